@@ -1,0 +1,48 @@
+"""tfllm: language models in TensorFlow, from raw text to a SavedModel that takes and returns strings.
+
+Every public name is loaded when it is first used, so `import tfllm` costs nothing and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ModelConfig": "tfllm.config",
+    "RopeScaling": "tfllm.config",
+    "preset": "tfllm.presets",
+    "preset_names": "tfllm.presets",
+    "CausalLM": "tfllm.models",
+    "load": "tfllm.models",
+    "save": "tfllm.models",
+    "GenerationConfig": "tfllm.generation",
+    "generate": "tfllm.generation",
+    "stream": "tfllm.generation",
+    "export": "tfllm.exporting",
+    "check": "tfllm.exporting",
+}
+_MODULES = ("data", "exporting", "features", "generation", "layers", "models", "tokenizers", "train")
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+if TYPE_CHECKING:
+    from tfllm.config import ModelConfig, RopeScaling
+    from tfllm.exporting import check, export
+    from tfllm.generation import GenerationConfig, generate, stream
+    from tfllm.models import CausalLM, load, save
+    from tfllm.presets import preset, preset_names
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"tfllm.{name}")
+    raise AttributeError(f"module 'tfllm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

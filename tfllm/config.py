@@ -1,0 +1,225 @@
+"""What a model is: one frozen record from which every architecture of the package is built.
+
+Enters: numbers and names. Leaves: a validated `ModelConfig`, its parameter count by arithmetic, and its JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Norm = Literal["layer", "rms"]
+NormPlace = Literal["pre", "post"]
+Positions = Literal["learned", "sinusoidal", "rotary"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RopeScaling:
+    """Llama 3's stretching of rotary frequencies (Grattafiori et al. 2024, as published with Llama 3.1).
+
+    Wavelengths longer than `original_max_length / low_frequency_factor` are stretched by `factor`, those shorter than
+    `original_max_length / high_frequency_factor` stay, those between are interpolated.
+    """
+
+    factor: float
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    original_max_length: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.factor < 1 or self.original_max_length < 1:
+            raise ValueError(f"rope_scaling wants factor >= 1 and original_max_length >= 1, got {self}")
+        if not 0 < self.low_frequency_factor < self.high_frequency_factor:
+            raise ValueError(f"rope_scaling wants 0 < low_frequency_factor < high_frequency_factor, got {self}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The architecture of a Transformer. Lengths are in tokens, sizes in units, rates in [0, 1).
+
+    Raises:
+        ValueError: a field has a value no model can be built from; the message names it and what it accepts.
+    """
+
+    vocab_size: int
+    """V: entries of the vocabulary."""
+    max_length: int
+    """Longest sequence the model is meant for; a hard limit only with learned positions."""
+    num_layers: int
+    hidden_size: int
+    """D."""
+    num_heads: int
+    """N."""
+    num_kv_heads: int = 0
+    """K: key and value heads, a divisor of `num_heads` (Ainslie et al. 2023). 0: as many as `num_heads`."""
+    head_dim: int = 0
+    """H. 0: `hidden_size / num_heads`."""
+    ffn_size: int = 0
+    """F: width inside the feed-forward layer. 0: `4 * hidden_size`."""
+
+    norm: Norm = "layer"
+    norm_place: NormPlace = "pre"
+    norm_epsilon: float = 1e-5
+    positions: Positions = "learned"
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    activation: Activation = "gelu_tanh"
+    gated_ffn: bool = False
+    """Feed-forward with a gate, as SwiGLU (Shazeer 2020): three matrices in place of two."""
+    qkv_bias: bool = True
+    attention_output_bias: bool = True
+    ffn_bias: bool = True
+    qk_norm: bool = False
+    """Normalise queries and keys per head before their product (Henry et al. 2020, Dehghani et al. 2023)."""
+    sliding_window: int = 0
+    """Each token sees this many tokens, itself included (Beltagy et al. 2020). 0: all before it."""
+    tied_embeddings: bool = True
+    """The output projection is the transposed embedding matrix (Press & Wolf 2017)."""
+
+    dropout: float = 0.0
+    """After the embedding and after every sublayer."""
+    attention_dropout: float = 0.0
+    """On the attention probabilities."""
+    initializer_range: float = 0.02
+    """Standard deviation of the first weights; projections back into the residual stream get it / sqrt(2 num_layers)."""
+    remat: bool = False
+    """Keep only each block's input and compute the rest again in the backward pass: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        self._fill_defaults()
+        self._check_sizes()
+        for field, kind in (("norm", Norm), ("norm_place", NormPlace), ("positions", Positions), ("activation", Activation)):
+            if getattr(self, field) not in get_args(kind):
+                raise ValueError(f"{field}={getattr(self, field)!r} is unknown; it is one of {', '.join(get_args(kind))}")
+        for field in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field}={getattr(self, field)} is not in [0, 1)")
+        for field in ("norm_epsilon", "rope_theta", "initializer_range"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field}={getattr(self, field)} must be greater than 0")
+        if self.rope_scaling and self.positions != "rotary":
+            raise ValueError(f"rope_scaling goes with positions='rotary', got positions={self.positions!r}")
+
+    def _fill_defaults(self) -> None:
+        fill = object.__setattr__
+        if self.num_kv_heads == 0:
+            fill(self, "num_kv_heads", self.num_heads)
+        if self.head_dim == 0 and isinstance(self.num_heads, int) and self.num_heads > 0:
+            if self.hidden_size % self.num_heads:
+                raise ValueError(
+                    f"hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}: "
+                    "change one of them, or give head_dim"
+                )
+            fill(self, "head_dim", self.hidden_size // self.num_heads)
+        if self.ffn_size == 0:
+            fill(self, "ffn_size", 4 * self.hidden_size)
+        if isinstance(self.rope_scaling, dict):
+            fill(self, "rope_scaling", RopeScaling(**self.rope_scaling))
+
+    def _check_sizes(self) -> None:
+        sizes = (
+            *("vocab_size", "max_length", "num_layers", "hidden_size"),
+            *("num_heads", "num_kv_heads", "head_dim", "ffn_size"),
+        )
+        for field in sizes:
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{field}={value!r} must be a whole number of at least 1")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ValueError(f"positions='rotary' turns pairs of units: head_dim={self.head_dim} must be even")
+        if self.positions == "sinusoidal" and self.hidden_size % 2:
+            raise ValueError(f"positions='sinusoidal' wants an even hidden_size, got {self.hidden_size}")
+        if self.sliding_window < 0:
+            raise ValueError(f"sliding_window={self.sliding_window} must be 0 (off) or a number of tokens")
+
+    def num_parameters(self) -> int:
+        """Trainable parameters of a `CausalLM` of this architecture, by arithmetic: nothing is built."""
+        d, qkv = self.hidden_size, (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+        norm = d if self.norm == "rms" else 2 * d
+        attention = d * qkv + self.num_heads * self.head_dim * d
+        attention += self.qkv_bias * qkv + self.attention_output_bias * d + self.qk_norm * 2 * self.head_dim
+        up = self.ffn_size * (1 + self.gated_ffn)
+        feed_forward = d * up + self.ffn_size * d + self.ffn_bias * (up + d)
+        block = attention + feed_forward + 2 * norm
+        embeddings = self.vocab_size * d * (1 if self.tied_embeddings else 2)
+        positions = self.max_length * d if self.positions == "learned" else 0
+        final_norm = norm if self.norm_place == "pre" else 0
+        return embeddings + positions + self.num_layers * block + final_norm
+
+    def forward_flops_per_token(self, sequence_length: int) -> int:
+        """Floating-point operations of the matrix products of one forward pass, for one token of a causal row.
+
+        A multiply-add counts as two; attention counts the mean of `(sequence_length + 1) / 2` keys a query (fewer with
+        a sliding window). Training costs three times as much (Kaplan et al. 2020, appendix).
+        """
+        d, kv = self.hidden_size, self.num_kv_heads * self.head_dim
+        heads = self.num_heads * self.head_dim
+        weights = self.num_layers * (d * (2 * heads + 2 * kv) + d * self.ffn_size * (2 + self.gated_ffn))
+        window = min(self.sliding_window or sequence_length, sequence_length)
+        keys = (window + 1) / 2 if window == sequence_length else window - window * (window - 1) / (2 * sequence_length)
+        return int(2 * (weights + self.vocab_size * d + 2 * self.num_layers * heads * keys))
+
+    def replace(self, **changes: Any) -> ModelConfig:
+        """This architecture with some fields changed; sizes that followed from others follow the new ones.
+
+        Raises:
+            ValueError: a field is unknown or its value not accepted.
+        """
+        fields = {field.name for field in dataclasses.fields(self)}
+        if unknown := sorted(set(changes) - fields):
+            raise ValueError(f"ModelConfig has no {', '.join(unknown)}; its fields are {', '.join(sorted(fields))}")
+        if {"num_heads", "hidden_size"} & set(changes):
+            derived = {
+                "head_dim": self.hidden_size == self.num_heads * self.head_dim,
+                "num_kv_heads": self.num_kv_heads == self.num_heads,
+                "ffn_size": self.ffn_size == 4 * self.hidden_size,
+            }
+            changes = {name: 0 for name, follows in derived.items() if follows} | changes
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown, missing or not accepted.
+        """
+        fields = dataclasses.fields(cls)
+        required = {field.name for field in fields if field.default is dataclasses.MISSING}
+        if missing := sorted(required - set(values)):
+            raise ValueError(f"the model's config lacks {', '.join(missing)}")
+        if unknown := sorted(set(values) - {field.name for field in fields}):
+            raise ValueError(f"the model's config has unknown fields: {', '.join(unknown)}")
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> ModelConfig:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, not JSON, or not an architecture.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: a model folder holds its architecture in config.json")
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}); write it anew with ModelConfig.save") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} holds {type(values).__name__}, not the fields of a model")
+        try:
+            return cls.from_dict(values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from error

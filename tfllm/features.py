@@ -1,0 +1,36 @@
+"""The batch vocabulary: the name, dtype and meaning of every tensor that travels from data to model.
+
+A batch is a `dict` from these names to tensors. Shapes are written in one legend throughout the package:
+
+    B rows of a batch          N query heads             D width of the model (hidden_size)
+    S query positions          K key and value heads     F width inside the feed-forward layer
+    T key positions            H width of a head         V entries of the vocabulary
+
+A packed row of two short documents and one padding place (separator id 1, sequence length 8):
+
+    token_ids       1  41  17   9   1  33   8   0
+    target_ids     41  17   9   1  33   8   1   0
+    target_weights  1   1   1   1   1   1   1   0
+    segment_ids     1   1   1   1   2   2   2   0
+    positions       0   1   2   3   0   1   2   0
+"""
+
+from __future__ import annotations
+
+TOKEN_IDS = "token_ids"
+"""int32 [B, S]: what the model reads."""
+
+POSITIONS = "positions"
+"""int32 [B, S], optional: place of each token in its document, from 0. Left out: 0 … S-1."""
+
+SEGMENT_IDS = "segment_ids"
+"""int32 [B, S], optional: which document of the row a token belongs to, from 1; 0 is padding. Left out: all 1."""
+
+TARGET_IDS = "target_ids"
+"""int32 [B, S]: what the model should predict at each place."""
+
+TARGET_WEIGHTS = "target_weights"
+"""float32 [B, S]: how much each target counts; 0 is not counted."""
+
+DROPOUT_SEED = "dropout_seed"
+"""int32 [], put in by the training step: the seed of every dropout mask of this forward pass."""

@@ -1,0 +1,47 @@
+"""Two foundations every layer stands on: a composite that builds itself, and the linear map.
+
+Weights get their sizes in `__init__` and come into being in `build()`, outermost first, so that a variable's path names
+its place (`causal_lm/decoder/block_0/attention/qkv/kernel`) before any tensor was seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Composite(keras.layers.Layer):
+    """A layer made of layers: building it builds them, in the order they were created."""
+
+    def build(self, input_shape: Any = None) -> None:
+        for layer in self._layers:
+            layer.build(None)
+
+
+class Linear(keras.layers.Layer):
+    """x @ kernel (+ bias) on the last axis, as one two-dimensional product: the shape oneDNN and cuBLAS want.
+
+    Args:
+        input_size, output_size: I and O; the kernel is [I, O].
+        use_bias: add a bias [O], zero at first.
+        stddev: of the kernel's first values, drawn from a normal distribution.
+    """
+
+    def __init__(self, input_size: int, output_size: int, *, use_bias: bool, stddev: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.sizes, self.use_bias, self.stddev = (input_size, output_size), use_bias, stddev
+
+    def build(self, input_shape: Any = None) -> None:
+        normal = keras.initializers.RandomNormal(stddev=self.stddev)
+        self.kernel = self.add_weight(name="kernel", shape=self.sizes, initializer=normal)
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=self.sizes[1:], initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[..., I] -> [..., O]."""
+        flat = tf.matmul(tf.reshape(x, [-1, self.sizes[0]]), self.kernel)
+        if self.use_bias:
+            flat = tf.nn.bias_add(flat, self.bias)
+        return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], self.sizes[1:]], 0))

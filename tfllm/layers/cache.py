@@ -1,0 +1,60 @@
+"""What a decoder remembers of the tokens it has read: keys and values in a fixed number of slots.
+
+Slots are filled in the order of the calls, all rows alike; each slot carries the position and the segment of its token, and
+the attention mask is made from these. So prompts of different lengths are padded on the right with segment 0, and a row's
+next token simply takes the next slot, with its own position.
+
+Two prompts of three and one tokens, then one new token each (slots across, `.` is not filled):
+
+    segment_ids  1 1 1 1 .      positions  0 1 2 3 .
+                 1 0 0 1 .                 0 . . 1 .
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Cache(NamedTuple):
+    """A nest of tensors, fit for `tf.while_loop`."""
+
+    keys: tuple[tf.Tensor, ...]
+    """One a layer: [B, K, T, H]."""
+    values: tuple[tf.Tensor, ...]
+    """One a layer: [B, K, T, H]."""
+    positions: tf.Tensor
+    """int32 [B, T]."""
+    segment_ids: tf.Tensor
+    """int32 [B, T]: 0 is an empty slot or padding."""
+    length: tf.Tensor
+    """int32 []: slots filled."""
+
+
+def new_cache(
+    batch_size: int | tf.Tensor, length: int | tf.Tensor, *, num_layers: int, num_kv_heads: int, head_dim: int, dtype: str
+) -> Cache:
+    """An empty cache of `length` slots (T) for `batch_size` rows (B)."""
+    empty = tuple(tf.zeros([batch_size, num_kv_heads, length, head_dim], dtype) for _ in range(2 * num_layers))
+    slots = tf.zeros([batch_size, length], tf.int32)
+    return Cache(empty[:num_layers], empty[num_layers:], slots, slots, tf.constant(0))
+
+
+def write(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """`slots` with `new` at `start` and after, in place where the runtime holds the only reference.
+
+    [B, K, T, H], [B, K, S, H] -> [B, K, T, H].
+    """
+    batch, heads, length, size = tf.unstack(tf.shape(slots))
+    count = tf.shape(new)[2]
+    rows = tf.range(batch * heads)[:, None] * length + start + tf.range(count)[None]
+    flat = tf.reshape(slots, [-1, slots.shape[3]])
+    flat = tf.tensor_scatter_nd_update(flat, tf.reshape(rows, [-1, 1]), tf.reshape(new, [-1, slots.shape[3]]))
+    return tf.ensure_shape(tf.reshape(flat, [batch, heads, length, size]), slots.shape)
+
+
+def write_labels(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """The same for positions and segments: int32 [B, T], [B, S] -> [B, T]."""
+    new = tf.broadcast_to(new, [tf.shape(slots)[0], tf.shape(new)[1]])
+    return write(slots[:, None, :, None], new[:, None, :, None], start)[:, 0, :, 0]

@@ -1,0 +1,48 @@
+"""The position-wise feed-forward layer, plain (Vaswani et al. 2017) or gated (Shazeer 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.layers.base import Composite, Linear
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "gelu": partial(tf.nn.gelu, approximate=False),
+    "gelu_tanh": partial(tf.nn.gelu, approximate=True),
+    "relu": tf.nn.relu,
+    "silu": tf.nn.silu,
+}
+
+
+class FeedForward(Composite):
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) with gate and up in one projection, [D] -> [2F]."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        inner_size: int,
+        activation: str,
+        gated: bool,
+        use_bias: bool,
+        stddev: float,
+        output_stddev: float,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        policy = dict(dtype=self.dtype_policy)
+        self.activation, self.gated = ACTIVATIONS[activation], gated
+        self.up = Linear(size, inner_size * (1 + gated), use_bias=use_bias, stddev=stddev, name="up", **policy)
+        self.down = Linear(inner_size, size, use_bias=use_bias, stddev=output_stddev, name="down", **policy)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, S, D] -> [B, S, D]."""
+        inner = self.up(x)
+        if not self.gated:
+            return self.down(self.activation(inner))
+        gate, up = tf.split(inner, 2, axis=-1)
+        return self.down(self.activation(gate) * up)

@@ -1,0 +1,48 @@
+"""Which query sees which key: the one place where attention masks are made.
+
+Enters: the position and the segment of every query and every key. Leaves: numbers added to the attention scores, 0 where
+the query sees the key and a large negative number where not. Segment 0 is padding: nobody sees it.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+HIDDEN = -1e9
+
+
+def attention_bias(
+    query_positions: tf.Tensor,
+    query_segments: tf.Tensor,
+    *,
+    key_positions: tf.Tensor,
+    key_segments: tf.Tensor,
+    causal: bool,
+    window: int = 0,
+) -> tf.Tensor:
+    """0 where a query sees a key, `HIDDEN` elsewhere.
+
+    Two documents of two tokens and one padding place, causal (rows are queries, 1 means seen):
+
+        segments  1 1 2 2 0      1 0 0 0 0
+        positions 0 1 0 1 0      1 1 0 0 0
+                                 0 0 1 0 0
+                                 0 0 1 1 0
+                                 0 0 0 0 0
+
+    Args:
+        query_positions, query_segments: int32 [B, S] or [1, S].
+        key_positions, key_segments: int32 [B, T] or [1, T].
+        causal: a query sees no later position.
+        window: a query sees this many positions, its own included; 0 for all.
+
+    Returns:
+        float32 [B, 1, S, T] (or [1, 1, S, T]).
+    """
+    queries, keys = query_positions[:, :, None], key_positions[:, None, :]
+    seen = (query_segments[:, :, None] == key_segments[:, None, :]) & (key_segments[:, None, :] > 0)
+    if causal:
+        seen &= keys <= queries
+    if window:
+        seen &= tf.abs(queries - keys) < window
+    return tf.where(seen, 0.0, HIDDEN)[:, None]

@@ -1,0 +1,75 @@
+"""What every model shares: it is made from a `ModelConfig` alone, saves itself, and spells a block's arguments out once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from tfllm.config import ModelConfig
+from tfllm.layers.block import Block
+from tfllm.train.step import TrainableModel
+
+
+class LanguageModel(TrainableModel):
+    """A model built, weights and all, from its config. Its `.keras` file holds config and weights.
+
+    Args:
+        config: the architecture.
+        dtype: a Keras dtype policy: "float32", or "mixed_bfloat16" (weights in float32, products in bfloat16).
+    """
+
+    def __init__(self, config: ModelConfig, **kwargs: Any):
+        if not isinstance(config, ModelConfig):
+            raise TypeError(f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}")
+        # A fixed name: weights are saved by path, and Keras would number the second model of a process.
+        kwargs.setdefault("name", self.default_name)
+        super().__init__(**kwargs)
+        self.config = config
+
+    default_name = "language_model"
+
+    def build(self, input_shape: Any = None) -> None:
+        for layer in self._layers:
+            layer.build(None)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LanguageModel:
+        return cls(ModelConfig.from_dict(config["config"]), name=config["name"], dtype=config["dtype"])
+
+
+def block_from(config: ModelConfig, **kwargs: Any) -> Block:
+    """The block an architecture is made of."""
+    residual_stddev = config.initializer_range / math.sqrt(2 * config.num_layers)
+    return Block(
+        config.hidden_size,
+        attention=dict(
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            qkv_bias=config.qkv_bias,
+            output_bias=config.attention_output_bias,
+            qk_norm=config.norm if config.qk_norm else "",
+            norm_epsilon=config.norm_epsilon,
+            dropout=config.attention_dropout,
+            stddev=config.initializer_range,
+            output_stddev=residual_stddev,
+        ),
+        feedforward=dict(
+            inner_size=config.ffn_size,
+            activation=config.activation,
+            gated=config.gated_ffn,
+            use_bias=config.ffn_bias,
+            stddev=config.initializer_range,
+            output_stddev=residual_stddev,
+        ),
+        norm_kind=config.norm,
+        norm_place=config.norm_place,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        **kwargs,
+    )

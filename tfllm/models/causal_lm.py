@@ -1,0 +1,123 @@
+"""The causal language model: what comes next, given all that came before (Radford et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import DROPOUT_SEED, TARGET_IDS, TARGET_WEIGHTS, TOKEN_IDS
+from tfllm.layers.cache import Cache
+from tfllm.layers.heads import VocabularyHead
+from tfllm.models.base import LanguageModel
+from tfllm.models.decoder import Decoder, Features
+from tfllm.train.losses import linear_cross_entropy
+from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
+from tfllm.train.step import Objective
+
+
+@keras.saving.register_keras_serializable(package="tfllm")
+class CausalLM(LanguageModel):
+    """A decoder with a vocabulary head.
+
+    >>> model = CausalLM(preset("gpt2-tiny"))
+    >>> model({"token_ids": tf.constant([[3, 4, 5]])}).shape
+    TensorShape([1, 3, 512])
+    """
+
+    default_name = "causal_lm"
+
+    def __init__(self, config: ModelConfig, **kwargs: Any):
+        super().__init__(config, **kwargs)
+        policy = dict(dtype=self.dtype_policy)
+        self.decoder = Decoder(config, name="decoder", **policy)
+        self.head = VocabularyHead(
+            config.hidden_size,
+            config.vocab_size,
+            embedding=self.decoder.token_embedding if config.tied_embeddings else None,
+            stddev=config.initializer_range,
+            name="head",
+            **policy,
+        )
+        self.build()
+
+    def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
+        """Scores of every token at every place.
+
+        Args:
+            features: `token_ids` [B, S], and `positions` and `segment_ids` where rows are packed or padded.
+            cache: what was read before (`new_cache`); the S tokens are written behind it.
+            training: apply dropout, from `features["dropout_seed"]` or a fresh seed.
+
+        Returns:
+            float32 [B, S, V]; with a cache, the pair of it and the new cache.
+        """
+        if training and DROPOUT_SEED not in features:
+            features = features | {DROPOUT_SEED: tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32)}
+        if cache is None:
+            return self.head(self.decoder(features, training=training))
+        hidden, cache = self.decoder(features, cache=cache, training=training)
+        return self.head(hidden), cache
+
+    def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
+        """An empty cache for `batch_size` rows of at most `length` tokens."""
+        return self.decoder.new_cache(batch_size, length)
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        token_bytes: np.ndarray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Says how to train; the other arguments are `TrainableModel.compile`'s.
+
+        Args:
+            label_smoothing: share of the target's probability spread over the vocabulary, in [0, 1).
+            z_loss: factor of log(Z)^2 in the loss; PaLM's is 1e-4.
+            token_bytes: `tokenizer.token_bytes()`, int32 [V]: adds the metric `bits_per_byte`.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        if not 0 <= label_smoothing < 1 or z_loss < 0:
+            raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1), z_loss={z_loss} at least 0")
+        if token_bytes is not None and len(token_bytes) != self.config.vocab_size:
+            raise ValueError(
+                f"token_bytes has {len(token_bytes)} entries, the model's vocabulary {self.config.vocab_size}: "
+                "the tokenizer is not this model's"
+            )
+        self.label_smoothing, self.z_loss = label_smoothing, z_loss
+        self._token_bytes = None if token_bytes is None else np.asarray(token_bytes, np.float32)
+        super().compile(optimizer, **kwargs)
+
+    def measures(self) -> list[Ratio]:
+        bits = [] if self._token_bytes is None else [BitsPerByte("bits_per_byte")]
+        return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *bits]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Next-token cross-entropy, summed over the targets by their weights."""
+        hidden = self.decoder(features, training=training)
+        targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
+        sums = linear_cross_entropy(
+            tf.reshape(hidden, [-1, self.config.hidden_size]),
+            self.head.kernel,
+            targets=targets,
+            weights=weights,
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+            training=training,
+        )
+        measures = {
+            "loss": (sums.loss, sums.weight),
+            "perplexity": (sums.nats, sums.weight),
+            "accuracy": (sums.correct, sums.weight),
+        }
+        if self._token_bytes is not None:
+            measures["bits_per_byte"] = (sums.nats, tf.reduce_sum(weights * tf.gather(self._token_bytes, targets)))
+        return Objective(sums.loss, sums.weight, measures)

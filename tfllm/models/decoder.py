@@ -1,0 +1,148 @@
+"""The decoder stack: token ids in, hidden states out, each from what stands before it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import DROPOUT_SEED, POSITIONS, SEGMENT_IDS, TOKEN_IDS
+from tfllm.layers import positions as encodings
+from tfllm.layers.base import Composite
+from tfllm.layers.cache import Cache, new_cache, write_labels
+from tfllm.layers.counter_random import fold_in
+from tfllm.layers.dropout import dropout
+from tfllm.layers.embeddings import Embedding
+from tfllm.layers.masks import attention_bias
+from tfllm.layers.norms import norm
+from tfllm.models.base import block_from
+
+Features = dict[str, tf.Tensor]
+
+
+class _Start(NamedTuple):
+    """What the first block is given."""
+
+    x: tf.Tensor
+    bias: tf.Tensor
+    turn: encodings.Rotation | None
+    cache: Cache | None
+
+
+class Decoder(Composite):
+    """Embeddings, `num_layers` causal blocks, and a final norm where norms come first."""
+
+    def __init__(self, config: ModelConfig, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.config = config
+        policy = dict(dtype=self.dtype_policy)
+        size, stddev = config.hidden_size, config.initializer_range
+        self.token_embedding = Embedding(config.vocab_size, size, stddev=stddev, name="token_embedding", **policy)
+        self.position_embedding = None
+        if config.positions == "learned":
+            self.position_embedding = Embedding(
+                config.max_length, size, stddev=stddev, name="position_embedding", **policy
+            )
+        self.blocks = [block_from(config, name=f"block_{i}", **policy) for i in range(config.num_layers)]
+        self.final_norm = None
+        if config.norm_place == "pre":
+            self.final_norm = norm(config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy)
+
+    def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
+        """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.
+
+        Raises:
+            ValueError: the row is longer than a model with learned positions can place.
+        """
+        seed = features[DROPOUT_SEED] if training else None
+        x, bias, turn, cache = self._start(features, cache, seed)
+        keys, values = [], []
+        for i, block in enumerate(self.blocks):
+            block_seed = None if seed is None else fold_in(seed, i + 1)
+            if cache is not None:
+                slots = (cache.keys[i], cache.values[i])
+                x, (key, value) = block(x, bias, turn=turn, cache=slots, start=cache.length)
+                keys.append(key)
+                values.append(value)
+            elif training and self.config.remat:
+                x = _forgetful(block, bias, turn, block_seed)(x)
+            else:
+                x, _ = block(x, bias, turn=turn, seed=block_seed)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        if cache is None:
+            return x
+        written = cache.length + tf.shape(features[TOKEN_IDS])[1]
+        return x, cache._replace(keys=tuple(keys), values=tuple(values), length=written)
+
+    def attention_map(self, features: Features, layer: int) -> tf.Tensor:
+        """Attention probabilities of one block, to look at: float32 [B, N, S, S]."""
+        x, bias, turn, _ = self._start(features, None, None)
+        for block in self.blocks[:layer]:
+            x, _ = block(x, bias, turn=turn)
+        block = self.blocks[layer]
+        query, key, _ = block.attention.project(block.attention_norm(x) if block.pre else x, turn)
+        return tf.cast(block.attention.probabilities(query, key, bias), tf.float32)
+
+    def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
+        """An empty cache for `batch_size` rows of at most `length` tokens."""
+        config = self.config
+        return new_cache(
+            batch_size,
+            length,
+            num_layers=config.num_layers,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            dtype=self.compute_dtype,
+        )
+
+    def _start(self, features: Features, cache: Cache | None, seed: tf.Tensor | None) -> _Start:
+        ids, config = features[TOKEN_IDS], self.config
+        if config.positions == "learned" and (ids.shape[1] or 0) > config.max_length:
+            raise ValueError(
+                f"a row of {ids.shape[1]} tokens is longer than max_length={config.max_length}, "
+                "and learned positions end there"
+            )
+        # Without positions and segments one mask serves all rows.
+        places = features.get(POSITIONS)
+        if places is None:
+            places = (0 if cache is None else cache.length) + tf.range(tf.shape(ids)[1])[None]
+        segments = features.get(SEGMENT_IDS)
+        if segments is None:
+            segments = tf.ones_like(places)
+        key_places, key_segments = places, segments
+        if cache is not None:
+            key_places = write_labels(cache.positions, places, cache.length)
+            key_segments = write_labels(cache.segment_ids, segments, cache.length)
+            cache = cache._replace(positions=key_places, segment_ids=key_segments)
+        bias = attention_bias(
+            places,
+            segments,
+            key_positions=key_places,
+            key_segments=key_segments,
+            causal=True,
+            window=config.sliding_window,
+        )
+        turn = None
+        if config.positions == "rotary":
+            turn = encodings.rotation(places, self._frequencies())
+        return _Start(self._embed(ids, places, seed), bias, turn, cache)
+
+    def _embed(self, ids: tf.Tensor, places: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        x = self.token_embedding(ids)
+        if self.position_embedding is not None:
+            x += self.position_embedding(places)
+        elif self.config.positions == "sinusoidal":
+            x += tf.cast(encodings.sinusoids(places, self.config.hidden_size), x.dtype)
+        return dropout(x, self.config.dropout, None if seed is None else fold_in(seed, 0))
+
+    def _frequencies(self) -> Any:
+        scaling = self.config.rope_scaling
+        options = {} if scaling is None else vars(scaling)
+        return encodings.rotary_frequencies(self.config.head_dim, self.config.rope_theta, **options)
+
+
+def _forgetful(block: Any, bias: tf.Tensor, turn: Any, seed: tf.Tensor | None) -> Any:
+    """The block as a function that keeps its input only and runs again in the backward pass (Chen et al. 2016)."""
+    return tf.recompute_grad(lambda x: block(x, bias, turn=turn, seed=seed)[0])

@@ -1,0 +1,62 @@
+"""Variables in a safetensors file, by name: what is written is all there is, and what is read must fit to the last name.
+
+A name is a variable's path without the model's or optimizer's own: `decoder/block_0/attention/qkv/kernel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+
+def named(variables: Iterable[Any]) -> dict[str, Any]:
+    """Keras variables by name.
+
+    Raises:
+        ValueError: two variables have the same name.
+    """
+    by_name: dict[str, Any] = {}
+    for variable in variables:
+        name = variable.path.partition("/")[2] or variable.path
+        if name in by_name:
+            raise ValueError(f"two variables are called {name}: give their layers different names")
+        by_name[name] = variable
+    return by_name
+
+
+def write(path: Path, variables: Iterable[Any], metadata: dict[str, str] | None = None) -> None:
+    """Writes every variable's value."""
+    save_file({name: np.asarray(variable) for name, variable in named(variables).items()}, path, metadata)
+
+
+def read(path: Path, variables: Iterable[Any]) -> None:
+    """Assigns every variable from the file; nothing is assigned unless all fits.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or a name is missing, unexpected, or has another shape.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        values = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it from a copy or an earlier checkpoint") from error
+    targets = named(variables)
+    problems = [f"{name} is missing" for name in sorted(targets.keys() - values.keys())]
+    problems += [f"{name} is unexpected" for name in sorted(values.keys() - targets.keys())]
+    problems += [
+        f"{name} is {list(values[name].shape)} in the file and {list(variable.shape)} here"
+        for name, variable in targets.items()
+        if name in values and values[name].shape != tuple(variable.shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(f"{path} does not fit this model: {'; '.join(problems[:8])}{more}")
+    for name, variable in targets.items():
+        variable.assign(values[name])
