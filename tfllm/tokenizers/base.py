@@ -1,0 +1,182 @@
+"""What every tokenizer is: text in, ids out and back, the same in Python, in bulk and inside a TensorFlow graph.
+
+In: a folder with `tokenizer.json` (kind, vocab_size, fingerprint, asset) and at most one asset beside it.
+Out: the `Tokenizer` protocol, the special ids, and the reading and writing of such folders.
+Source: the order of the specials is ByT5's (arXiv 2105.13626); one separator opens and closes a document, as GPT-2's does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PAD_ID = 0
+EOS_ID = 1
+UNK_ID = 2
+SPECIAL_PIECES = ("<pad>", "<eos>", "<unk>")
+DESCRIPTION_FILE = "tokenizer.json"
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. `B` texts, `S` ids of a text, `V` vocabulary.
+
+    >>> ByteTokenizer().encode("hé")
+    [107, 198, 172]
+    """
+
+    kind: str
+    vocab_size: int
+    pad_id: int
+    eos_id: int
+    unk_id: int
+    bos_id: int
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the kind and the assets: equal fingerprints mean equal ids for every text."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids [S] of `text`, no specials added. ValueError for text that UTF-8 cannot write (lone surrogates)."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids [S]: specials give nothing, ill-formed UTF-8 gives U+FFFD. ValueError for an unknown id."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` of each text as int32 [S], by the fastest native path and on all cores."""
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of each row."""
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """In graph: string [B] -> int32 [B, (S)], the ids of `encode`. Exports without being tracked."""
+
+    def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """In graph: int32 [B, (S)] -> string [B], valid UTF-8, the text of `decode`."""
+
+    def token_bytes(self) -> np.ndarray:
+        """int32 [V]: UTF-8 bytes each id stands for, 0 for specials. `token_bytes()[ids].sum()` is the text's size."""
+
+    def id_to_piece(self, id: int) -> str:
+        """A printable name of one id, for pictures and logs. Not an inverse of anything."""
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `tokenizer.json` and the assets to `folder`; interrupted, it leaves what was there before."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `tokenizer.json` says. `asset` is the file beside it, or None."""
+
+    kind: str
+    vocab_size: int
+    fingerprint: str
+    asset: str | None = None
+
+
+def fingerprint_of(kind: str, asset: bytes = b"") -> str:
+    """sha256 (hex) of the kind and the asset."""
+    return hashlib.sha256(kind.encode() + b"\0" + asset).hexdigest()
+
+
+def check_text(text: Any) -> bytes:
+    """UTF-8 bytes of `text`, or an error that says where it cannot be written."""
+    if not isinstance(text, str):
+        raise TypeError(
+            f"got {type(text).__name__} {text!r:.60}; a text is a str: decode bytes from UTF-8 first"
+        )
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text holds the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
+            "UTF-8 cannot write it. Read the source as UTF-8 with errors='replace', or drop the character"
+        ) from None
+
+
+def check_ids(ids: Any, vocab_size: int) -> np.ndarray:
+    """Ids as int64 [S], or an error that names the first that is not in the vocabulary."""
+    array = np.asarray(ids)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"got ids of shape {array.shape} and dtype {array.dtype}; accepted: one row of integers"
+        )
+    outside = (array < 0) | (array >= vocab_size)
+    if outside.any():
+        raise ValueError(
+            f"id {array[outside][0]} is not in the vocabulary; accepted: 0 to {vocab_size - 1}. "
+            "Were the ids made by another tokenizer?"
+        )
+    return array.astype(np.int64)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes beside, then renames: a reader sees the old file or the new one, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_folder(folder: str | Path, description: Description, asset: bytes = b"") -> None:
+    """Asset first, under a name that holds its hash; then `tokenizer.json`, whose renaming is the switch; then old assets go."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if description.asset:
+        write_atomic(folder / description.asset, asset)
+    write_atomic(folder / DESCRIPTION_FILE, (json.dumps(asdict(description), indent=1) + "\n").encode())
+    for old in folder.glob(f"{description.kind}-*.model"):
+        if old.name != description.asset:
+            old.unlink()
+
+
+def read_description(folder: str | Path) -> Description:
+    """`tokenizer.json` of a folder, or an error that says what is there instead."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: give the folder that `tokenizer.save(folder)` wrote")
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(
+            f"{folder} is no tokenizer folder: it has no {DESCRIPTION_FILE} (it holds {there})"
+        )
+    try:
+        fields = json.loads(path.read_bytes())
+        return Description(fields["kind"], fields["vocab_size"], fields["fingerprint"], fields.get("asset"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is corrupt ({error!r}): save the tokenizer again") from error
+
+
+def read_asset(folder: str | Path, description: Description) -> bytes:
+    """The asset's bytes, proven to be those that were saved."""
+    content = b""
+    path = Path(folder) / (description.asset or DESCRIPTION_FILE)
+    if description.asset:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing, though {DESCRIPTION_FILE} names it: copy the whole folder"
+            )
+        content = path.read_bytes()
+    found = fingerprint_of(description.kind, content)
+    if found != description.fingerprint:
+        raise ValueError(
+            f"{path} is not what was saved: its fingerprint is {found[:16]}…, {DESCRIPTION_FILE} says "
+            f"{description.fingerprint[:16]}…. Copy the folder again, or train the tokenizer again"
+        )
+    return content
