@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import keras
@@ -17,22 +18,29 @@ class LanguageModel(TrainableModel):
 
     Args:
         config: the architecture.
+        seed: of the first weights: the same seed gives the same weights, in every process.
         dtype: a Keras dtype policy: "float32", or "mixed_bfloat16" (weights in float32, products in bfloat16).
     """
 
-    def __init__(self, config: ModelConfig, **kwargs: Any):
+    default_name = "language_model"
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         if not isinstance(config, ModelConfig):
-            raise TypeError(f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}"
+            )
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
         kwargs.setdefault("name", self.default_name)
         super().__init__(**kwargs)
-        self.config = config
-
-    default_name = "language_model"
+        self.config, self._weights_seed = config, seed
 
     def build(self, input_shape: Any = None) -> None:
+        # Keras' initializers draw their seeds from Python's generator.
+        state = random.getstate()
+        random.seed(self._weights_seed)
         for layer in self._layers:
             layer.build(None)
+        random.setstate(state)
 
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}

@@ -30,8 +30,8 @@ class CausalLM(LanguageModel):
 
     default_name = "causal_lm"
 
-    def __init__(self, config: ModelConfig, **kwargs: Any):
-        super().__init__(config, **kwargs)
+    def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
+        super().__init__(config, seed=seed, **kwargs)
         policy = dict(dtype=self.dtype_policy)
         self.decoder = Decoder(config, name="decoder", **policy)
         self.head = VocabularyHead(
@@ -86,7 +86,9 @@ class CausalLM(LanguageModel):
             ValueError: an argument is out of range.
         """
         if not 0 <= label_smoothing < 1 or z_loss < 0:
-            raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1), z_loss={z_loss} at least 0")
+            raise ValueError(
+                f"label_smoothing={label_smoothing} must be in [0, 1), z_loss={z_loss} at least 0"
+            )
         if token_bytes is not None and len(token_bytes) != self.config.vocab_size:
             raise ValueError(
                 f"token_bytes has {len(token_bytes)} entries, the model's vocabulary {self.config.vocab_size}: "
@@ -119,5 +121,8 @@ class CausalLM(LanguageModel):
             "accuracy": (sums.correct, sums.weight),
         }
         if self._token_bytes is not None:
-            measures["bits_per_byte"] = (sums.nats, tf.reduce_sum(weights * tf.gather(self._token_bytes, targets)))
+            measures["bits_per_byte"] = (
+                sums.nats,
+                tf.reduce_sum(weights * tf.gather(self._token_bytes, targets)),
+            )
         return Objective(sums.loss, sums.weight, measures)

@@ -38,7 +38,9 @@ class Decoder(Composite):
         self.config = config
         policy = dict(dtype=self.dtype_policy)
         size, stddev = config.hidden_size, config.initializer_range
-        self.token_embedding = Embedding(config.vocab_size, size, stddev=stddev, name="token_embedding", **policy)
+        self.token_embedding = Embedding(
+            config.vocab_size, size, stddev=stddev, name="token_embedding", **policy
+        )
         self.position_embedding = None
         if config.positions == "learned":
             self.position_embedding = Embedding(
@@ -47,7 +49,9 @@ class Decoder(Composite):
         self.blocks = [block_from(config, name=f"block_{i}", **policy) for i in range(config.num_layers)]
         self.final_norm = None
         if config.norm_place == "pre":
-            self.final_norm = norm(config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy)
+            self.final_norm = norm(
+                config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy
+            )
 
     def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
         """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.

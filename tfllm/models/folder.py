@@ -1,14 +1,12 @@
-"""A model in a folder: `config.json`, `model.safetensors`, `tokenizer/`, and how it likes to generate, `generation.json`.
+"""A model in a folder: `config.json`, `model.safetensors` and `tokenizer/`.
 
 A checkpoint of a run is such a folder with the state of training beside it, so `load` takes either, or the whole run.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
@@ -16,9 +14,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.models.causal_lm import CausalLM
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.checkpoints import latest_checkpoint
-
-_MODELS = {"causal_lm": CausalLM}
+from tfllm.train.checkpoints import latest_checkpoint, write_model
 
 
 def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
@@ -33,14 +29,14 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    write_model(model, tokenizer, beside)
+    write_model(model.config, model.variables, tokenizer=tokenizer, folder=beside)
     if folder.exists():
         folder.rmdir()
     beside.rename(folder)
     return folder
 
 
-def load(folder: str | Path, *, dtype: str = "float32") -> tuple[LanguageModel, Tokenizer]:
+def load(folder: str | Path, *, dtype: str = "float32") -> tuple[CausalLM, Tokenizer]:
     """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint.
 
     >>> model, tokenizer = tfllm.load("runs/demo")
@@ -51,7 +47,9 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[LanguageModel, 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; tfllm.load wants one with config.json, or a run's")
+        raise FileNotFoundError(
+            f"{folder} is not a folder; tfllm.load wants one with config.json, or a run's"
+        )
     folder = folder if (folder / "config.json").is_file() else latest_checkpoint(folder) or folder
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")

@@ -12,7 +12,7 @@ import tensorflow as tf
 class Ratio(keras.metrics.Metric):
     """sum / weight.
 
-    The sums are float64: in float32 a count stops growing at 2^24, four minutes into a run.
+    The sums are float64: in float32 a count of single tokens stops growing at 2^24, minutes into a run.
     """
 
     def __init__(self, name: str, **kwargs: Any):
@@ -26,19 +26,26 @@ class Ratio(keras.metrics.Metric):
         self.weight.assign_add(tf.cast(weight, tf.float64))
 
     def result(self) -> tf.Tensor:
-        """float32 []; 0 before the first update."""
-        return tf.cast(tf.math.divide_no_nan(self.total.value, self.weight.value), tf.float32)
+        """float32 []; of 0 before the first update."""
+        return tf.cast(self.value_of(tf.math.divide_no_nan(self.total.value, self.weight.value)), tf.float32)
+
+    @staticmethod
+    def value_of(ratio: tf.Tensor) -> tf.Tensor:
+        """What the metric says of a sum over its weight. float64 [] -> float64 []."""
+        return ratio
 
 
 class Perplexity(Ratio):
     """exp(nats / tokens)."""
 
-    def result(self) -> tf.Tensor:
-        return tf.exp(super().result())
+    @staticmethod
+    def value_of(ratio: tf.Tensor) -> tf.Tensor:
+        return tf.exp(ratio)
 
 
 class BitsPerByte(Ratio):
     """Bits of the text's tokens, ends of documents included, over its UTF-8 bytes: comparable across tokenizers."""
 
-    def result(self) -> tf.Tensor:
-        return super().result() / math.log(2)
+    @staticmethod
+    def value_of(ratio: tf.Tensor) -> tf.Tensor:
+        return ratio / math.log(2)

@@ -1,0 +1,104 @@
+"""What happens around the steps: saving, stopping when asked to, and measuring speed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tfllm.train.run import Run
+
+EXIT_PREEMPTED = 143
+"""The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Saves a run at the end of every epoch, and in the middle of one when the process is asked to end (SIGTERM)."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self._run, self._asked_to_end, self._handler_before = run, False, None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._handler_before = signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        signal.signal(signal.SIGTERM, self._handler_before)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._run.restore_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._asked_to_end:
+            self._leave()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._run.save(logs or {})
+        if self._asked_to_end:
+            self._leave()
+
+    def _on_sigterm(self, number: int, frame: Any) -> None:
+        self._asked_to_end = True
+
+    def _leave(self) -> None:
+        path = self._run.save()
+        self.on_train_end()
+        print(f"\nAsked to end: saved {path}. Start again to go on.", flush=True)
+        raise SystemExit(EXIT_PREEMPTED)
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds `tokens_per_second` to the epoch's logs, and `flops_utilisation` where `flops_per_token` is given.
+
+    Time counts from the end of the first step, which builds the graph, to the end of the last, without validation and saving.
+    The utilisation is the share of what one large matrix product reaches here, timed once before training.
+    """
+
+    def __init__(self, flops_per_token: int | None = None):
+        super().__init__()
+        self._flops_per_token = flops_per_token
+        self._peak = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._flops_per_token:
+            self._peak = matmul_flops_per_second(self.model.dtype_policy.compute_dtype)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._step_before = int(self.model.optimizer.iterations)
+        self._started: tuple[float, float] | None = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._started is None and int(self.model.optimizer.iterations) > self._step_before:
+            self._started = (time.perf_counter(), self._tokens())
+        self._ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is None or self._started is None:
+            return
+        seconds, tokens = self._ended - self._started[0], self._tokens() - self._started[1]
+        if seconds <= 0 or tokens <= 0:
+            return
+        logs["tokens_per_second"] = tokens / seconds
+        if self._flops_per_token:
+            logs["flops_utilisation"] = tokens / seconds * self._flops_per_token / self._peak
+
+    def _tokens(self) -> float:
+        return float(self.model.metrics[0].weight)
+
+
+def matmul_flops_per_second(dtype: str) -> float:
+    """What a 2048 x 2048 x 2048 product reaches on the default device, the best of eight, in FLOP/s (a multiply-add is two)."""
+    size = 2048
+    left = tf.cast(tf.random.stateless_normal([size, size], [0, 1]), dtype)
+    product = tf.function(lambda a: tf.reduce_sum(tf.cast(tf.matmul(a, a), tf.float32)))
+    product(left).numpy()
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        product(left).numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)

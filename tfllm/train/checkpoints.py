@@ -1,0 +1,158 @@
+"""Checkpoints: a model folder with the state of training beside it, written whole or not at all.
+
+    checkpoints/step-00000400/
+        config.json  model.safetensors  tokenizer/     the model, as `tfllm.load` reads it
+        optimizer.safetensors                          every variable of the optimizer, its step count among them
+        state.json                                     step, metrics, history, settings, and the sha256 of each file
+
+A checkpoint is written beside (`.step-….partial`), flushed to the disk, then renamed; an old one is renamed before it is
+removed. So whatever has a plain name is complete, at whatever moment the process was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfllm.config import ModelConfig
+from tfllm.tokenizers import Tokenizer
+from tfllm.train import weights
+
+STATE = "state.json"
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints below a run's folder, oldest first."""
+    return sorted(path for path in (folder / "checkpoints").glob("step-*") if path.is_dir())
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint below a run's folder, if there is one."""
+    return next(reversed(checkpoints(folder)), None)
+
+
+def write_model(config: ModelConfig, variables: list[Any], *, tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes `config.json`, `model.safetensors` and `tokenizer/` into an existing folder."""
+    config.save(folder / "config.json")
+    weights.write(folder / "model.safetensors", variables)
+    tokenizer.save(folder / "tokenizer")
+
+
+def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: dict[str, Any]) -> Path:
+    """Writes the checkpoint of `state["step"]` below a run's folder.
+
+    Args:
+        model: compiled; its variables and its optimizer's are written.
+        tokenizer: the model's.
+        folder: of the run.
+        state: goes into `state.json`, with the files' checksums added.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; earlier checkpoints are untouched.
+    """
+    final = folder / "checkpoints" / checkpoint_name(state["step"])
+    beside = final.with_name(f".{final.name}.partial")
+    _remove_leftovers(final.parent)
+    try:
+        beside.mkdir(parents=True)
+        write_model(model.config, model.variables, tokenizer=tokenizer, folder=beside)
+        weights.write(beside / "optimizer.safetensors", model.optimizer.variables)
+        files = sorted(path for path in beside.rglob("*") if path.is_file())
+        sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}
+        (beside / STATE).write_text(json.dumps(state | {"sha256": sums}, indent=2) + "\n")
+        _flushed_sha256(beside / STATE)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise OSError(
+            error.errno,
+            f"could not write the checkpoint ({error.strerror}); earlier ones are untouched",
+            str(final),
+        ) from error
+    beside.rename(final)
+    _flush_folder(final.parent)
+    return final
+
+
+def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
+    """Assigns every variable of the model and of its optimizer, and returns the state; nothing is assigned unless all is whole.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, damaged, or does not fit the model; the message names it.
+    """
+    state = read_state(folder)
+    for name, expected in state["sha256"].items():
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: restore it, or remove {folder} to go on from the one before"
+            )
+        if _sha256(path) != expected:
+            raise ValueError(
+                f"{path} is damaged (sha256 differs from {STATE}'s): remove {folder} to go on from the one before"
+            )
+    weights.read(folder / "model.safetensors", model.variables)
+    weights.read(folder / "optimizer.safetensors", model.optimizer.variables)
+    return state
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The `state.json` of a checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing or damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: this is not a checkpoint of a run; remove {folder} to go on without it"
+        )
+    try:
+        state = json.loads(path.read_text())
+        if not {"step", "sha256", "metrics", "history", "settings"} <= state.keys():
+            raise ValueError("parts of it are missing")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove {folder} to go on from the one before"
+        ) from error
+    return state
+
+
+def remove_all_but(folder: Path, keep: int) -> None:
+    """Removes the oldest checkpoints of a run, so that `keep` are left."""
+    for path in checkpoints(folder)[:-keep]:
+        doomed = path.with_name(f".{path.name}.removed")
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flushed_sha256(path: Path) -> str:
+    """The checksum of a file just written, which is on the disk when this returns."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

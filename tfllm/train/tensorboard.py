@@ -1,0 +1,139 @@
+"""What TensorBoard shows of a run.
+
+Scalars every few steps (each the mean over those steps), validation at the end of each epoch, text samples, a picture of
+attention, the token embeddings with their names in the projector, and the run's config.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.features import TOKEN_IDS
+from tfllm.tokenizers import Tokenizer
+from tfllm.train.metrics import Ratio
+
+MOST_PROJECTED = 10_000
+MOST_ATTENTION_TOKENS = 48
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes event files.
+
+    Args:
+        folder: where to; below it `train` and `validation`.
+        tokenizer: names the tokens.
+        sample: texts to show at the end of each epoch; the first is also drawn as an attention picture.
+        every: steps between two points of a curve.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tokenizer: Tokenizer,
+        sample: Callable[[], list[str]] | None = None,
+        every: int = 10,
+    ):
+        super().__init__()
+        self._folder, self._tokenizer, self._sample, self._every = folder, tokenizer, sample, every
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._train = tf.summary.create_file_writer(str(self._folder / "train"))
+        self._validation = tf.summary.create_file_writer(str(self._folder / "validation"))
+        with self._train.as_default():
+            config = json.dumps(self.model.config.to_dict(), indent=2)
+            tf.summary.text("config", f"```\n{config}\n```", step=0)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = self._sums()
+        self._written = int(self.model.optimizer.iterations)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        step = int(self.model.optimizer.iterations)
+        if step < self._written + self._every:
+            return
+        sums = self._sums()
+        with self._train.as_default():
+            for name, (metric, total, weight) in sums.items():
+                _, total_before, weight_before = self._before[name]
+                if weight > weight_before:
+                    ratio = tf.constant((total - total_before) / (weight - weight_before), tf.float64)
+                    tf.summary.scalar(name, metric.value_of(ratio), step=step)
+            tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate), step=step)
+        self._before, self._written = sums, step
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        step, logs = int(self.model.optimizer.iterations), logs or {}
+        with self._train.as_default():
+            for name in ("tokens_per_second", "flops_utilisation"):
+                if name in logs:
+                    tf.summary.scalar(name, logs[name], step=step)
+            texts = self._sample() if self._sample else []
+            for i, text in enumerate(texts):
+                tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
+            if texts:
+                self._draw_attention(texts[0], step)
+        with self._validation.as_default():
+            for name, value in logs.items():
+                if name.startswith("val_"):
+                    tf.summary.scalar(name.removeprefix("val_"), value, step=step)
+        self._train.flush()
+        self._validation.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._project_embeddings()
+        self._train.close()
+        self._validation.close()
+
+    def _sums(self) -> dict[str, tuple[Ratio, float, float]]:
+        return {
+            metric.name: (metric, float(metric.total), float(metric.weight)) for metric in self.model.metrics
+        }
+
+    def _draw_attention(self, text: str, step: int) -> None:
+        ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][:MOST_ATTENTION_TOKENS]
+        names = [self._tokenizer.id_to_piece(token) for token in ids]
+        for layer in sorted({0, self.model.config.num_layers - 1}):
+            heads = self.model.decoder.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
+            picture = _attention_picture(np.asarray(heads), names)
+            tf.summary.image(f"attention_block_{layer}", picture[None], step=step)
+
+    def _project_embeddings(self) -> None:
+        """The first rows of the embedding table, as the projector's text files."""
+        table = np.asarray(self.model.decoder.token_embedding.embeddings)[:MOST_PROJECTED]
+        folder = self._folder / "train"
+        np.savetxt(folder / "embeddings.tsv", table, delimiter="\t", fmt="%.5g")
+        names = [
+            json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))
+        ]
+        (folder / "tokens.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
+        (folder / "projector_config.pbtxt").write_text(
+            'embeddings {\n  tensor_name: "token_embedding"\n'
+            '  tensor_path: "embeddings.tsv"\n  metadata_path: "tokens.tsv"\n}\n'
+        )
+
+
+def _attention_picture(heads: np.ndarray, names: list[str]) -> np.ndarray:
+    """Queries down, keys across, one panel a head. float32 [N, S, S] -> uint8 [height, width, 4]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(heads))
+    rows = -(-len(heads) // columns)
+    figure = Figure(figsize=(4 * columns, 4 * rows), layout="tight")
+    canvas = FigureCanvasAgg(figure)
+    places = range(len(names))
+    for i, head in enumerate(heads):
+        axes = figure.add_subplot(rows, columns, i + 1, title=f"head {i}")
+        axes.imshow(head, vmin=0, vmax=1, cmap="viridis")
+        axes.set_xticks(places, names, rotation=90, fontsize=5)
+        axes.set_yticks(places, names, fontsize=5)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
