@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -91,15 +92,17 @@ class ModelConfig:
     def __post_init__(self) -> None:
         self._fill_defaults()
         self._check_sizes()
-        for field, kind in (("norm", Norm), ("norm_place", NormPlace), ("positions", Positions), ("activation", Activation)):
+        for field, kind in (
+            ("norm", Norm),
+            ("norm_place", NormPlace),
+            ("positions", Positions),
+            ("activation", Activation),
+        ):
             if getattr(self, field) not in get_args(kind):
                 raise ValueError(f"{field}={getattr(self, field)!r} is unknown; it is one of {', '.join(get_args(kind))}")
-        for field in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)} is not in [0, 1)")
-        for field in ("norm_epsilon", "rope_theta", "initializer_range"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field}={getattr(self, field)} must be greater than 0")
+        self._check_numbers()
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
+            raise ValueError(f"rope_scaling={self.rope_scaling!r} must be a RopeScaling, or left out")
         if self.rope_scaling and self.positions != "rotary":
             raise ValueError(f"rope_scaling goes with positions='rotary', got positions={self.positions!r}")
 
@@ -107,14 +110,15 @@ class ModelConfig:
         fill = object.__setattr__
         if self.num_kv_heads == 0:
             fill(self, "num_kv_heads", self.num_heads)
-        if self.head_dim == 0 and isinstance(self.num_heads, int) and self.num_heads > 0:
+        whole = isinstance(self.num_heads, int) and isinstance(self.hidden_size, int)
+        if self.head_dim == 0 and whole and self.num_heads > 0:
             if self.hidden_size % self.num_heads:
                 raise ValueError(
                     f"hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}: "
                     "change one of them, or give head_dim"
                 )
             fill(self, "head_dim", self.hidden_size // self.num_heads)
-        if self.ffn_size == 0:
+        if self.ffn_size == 0 and whole:
             fill(self, "ffn_size", 4 * self.hidden_size)
         if isinstance(self.rope_scaling, dict):
             fill(self, "rope_scaling", RopeScaling(**self.rope_scaling))
@@ -134,15 +138,38 @@ class ModelConfig:
             raise ValueError(f"positions='rotary' turns pairs of units: head_dim={self.head_dim} must be even")
         if self.positions == "sinusoidal" and self.hidden_size % 2:
             raise ValueError(f"positions='sinusoidal' wants an even hidden_size, got {self.hidden_size}")
-        if self.sliding_window < 0:
-            raise ValueError(f"sliding_window={self.sliding_window} must be 0 (off) or a number of tokens")
+        window = self.sliding_window
+        if not isinstance(window, int) or isinstance(window, bool) or window < 0:
+            raise ValueError(f"sliding_window={window!r} must be 0 (off) or a number of tokens")
+
+    def _check_numbers(self) -> None:
+        for field in ("dropout", "attention_dropout", "norm_epsilon", "rope_theta", "initializer_range"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"{field}={value!r} must be a number")
+            if field.endswith("dropout") and not 0 <= value < 1:
+                raise ValueError(f"{field}={value} is not in [0, 1)")
+            if not field.endswith("dropout") and not 0 < value < math.inf:
+                raise ValueError(f"{field}={value} must be greater than 0, and finite")
+        for field in (
+            "gated_ffn",
+            "qkv_bias",
+            "attention_output_bias",
+            "ffn_bias",
+            "qk_norm",
+            "tied_embeddings",
+            "remat",
+        ):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"{field}={getattr(self, field)!r} must be true or false")
 
     def num_parameters(self) -> int:
         """Trainable parameters of a `CausalLM` of this architecture, by arithmetic: nothing is built."""
         d, qkv = self.hidden_size, (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
-        norm = d if self.norm == "rms" else 2 * d
+        vectors = 1 if self.norm == "rms" else 2
+        norm = vectors * d
         attention = d * qkv + self.num_heads * self.head_dim * d
-        attention += self.qkv_bias * qkv + self.attention_output_bias * d + self.qk_norm * 2 * self.head_dim
+        attention += self.qkv_bias * qkv + self.attention_output_bias * d + self.qk_norm * 2 * vectors * self.head_dim
         up = self.ffn_size * (1 + self.gated_ffn)
         feed_forward = d * up + self.ffn_size * d + self.ffn_bias * (up + d)
         block = attention + feed_forward + 2 * norm

@@ -41,9 +41,25 @@ _PRESETS: dict[str, dict[str, Any]] = {
     | dict(vocab_size=49_152, max_length=8192, num_layers=30, hidden_size=576, num_heads=9)
     | dict(num_kv_heads=3, ffn_size=1536, rope_theta=100_000.0),
     "llama-mini": _LLAMA
-    | dict(vocab_size=8192, max_length=256, num_layers=4, hidden_size=256, num_heads=4, ffn_size=768, qk_norm=True),
+    | dict(
+        vocab_size=8192,
+        max_length=256,
+        num_layers=4,
+        hidden_size=256,
+        num_heads=4,
+        ffn_size=768,
+        qk_norm=True,
+    ),
     "llama-small": _LLAMA
-    | dict(vocab_size=8192, max_length=512, num_layers=6, hidden_size=384, num_heads=6, ffn_size=1024, qk_norm=True),
+    | dict(
+        vocab_size=8192,
+        max_length=512,
+        num_layers=6,
+        hidden_size=384,
+        num_heads=6,
+        ffn_size=1024,
+        qk_norm=True,
+    ),
     "llama-tiny": _LLAMA
     | dict(vocab_size=512, max_length=64, num_layers=2, hidden_size=64, num_heads=4, num_kv_heads=2, ffn_size=128),
 }

@@ -33,7 +33,13 @@ class Cache(NamedTuple):
 
 
 def new_cache(
-    batch_size: int | tf.Tensor, length: int | tf.Tensor, *, num_layers: int, num_kv_heads: int, head_dim: int, dtype: str
+    batch_size: int | tf.Tensor,
+    length: int | tf.Tensor,
+    *,
+    num_layers: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: str,
 ) -> Cache:
     """An empty cache of `length` slots (T) for `batch_size` rows (B)."""
     empty = tuple(tf.zeros([batch_size, num_kv_heads, length, head_dim], dtype) for _ in range(2 * num_layers))

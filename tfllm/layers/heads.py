@@ -18,7 +18,13 @@ class VocabularyHead(keras.layers.Layer):
     """
 
     def __init__(
-        self, size: int, vocab_size: int, *, embedding: keras.layers.Layer | None, stddev: float, **kwargs: Any
+        self,
+        size: int,
+        vocab_size: int,
+        *,
+        embedding: keras.layers.Layer | None,
+        stddev: float,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.shape, self.stddev = (vocab_size, size), stddev

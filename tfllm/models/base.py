@@ -26,9 +26,7 @@ class LanguageModel(TrainableModel):
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         if not isinstance(config, ModelConfig):
-            raise TypeError(
-                f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}"
-            )
+            raise TypeError(f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}")
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
         kwargs.setdefault("name", self.default_name)
         super().__init__(**kwargs)

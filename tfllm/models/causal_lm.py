@@ -86,9 +86,7 @@ class CausalLM(LanguageModel):
             ValueError: an argument is out of range.
         """
         if not 0 <= label_smoothing < 1 or z_loss < 0:
-            raise ValueError(
-                f"label_smoothing={label_smoothing} must be in [0, 1), z_loss={z_loss} at least 0"
-            )
+            raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1), z_loss={z_loss} at least 0")
         if token_bytes is not None and len(token_bytes) != self.config.vocab_size:
             raise ValueError(
                 f"token_bytes has {len(token_bytes)} entries, the model's vocabulary {self.config.vocab_size}: "

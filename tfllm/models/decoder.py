@@ -38,20 +38,14 @@ class Decoder(Composite):
         self.config = config
         policy = dict(dtype=self.dtype_policy)
         size, stddev = config.hidden_size, config.initializer_range
-        self.token_embedding = Embedding(
-            config.vocab_size, size, stddev=stddev, name="token_embedding", **policy
-        )
+        self.token_embedding = Embedding(config.vocab_size, size, stddev=stddev, name="token_embedding", **policy)
         self.position_embedding = None
         if config.positions == "learned":
-            self.position_embedding = Embedding(
-                config.max_length, size, stddev=stddev, name="position_embedding", **policy
-            )
+            self.position_embedding = Embedding(config.max_length, size, stddev=stddev, name="position_embedding", **policy)
         self.blocks = [block_from(config, name=f"block_{i}", **policy) for i in range(config.num_layers)]
         self.final_norm = None
         if config.norm_place == "pre":
-            self.final_norm = norm(
-                config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy
-            )
+            self.final_norm = norm(config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy)
 
     def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
         """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.
@@ -105,8 +99,7 @@ class Decoder(Composite):
         ids, config = features[TOKEN_IDS], self.config
         if config.positions == "learned" and (ids.shape[1] or 0) > config.max_length:
             raise ValueError(
-                f"a row of {ids.shape[1]} tokens is longer than max_length={config.max_length}, "
-                "and learned positions end there"
+                f"a row of {ids.shape[1]} tokens is longer than max_length={config.max_length}, and learned positions end there"
             )
         # Without positions and segments one mask serves all rows.
         places = features.get(POSITIONS)

@@ -91,13 +91,9 @@ def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
     for name, expected in state["sha256"].items():
         path = folder / name
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: restore it, or remove {folder} to go on from the one before"
-            )
+            raise FileNotFoundError(f"{path} is missing: restore it, or remove {folder} to go on from the one before")
         if _sha256(path) != expected:
-            raise ValueError(
-                f"{path} is damaged (sha256 differs from {STATE}'s): remove {folder} to go on from the one before"
-            )
+            raise ValueError(f"{path} is damaged (sha256 differs from {STATE}'s): remove {folder} to go on from the one before")
     weights.read(folder / "model.safetensors", model.variables)
     weights.read(folder / "optimizer.safetensors", model.optimizer.variables)
     return state
@@ -111,17 +107,13 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     path = folder / STATE
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: this is not a checkpoint of a run; remove {folder} to go on without it"
-        )
+        raise FileNotFoundError(f"{path} is missing: this is not a checkpoint of a run; remove {folder} to go on without it")
     try:
         state = json.loads(path.read_text())
         if not {"step", "sha256", "metrics", "history", "settings"} <= state.keys():
             raise ValueError("parts of it are missing")
     except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): remove {folder} to go on from the one before"
-        ) from error
+        raise ValueError(f"{path} is damaged ({error}): remove {folder} to go on from the one before") from error
     return state
 
 

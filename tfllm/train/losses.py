@@ -108,7 +108,11 @@ def _rows_of_a_chunk(hidden: tf.Tensor, kernel: tf.Tensor) -> int | tf.Tensor:
 
 
 def _chunked(
-    hidden: tf.Tensor, kernel: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, options: tuple[float, float] | None
+    hidden: tf.Tensor,
+    kernel: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    options: tuple[float, float] | None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Sums [3], gradient by hidden [M, D] and by kernel [V, D] (empty where `options` is None), chunk after chunk."""
     rows = _rows_of_a_chunk(hidden, kernel)
@@ -119,33 +123,45 @@ def _chunked(
         by_kernel = tf.matmul(chunk.gradient, hidden, transpose_a=True)
         return chunk.sums, tf.matmul(chunk.gradient, kernel), by_kernel
 
-    count = tf.shape(hidden)[0]
+    # Padded to whole chunks (weight 0), for XLA wants slices of one size.
+    parts = [_in_chunks(each, rows) for each in (hidden, targets, weights)]
+    chunks = parts[0].shape[0] or tf.shape(parts[0])[0]
 
-    def body(start, sums, by_hidden, by_kernel):  # type: ignore[no-untyped-def]
-        part = slice(start, start + rows)
-        chunk = _one_chunk(hidden[part], kernel, targets[part], weights[part], options)
+    def body(i, sums, by_hidden, by_kernel):  # type: ignore[no-untyped-def]
+        inputs, labels, shares = (each[i] for each in parts)
+        chunk = _one_chunk(inputs, kernel, labels, shares, options)
         if options is not None:
-            by_hidden = by_hidden.write(start // rows, tf.matmul(chunk.gradient, kernel))
-            by_kernel += tf.cast(tf.matmul(chunk.gradient, hidden[part], transpose_a=True), tf.float32)
-        return start + rows, sums + chunk.sums, by_hidden, by_kernel
+            by_hidden = by_hidden.write(i, tf.matmul(chunk.gradient, kernel))
+            by_kernel += tf.cast(tf.matmul(chunk.gradient, inputs, transpose_a=True), tf.float32)
+        return i + 1, sums + chunk.sums, by_hidden, by_kernel
 
-    by_hidden = tf.TensorArray(
-        hidden.dtype, size=-(-count // rows), infer_shape=False, element_shape=[None, hidden.shape[1]]
-    )
+    by_hidden = tf.TensorArray(hidden.dtype, size=chunks, element_shape=parts[0].shape[1:])
     by_kernel = tf.zeros(kernel.shape if options is not None else [0], tf.float32)
     _, sums, by_hidden, by_kernel = tf.while_loop(
-        lambda start, *_: start < count,
+        lambda i, *_: i < chunks,
         body,
         [tf.constant(0), tf.zeros([3]), by_hidden, by_kernel],
         parallel_iterations=1,
     )
     if options is None:
         return sums, hidden[:0], kernel[:0]
-    return sums, tf.ensure_shape(by_hidden.concat(), hidden.shape), tf.cast(by_kernel, kernel.dtype)
+    together = tf.reshape(by_hidden.stack(), [-1, hidden.shape[1]])[: tf.shape(hidden)[0]]
+    return sums, tf.ensure_shape(together, hidden.shape), tf.cast(by_kernel, kernel.dtype)
+
+
+def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
+    """[M, ...] -> [chunks, rows, ...], the last chunk filled up with zeros."""
+    count = value.shape[0] if value.shape[0] is not None else tf.shape(value)[0]
+    padding = [[0, -count % rows], *[[0, 0]] * (value.shape.rank - 1)]
+    return tf.reshape(tf.pad(value, padding), [-1, rows, *value.shape[1:]])
 
 
 def _one_chunk(
-    hidden: tf.Tensor, kernel: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, options: tuple[float, float] | None
+    hidden: tf.Tensor,
+    kernel: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    options: tuple[float, float] | None,
 ) -> _Chunk:
     scores = tf.cast(tf.matmul(hidden, kernel, transpose_b=True), tf.float32)
     # One kernel gives both the loss and softmax - onehot.

@@ -70,9 +70,7 @@ class Run:
         if steps_per_epoch < 1 or keep < 1:
             raise ValueError(f"steps_per_epoch={steps_per_epoch} and keep={keep} must be at least 1")
         if not model.compiled:
-            raise ValueError(
-                "the model is not compiled: call model.compile(optimizer) before Run, which restores both"
-            )
+            raise ValueError("the model is not compiled: call model.compile(optimizer) before Run, which restores both")
         if steps_per_epoch % model.steps_per_execution:
             raise ValueError(
                 f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
@@ -151,14 +149,8 @@ class Run:
         there, here = ModelConfig.load(checkpoint / "config.json"), self.model.config
         if there != here:
             values = here.to_dict()
-            changed = [
-                f"{name} was {old}, is {values[name]}"
-                for name, old in there.to_dict().items()
-                if old != values[name]
-            ]
-            raise ValueError(
-                f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder"
-            )
+            changed = [f"{name} was {old}, is {values[name]}" for name, old in there.to_dict().items() if old != values[name]]
+            raise ValueError(f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder")
         state = read_state(checkpoint)
         for part, value in self._identity.items():
             if state["identity"][part] != value:

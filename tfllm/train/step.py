@@ -87,7 +87,8 @@ class TrainableModel(keras.Model):
         )
         # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
         vars(self).update(
-            _measures={metric.name: metric for metric in self.measures()}, _gradient_norm=Ratio("gradient_norm")
+            _measures={metric.name: metric for metric in self.measures()},
+            _gradient_norm=Ratio("gradient_norm"),
         )
         # XLA around forward and backward only.
         self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
@@ -167,9 +168,7 @@ class TrainableModel(keras.Model):
             tf.TensorSpec([], tf.int32),
         )
         start = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), shapes.structured_outputs)
-        _, gradients, objective = tf.while_loop(
-            lambda i, *_: i < count, body, [tf.constant(0), *start], parallel_iterations=1
-        )
+        _, gradients, objective = tf.while_loop(lambda i, *_: i < count, body, [tf.constant(0), *start], parallel_iterations=1)
         return gradients, objective
 
     def _micro_gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
@@ -177,9 +176,7 @@ class TrainableModel(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             objective = self.objective(features | {DROPOUT_SEED: seed}, training=True)
-        gradients = tape.gradient(
-            objective.loss, [variable.value for variable in variables], unconnected_gradients="zero"
-        )
+        gradients = tape.gradient(objective.loss, [variable.value for variable in variables], unconnected_gradients="zero")
         return [tf.convert_to_tensor(gradient) for gradient in gradients], objective
 
     def _assert_finite(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Operation:

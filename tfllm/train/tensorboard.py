@@ -93,9 +93,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._validation.close()
 
     def _sums(self) -> dict[str, tuple[Ratio, float, float]]:
-        return {
-            metric.name: (metric, float(metric.total), float(metric.weight)) for metric in self.model.metrics
-        }
+        return {metric.name: (metric, float(metric.total), float(metric.weight)) for metric in self.model.metrics}
 
     def _draw_attention(self, text: str, step: int) -> None:
         ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][:MOST_ATTENTION_TOKENS]
@@ -110,9 +108,7 @@ class TensorBoard(keras.callbacks.Callback):
         table = np.asarray(self.model.decoder.token_embedding.embeddings)[:MOST_PROJECTED]
         folder = self._folder / "train"
         np.savetxt(folder / "embeddings.tsv", table, delimiter="\t", fmt="%.5g")
-        names = [
-            json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))
-        ]
+        names = [json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))]
         (folder / "tokens.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
         (folder / "projector_config.pbtxt").write_text(
             'embeddings {\n  tensor_name: "token_embedding"\n'
