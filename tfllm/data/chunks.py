@@ -1,0 +1,285 @@
+"""Files in; chunks of a few megabytes out, and the documents of a chunk.
+
+`plan` walks the files in order and cuts them into chunks, cheaply: it is what the one parent process runs.
+`read` turns a chunk into documents: it is what the workers run. Compressed lines are unpacked by the parent
+and travel inside the chunk, since such a file has no middle to start from; nothing is ever held but a chunk,
+or one document if it is larger.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import mmap
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tfllm.data.sources import Source, SourceError
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a file: bytes [start, end) of text or lines, row groups [start, end) of Parquet, unpacked lines."""
+
+    path: str
+    kind: str
+    start: int
+    end: int
+    lines: bytes | None = None
+    """Unpacked lines of a compressed file, of which `start` is the number of the first (from 1)."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a worker is given at once. The same files give the same chunks with the same numbers."""
+
+    number: int
+    spans: tuple[Span, ...]
+    size: int
+    """Bytes on disk, for the progress bar."""
+
+    def __str__(self) -> str:
+        more = f" and {len(self.spans) - 1} more" if len(self.spans) > 1 else ""
+        return f"{self.spans[0].path}{more}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document, as it stands in its file."""
+
+    file: str
+    data: bytes
+    text: str | None
+    """None: not valid UTF-8."""
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How documents are read; see `prepare`."""
+
+    field: str = "text"
+    separator: str | None = None
+    invalid_utf8: str = "error"
+
+
+def plan(sources: Sequence[Source], reading: Reading, chunk_bytes: int) -> Iterator[Chunk]:
+    """Cut the files into chunks of about `chunk_bytes`.
+
+        a.txt (3 MB)  b.txt (2 MB)  c.jsonl (9 MB), chunks of 4 MB
+        -> 0: a.txt, b.txt   1: c.jsonl[0:4 MB]   2: c.jsonl[4 MB:8 MB]   3: c.jsonl[8 MB:]
+
+    Raises:
+        SourceError: a file cannot be opened, unpacked, or lacks the Parquet column.
+    """
+    spans: list[Span] = []
+    size = held = number = 0
+    for source in sources:
+        for span, span_bytes in _spans(source, reading, chunk_bytes):
+            spans.append(span)
+            size += span_bytes
+            held += span_bytes if span.lines is None else len(span.lines)
+            if held >= chunk_bytes:
+                yield Chunk(number, tuple(spans), size)
+                spans, size, held, number = [], 0, 0, number + 1
+    if spans:
+        yield Chunk(number, tuple(spans), size)
+
+
+def _spans(source: Source, reading: Reading, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
+    if source.kind in ("jsonl.gz", "jsonl.zst"):
+        yield from _unpacked(source, chunk_bytes)
+    elif source.kind == "parquet":
+        yield from _row_groups(source, reading.field)
+    else:
+        separator = b"\n" if source.kind == "jsonl" else (reading.separator or "").encode()
+        start = 0
+        for end in _cuts(source, separator, chunk_bytes):
+            yield Span(source.path, source.kind, start, end), end - start
+            start = end
+
+
+def _cuts(source: Source, separator: bytes, chunk_bytes: int) -> Iterator[int]:
+    """Places to cut a file, each just after a separator that a plain left-to-right split finds too."""
+    if separator and source.size > chunk_bytes:
+        with (
+            Path(source.path).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            # One byte can be looked for from any place; in "\n\n\n" only the start tells which two are it.
+            cut, place = 0, 0
+            while True:
+                if len(separator) == 1:
+                    place = max(place, cut + chunk_bytes - 1)
+                place = data.find(separator, place)
+                if place < 0:
+                    break
+                place += len(separator)
+                if place - cut >= chunk_bytes and place < source.size:
+                    cut = place
+                    yield cut
+    yield source.size
+
+
+def _unpacked(source: Source, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
+    line = 1
+    counted = 0
+    with Path(source.path).open("rb") as raw, _unpack(source, raw) as stream:
+        try:
+            while block := stream.read(chunk_bytes):
+                block += stream.readline()
+                position = raw.tell()
+                yield Span(source.path, "jsonl", line, 0, block), position - counted
+                line += block.count(b"\n")
+                counted = position
+        except _unpack_errors() as error:
+            raise SourceError(f"{source.path}: cannot be unpacked ({error}). Replace it or exclude it.") from error
+
+
+def _unpack(source: Source, raw: IO[bytes]) -> Any:
+    if source.kind == "jsonl.gz":
+        return gzip.GzipFile(fileobj=raw)
+    import io
+
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    return io.BufferedReader(reader)
+
+
+def _unpack_errors() -> tuple[type[Exception], ...]:
+    import zstandard
+
+    return (EOFError, OSError, zlib.error, zstandard.ZstdError)
+
+
+def _row_groups(source: Source, field: str) -> Iterator[tuple[Span, int]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(source.path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError(f"{source.path}: not a Parquet file ({error}). Replace it or exclude it.") from error
+    with file:
+        schema, groups = file.schema_arrow, file.metadata.num_row_groups
+    if field not in schema.names:
+        raise SourceError(f"{source.path}: no column {field!r}; there are {schema.names}. Give field=….")
+    kind = schema.field(field).type
+    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+        raise SourceError(f"{source.path}: column {field!r} holds {kind}, not strings. Give another field=….")
+    for group in range(groups):
+        yield Span(source.path, "parquet", group, group + 1), source.size // groups
+
+
+def read(chunk: Chunk, reading: Reading) -> Iterator[Document]:
+    """The documents of a chunk, in the order of the files.
+
+        a.txt holds b"one\\n"                                     -> b"one\\n"
+        b.txt holds b"one--two--", separator "--"                -> b"one"  b"two"
+        c.jsonl holds {"text": "one"} and {"text": "two"}        -> b"one"  b"two"
+
+    Raises:
+        SourceError: naming file and line: unreadable, not JSON, no such field, not UTF-8 (unless told to
+            skip).
+    """
+    for span in chunk.spans:
+        if span.kind == "parquet":
+            documents = _parquet_documents(span, reading.field)
+        elif span.kind == "jsonl":
+            documents = _json_documents(span, reading.field)
+        else:
+            documents = _text_documents(span, reading.separator)
+        for document in documents:
+            if document.text is None and reading.invalid_utf8 == "error":
+                raise SourceError(f"{_place(document)}: not valid UTF-8. Convert or exclude it, or give invalid_utf8='skip'.")
+            yield document
+
+
+def _place(document: Document) -> str:
+    place = document.file if document.line is None else f"{document.file}:{document.line}"
+    try:
+        document.data.decode()
+    except UnicodeDecodeError as error:
+        return f"{place} (byte {error.start} of the document is {document.data[error.start]:#04x})"
+    return f"{place} (an unpaired surrogate)"
+
+
+def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
+    try:
+        with Path(span.path).open("rb") as file:
+            file.seek(span.start)
+            data = file.read(span.end - span.start)
+    except OSError as error:
+        raise SourceError(f"{span.path}: {error.strerror}. Make it readable, or exclude it.") from error
+    if len(data) != span.end - span.start:
+        raise SourceError(f"{span.path} became shorter while it was read. Call again when nothing writes to it.")
+    parts = data.split(separator.encode()) if separator else [data]
+    if separator and not parts[-1]:
+        parts.pop()
+    for part in parts:
+        yield Document(span.path, part, _decode(part))
+
+
+def _json_documents(span: Span, field: str) -> Iterator[Document]:
+    data = span.lines
+    if data is None:
+        data = next(_text_documents(span, None)).data
+    for index, line in enumerate(data.split(b"\n")):
+        if not line.strip():
+            continue
+        text = _decode(line)
+        if text is None:
+            yield Document(span.path, line, None, _line(span, index))
+            continue
+        value = _field(text, field, span, index)
+        try:
+            yield Document(span.path, value.encode(), value)
+        except UnicodeEncodeError:
+            yield Document(span.path, value.encode(errors="replace"), None, _line(span, index))
+
+
+def _field(text: str, field: str, span: Span, index: int) -> str:
+    try:
+        record: Any = json.loads(text)
+    except ValueError as error:
+        raise SourceError(f"{span.path}:{_line(span, index)}: not JSON ({error}). Mend or remove the line.") from error
+    if not isinstance(record, dict):
+        raise SourceError(f"{span.path}:{_line(span, index)}: not a JSON object but {type(record).__name__}.")
+    if field not in record:
+        raise SourceError(f"{span.path}:{_line(span, index)}: no field {field!r}; there are {sorted(record)}. Give field=….")
+    if not isinstance(record[field], str):
+        raise SourceError(f"{span.path}:{_line(span, index)}: field {field!r} is not a string but {record[field]!r:.40}.")
+    return record[field]
+
+
+def _line(span: Span, index: int) -> int:
+    if span.lines is not None:
+        return span.start + index
+    with Path(span.path).open("rb") as file:
+        return file.read(span.start).count(b"\n") + index + 1
+
+
+def _parquet_documents(span: Span, field: str) -> Iterator[Document]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(span.path) as file:
+            for batch in file.iter_batches(256, row_groups=range(span.start, span.end), columns=[field]):
+                for text in batch.column(0).to_pylist():
+                    yield Document(span.path, (text or "").encode(), text or "")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{span.path}: column {field!r} is not valid UTF-8 ({error}). Mend or exclude it.") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError(f"{span.path}: cannot be read ({error}). Replace it or exclude it.") from error
+
+
+def _decode(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,96 @@
+"""How rows lie on a shard, and where documents begin in a row. Arithmetic only: nothing is read here.
+
+A row covers S + 1 ids: S are read, S are predicted. Training takes a shard as a ring, for it begins and ends
+with the separator: the last id is the first. An epoch starts somewhere on the ring and takes as many whole
+rows as fit, so the remainder it leaves out (less than a row) is another in every epoch, and so are the edges
+of the rows. Evaluation takes every target once, from the start, and pads the last row.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfllm import features
+
+
+def ring_rows(length: int, sequence_length: int) -> int:
+    """Rows of an epoch on a shard of `length` ids.
+
+    11 ids, rows of 3: a ring of 10 places -> 3 rows; 1 target waits for another epoch
+    """
+    return (length - 1) // sequence_length
+
+
+def strided_rows(length: int, sequence_length: int, stride: int) -> int:
+    """Rows that score every target of a shard once, `stride` new ones each (the first: all).
+
+    11 ids (10 targets), rows of 4, stride 2: targets 1-4, then 5-6, 7-8, 9-10 -> 4 rows
+    """
+    targets = length - 1
+    return 1 + max(0, -(-(targets - sequence_length) // stride)) if targets else 0
+
+
+def ring_places(start: tf.Tensor, ring: tf.Tensor, sequence_length: int) -> tf.Tensor:
+    """The ids a row covers.
+
+        start 8, ring of 10, S = 3  ->  8 9 0 1
+
+    Args:
+        start: int64 [B], below `ring`.
+        ring: int64 [B], at least S.
+
+    Returns:
+        int64 [B, S+1].
+    """
+    places = start[:, None] + tf.range(sequence_length + 1, dtype=tf.int64)
+    return tf.where(places < ring[:, None], places, places - ring[:, None])
+
+
+def strided_weights(row: tf.Tensor, targets: tf.Tensor, sequence_length: int, stride: int) -> tf.Tensor:
+    """Which targets of a row count: those no earlier row has scored, and that are there.
+
+        row 0 and 1 and 2, 7 targets, S = 4, stride 2
+        -> 1 1 1 1 | 0 0 1 1 | 0 0 1 0
+
+    Args:
+        row: int64 [B], number of the row on its shard; negative: a row of padding.
+        targets: int64 [B], targets of its shard.
+
+    Returns:
+        float32 [B, S].
+    """
+    column = tf.range(sequence_length, dtype=tf.int64)
+    fresh = (row[:, None] == 0) | (column >= sequence_length - stride)
+    there = (row[:, None] >= 0) & (row[:, None] * stride + column < targets[:, None])
+    return tf.cast(fresh & there, tf.float32)
+
+
+def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Segments and positions of packed documents. A separator opens the document it stands before.
+
+        separator 1; the row begins inside a document and ends with padding
+        token_ids     17  9  1 33  8  1 41  0
+        -> segment_ids 1  1  2  2  2  3  3  0
+           positions   0  1  0  1  2  0  1  0
+
+    Args:
+        token_ids: int32 [B, S].
+        there: bool [B, S], false is padding.
+
+    Returns:
+        SEGMENT_IDS, POSITIONS int32 [B, S].
+    """
+    opens = token_ids == separator_id
+    column = tf.range(tf.shape(token_ids)[1])
+    # A row that begins inside a document opens a segment, too.
+    segments = tf.cumsum(tf.cast(opens | (column == 0), tf.int32), axis=1)
+    # The running maximum of where documents open, by doubling: S is static, so this is log2(S) small ops.
+    start = tf.where(opens, column, 0)
+    reach, length = 1, token_ids.shape[1]
+    while reach < length:
+        start = tf.maximum(start, tf.pad(start[:, :-reach], [[0, 0], [reach, 0]]))
+        reach *= 2
+    return {
+        features.SEGMENT_IDS: tf.where(there, segments, 0),
+        features.POSITIONS: tf.where(there, column - start, 0),
+    }

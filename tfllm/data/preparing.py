@@ -1,0 +1,307 @@
+"""Raw text in, a token store out: documents -> pieces (ids, sorted by hash) -> shards -> manifest -> a rename.
+
+Every step is a function of its inputs, and every file is written whole or not at all. Pieces and shards wait
+in a work folder beside `out`, which carries the fingerprint of the inputs and settings: killed and called
+again, a preparation goes on with what is finished, and the store has the same bytes whatever the processes
+and interruptions were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tfllm.data.atomic import WriteError, sync_folder, write_atomically
+from tfllm.data.chunks import Chunk, Reading, plan
+from tfllm.data.pieces import Piecework, make_piece, piece_path
+from tfllm.data.shards import SHARD_IDS, ShardJob, ShardRecord, Shardwork, Totals, sum_up, write_shard
+from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
+from tfllm.data.store import FORMAT, Store, StoreError, manifest_checksum, work_folder
+from tfllm.data.workers import run
+
+
+def prepare(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tokenizer: Any,
+    out: str | os.PathLike[str],
+    *,
+    field: str = "text",
+    separator: str | None = None,
+    exclude: Sequence[str] = (),
+    validation: float = 0.005,
+    shards: int | None = None,
+    processes: int | None = None,
+    invalid_utf8: str = "error",
+    progress: bool = True,
+) -> Store:
+    """Tokenize a corpus into a token store.
+
+    Documents are ordered and sharded by the sha256 of their text; exact duplicates are removed; further bits
+    of the hash choose the documents for validation, so a document stays on its side when others come or go.
+    Interrupted, it leaves nothing that looks finished and goes on when called again; finished, it returns the
+    store at once.
+
+        "greek.txt" holds "alpha--beta--alpha"; separator "--", bytes as ids (byte + 3), validation 0
+        -> train-00000-of-00001.tokens  1 100 111 115 107 100 1 101 104 119 100 1
+           train-00000-of-00001.offsets 1 7
+        (sha256 8ed3… alpha, f44e… beta; one duplicate removed)
+
+    Args:
+        paths: files, folders, globs (sources.py says what is read how).
+        tokenizer: follows `tfllm.tokenizers.Tokenizer`; must pickle when there is more than one process.
+        out: the store's folder; a folder `.NAME.preparing` beside it holds the work until then.
+        field: the string field of JSON lines, the column of Parquet.
+        separator: splits plain text files into documents; None makes every file one document.
+        exclude: patterns of files to leave out, such as "site-packages" or "test_*.py".
+        validation: fraction of the documents held out. Above 0, and with two documents, at least one is.
+        shards: files of the training split; None: one for every 67 million ids.
+        processes: workers; None: all cores this process may use. One runs in this very process.
+        invalid_utf8: "error", or "skip" such documents (files where a file is a document) and list them.
+        progress: show a bar, in bytes of the files.
+
+    Raises:
+        SourceError: the corpus cannot be read as asked, or no document is left.
+        StoreError: `out` holds something else, or a preparation is at work on it.
+        WriteError: the disk is full or refuses.
+    """
+    settings = {
+        "field": field,
+        "separator": separator,
+        "exclude": list(exclude),
+        "validation": validation,
+        "shards": shards,
+        "invalid_utf8": invalid_utf8,
+    }
+    _check_settings(settings, processes)
+    sources = find_sources(paths, exclude)
+    identity = _tokenizer_entry(tokenizer)
+    fingerprint = _fingerprint(sources, settings, identity)
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        return _existing(folder, tokenizer, settings, fingerprint)
+    with _work(folder, fingerprint) as work:
+        task = _Task(work, tokenizer, identity, settings, sources, processes or len(os.sched_getaffinity(0)), progress)
+        pieces = task.make_pieces()
+        manifest = task.make_shards(pieces, fingerprint)
+        _finish(work, folder, manifest)
+    store = Store.open(folder, tokenizer)
+    _report(store)
+    return store
+
+
+class _Task:
+    """One run of `prepare`: what its two phases share."""
+
+    def __init__(
+        self,
+        work: Path,
+        tokenizer: Any,
+        identity: dict[str, Any],
+        settings: dict[str, Any],
+        sources: list[Source],
+        processes: int,
+        progress: bool,
+    ):
+        self.work, self.tokenizer, self.identity, self.settings = work, tokenizer, identity, settings
+        self.sources, self.processes, self.progress = sources, processes, progress
+        self.dtype = "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
+
+    def make_pieces(self) -> int:
+        """Phase one: every chunk a piece. Returns their number."""
+        reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
+        total = sum(source.size for source in self.sources)
+        # Small enough to share out and to lose, large enough that a terabyte is no more than some ten thousand files.
+        chunk_bytes = min(max(total // 1024, 1 << 20), 1 << 25)
+        piecework = Piecework(self.tokenizer, reading, self.work / "pieces", self.dtype)
+        pieces = 0
+        with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizing", disable=not self.progress) as bar:
+
+            def missing() -> Iterator[Chunk]:
+                nonlocal pieces
+                for chunk in plan(self.sources, reading, chunk_bytes):
+                    pieces = chunk.number + 1
+                    if piece_path(piecework.folder, chunk.number).exists():
+                        bar.update(chunk.size)
+                    else:
+                        yield chunk
+
+            processes = min(self.processes, 1 + (total >> 20))  # a worker costs half a second
+            for size in run(partial(make_piece, work=piecework), missing(), processes=processes):
+                bar.update(size)
+        check_unchanged(self.sources)
+        return pieces
+
+    def make_shards(self, pieces: int, fingerprint: str) -> dict[str, Any]:
+        """Phase two: every range of hashes a shard. Returns the manifest."""
+        totals = sum_up(self.work / "pieces", pieces, self.dtype, self.settings["validation"])
+        self._check_totals(totals)
+        counts = {
+            "train": self.settings["shards"] or max(1, -(-totals.train_ids // SHARD_IDS)),
+            "validation": -(-totals.validation_ids // SHARD_IDS),
+        }
+        jobs = [ShardJob(split, number, of) for split, of in counts.items() for number in range(of)]
+        shardwork = Shardwork(
+            pieces=self.work / "pieces",
+            number_of_pieces=pieces,
+            store=self.work / "store",
+            results=self.work / "results",
+            dtype=self.dtype,
+            separator_id=self.tokenizer.eos_id,
+            threshold=totals.threshold,
+        )
+        records = []
+        with tqdm(total=len(jobs), unit="shard", desc="sharding", disable=not self.progress) as bar:
+            # A worker costs more to start than a few megabytes to merge.
+            processes = 1 if totals.train_ids < 1 << 24 else self.processes
+            for record in run(partial(write_shard, work=shardwork), jobs, processes=processes):
+                records.append(record)
+                bar.update()
+        return self._manifest(totals, sorted(records, key=lambda record: record.file), fingerprint)
+
+    def _check_totals(self, totals: Totals) -> None:
+        if not totals.documents:
+            raise SourceError(
+                f"No document is left: {totals.empty} were empty and {sum(totals.skipped.values())} were not UTF-8, in "
+                f"{len(self.sources)} files ({self.sources[0].path} …). Nothing to prepare."
+            )
+        if not totals.train_ids:
+            raise SourceError(f"All {totals.documents} documents fall to validation={self.settings['validation']}. Lower it.")
+
+    def _manifest(self, totals: Totals, records: list[ShardRecord], fingerprint: str) -> dict[str, Any]:
+        kept = sum(record.documents for record in records)
+        manifest = {
+            "format": FORMAT,
+            "dtype": np.dtype(self.dtype).name,
+            "tokenizer": self.identity,
+            "settings": self.settings,
+            "fingerprint": fingerprint,
+            "inputs": {"files": len(self.sources), "bytes": sum(source.size for source in self.sources)},
+            "duplicates_removed": totals.duplicates + totals.documents - kept,
+            "empty_documents": totals.empty,
+            "documents_with_u2581": sum(record.documents_with_u2581 for record in records),
+            "skipped_documents": sum(totals.skipped.values()),
+            "skipped_files": [{"file": file, "documents": n} for file, n in sorted(totals.skipped.items())],
+            "splits": {split: _split_entry(split, records) for split in ("train", "validation")},
+        }
+        return manifest | {"checksum": manifest_checksum(manifest)}
+
+
+def _split_entry(split: str, records: list[ShardRecord]) -> dict[str, Any]:
+    mine = [asdict(record) for record in records if record.file.startswith(f"{split}-")]
+    totals = {key: sum(record[key] for record in mine) for key in ("documents", "tokens", "utf8_bytes")}
+    return {**totals, "shards": mine}
+
+
+def _check_settings(settings: dict[str, Any], processes: int | None) -> None:
+    accepted = {
+        "field": bool(settings["field"]) or "the name of a field",
+        "separator": settings["separator"] != "" or "None, or the text between documents",
+        "exclude": all(isinstance(item, str) for item in settings["exclude"]) or "patterns",
+        "validation": 0 <= settings["validation"] < 1 or "a fraction from 0 up to, not including, 1",
+        "shards": settings["shards"] is None or 0 < settings["shards"] < 100_000 or "None, or 1 to 99999",
+        "invalid_utf8": settings["invalid_utf8"] in ("error", "skip") or "'error' or 'skip'",
+    }
+    for name, answer in accepted.items():
+        if answer is not True:
+            raise ValueError(f"{name}={settings[name]!r} is not accepted; give {answer}.")
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
+
+
+def _tokenizer_entry(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": tokenizer.fingerprint(),
+        "separator_id": tokenizer.eos_id,
+    }
+
+
+def _fingerprint(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Of everything the store follows from; a file that kept its size and time counts as unchanged, as with
+    make."""
+    files = [(os.path.realpath(source.path), source.size, source.modified) for source in sources]
+    text = json.dumps([FORMAT, files, settings, identity], sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def _existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
+    store = Store.open(folder, tokenizer)
+    if store.manifest["fingerprint"] == fingerprint:
+        shutil.rmtree(work_folder(folder), ignore_errors=True)  # left if killed right after the last rename
+        return store
+    old = store.manifest["settings"]
+    changed = [f"{name} was {old[name]!r}, now {settings[name]!r}" for name in settings if old[name] != settings[name]]
+    raise StoreError(
+        f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files'}. "
+        "Give another `out`, or delete it first."
+    )
+
+
+@contextlib.contextmanager
+def _work(out: Path, fingerprint: str) -> Iterator[Path]:
+    """The work folder of this very preparation, ours alone; emptied if it was left by one of other inputs."""
+    work = work_folder(out)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("wb")
+    except OSError as error:
+        raise WriteError(error.errno, f"Could not write in {work}: {error.strerror}. Give another `out`") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
+        note = work / "fingerprint"
+        if not note.exists() or note.read_text() != fingerprint:
+            for name in ("pieces", "store", "results"):
+                shutil.rmtree(work / name, ignore_errors=True)
+            write_atomically(note, [fingerprint.encode()])
+        for name in ("pieces", "store", "results"):
+            (work / name).mkdir(exist_ok=True)
+            for leftover in (work / name).glob("*.tmp"):
+                leftover.unlink(missing_ok=True)
+        yield work
+
+
+def _finish(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(work / "store" / "manifest.json", [text.encode(errors="surrogateescape")], durable=True)
+    sync_folder(work / "store")
+    (work / "store").rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(work)
+
+
+def _report(store: Store) -> None:
+    """Warn of what the caller may not expect."""
+    manifest = store.manifest
+    if manifest["skipped_documents"]:
+        warnings.warn(
+            f"{manifest['skipped_documents']} documents are not UTF-8 and were skipped, in "
+            f"{len(manifest['skipped_files'])} files such as {manifest['skipped_files'][0]['file']}; "
+            f"{store.folder / 'manifest.json'} lists them.",
+            stacklevel=3,
+        )
+    if manifest["documents_with_u2581"] and manifest["tokenizer"]["kind"] == "sentencepiece":
+        warnings.warn(
+            f"{manifest['documents_with_u2581']} documents hold U+2581 (▁), which SentencePiece decodes as a space: "
+            "their text does not come back exactly.",
+            stacklevel=3,
+        )
