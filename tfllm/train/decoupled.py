@@ -1,0 +1,176 @@
+"""What `tfllm.train.optimizers` share: the order of a step, decoupled decay, averaged weights (EMA).
+
+Enters: gradients of a model's trainable variables, each replica's share of the sum. Leaves: new weights.
+
+Order of a step: gradients made dense and summed over the replicas; clipped by their global norm (Keras clips
+each replica's share before the sum, which is another result than on one device); weights of rank 2 and more
+multiplied by `1 - learning_rate * weight_decay` (Loshchilov & Hutter 2019, arXiv:1711.05101); the update; the
+averages.
+"""
+
+import collections
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class DecoupledOptimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer that takes the step above. A subclass makes its slots in `build` and writes `update`.
+
+    Args:
+        learning_rate: a number >= 0, a schedule of the step, or a callable without arguments.
+        weight_decay: times the learning rate, the share of a weight lost in a step. Variables of rank 0 and 1
+            (biases, scales of norms) lose none; with `decay_embeddings=False` nor do those with "embedding"
+            in their path.
+        clip_norm: greatest global norm of the gradients; None leaves them as they are.
+        ema: momentum of the weights' moving average, say 0.999; None keeps none. See `averaged_weights`.
+        name: first part of every variable's path. Checkpoints go by it, so Keras' counting up is left out.
+    Raises:
+        ValueError: an argument out of range; in `build`, variables that would share a name in a checkpoint.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        *,
+        weight_decay: float,
+        clip_norm: float | None,
+        ema: float | None,
+        decay_embeddings: bool,
+        name: str,
+    ) -> None:
+        if isinstance(learning_rate, int | float):
+            require(0 <= learning_rate < math.inf, "learning_rate", learning_rate, "a finite number >= 0")
+            learning_rate = float(learning_rate)
+        require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a finite number >= 0 (0 for none)")
+        require(
+            clip_norm is None or clip_norm > 0,
+            "clip_norm",
+            clip_norm,
+            "a number > 0, or None for no clipping",
+        )
+        require(ema is None or 0 <= ema < 1, "ema", ema, "0 <= ema < 1, or None for no average")
+        use_ema = ema is not None
+        super().__init__(learning_rate, weight_decay, use_ema=use_ema, ema_momentum=ema or 0.0, name=name)
+        self.clip_norm, self.ema, self.decay_embeddings = clip_norm, ema, decay_embeddings
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self._decays = [self._use_weight_decay(variable) for variable in variables]
+        counts = collections.Counter(path_of(variable).replace("/", "_") for variable in variables)
+        shared = [path for path, count in counts.items() if count > 1]
+        if shared:
+            raise ValueError(f"several variables are called {shared}: give their layers different names")
+
+    def _use_weight_decay(self, variable: Any) -> bool:
+        if len(variable.shape) < 2 or (not self.decay_embeddings and "embedding" in path_of(variable)):
+            return False
+        return super()._use_weight_decay(variable)
+
+    def scalars(self) -> dict[str, tf.Tensor]:
+        """What all variables need in this step, float32 scalars, computed once."""
+        return {"learning_rate": tf.cast(self.learning_rate, tf.float32)}
+
+    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: dict[str, tf.Tensor]) -> None:
+        """Updates one variable, already decayed, and its slots (number `index`) on their device."""
+        raise NotImplementedError
+
+    def _backend_apply_gradients(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        if self.clip_norm is not None:
+            total, _ = tf.clip_by_global_norm(total, self.clip_norm)
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._update_all,
+            self._distribution_strategy,
+            total,
+            [variable.value for variable in variables],
+            self.scalars(),
+            # The first average is the first step's weights: there is nothing before them.
+            tf.where(tf.equal(self.iterations, 0), 0.0, self.ema_momentum),
+        )
+
+    def _update_all(self, strategy: Any, gradients: Any, variables: Any, scalars: Any, momentum: Any) -> None:
+        for gradient, variable in zip(gradients, variables, strict=True):
+            strategy.extended.update(variable, self._update_one, args=(gradient, scalars), group=False)
+        for variable, average in _averaged(self):
+            strategy.extended.update(average.value, _follow, args=(variable.value, momentum), group=False)
+
+    def _update_one(self, variable: Any, gradient: tf.Tensor, scalars: dict[str, tf.Tensor]) -> None:
+        index = self._get_variable_index(variable)
+        scalars = {name: tf.cast(value, variable.dtype) for name, value in scalars.items()}
+        if self.weight_decay and self._decays[index]:
+            variable.assign(variable * (1.0 - self.weight_decay * scalars["learning_rate"]))
+        self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Nothing. Keras makes the averages the weights when `fit` ends; a next `fit` would start there."""
+
+    def get_config(self) -> dict[str, Any]:
+        base = super().get_config()
+        names = ("weight_decay", "clip_norm", "ema", "decay_embeddings", "name")
+        return {"learning_rate": base["learning_rate"]} | {name: getattr(self, name) for name in names}
+
+
+@contextlib.contextmanager
+def averaged_weights(optimizer: Any) -> Iterator[None]:
+    """Within: the model's trainable weights are their averages. After: the weights of before, bit for bit.
+
+        with averaged_weights(model.optimizer):
+            model.evaluate(validation)
+
+    Averages and weights change places, so take no checkpoint inside. Before the first step nothing changes.
+    (`keras.callbacks.SwapEMAWeights` swaps by adding and subtracting, which loses last bits, and does not
+    swap back after `predict`.)
+
+    Raises:
+        ValueError: the optimizer keeps no averages.
+    """
+    if not optimizer.use_ema:
+        raise ValueError(f"the optimizer {optimizer.name!r} keeps no averages: make it with ema=0.999, say")
+    pairs = _averaged(optimizer) if optimizer.iterations.numpy() else []
+    _swap(pairs)
+    try:
+        yield
+    finally:
+        _swap(pairs)
+
+
+def require(holds: bool, name: str, got: Any, accepted: str) -> None:
+    """Raises ValueError with what came and what is accepted, unless it holds."""
+    if not holds:
+        raise ValueError(f"{name}={got!r}: give {accepted}")
+
+
+def path_of(variable: Any) -> str:
+    """Keras path of a variable; the name of a bare tf.Variable."""
+    return getattr(variable, "path", variable.name)
+
+
+def _averaged(optimizer: Any) -> list[tuple[Any, Any]]:
+    """Pairs of trainable variable and average."""
+    if not optimizer.use_ema:
+        return []
+    return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
+
+
+def _swap(pairs: list[tuple[Any, Any]]) -> None:
+    for left, right in pairs:
+        held = left.numpy()
+        left.assign(right)
+        right.assign(held)
+
+
+def _follow(average: Any, variable: Any, momentum: tf.Tensor) -> None:
+    average.assign_add((1.0 - tf.cast(momentum, average.dtype)) * (variable - average))
+
+
+def _dense(gradient: Any, variable: Any) -> tf.Tensor:
+    """Rows that came twice are added up here: the norm of a sum is not that of its parts."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+    return tf.convert_to_tensor(gradient)
