@@ -1,0 +1,148 @@
+"""From the scores of the vocabulary to one token a row: pure functions, every setting a vector.
+
+Enters: logits [B, V] and one setting a row. Leaves: logits with the improbable ones at -infinity, or token ids [B].
+A row's result depends on that row alone. Sources: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024
+(min-p), Keskar et al. 2019 (repetition penalty).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfllm.layers.counter_random import fold_in, uniform
+
+_NOTHING = float("-inf")
+_FEW = 256
+
+
+class Settings(NamedTuple):
+    """One value a row, each [B]: the fields of `GenerationConfig` that a row can have for itself."""
+
+    max_new_tokens: tf.Tensor
+    """int32."""
+    temperature: tf.Tensor
+    """float32."""
+    top_k: tf.Tensor
+    """int32."""
+    top_p: tf.Tensor
+    """float32."""
+    min_p: tf.Tensor
+    """float32."""
+    repetition_penalty: tf.Tensor
+    """float32."""
+    seed: tf.Tensor
+    """int32."""
+
+
+SETTING_DTYPES = Settings(*("int32", "float32", "int32", "float32", "float32", "float32", "int32"))
+
+
+def penalise(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+    """Makes tokens that were seen less probable (or more, below 1).
+
+        logits   2.0 -1.0  0.5
+        seen     yes  yes   no
+        penalty  2.0
+        result   1.0 -2.0  0.5
+
+    Args:
+        logits: float32 [B, V]. seen: bool [B, V]. penalty: float32 [B], above 0.
+    """
+    penalty = penalty[:, None]
+    return tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf.Tensor) -> tf.Tensor:
+    """-infinity for tokens outside the k most probable, outside the nucleus of those, or far below the best.
+
+        probabilities      0.5  0.3  0.15 0.05
+        top_k 3            0.5  0.3  0.15  .
+        top_p 0.7          0.5  0.3   .    .      the fewest that have 0.7 together
+        min_p 0.2          0.5  0.3  0.15  .      at least 0.2 x 0.5
+
+    Tokens exactly as probable as the last one kept are kept.
+
+    Args:
+        logits: float32 [B, V].
+        top_k: int32 [B], 0 is off. top_p: float32 [B], 1 is off. min_p: float32 [B], 0 is off.
+
+    Returns:
+        float32 [B, V]; the most probable token is never lost.
+    """
+    floor = tf.reduce_max(logits, 1) + tf.math.log(min_p)
+    ranked = tf.reduce_any((top_k > 0) | (top_p < 1))
+    floor = tf.cond(ranked, lambda: tf.maximum(floor, _rank_floor(logits, top_k, top_p)), lambda: floor)
+    return tf.where(logits >= floor[:, None], logits, _NOTHING)
+
+
+def _rank_floor(logits: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Tensor:
+    """The score of the last token that top-k and top-p keep: float32 [B]. Sorts as few scores as they need."""
+    vocabulary = tf.shape(logits)[1]
+    top_k = tf.where(top_k > 0, tf.minimum(top_k, vocabulary), vocabulary)
+    # The nucleus of a language model is nearly always among a few hundred tokens.
+    few = tf.minimum(vocabulary, tf.maximum(_FEW, tf.reduce_max(tf.where(top_k < vocabulary, top_k, 0))))
+    log_total = tf.reduce_logsumexp(logits, 1)
+    mass = tf.reduce_sum(tf.exp(tf.math.top_k(logits, few).values - log_total[:, None]), 1)
+    enough = tf.reduce_all((top_k <= few) | (top_p >= 1) | (mass > top_p + 1e-3))
+    best = tf.math.top_k(logits, tf.where(enough, few, vocabulary)).values
+
+    rank = tf.range(tf.shape(best)[1])[None]
+    among_k = rank < top_k[:, None]
+    log_total_k = tf.reduce_logsumexp(tf.where(among_k, best, _NOTHING), 1)
+    log_total = tf.where(top_k < vocabulary, log_total_k, log_total)
+    before = tf.cumsum(tf.exp(best - log_total[:, None]), axis=1, exclusive=True)
+    kept = among_k & ((before < top_p[:, None]) | (top_p >= 1)[:, None])
+    floor = tf.reduce_min(tf.where(kept, best, float("inf")), 1)
+    return tf.where((top_k < vocabulary) | (top_p < 1), floor, _NOTHING)
+
+
+def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """One token a row with the probability its score gives it, by inversion of the cumulative distribution.
+
+    Args:
+        logits: float32 [B, V]. seeds: int32 [B], one number each.
+
+    Returns:
+        int32 [B].
+    """
+    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=1)
+    mark = uniform(seeds) * cumulative[:, -1]
+    return tf.reduce_sum(tf.cast(cumulative <= mark[:, None], tf.int32), 1)
+
+
+def choose(logits: tf.Tensor, settings: Settings, *, positions: tf.Tensor) -> tf.Tensor:
+    """The next token of each row: the most probable where the temperature is 0, else one drawn.
+
+    The random number is a function of the row's seed and of the position alone, so neither the neighbours in the batch
+    nor how the text was cut into prompt and continuation change it.
+
+    Args:
+        logits: float32 [B, V], after the repetition penalty.
+        settings: one value a row.
+        positions: int32 [B], the place of the token to come.
+
+    Returns:
+        int32 [B].
+    """
+    best = tf.argmax(logits, 1, output_type=tf.int32)
+
+    def sampled() -> tf.Tensor:
+        warm = settings.temperature > 0
+        scaled = logits / tf.where(warm, settings.temperature, 1.0)[:, None]
+        # Rows that take the best token anyway must not make the others' scores be sorted.
+        kept = truncate(
+            scaled,
+            top_k=tf.where(warm, settings.top_k, 0),
+            top_p=tf.where(warm, settings.top_p, 1.0),
+            min_p=settings.min_p,
+        )
+        return tf.where(warm, draw(kept, fold_in(settings.seed, positions)), best)
+
+    return tf.cond(tf.reduce_any(settings.temperature > 0), sampled, lambda: best)
+
+
+def log_prob(logits: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """log p(id) under the scores as they are, in nats. float32 [B, V], int32 [B] -> float32 [B]."""
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(ids, logits)
