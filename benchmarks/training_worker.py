@@ -1,0 +1,133 @@
+"""One contender in its own process: trains by its library's own `fit`, a few steps each time it is told "go".
+
+Enters: the job as JSON in argv[1], then lines on standard input. Leaves: one JSON line on standard output when ready (the model
+is built and has taken its first steps), and one a "go".
+
+All contenders get the same rows, the same dropout (0.1 after the embedding, in the attention probabilities and after both
+sublayers), AdamW without clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import psutil
+import tensorflow as tf
+
+LEARNING_RATE, WEIGHT_DECAY, BETA_1, BETA_2, EPSILON = 3e-4, 0.1, 0.9, 0.95, 1e-8
+DROPOUT = 0.1
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    model, to_features = CONTENDERS[job["contender"]](job)
+    rows = _rows(job).map(to_features).prefetch(2)
+    # One fit for the whole run: tracing, iterator and buffers are paid for before the first turn.
+    model.fit(rows, epochs=1 << 30, steps_per_epoch=job["steps"], callbacks=[_Turns(model)], shuffle=False, verbose=0)
+
+
+def tfllm(job: dict[str, Any]) -> tuple[keras.Model, Callable[..., Any]]:
+    from tfllm import CausalLM, preset
+    from tfllm.features import TARGET_IDS, TARGET_WEIGHTS, TOKEN_IDS
+    from tfllm.train import adamw
+
+    names = ("vocab_size", "num_layers", "hidden_size", "num_heads", "ffn_size")
+    sizes = {name: job[name] for name in names} | {"max_length": job["sequence_length"]}
+    model = CausalLM(preset("gpt2", **sizes, dropout=DROPOUT, attention_dropout=DROPOUT), dtype=job["precision"])
+    optimizer = adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON, clip_norm=None)
+    model.compile(optimizer)
+    return model, lambda ids, targets, weights: {TOKEN_IDS: ids, TARGET_IDS: targets, TARGET_WEIGHTS: weights}
+
+
+def keras_hub(job: dict[str, Any], *, jit_compile: bool = False, flash: bool | None = None) -> tuple[Any, Callable[..., Any]]:
+    import keras_hub
+
+    if flash is not None:
+        (keras.config.enable_flash_attention if flash else keras.config.disable_flash_attention)()
+    keras.config.set_dtype_policy(job["precision"])
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=job["vocab_size"],
+        num_layers=job["num_layers"],
+        num_heads=job["num_heads"],
+        hidden_dim=job["hidden_size"],
+        intermediate_dim=job["ffn_size"],
+        dropout=DROPOUT,
+        max_sequence_length=job["sequence_length"],
+    )
+    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    optimizer = keras.optimizers.AdamW(LEARNING_RATE, WEIGHT_DECAY, BETA_1, BETA_2, EPSILON)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(optimizer, jit_compile=jit_compile)  # loss and accuracy: the task's own defaults
+
+    def features(ids: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[Any, ...]:
+        return {"token_ids": ids, "padding_mask": tf.ones_like(ids)}, targets, weights
+
+    return model, features
+
+
+CONTENDERS: dict[str, Callable[[dict[str, Any]], tuple[keras.Model, Callable[..., Any]]]] = {
+    "tfllm": tfllm,
+    "keras_hub": keras_hub,
+    "keras_hub_xla": lambda job: keras_hub(job, jit_compile=True),
+    "keras_hub_no_flash": lambda job: keras_hub(job, flash=False),
+}
+
+
+def _rows(job: dict[str, Any]) -> tf.data.Dataset:
+    """Token ids, targets int32 [B, S] and weights float32 [B, S], for ever; the same for every contender."""
+    shape = (64, job["sequence_length"] + 1)
+    # Squared, so that some ids are frequent, as in text.
+    ids = (np.random.default_rng(0).random(shape) ** 2 * job["vocab_size"]).astype(np.int32)
+    rows = tf.data.Dataset.from_tensor_slices(ids).repeat().batch(job["batch_size"], drop_remainder=True)
+    return rows.map(lambda row: (row[:, :-1], row[:, 1:], tf.ones_like(row[:, 1:], tf.float32)))
+
+
+class _Turns(keras.callbacks.Callback):
+    """Waits for its turn before each epoch and reports after it."""
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self._parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch > 0 and sys.stdin.readline().strip() != "go":
+            sys.exit()
+        self._others = _busy_machine() - _busy_self()
+        self._cpu, self._wall = _busy_self(), time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        seconds = time.perf_counter() - self._wall
+        report = {
+            "wall_seconds": seconds,
+            "cpu_seconds": _busy_self() - self._cpu,
+            "others_cpu_seconds": _busy_machine() - _busy_self() - self._others,
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "loss": float(logs["loss"]),
+            "parameters": self._parameters,
+        }
+        print(json.dumps(report), flush=True)
+
+
+def _busy_self() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _busy_machine() -> float:
+    times = psutil.cpu_times()
+    return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+if __name__ == "__main__":
+    main()
