@@ -21,7 +21,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
         rate: in [0, 1).
         seed: int32 [], or None for the identity.
     """
-    threshold = round(rate * 256)
+    threshold = min(round(rate * 256), 255)
     if seed is None or threshold == 0:
         return x
     count = tf.size(x)
