@@ -90,9 +90,7 @@ def fingerprint_of(kind: str, asset: bytes = b"") -> str:
 def check_text(text: Any) -> bytes:
     """UTF-8 bytes of `text`, or an error that says where it cannot be written."""
     if not isinstance(text, str):
-        raise TypeError(
-            f"got {type(text).__name__} {text!r:.60}; a text is a str: decode bytes from UTF-8 first"
-        )
+        raise TypeError(f"got {type(text).__name__} {text!r:.60}; a text is a str: decode bytes from UTF-8 first")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -108,9 +106,7 @@ def check_ids(ids: Any, vocab_size: int) -> np.ndarray:
     if array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"got ids of shape {array.shape} and dtype {array.dtype}; accepted: one row of integers"
-        )
+        raise ValueError(f"got ids of shape {array.shape} and dtype {array.dtype}; accepted: one row of integers")
     outside = (array < 0) | (array >= vocab_size)
     if outside.any():
         raise ValueError(
@@ -134,7 +130,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_folder(folder: str | Path, description: Description, asset: bytes = b"") -> None:
-    """Asset first, under a name that holds its hash; then `tokenizer.json`, whose renaming is the switch; then old assets go."""
+    """Asset first, its hash in its name; then `tokenizer.json`, whose renaming is the switch; then old assets go."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if description.asset:
@@ -153,9 +149,7 @@ def read_description(folder: str | Path) -> Description:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(
-            f"{folder} is no tokenizer folder: it has no {DESCRIPTION_FILE} (it holds {there})"
-        )
+        raise FileNotFoundError(f"{folder} is no tokenizer folder: it has no {DESCRIPTION_FILE} (it holds {there})")
     try:
         fields = json.loads(path.read_bytes())
         return Description(fields["kind"], fields["vocab_size"], fields["fingerprint"], fields.get("asset"))
@@ -169,9 +163,7 @@ def read_asset(folder: str | Path, description: Description) -> bytes:
     path = Path(folder) / (description.asset or DESCRIPTION_FILE)
     if description.asset:
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing, though {DESCRIPTION_FILE} names it: copy the whole folder"
-            )
+            raise FileNotFoundError(f"{path} is missing, though {DESCRIPTION_FILE} names it: copy the whole folder")
         content = path.read_bytes()
     found = fingerprint_of(description.kind, content)
     if found != description.fingerprint:

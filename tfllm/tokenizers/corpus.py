@@ -55,23 +55,14 @@ def files_of(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             inside = (entry for entry in sorted(path.rglob("*")) if entry.is_file())
-            found = [
-                entry
-                for entry in inside
-                if not any(part.startswith(".") for part in entry.relative_to(path).parts)
-            ]
+            found = [entry for entry in inside if not any(part.startswith(".") for part in entry.relative_to(path).parts)]
         elif path.is_file():
             found = [path]
         else:
-            found = [
-                Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()
-            ]
+            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+            found = [Path(match) for match in matches if Path(match).is_file()]
         if not found:
-            what = (
-                "the folder holds no file"
-                if path.is_dir()
-                else "no such file or folder, and no file matches it as a glob"
-            )
+            what = "the folder holds no file" if path.is_dir() else "no such file or folder, and no file matches it as a glob"
             raise FileNotFoundError(f"{path}: {what}")
         files.update(dict.fromkeys(found))
     return list(files)
@@ -80,7 +71,7 @@ def files_of(paths: Sequence[str | Path]) -> list[Path]:
 def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
     """An even sample of the chunks, in their order: all of them where they fit in `max_bytes`.
 
-    Each chunk draws a number from a fixed seed; the chunks of the smallest numbers stay, so memory never holds more than the sample.
+    Each chunk draws a number from a fixed seed; the chunks of the smallest numbers stay: memory holds the sample, no more.
     """
     if max_bytes <= 0:
         raise ValueError(f"max_bytes is {max_bytes}; accepted: more than 0")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,19 +35,20 @@ if TYPE_CHECKING:
 SPACE_MARK = "\u2581"
 
 
-def lossless(model: bytes) -> bytes:
-    """The same model with real spaces in its pieces.
+def lossless(model: bytes, marks: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The same model with real spaces in its pieces, and other marks of the training text replaced as well.
 
     SentencePiece writes a space as U+2581 and every U+2581 back as a space, so text with a real U+2581 is lost. With
-    `escape_whitespaces` off, spaces stay spaces, and U+2581 is a character without a piece: three byte pieces, which no decoder touches.
+    `escape_whitespaces` off, spaces stay spaces, and U+2581 is a character without a piece: three byte pieces.
 
-    pieces ["▁the", "▁▁"], escape_whitespaces -> [" the", "  "], no escape_whitespaces
+    pieces ["▁the", "▁▁", "):\\ue000"], {"\\ue000": "\\n"} -> [" the", "  ", "):\\n"]
     """
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    table = str.maketrans({SPACE_MARK: " ", **marks})
     for piece in proto.pieces:
-        piece.piece = piece.piece.replace(SPACE_MARK, " ")
+        piece.piece = piece.piece.translate(table)
     proto.normalizer_spec.escape_whitespaces = False
     # Specials decode to nothing; SentencePiece's own default is " ⁇ ".
     proto.trainer_spec.unk_surface = ""
@@ -70,20 +72,17 @@ class SentencePieceTokenizer:
         self._model = model
         self._native: Any = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.vocab_size = int(self._native.vocab_size())
+        self._fingerprint = fingerprint_of(self.kind, model)
 
     def _check(self) -> None:
         """A model that would lose text, or has its specials elsewhere, is refused here and not found out in training."""
         native = self._native
         ids = (native.pad_id(), native.eos_id(), native.unk_id(), native.bos_id())
         if ids != (PAD_ID, EOS_ID, UNK_ID, -1):
-            raise ValueError(
-                f"the model's pad, eos, unk, bos ids are {ids}; accepted: 0, 1, 2, -1. Train it with tfllm"
-            )
+            raise ValueError(f"the model's pad, eos, unk, bos ids are {ids}; accepted: 0, 1, 2, -1. Train it with tfllm")
         probe = " a  \u2581\t\r\n\0\U0010ffff</s><0x0A> "
         if native.decode(native.encode(probe)) != probe:
-            raise ValueError(
-                "the model does not give text back as it was; accepted: models that `tfllm.tokenizers.train` made"
-            )
+            raise ValueError("the model does not give text back as it was; accepted: models that `tfllm.tokenizers.train` made")
 
     def __getstate__(self) -> bytes:
         return self._model
@@ -92,7 +91,7 @@ class SentencePieceTokenizer:
         self._load(model)
 
     def fingerprint(self) -> str:
-        return fingerprint_of(self.kind, self._model)
+        return self._fingerprint
 
     def encode(self, text: str) -> list[int]:
         check_text(text)
@@ -113,8 +112,8 @@ class SentencePieceTokenizer:
             return []
         return self._native.decode([check_ids(row, self.vocab_size).tolist() for row in rows])
 
-    def _handle(self) -> Any:
-        """The op's model resource, made where it is used: any function exports it without tracking an object.
+    def _graph(self) -> tuple[Any, Any]:
+        """TensorFlow Text's ops and the model's resource, made where it is used: so any function exports without tracking it.
 
         The shared name lets all functions of a process parse the model once.
         """
@@ -128,7 +127,7 @@ class SentencePieceTokenizer:
         import tensorflow as tf
 
         texts = tf.ensure_shape(tf.convert_to_tensor(texts, tf.string), [None])
-        ops, handle = self._handle()
+        ops, handle = self._graph()
         ids, splits = ops.sentencepiece_tokenize_op(
             handle,
             texts,
@@ -147,20 +146,14 @@ class SentencePieceTokenizer:
 
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
-        ops, handle = self._handle()
-        return ops.sentencepiece_detokenize_op(
-            handle, ids.values, ids.row_splits, add_bos=False, add_eos=False, reverse=False
-        )
+        ops, handle = self._graph()
+        return ops.sentencepiece_detokenize_op(handle, ids.values, ids.row_splits, add_bos=False, add_eos=False, reverse=False)
 
     def token_bytes(self) -> np.ndarray:
         native = self._native
         return np.array(
             [
-                1
-                if native.is_byte(id)
-                else 0
-                if id < len(SPECIAL_PIECES)
-                else len(native.id_to_piece(id).encode())
+                1 if native.is_byte(id) else 0 if id < len(SPECIAL_PIECES) else len(native.id_to_piece(id).encode())
                 for id in range(self.vocab_size)
             ],
             np.int32,
