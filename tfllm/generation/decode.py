@@ -104,7 +104,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None
     # The vocabulary is scored for the last token of each prompt only.
     logits = model.head(tf.gather(hidden, lengths - 1, batch_dims=1))
 
-    copies = tf.shape(settings.seed)[0] // count
+    copies = tf.size(settings.seed) // count
     budget = room_for(model.config, tf.repeat(lengths, copies), settings.max_new_tokens)
     room = tf.maximum(tf.reduce_max(budget), 1)
     nothing = tf.zeros_like(budget)

@@ -1,0 +1,207 @@
+"""`check`: is a folder an export that stock TensorFlow Serving can run?
+
+Enters: a folder. Leaves: a `Report` with every way in which it is not. The graph is read as data, and each signature is run
+in a process of its own (`probe.py`), where neither tfllm nor Keras can be imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfllm.exporting import probe
+from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, REQUESTS, SIGNATURES, WARM_UP_FILE, Field
+
+XLA_ATTRIBUTE = "_XlaMustCompile"
+# Registered everywhere, but run in the Python process that made them.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check` found."""
+
+    folder: Path
+    """The version folder."""
+    problems: tuple[str, ...]
+    """Empty: the export keeps the contract."""
+    ops: tuple[str, ...]
+    """Every kind of op in the graph and its functions, sorted."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.folder} keeps the serving contract: {len(SIGNATURES)} signatures run, {len(self.ops)} kinds of ops"
+        return "\n".join([f"{self.folder} breaks the serving contract:", *(f"  - {each}" for each in self.problems)])
+
+
+def check(folder: str | Path) -> Report:
+    """Checks signatures, ops, XLA, warm-up file, and runs every signature.
+
+    >>> print(tfllm.check("saved_models/demo"))
+    saved_models/demo/1 keeps the serving contract: 5 signatures run, 74 kinds of ops
+
+    Args:
+        folder: a version folder, or the folder of all versions, whose newest is checked.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no version in it, or no SavedModel.
+        ValueError: `saved_model.pb` is damaged.
+    """
+    folder = _version_folder(Path(folder))
+    meta_graph = _meta_graph(folder)
+    nodes = list(_nodes(meta_graph.graph_def))
+    ops = tuple(sorted({node.op for node in nodes}))
+    problems = [*_signature_problems(meta_graph), *_xla_problems(meta_graph.graph_def, nodes), *_extra_problems(folder)]
+    runnable = {name: inputs for name, inputs in REQUESTS.items() if name in meta_graph.signature_def}
+    try:
+        found = _probe(folder, runnable)
+    except ChildProcessError as error:
+        return Report(folder, (*problems, str(error)), ops)
+    functions = {each.signature.name for each in meta_graph.graph_def.library.function}
+    problems += _op_problems(set(ops) - functions, set(found["ops"]))
+    for name, answer in found["answers"].items():
+        problems += _answer_problems(name, answer)
+    return Report(folder, tuple(problems), ops)
+
+
+def _version_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; tfllm.check wants what tfllm.export wrote")
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    numbers = [int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal()]
+    if not numbers:
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(
+            f"{folder} is neither a SavedModel nor a folder of versions 1, 2, …: it holds {there}. "
+            "tfllm.export(model, tokenizer, folder) writes one"
+        )
+    newest = folder / str(max(numbers))
+    if not (newest / "saved_model.pb").is_file():
+        raise FileNotFoundError(f"{newest} holds no saved_model.pb: it is not a SavedModel, or was not copied whole")
+    return newest
+
+
+def _meta_graph(folder: Path) -> Any:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / "saved_model.pb"
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): copy the folder again, or export again") from error
+    serving = [each for each in saved.meta_graphs if "serve" in each.meta_info_def.tags]
+    if not serving:
+        raise ValueError(f"{path} holds no graph tagged 'serve': it was not made for serving")
+    return serving[0]
+
+
+def _nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+def _signature_problems(meta_graph: Any) -> Iterator[str]:
+    for name, wanted in SIGNATURES.items():
+        if name not in meta_graph.signature_def:
+            yield f"signature {name} is missing"
+            continue
+        found = meta_graph.signature_def[name]
+        yield from _field_problems(f"{name}, inputs", found.inputs, wanted.inputs)
+        yield from _field_problems(f"{name}, outputs", found.outputs, wanted.outputs)
+
+
+def _field_problems(where: str, found: Any, wanted: dict[str, Field]) -> Iterator[str]:
+    import tensorflow as tf
+
+    if set(found) != set(wanted):
+        yield f"{where}: found {', '.join(sorted(found)) or 'none'}; the contract says {', '.join(sorted(wanted))}"
+    for name in sorted(set(found) & set(wanted)):
+        dtype = tf.dtypes.as_dtype(found[name].dtype).name
+        shape = tf.TensorShape(found[name].tensor_shape)
+        if dtype != wanted[name].dtype:
+            yield f"{where}: {name} is {dtype}; the contract says {wanted[name].dtype}"
+        if shape.rank != len(wanted[name].shape) or any(size is not None for size in shape):
+            letters = ", ".join(wanted[name].shape)
+            yield f"{where}: {name} has shape {shape}; the contract says [{letters}], all of any size"
+    for name in sorted(found):
+        if name.endswith("_bytes") and tf.dtypes.as_dtype(found[name].dtype) == tf.string:
+            yield f"{where}: {name} is a string and ends in _bytes: TensorFlow Serving takes and gives it in base64"
+
+
+def _xla_problems(graph_def: Any, nodes: list[Any]) -> Iterator[str]:
+    compiled = {each.name for each in nodes if each.attr[XLA_ATTRIBUTE].b}
+    compiled |= {each.signature.name for each in graph_def.library.function if each.attr[XLA_ATTRIBUTE].b}
+    if compiled:
+        yield f"{', '.join(sorted(compiled)[:3])}: {XLA_ATTRIBUTE} is set, and TensorFlow Serving has no XLA; drop jit_compile"
+
+
+def _op_problems(ops: set[str], registered: set[str]) -> Iterator[str]:
+    if python := sorted(ops & _PYTHON_OPS):
+        yield f"{', '.join(python)}: the graph calls Python, which no server has"
+    if unknown := sorted(ops - registered):
+        yield f"{', '.join(unknown)}: ops that neither TensorFlow nor TensorFlow Text registers"
+
+
+def _extra_problems(folder: Path) -> Iterator[str]:
+    from tfllm.exporting import warm_up
+
+    extra = folder / EXTRA_FOLDER
+    try:
+        json.loads((extra / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is missing"
+    except ValueError as error:
+        yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is not JSON ({error})"
+    if not (extra / WARM_UP_FILE).is_file():
+        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE} is missing: the first requests would be slow"
+        return
+    try:
+        requests = list(warm_up.read(extra / WARM_UP_FILE))
+    except ValueError as error:
+        yield str(error)
+        return
+    for signature, inputs in requests:
+        wanted = SIGNATURES[signature].inputs if signature in SIGNATURES else {}
+        if set(inputs) != set(wanted):
+            yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r} has inputs {sorted(inputs)}, not {sorted(wanted)}"
+    if silent := sorted(set(SIGNATURES) - {each.signature for each in requests}):
+        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: no request to {', '.join(silent)}"
+
+
+def _probe(folder: Path, requests: dict[str, Any]) -> dict[str, Any]:
+    """What `probe.py` says.
+
+    Raises:
+        ChildProcessError: it could not load the export; the message is its last words.
+    """
+    command = [sys.executable, "-P", probe.__file__, str(folder.absolute())]
+    done = subprocess.run(command, input=json.dumps(requests), capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise ChildProcessError(f"the export cannot be loaded with TensorFlow and TensorFlow Text alone: {last}")
+    return json.loads(done.stdout)
+
+
+def _answer_problems(name: str, answer: dict[str, Any]) -> Iterator[str]:
+    if "" in answer:
+        yield f"signature {name} fails: {answer['']}"
+        return
+    rows = len(next(iter(REQUESTS[name].values())))
+    for key, (dtype, shape, values) in answer.items():
+        wanted = SIGNATURES[name].outputs.get(key)
+        if wanted and (dtype != wanted.dtype or len(shape) != len(wanted.shape) or shape[0] != rows):
+            yield f"signature {name} answered {key} as {dtype} {shape}; the contract says {wanted.dtype}, {rows} rows"
+        if values is None:
+            yield f"signature {name} answered {key} in ill-formed UTF-8"

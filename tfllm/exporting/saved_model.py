@@ -1,0 +1,108 @@
+"""`export`: a model and its tokenizer as one version of a SavedModel.
+
+Enters: a model, a tokenizer, settings, a folder. Leaves: `folder/1`, `folder/2`, …: what TensorFlow Serving loads.
+Nothing of tfllm or Keras is in it: variables, a graph of core and TensorFlow Text ops, and a few files beside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm import __version__
+from tfllm.exporting import warm_up
+from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, REQUESTS, WARM_UP_FILE
+from tfllm.exporting.signatures import build
+from tfllm.generation import GenerationConfig
+from tfllm.models.base import LanguageModel
+from tfllm.tokenizers import Tokenizer
+
+
+def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, config: GenerationConfig | None = None) -> Path:
+    """Writes the next version of an export, all of it or nothing.
+
+    >>> tfllm.export(model, tokenizer, "saved_models/demo")
+    PosixPath('saved_models/demo/1')
+
+    Args:
+        folder: of all versions; servers take its name for the model's.
+        config: how `serving_default` continues its prompts (greedily, unless said), and the stop strings of `generate`.
+
+    Returns:
+        The folder of the new version: one more than the highest there.
+
+    Raises:
+        ValueError: the tokenizer is not the model's, or the config wants several sequences a prompt.
+        FileExistsError: `folder` is a file.
+    """
+    config = config or GenerationConfig()
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
+            "the tokenizer is not this model's"
+        )
+    if config.num_sequences != 1:
+        raise ValueError(
+            f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "
+            "send the prompt several times with different seeds"
+        )
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: give the folder that holds a model's versions")
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{os.getpid()}.partial"
+    try:
+        _write(model, tokenizer, config, beside)
+        return _rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, folder: Path) -> None:
+    module = tf.Module()
+    # The bare variables: a Keras object in here would need Keras to load.
+    module.weights = [variable.value for variable in model.weights]
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
+    extra = folder / EXTRA_FOLDER
+    extra.mkdir()
+    warm_up.write(extra / WARM_UP_FILE, REQUESTS)
+    description = json.dumps(_description(model, tokenizer, config), indent=2, ensure_ascii=False)
+    (extra / DESCRIPTION_FILE).write_text(description + "\n", encoding="utf-8")
+
+
+def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
+    """What the export was made from."""
+    return {
+        "tfllm": __version__,
+        "tensorflow": tf.__version__,
+        "dtype": model.dtype_policy.name,
+        "model": model.config.to_dict(),
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint(),
+        },
+        "generation": config.to_dict(),
+    }
+
+
+def versions(folder: Path) -> list[int]:
+    """The numbers of the version folders in `folder`, sorted."""
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
+
+
+def _rename(beside: Path, folder: Path) -> Path:
+    while True:
+        path = folder / str(max(versions(folder), default=0) + 1)
+        try:
+            return beside.rename(path)
+        except OSError:
+            # Another export took the number in between; anything else is an error.
+            if not path.exists():
+                raise

@@ -1,0 +1,115 @@
+"""The functions of an export, from model, tokenizer and settings.
+
+Enters and leaves: what `contract.py` lists. Tensors are checked in the graph; what is not accepted fails the request with
+INVALID_ARGUMENT and a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.exporting.contract import SIGNATURES
+from tfllm.exporting.scoring import score
+from tfllm.generation import GenerationConfig, decode
+from tfllm.generation.decode import Prompts, Results, Stop
+from tfllm.generation.sampling import Settings
+from tfllm.models.base import LanguageModel
+from tfllm.tokenizers import Tokenizer
+
+Tensors = dict[str, tf.Tensor]
+
+
+def build(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
+    """One concrete function a signature. The config's settings are those of `serving_default`; its stop strings, of both."""
+    stop = None
+    if config.stop:
+        window = max(len(text.encode()) for text in config.stop)
+        stop = Stop(tf.constant(decode.stop_pattern(config.stop)), window, tokenizer.detokenize)
+
+    def answer(prompt: tf.Tensor, settings: Settings) -> tuple[Results, tf.Tensor]:
+        found = decode.results(decode.decode(model, _opened(model, tokenizer, prompt), settings, stop=stop))
+        return found, decode.text_of(found, stop, tokenizer.detokenize)
+
+    def serving_default(prompt: tf.Tensor) -> Tensors:
+        return {"text": answer(prompt, _settings(config, tf.size(prompt)))[1]}
+
+    def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
+        with tf.control_dependencies(_demands(tf.size(prompt), settings)):
+            prompt = tf.identity(prompt)
+        found, text = answer(prompt, Settings(**settings))
+        chosen = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
+        return {"text": text} | chosen
+
+    def score_text(text: tf.Tensor) -> Tensors:
+        scores = score(model, tokenizer, text)
+        return {"num_bytes": tf.strings.length(text), **scores._asdict()}
+
+    def tokenize(text: tf.Tensor) -> Tensors:
+        ids = tokenizer.tokenize(text)
+        return {"token_ids": ids.to_tensor(tokenizer.pad_id), "num_tokens": tf.cast(ids.row_lengths(), tf.int32)}
+
+    def detokenize(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> Tensors:
+        with tf.control_dependencies([_known(token_ids, tokenizer)]):
+            return {"text": tokenizer.detokenize(tf.RaggedTensor.from_tensor(token_ids, lengths=num_tokens))}
+
+    functions: tuple[Any, ...] = (serving_default, generate, score_text, tokenize, detokenize)
+    return {name: _concrete(name, function) for name, function in zip(SIGNATURES, functions, strict=True)}
+
+
+def _concrete(name: str, function: Callable[..., Tensors]) -> Any:
+    inputs = SIGNATURES[name].inputs
+    specs = {key: tf.TensorSpec([None] * len(field.shape), field.dtype, name=key) for key, field in inputs.items()}
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
+
+
+def _opened(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Prompts:
+    """string [B] -> the prompts' tokens behind the separator."""
+    ids = tokenizer.tokenize(prompt)
+    opened = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
+    lengths = tf.cast(opened.row_lengths(), tf.int32)
+    demands = []
+    if model.config.positions == "learned":
+        limit = model.config.max_length
+        message = f"a prompt is longer than the model can place: at most {limit - 1} tokens; row lengths with the separator:"
+        demands.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
+    with tf.control_dependencies(demands):
+        return Prompts(opened.to_tensor(tokenizer.pad_id), tf.identity(lengths))
+
+
+def _settings(config: GenerationConfig, rows: tf.Tensor) -> Settings:
+    """The config's settings for every row; without a seed each row draws its own."""
+    shared = {field: tf.fill([rows], getattr(config, field)) for field in Settings._fields if field != "seed"}
+    if config.seed is None:
+        return Settings(**shared, seed=tf.random.uniform([rows], maxval=tf.int32.max, dtype=tf.int32))
+    return Settings(**shared, seed=tf.fill([rows], config.seed))
+
+
+def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
+    """Every setting has a value a row, and one that `GenerationConfig` would accept."""
+    wanted = {
+        "max_new_tokens": ("at least 1", settings["max_new_tokens"] >= 1),
+        "temperature": ("at least 0", (settings["temperature"] >= 0) & (settings["temperature"] < float("inf"))),
+        "top_k": ("at least 0", settings["top_k"] >= 0),
+        "top_p": ("in (0, 1]", (settings["top_p"] > 0) & (settings["top_p"] <= 1)),
+        "min_p": ("in [0, 1)", (settings["min_p"] >= 0) & (settings["min_p"] < 1)),
+        "repetition_penalty": ("greater than 0", settings["repetition_penalty"] > 0),
+    }
+    sizes = [
+        tf.debugging.Assert(
+            tf.size(each) == rows, [f"{name} must have a value a prompt; it has, and there are:", tf.size(each), rows]
+        )
+        for name, each in settings.items()
+    ]
+    values = [
+        tf.debugging.Assert(tf.reduce_all(good), [f"{name} must be {accepted}, got:", settings[name]])
+        for name, (accepted, good) in wanted.items()
+    ]
+    return sizes + values
+
+
+def _known(token_ids: tf.Tensor, tokenizer: Tokenizer) -> tf.Operation:
+    good = tf.reduce_all((token_ids >= 0) & (token_ids < tokenizer.vocab_size))
+    return tf.debugging.Assert(good, [f"token_ids must be from 0 to {tokenizer.vocab_size - 1}, got:", token_ids])
