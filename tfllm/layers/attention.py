@@ -45,8 +45,8 @@ class Attention(Composite):
         policy = dict(dtype=self.dtype_policy)
         self.heads = (num_heads, num_kv_heads, num_kv_heads)
         self.head_dim, self.rate = head_dim, dropout
-        width = sum(self.heads) * head_dim
-        self.qkv = Linear(size, width, use_bias=qkv_bias, stddev=stddev, name="qkv", **policy)
+        widths = (heads * head_dim for heads in self.heads)
+        self.qkv = Linear(size, *widths, use_bias=qkv_bias, stddev=stddev, name="qkv", **policy)
         self.query_norm = self.key_norm = None
         if qk_norm:
             self.query_norm = norm(qk_norm, head_dim, epsilon=norm_epsilon, name="query_norm", **policy)
@@ -92,7 +92,7 @@ class Attention(Composite):
         shape = [tf.shape(x)[0], tf.shape(x)[1], sum(self.heads), self.head_dim]
         together = tf.transpose(tf.reshape(self.qkv(x), shape), [0, 2, 1, 3])
         query, key, value = tf.split(together, self.heads, axis=1)
-        if self.query_norm is not None:
+        if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
         if turn is not None:
             query, key = rotate(query, turn), rotate(key, turn)

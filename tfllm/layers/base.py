@@ -24,18 +24,21 @@ class Linear(keras.layers.Layer):
     """x @ kernel (+ bias) on the last axis, as one two-dimensional product: the shape oneDNN and cuBLAS want.
 
     Args:
-        input_size, output_size: I and O; the kernel is [I, O].
+        input_size, output_sizes: I, and O as the widths of the maps that are fused into one; the kernel is [I, O].
         use_bias: add a bias [O], zero at first.
         stddev: of the kernel's first values, drawn from a normal distribution.
     """
 
-    def __init__(self, input_size: int, output_size: int, *, use_bias: bool, stddev: float, **kwargs: Any):
+    def __init__(self, input_size: int, *output_sizes: int, use_bias: bool, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.sizes, self.use_bias, self.stddev = (input_size, output_size), use_bias, stddev
+        self.sizes, self.parts = (input_size, sum(output_sizes)), output_sizes
+        self.use_bias, self.stddev = use_bias, stddev
 
     def build(self, input_shape: Any = None) -> None:
         normal = keras.initializers.RandomNormal(stddev=self.stddev)
         self.kernel = self.add_weight(name="kernel", shape=self.sizes, initializer=normal)
+        # For optimizers that treat a matrix as a matrix (`train.muon`): fused maps are several.
+        self.kernel.logical_widths = self.parts
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=self.sizes[1:], initializer="zeros")
 

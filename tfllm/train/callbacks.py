@@ -21,7 +21,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     def __init__(self, run: Run):
         super().__init__()
-        self._run, self._asked_to_end, self._handler_before = run, False, None
+        self._run, self._asked_to_end = run, False
+        self._handler_before: Any = signal.SIG_DFL
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._handler_before = signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -68,11 +69,11 @@ class Throughput(keras.callbacks.Callback):
             self._peak = matmul_flops_per_second(self.model.dtype_policy.compute_dtype)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._step_before = int(self.model.optimizer.iterations)
+        self._step_before = int(self.model.optimizer.iterations.numpy())
         self._started: tuple[float, float] | None = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._started is None and int(self.model.optimizer.iterations) > self._step_before:
+        if self._started is None and int(self.model.optimizer.iterations.numpy()) > self._step_before:
             self._started = (time.perf_counter(), self._tokens())
         self._ended = time.perf_counter()
 

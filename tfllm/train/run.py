@@ -92,7 +92,7 @@ class Run:
     @property
     def step(self) -> int:
         """Steps done: the next batch is that of this step, counted from 0."""
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     @property
     def epoch(self) -> int:

@@ -39,6 +39,8 @@ class NonFiniteError(FloatingPointError):
 class TrainableModel(keras.Model):
     """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
 
+    train_function: Callable[[Any], Any] | None
+
     def objective(self, features: Features, training: bool) -> Objective:
         """The task's loss on one batch."""
         raise NotImplementedError(f"{type(self).__name__} says no objective to train for")
@@ -86,7 +88,7 @@ class TrainableModel(keras.Model):
             jit_compile=False,  # Keras would put the optimizer inside the XLA function (keras #18145)
         )
         # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
-        vars(self).update(
+        self.__dict__.update(
             _measures={metric.name: metric for metric in self.measures()},
             _gradient_norm=Ratio("gradient_norm"),
         )
@@ -128,10 +130,11 @@ class TrainableModel(keras.Model):
         """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch."""
         self._steps_done_before = steps_done
 
-    def make_train_function(self, force: bool = False) -> Callable[..., Any]:
+    def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
-            return self.train_function
-        run = super().make_train_function(force=True) or self.train_function
+            return
+        super().make_train_function(force=True)
+        run: Any = self.train_function
 
         def train_function(iterator: Any) -> Any:
             if self._steps_done_before > 0:
@@ -145,7 +148,6 @@ class TrainableModel(keras.Model):
                 raise NonFiniteError(self._explain_non_finite(error.message)) from error
 
         self.train_function = train_function
-        return train_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
@@ -185,7 +187,7 @@ class TrainableModel(keras.Model):
         return tf.debugging.Assert(finite, [_NON_FINITE, "step", step, "loss", loss, "gradient norm", norm])
 
     def _explain_non_finite(self, message: str) -> str:
-        step = int(self.optimizer.iterations)
+        step = int(self.optimizer.iterations.numpy())
         return (
             f"step {step}: the loss or the gradient is not finite ({message.strip().splitlines()[0]}). The update was not "
             f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "

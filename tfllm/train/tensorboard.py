@@ -53,10 +53,10 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._before = self._sums()
-        self._written = int(self.model.optimizer.iterations)
+        self._written = int(self.model.optimizer.iterations.numpy())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         if step < self._written + self._every:
             return
         sums = self._sums()
@@ -70,7 +70,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._before, self._written = sums, step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        step, logs = int(self.model.optimizer.iterations), logs or {}
+        step, logs = int(self.model.optimizer.iterations.numpy()), logs or {}
         with self._train.as_default():
             for name in ("tokens_per_second", "flops_utilisation"):
                 if name in logs:

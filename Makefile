@@ -1,0 +1,43 @@
+# Everything a newcomer or a developer runs. `make` alone says what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint parity slow bench clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: .venv/installed ## train a small model on Python's own library, export it, ask it: about 8 minutes on 2 cores
+	$(BIN)/python training/pretrain_causal_mini.py
+
+test: .venv/installed-test ## run every quick test: under 12 minutes on 2 cores
+	$(PYTEST)
+
+lint: .venv/installed-test ## format, lint, types and import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+parity: .venv/installed-parity ## compare live with Hugging Face in PyTorch
+	$(PYTEST) -m parity
+
+slow: .venv/installed-test ## heavy checks
+	$(PYTEST) -m slow
+
+bench: .venv/installed-bench ## measure beside the peers, in one run
+	$(BIN)/python benchmarks/training_step.py
+
+clean: ## remove the environment and what was built
+	rm -rf .venv build *.egg-info
+
+.venv/installed: setup.cfg pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-%: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
