@@ -127,27 +127,41 @@ def _cuts(source: Source, separator: bytes, chunk_bytes: int) -> Iterator[int]:
 def _unpacked(source: Source, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
     line = 1
     counted = 0
-    with Path(source.path).open("rb") as raw, _unpack(source, raw) as stream:
+    held = bytearray()
+    with Path(source.path).open("rb") as raw:
         try:
-            while block := stream.read(chunk_bytes):
-                block += stream.readline()
-                position = raw.tell()
-                yield Span(source.path, "jsonl", line, 0, block), position - counted
-                line += block.count(b"\n")
-                counted = position
+            for block in _blocks(source, raw):
+                held += block
+                cut = held.rfind(b"\n") + 1
+                if len(held) < chunk_bytes or not cut:
+                    continue
+                yield Span(source.path, "jsonl", line, 0, bytes(held[:cut])), raw.tell() - counted
+                line += held.count(b"\n", 0, cut)
+                counted = raw.tell()
+                del held[:cut]
         except _unpack_errors() as error:
             raise SourceError(f"{source.path}: cannot be unpacked ({error}). Replace it or exclude it.") from error
+    if held:
+        yield Span(source.path, "jsonl", line, 0, bytes(held)), source.size - counted
 
 
-def _unpack(source: Source, raw: IO[bytes]) -> Any:
+def _blocks(source: Source, raw: IO[bytes]) -> Iterator[bytes]:
     if source.kind == "jsonl.gz":
-        return gzip.GzipFile(fileobj=raw)
-    import io
-
+        stream = gzip.GzipFile(fileobj=raw)
+        while block := stream.read(1 << 20):
+            yield block
+        return
     import zstandard
 
-    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return io.BufferedReader(reader)
+    # Frame by frame: the library's own stream reader takes the end of a cut-off file for the end of the data.
+    frame, packed = None, b""
+    while packed := packed or raw.read(1 << 14):
+        frame = frame or zstandard.ZstdDecompressor().decompressobj()
+        yield frame.decompress(packed)
+        packed = frame.unused_data
+        frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("it ends inside a frame")
 
 
 def _unpack_errors() -> tuple[type[Exception], ...]:

@@ -46,26 +46,42 @@ def ring_places(start: tf.Tensor, ring: tf.Tensor, sequence_length: int) -> tf.T
     return tf.where(places < ring[:, None], places, places - ring[:, None])
 
 
-def strided_weights(row: tf.Tensor, targets: tf.Tensor, sequence_length: int, stride: int) -> tf.Tensor:
-    """Which targets of a row count: those no earlier row has scored, and that are there.
+def targets_there(row: tf.Tensor, targets: tf.Tensor, sequence_length: int, stride: int) -> tf.Tensor:
+    """Which targets of a row exist.
 
-        row 0 and 1 and 2, 7 targets, S = 4, stride 2
-        -> 1 1 1 1 | 0 0 1 1 | 0 0 1 0
+        rows 0 and 2 and -1 of a shard with 7 targets, S = 4, stride 2
+        -> 1 1 1 1 | 1 1 1 0 | 0 0 0 0
 
     Args:
         row: int64 [B], number of the row on its shard; negative: a row of padding.
         targets: int64 [B], targets of its shard.
 
     Returns:
-        float32 [B, S].
+        bool [B, S].
     """
     column = tf.range(sequence_length, dtype=tf.int64)
-    fresh = (row[:, None] == 0) | (column >= sequence_length - stride)
-    there = (row[:, None] >= 0) & (row[:, None] * stride + column < targets[:, None])
+    return (row[:, None] >= 0) & (row[:, None] * stride + column < targets[:, None])
+
+
+def strided_weights(row: tf.Tensor, there: tf.Tensor, stride: int) -> tf.Tensor:
+    """Which targets count: those that no earlier row has scored.
+
+        rows 0 and 2, S = 4, stride 2, there 1 1 1 1 | 1 1 1 0
+        -> 1 1 1 1 | 0 0 1 0
+
+    Args:
+        row: int64 [B], number of the row on its shard.
+        there: bool [B, S], from `targets_there`.
+
+    Returns:
+        float32 [B, S].
+    """
+    length = there.shape[1]
+    fresh = (row[:, None] == 0) | (tf.range(length) >= length - stride)
     return tf.cast(fresh & there, tf.float32)
 
 
-def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor) -> dict[str, tf.Tensor]:
+def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
     """Segments and positions of packed documents. A separator opens the document it stands before.
 
         separator 1; the row begins inside a document and ends with padding
@@ -75,7 +91,7 @@ def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor) ->
 
     Args:
         token_ids: int32 [B, S].
-        there: bool [B, S], false is padding.
+        there: bool [B, S], false is padding; None: there is none.
 
     Returns:
         SEGMENT_IDS, POSITIONS int32 [B, S].
@@ -90,7 +106,7 @@ def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor) ->
     while reach < length:
         start = tf.maximum(start, tf.pad(start[:, :-reach], [[0, 0], [reach, 0]]))
         reach *= 2
-    return {
-        features.SEGMENT_IDS: tf.where(there, segments, 0),
-        features.POSITIONS: tf.where(there, column - start, 0),
-    }
+    positions = column - start
+    if there is not None:
+        segments, positions = tf.where(there, segments, 0), tf.where(there, positions, 0)
+    return {features.SEGMENT_IDS: segments, features.POSITIONS: positions}

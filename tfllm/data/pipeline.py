@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfllm import features
 from tfllm.data import order, packing
 from tfllm.data.objectives import causal_shift
 from tfllm.data.store import Store, StoreError
@@ -33,11 +34,11 @@ def causal_lm(
 ) -> tf.data.Dataset:
     """Batches of packed rows for a causal language model, from step `start_step` on.
 
-        shard 1 5 6 1 7 8 9 1, S = 3, B = 2, shuffle=False
-        -> step 0: token_ids 1 5 6 | 1 7 8, target_ids 5 6 1 | 7 8 9, target_weights 1 1 1 | 1 1 1
+        shard 1 7 8 9 1 5 6 1, S = 3, B = 2, shuffle=False
+        -> step 0: token_ids 1 7 8 | 9 1 5, target_ids 7 8 9 | 1 5 6, target_weights 1 1 1 | 1 1 1
         the same with repeat=False
         -> step 0 as above
-           step 1: token_ids 9 0 0 | 0 0 0, target_ids 1 0 0 | 0 0 0, target_weights 1 0 0 | 0 0 0
+           step 1: token_ids 6 0 0 | 0 0 0, target_ids 1 0 0 | 0 0 0, target_weights 1 0 0 | 0 0 0
 
     Training (repeat=True): an epoch takes every row of every shard once. The targets left over at a shard's
     end, less than a row, are others in every epoch: with shuffle, epoch 1, 2, … start each shard elsewhere
@@ -69,9 +70,9 @@ def causal_lm(
         StoreError: no document in the split, a store too small for one row, or stores of different
             tokenizers.
     """
-    weights = {stores: 1.0} if isinstance(stores, Store) else dict(stores)
-    _check(weights, sequence_length, batch_size, seed, start_step, repeat, stride)
-    plan = _Plan.make(weights, split, sequence_length, None if repeat else stride or sequence_length)
+    shares = {stores: 1.0} if isinstance(stores, Store) else dict(stores)
+    _check(shares, sequence_length, batch_size, seed, start_step, repeat, stride)
+    plan = _Plan.make(shares, split, sequence_length, None if repeat else stride or sequence_length)
     steps = None if repeat else -(-sum(plan.rows) // batch_size)
     if steps is not None and start_step > steps:
         raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
@@ -80,11 +81,16 @@ def causal_lm(
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         draw = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         spots = _spots(draw, plan, seed, shuffle)
-        ids, weights = _read(spots, plan)
-        result = causal_shift(ids, weights)
+        if plan.stride is None:
+            places, there = packing.ring_places(spots.start, spots.ring, sequence_length), None
+            weights = tf.ones([batch_size, sequence_length])
+        else:
+            places = tf.minimum(spots.start[:, None] + tf.range(sequence_length + 1, dtype=tf.int64), spots.ring[:, None])
+            there = packing.targets_there(spots.row, spots.ring, sequence_length, plan.stride)
+            weights = packing.strided_weights(spots.row, there, plan.stride)
+        result = causal_shift(_gather(spots.shard, places, plan), weights, there)
         if document_masks:
-            there = tf.range(sequence_length, dtype=tf.int64) < spots.inputs[:, None]
-            result |= packing.document_masks(ids[:, :-1], plan.separator_id, there)
+            result |= packing.document_masks(result[features.TOKEN_IDS], plan.separator_id, there)
         return result
 
     steps_left = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
@@ -157,11 +163,6 @@ class _Spots:
     ring: tf.Tensor
     """Places of the shard's ring, which is also the number of its targets."""
 
-    @property
-    def inputs(self) -> tf.Tensor:
-        """How many tokens of the row can be read before its shard ends, for rows that do not go round."""
-        return tf.where(self.row < 0, tf.zeros_like(self.row), self.ring - self.start)
-
 
 def _spots(draw: tf.Tensor, plan: _Plan, seed: int, shuffle: bool) -> _Spots:
     """Draws to places. draw: int64 [B]."""
@@ -185,19 +186,6 @@ def _spots(draw: tf.Tensor, plan: _Plan, seed: int, shuffle: bool) -> _Spots:
         phase = (tf.cast(word[:, 0], tf.int64) * 2**31 + tf.cast(word[:, 1] // 2, tf.int64)) % ring
         start = (start + tf.where(epoch > 0, phase, tf.zeros_like(phase))) % ring
     return _Spots(shard, row, start, ring)
-
-
-def _read(spots: _Spots, plan: _Plan) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 [B, S+1] ids and float32 [B, S] weights."""
-    length = plan.sequence_length
-    if plan.stride is None:
-        ids = _gather(spots.shard, packing.ring_places(spots.start, spots.ring, length), plan)
-        return ids, tf.ones_like(ids[:, 1:], tf.float32)
-    places = spots.start[:, None] + tf.range(length + 1, dtype=tf.int64)
-    there = (places <= spots.ring[:, None]) & (spots.row[:, None] >= 0)
-    ids = _gather(spots.shard, tf.minimum(places, spots.ring[:, None]), plan)
-    weights = packing.strided_weights(spots.row, spots.ring, length, plan.stride)
-    return tf.where(there, ids, 0), weights
 
 
 def _gather(shard: tf.Tensor, places: tf.Tensor, plan: _Plan) -> tf.Tensor:

@@ -8,13 +8,7 @@ and interruptions were.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -25,13 +19,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfllm.data.atomic import WriteError, sync_folder, write_atomically
 from tfllm.data.chunks import Chunk, Reading, plan
 from tfllm.data.pieces import Piecework, make_piece, piece_path
 from tfllm.data.shards import SHARD_IDS, ShardJob, ShardRecord, Shardwork, Totals, sum_up, write_shard
 from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
-from tfllm.data.store import FORMAT, Store, StoreError, manifest_checksum, work_folder
+from tfllm.data.store import FORMAT, Store, manifest_checksum
 from tfllm.data.workers import run
+from tfllm.data.working import existing, fingerprint_of, finish, working
+
+LEAST_CHUNK, MOST_CHUNK = 1 << 20, 1 << 25
+"""Bytes of a chunk: small enough to share out, large enough that a terabyte makes only some ten thousand pieces."""
+
+FEW_IDS = 1 << 24
+"""Below it the shards are written here: a worker costs more to start."""
 
 
 def prepare(
@@ -41,7 +41,7 @@ def prepare(
     *,
     field: str = "text",
     separator: str | None = None,
-    exclude: Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     validation: float = 0.005,
     shards: int | None = None,
     processes: int | None = None,
@@ -68,7 +68,8 @@ def prepare(
         separator: splits plain text files into documents; None makes every file one document.
         exclude: patterns of files to leave out, such as "site-packages" or "test_*.py".
         validation: fraction of the documents held out. Above 0, and with two documents, at least one is.
-        shards: files of the training split; None: one for every 67 million ids.
+        shards: files of the training split; None: one for every 67 million ids. A worker holds one in memory, and a
+            file shorter than a row is not trained on.
         processes: workers; None: all cores this process may use. One runs in this very process.
         invalid_utf8: "error", or "skip" such documents (files where a file is a document) and list them.
         progress: show a bar, in bytes of the files.
@@ -78,28 +79,28 @@ def prepare(
         StoreError: `out` holds something else, or a preparation is at work on it.
         WriteError: the disk is full or refuses.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "field": field,
         "separator": separator,
-        "exclude": list(exclude),
-        "validation": validation,
+        "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
+        "validation": float(validation),
         "shards": shards,
         "invalid_utf8": invalid_utf8,
     }
     _check_settings(settings, processes)
-    sources = find_sources(paths, exclude)
+    sources = find_sources(paths, settings["exclude"])
     identity = _tokenizer_entry(tokenizer)
-    fingerprint = _fingerprint(sources, settings, identity)
+    fingerprint = fingerprint_of(sources, settings, identity)
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return _existing(folder, tokenizer, settings, fingerprint)
-    with _work(folder, fingerprint) as work:
+        return existing(folder, tokenizer, settings, fingerprint)
+    with working(folder, fingerprint) as work:
         task = _Task(work, tokenizer, identity, settings, sources, processes or len(os.sched_getaffinity(0)), progress)
         pieces = task.make_pieces()
         manifest = task.make_shards(pieces, fingerprint)
-        _finish(work, folder, manifest)
+        finish(work, folder, manifest)
     store = Store.open(folder, tokenizer)
-    _report(store)
+    _report(store, tokenizer)
     return store
 
 
@@ -124,8 +125,7 @@ class _Task:
         """Phase one: every chunk a piece. Returns their number."""
         reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
         total = sum(source.size for source in self.sources)
-        # Small enough to share out and to lose, large enough that a terabyte is no more than some ten thousand files.
-        chunk_bytes = min(max(total // 1024, 1 << 20), 1 << 25)
+        chunk_bytes = min(max(total // 1024, LEAST_CHUNK), MOST_CHUNK)
         piecework = Piecework(self.tokenizer, reading, self.work / "pieces", self.dtype)
         pieces = 0
         with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizing", disable=not self.progress) as bar:
@@ -165,8 +165,7 @@ class _Task:
         )
         records = []
         with tqdm(total=len(jobs), unit="shard", desc="sharding", disable=not self.progress) as bar:
-            # A worker costs more to start than a few megabytes to merge.
-            processes = 1 if totals.train_ids < 1 << 24 else self.processes
+            processes = 1 if totals.train_ids < FEW_IDS else self.processes
             for record in run(partial(write_shard, work=shardwork), jobs, processes=processes):
                 records.append(record)
                 bar.update()
@@ -231,65 +230,7 @@ def _tokenizer_entry(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _fingerprint(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:
-    """Of everything the store follows from; a file that kept its size and time counts as unchanged, as with
-    make."""
-    files = [(os.path.realpath(source.path), source.size, source.modified) for source in sources]
-    text = json.dumps([FORMAT, files, settings, identity], sort_keys=True)
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-
-
-def _existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
-    store = Store.open(folder, tokenizer)
-    if store.manifest["fingerprint"] == fingerprint:
-        shutil.rmtree(work_folder(folder), ignore_errors=True)  # left if killed right after the last rename
-        return store
-    old = store.manifest["settings"]
-    changed = [f"{name} was {old[name]!r}, now {settings[name]!r}" for name in settings if old[name] != settings[name]]
-    raise StoreError(
-        f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files'}. "
-        "Give another `out`, or delete it first."
-    )
-
-
-@contextlib.contextmanager
-def _work(out: Path, fingerprint: str) -> Iterator[Path]:
-    """The work folder of this very preparation, ours alone; emptied if it was left by one of other inputs."""
-    work = work_folder(out)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("wb")
-    except OSError as error:
-        raise WriteError(error.errno, f"Could not write in {work}: {error.strerror}. Give another `out`") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
-        note = work / "fingerprint"
-        if not note.exists() or note.read_text() != fingerprint:
-            for name in ("pieces", "store", "results"):
-                shutil.rmtree(work / name, ignore_errors=True)
-            write_atomically(note, [fingerprint.encode()])
-        for name in ("pieces", "store", "results"):
-            (work / name).mkdir(exist_ok=True)
-            for leftover in (work / name).glob("*.tmp"):
-                leftover.unlink(missing_ok=True)
-        yield work
-
-
-def _finish(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(work / "store" / "manifest.json", [text.encode(errors="surrogateescape")], durable=True)
-    sync_folder(work / "store")
-    (work / "store").rename(folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(work)
-
-
-def _report(store: Store) -> None:
+def _report(store: Store, tokenizer: Any) -> None:
     """Warn of what the caller may not expect."""
     manifest = store.manifest
     if manifest["skipped_documents"]:
@@ -299,9 +240,9 @@ def _report(store: Store) -> None:
             f"{store.folder / 'manifest.json'} lists them.",
             stacklevel=3,
         )
-    if manifest["documents_with_u2581"] and manifest["tokenizer"]["kind"] == "sentencepiece":
+    if manifest["documents_with_u2581"] and tokenizer.decode(tokenizer.encode("\u2581")) != "\u2581":
         warnings.warn(
-            f"{manifest['documents_with_u2581']} documents hold U+2581 (▁), which SentencePiece decodes as a space: "
-            "their text does not come back exactly.",
+            f"{manifest['documents_with_u2581']} documents hold U+2581 (▁), which this tokenizer does not give back: "
+            "their text is not decoded exactly.",
             stacklevel=3,
         )

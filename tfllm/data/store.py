@@ -123,9 +123,9 @@ class Store:
         """
         for path in self.split(split).paths:
             offsets = np.fromfile(_offsets(path), "<u8").astype(np.int64)
-            ids = np.memmap(path, self.dtype, "r")
+            ids = np.asarray(np.memmap(path, self.dtype, "r"))
             for start, end in zip(offsets, [*offsets[1:], len(ids)], strict=True):
-                yield np.asarray(ids[start : end - 1])
+                yield ids[start : end - 1]
 
     def texts(self, split: str, tokenizer: Any) -> Iterator[str]:
         """The text of every document, decoded: what was read, except U+2581 under SentencePiece."""
@@ -174,7 +174,7 @@ def work_folder(out: Path) -> Path:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StoreError(_absent(folder)) from error
     except (ValueError, OSError) as error:

@@ -10,6 +10,7 @@ an error at once and never waits for ever.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import multiprocessing.connection
 import os
@@ -27,6 +28,9 @@ _BOOT = """import json, sys
 sys.path[:] = json.loads(sys.argv[2])
 from tfllm.data.workers import serve
 serve(int(sys.argv[1]))"""
+
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class WorkerError(RuntimeError):
@@ -120,6 +124,9 @@ def serve(handle: int) -> None:
     """The worker's side: takes the function, then jobs, until the caller is gone."""
     # Ctrl-C reaches the whole process group; the caller ends the workers itself, without their tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A caller that is killed takes its workers with it, in the middle of a job too (Linux; elsewhere at its end).
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     connection = Connection(handle)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
