@@ -116,6 +116,16 @@ def check_ids(ids: Any, vocab_size: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def check_strings(texts: tf.Tensor) -> tf.Tensor:
+    """`texts` as string [B], or an error that says what came."""
+    import tensorflow as tf
+
+    texts = tf.convert_to_tensor(texts)
+    if texts.dtype != tf.string or texts.shape.rank not in (None, 1):
+        raise ValueError(f"got {texts.dtype.name} {texts.shape}; accepted: string [B], one text a row. Reshape to [-1]")
+    return tf.ensure_shape(texts, [None])
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Writes beside, then renames: a reader sees the old file or the new one, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")

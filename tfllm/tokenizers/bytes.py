@@ -19,6 +19,7 @@ from tfllm.tokenizers.base import (
     UNK_ID,
     Description,
     check_ids,
+    check_strings,
     check_text,
     fingerprint_of,
     write_folder,
@@ -61,7 +62,7 @@ class ByteTokenizer:
         """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 pass as they are."""
         import tensorflow as tf
 
-        texts = tf.ensure_shape(tf.convert_to_tensor(texts, tf.string), [None])
+        texts = check_strings(texts)
         # One buffer for all rows: decode_raw asks for equal lengths, and joined there is one row only.
         flat = tf.io.decode_raw(tf.strings.reduce_join(texts, axis=0), tf.uint8)
         lengths = tf.strings.length(texts, unit="BYTE")

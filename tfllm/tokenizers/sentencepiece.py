@@ -24,6 +24,7 @@ from tfllm.tokenizers.base import (
     UNK_ID,
     Description,
     check_ids,
+    check_strings,
     check_text,
     fingerprint_of,
     write_folder,
@@ -126,7 +127,7 @@ class SentencePieceTokenizer:
         """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first."""
         import tensorflow as tf
 
-        texts = tf.ensure_shape(tf.convert_to_tensor(texts, tf.string), [None])
+        texts = check_strings(texts)
         ops, handle = self._graph()
         ids, splits = ops.sentencepiece_tokenize_op(
             handle,

@@ -88,9 +88,9 @@ def sentences(chunks: Iterable[str], line_break_pieces: bool = False) -> Iterato
     ["def f():\\n    pass\\n\\n"], True -> ["def f():\\ue000", "    pass\\ue000", "\\ue000"]
     """
     for chunk in chunks:
-        for line in chunk.translate(RESERVED).split("\n"):
-            if line_break_pieces:
-                line += LINE_BREAK_MARK
+        text = chunk.translate(RESERVED)
+        lines = text.replace("\n", LINE_BREAK_MARK + "\n").split("\n") if line_break_pieces else text.split("\n")
+        for line in lines:
             for start in range(0, len(line), SENTENCE_CHARACTERS):
                 yield line[start : start + SENTENCE_CHARACTERS]
 
