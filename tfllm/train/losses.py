@@ -152,7 +152,7 @@ def _chunked(
 def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
     """[M, ...] -> [chunks, rows, ...], the last chunk filled up with zeros."""
     count = value.shape[0] if value.shape[0] is not None else tf.shape(value)[0]
-    padding = [[0, -count % rows], *[[0, 0]] * (value.shape.rank - 1)]
+    padding = [[0, -count % rows], *[[0, 0]] * (len(value.shape) - 1)]
     return tf.reshape(tf.pad(value, padding), [-1, rows, *value.shape[1:]])
 
 

@@ -1,0 +1,177 @@
+"""The chunked cross-entropy against the plain one: values, gradients, and what it never holds."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.train import losses
+from tfllm.train.losses import TokenSums, linear_cross_entropy, token_log_probs
+
+COUNT, SIZE, VOCAB = 23, 6, 17
+OPTIONS = {
+    "plain": {},
+    "smoothing": {"label_smoothing": 0.2},
+    "z-loss": {"z_loss": 0.05},
+    "both": {"label_smoothing": 0.1, "z_loss": 0.01},
+}
+CHUNKS = {"one chunk": 1 << 24, "chunks of 8, 8 and 7": 8 * VOCAB, "row by row": 1}
+
+
+def problem(dtype: type = np.float32) -> dict[str, np.ndarray]:
+    """Hidden states, a matrix, targets, and weights of which some are zero."""
+    random = np.random.default_rng(0)
+    weights = random.uniform(0.1, 2, COUNT) * (random.uniform(size=COUNT) < 0.7)
+    return {
+        "hidden": random.normal(size=(COUNT, SIZE)).astype(dtype),
+        "kernel": random.normal(size=(VOCAB, SIZE)).astype(dtype),
+        "targets": random.integers(0, VOCAB, COUNT).astype(np.int32),
+        "weights": weights.astype(dtype),
+    }
+
+
+def plain(hidden, kernel, *, targets, weights, label_smoothing=0.0, z_loss=0.0) -> TokenSums:
+    """The definition, with all scores at once, in the precision of what is given."""
+    scores = tf.matmul(hidden, kernel, transpose_b=True)
+    log_z = tf.reduce_logsumexp(scores, 1)
+    nats = log_z - tf.gather(scores, targets, batch_dims=1)
+    wanted = label_smoothing / VOCAB + (1 - label_smoothing) * tf.one_hot(targets, VOCAB, dtype=scores.dtype)
+    loss = -tf.reduce_sum(wanted * (scores - log_z[:, None]), 1) + z_loss * log_z**2
+    correct = tf.cast(tf.argmax(scores, 1, output_type=tf.int32) == targets, scores.dtype)
+    return TokenSums(*(tf.reduce_sum(weights * each) for each in (loss, nats, correct)), tf.reduce_sum(weights))
+
+
+def with_gradients(function, given, options) -> tuple[TokenSums, list[np.ndarray]]:
+    """The sums, and the gradients of three times the loss."""
+    tensors = {name: tf.constant(value) for name, value in given.items()}
+    with tf.GradientTape() as tape:
+        tape.watch([tensors["hidden"], tensors["kernel"]])
+        sums = function(**tensors, **options)
+        loss = 3 * sums.loss
+    gradients = tape.gradient(loss, [tensors["hidden"], tensors["kernel"]])
+    return TokenSums(*(each.numpy() for each in sums)), [each.numpy() for each in gradients]
+
+
+@pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_values_and_gradients_are_those_of_the_definition(monkeypatch, options, chunk_scores):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    sums, gradients = with_gradients(linear_cross_entropy, problem(), options)
+    expected, exact = with_gradients(plain, problem(np.float64), options)
+    np.testing.assert_allclose(sums, expected, rtol=2e-6)
+    for ours, theirs in zip(gradients, exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6 * np.abs(theirs).max())
+    assert not gradients[0][problem()["weights"] == 0].any()
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_gradients_are_slopes(monkeypatch, options):
+    """Against differences of the definition in numpy's float64, a step to either side, in twenty places."""
+    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    _, gradients = with_gradients(linear_cross_entropy, problem(), options)
+    random, given = np.random.default_rng(1), problem(np.float64)
+    for name, gradient in zip(("hidden", "kernel"), gradients, strict=True):
+        for _ in range(10):
+            at = tuple(random.integers(0, gradient.shape))
+            sides = []
+            for step in (1e-5, -1e-5):
+                moved = given | {name: given[name].copy()}
+                moved[name][at] += step
+                sides.append(3 * float(plain(**moved, **options).loss))
+            assert gradient[at] == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
+def test_evaluation_is_of_the_bare_loss(monkeypatch, chunk_scores):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    sums = linear_cross_entropy(**problem(), label_smoothing=0.3, z_loss=1.0, training=False)
+    expected = plain(**problem(np.float64))
+    np.testing.assert_allclose([each.numpy() for each in sums], [each.numpy() for each in expected], rtol=2e-6)
+
+
+def test_nothing_counted_is_no_loss_and_no_gradient():
+    given = problem() | {"weights": np.zeros(COUNT, np.float32)}
+    sums, gradients = with_gradients(linear_cross_entropy, given, {"label_smoothing": 0.1, "z_loss": 0.1})
+    assert tuple(sums) == (0, 0, 0, 0) and not any(each.any() for each in gradients)
+
+
+def test_only_the_loss_has_a_gradient():
+    hidden = tf.constant(problem()["hidden"])
+    for name in ("nats", "correct", "weight"):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            said = getattr(linear_cross_entropy(**problem() | {"hidden": hidden}), name)
+        assert tape.gradient(said, hidden) is None
+
+
+def test_bfloat16_sums_in_float32(monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    given = {name: tf.cast(value, tf.bfloat16) if value.ndim == 2 else value for name, value in problem().items()}
+    sums, gradients = with_gradients(linear_cross_entropy, given, {})
+    expected, exact = with_gradients(plain, problem(np.float64), {})
+    np.testing.assert_allclose(sums, expected, rtol=0.02)
+    for ours, theirs in zip(gradients, exact, strict=True):
+        assert np.abs(ours.astype(np.float64) - theirs).max() < 0.02 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("length", [None, COUNT], ids=["unknown length", "known length"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "XLA"])
+def test_in_a_graph(monkeypatch, length, jit_compile):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    signature = [
+        tf.TensorSpec([length, SIZE]),
+        tf.TensorSpec([VOCAB, SIZE]),
+        tf.TensorSpec([length], tf.int32),
+        tf.TensorSpec([length]),
+    ]
+
+    def step(hidden, kernel, targets, weights):
+        with tf.GradientTape() as tape:
+            tape.watch([hidden, kernel])
+            sums = linear_cross_entropy(hidden, kernel, targets=targets, weights=weights, label_smoothing=0.1)
+        return sums, tape.gradient(sums.loss, [hidden, kernel])
+
+    given = [tf.constant(value) for value in problem().values()]
+    sums, gradients = tf.function(step, input_signature=signature, jit_compile=jit_compile)(*given)
+    expected, exact = with_gradients(plain, problem(np.float64), {"label_smoothing": 0.1})
+    np.testing.assert_allclose([each.numpy() for each in sums], expected, rtol=2e-6)
+    for ours, theirs in zip(gradients, exact, strict=True):
+        np.testing.assert_allclose(3 * ours, theirs, rtol=1e-5, atol=2e-6 * np.abs(theirs).max())
+
+
+def shapes_in(graph: tf.Graph) -> set[tuple[int | None, ...]]:
+    """Shapes of all that is computed in a graph and in the functions it calls, bodies of loops among them."""
+    found = {tuple(out.shape) for op in graph.get_operations() for out in op.outputs if out.shape.rank is not None}
+    for function in graph._functions.values():
+        found |= shapes_in(function.graph)
+    return found
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("chunk_scores", "held"), [(1 << 24, True), (8 * VOCAB, False)], ids=["one chunk", "chunks"])
+def test_all_scores_are_never_held_at_once(monkeypatch, training, chunk_scores, held):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+
+    @tf.function
+    def step(hidden, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch([hidden, kernel])
+            given = problem() | {"hidden": hidden, "kernel": kernel}
+            sums = linear_cross_entropy(**given, label_smoothing=0.1, z_loss=0.1, training=training)
+        return sums, tape.gradient(sums.loss, [hidden, kernel]) if training else ()
+
+    shapes = shapes_in(step.get_concrete_function(tf.TensorSpec([COUNT, SIZE]), tf.TensorSpec([VOCAB, SIZE])).graph)
+    sizes = {int(np.prod(shape)) for shape in shapes if None not in shape and VOCAB in shape and SIZE not in shape}
+    assert ((COUNT, VOCAB) in shapes) == held
+    assert (8, VOCAB) in shapes or held, "the search must see into the loop"
+    assert held or max(sizes) == 8 * VOCAB
+
+
+@pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
+def test_log_probabilities_of_tokens(monkeypatch, chunk_scores):
+    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    given = problem(np.float64)
+    scores = given["hidden"] @ given["kernel"].T
+    expected = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    ours = problem()
+    said = token_log_probs(ours["hidden"], ours["kernel"], targets=tf.constant(ours["targets"]))
+    np.testing.assert_allclose(said, np.take_along_axis(expected, given["targets"][:, None], 1)[:, 0], rtol=1e-5)
