@@ -6,8 +6,6 @@ import math
 import random
 from typing import Any
 
-import keras
-
 from tfllm.config import ModelConfig
 from tfllm.layers.block import Block
 from tfllm.train.step import TrainableModel

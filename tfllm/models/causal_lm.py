@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import DROPOUT_SEED, TARGET_IDS, TARGET_WEIGHTS, TOKEN_IDS
+from tfllm.features import DROPOUT_SEED, TARGET_IDS, TARGET_WEIGHTS
 from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel

@@ -48,7 +48,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[CausalLM, Token
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; tfllm.load wants one with config.json, or a run's")
-    folder = folder if (folder / "config.json").is_file() else latest_checkpoint(folder) or folder
+    folder = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder) or folder
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")
     model = CausalLM(config, dtype=dtype)

@@ -97,6 +97,11 @@ class TrainableModel(keras.Model):
         self._steps_done_before = 0
         self.optimizer.build(self.trainable_variables)
 
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
+        return super().fit(x, *args, **kwargs)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:

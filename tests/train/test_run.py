@@ -1,0 +1,225 @@
+"""Runs: what is restored, what is refused, and that a refusal loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tfllm.tokenizers import ByteTokenizer
+from tfllm.train.checkpoints import checkpoints, latest_checkpoint
+from tfllm.train.run import Run
+
+TOKENIZER = ByteTokenizer()
+CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
+
+
+def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
+    ids = tf.random.stateless_uniform([2, 17], [7, tf.cast(step, tf.int32)], 3, 259, tf.int32)
+    return {"token_ids": ids[:, :-1], "target_ids": ids[:, 1:], "target_weights": tf.ones([2, 16])}
+
+
+def make(folder: Path, config: tfllm.ModelConfig = CONFIG, **options: object) -> Run:
+    model = tfllm.CausalLM(config)
+    model.compile(tfllm.train.adamw(1e-2), token_bytes=TOKENIZER.token_bytes())
+    return Run(folder, model, **({"tokenizer": TOKENIZER, "steps_per_epoch": 4} | options))
+
+
+def fit(run: Run, epochs: int, *more: keras.callbacks.Callback, **options: object) -> None:
+    batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
+    run.model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=run.epoch,
+        steps_per_epoch=run.steps_per_epoch,
+        callbacks=[*more, *run.callbacks(**options)],
+        verbose=0,
+    )
+
+
+def values(run: Run) -> list[np.ndarray]:
+    return [np.asarray(variable) for variable in [*run.model.variables, *run.model.optimizer.variables]]
+
+
+def assert_same(left: Run, right: Run) -> None:
+    for a, b in zip(values(left), values(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs, to copy."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    fit(make(folder), 2)
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_sigterm_saves_inside_an_epoch_and_the_next_start_finishes_it(folder: Path, tmp_path: Path) -> None:
+    class Ask(keras.callbacks.Callback):
+        def on_train_batch_end(self, step: int, logs: object = None) -> None:
+            if step == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    undisturbed = make(Path(shutil.copytree(folder, tmp_path / "undisturbed")))
+    fit(undisturbed, 4)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        fit(make(folder), 4, Ask())
+    assert left.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    resumed = make(folder)
+    assert (resumed.step, resumed.epoch) == (10, 2)
+    fit(resumed, 4)
+    assert_same(resumed, undisturbed)
+    kept = ("step", "loss", "perplexity", "accuracy", "bits_per_byte", "gradient_norm")
+    curves = [[[record[name] for name in kept] for record in run.history] for run in (resumed, undisturbed)]
+    assert curves[0] == curves[1]
+
+
+def test_load_takes_a_run_a_checkpoint_and_a_model_folder(folder: Path, tmp_path: Path) -> None:
+    run = make(folder)
+    saved = tfllm.save(run.model, TOKENIZER, tmp_path / "model")
+    ids = {"token_ids": tf.constant([[1, 70, 71, 72]])}
+    for place in (folder, latest_checkpoint(folder), saved):
+        model, tokenizer = tfllm.load(place)
+        np.testing.assert_array_equal(model(ids), run.model(ids))
+        assert tokenizer.fingerprint() == TOKENIZER.fingerprint()
+    with pytest.raises(FileExistsError, match="not empty"):
+        tfllm.save(run.model, TOKENIZER, saved)
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        tfllm.load(tmp_path / "nowhere")
+
+
+def test_start_order_is_own_run_then_given_weights(folder: Path, tmp_path: Path) -> None:
+    given = make(tmp_path / "new", weights_from=folder)
+    assert given.step == 0
+    np.testing.assert_array_equal(values(given)[0], values(make(folder))[0])
+    own = make(folder, weights_from=tmp_path / "ignored, for the run has its own")
+    assert own.step == 8
+
+
+def test_another_model_tokenizer_or_data_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="another model: ffn_size was 128, is 96"):
+        make(folder, CONFIG.replace(ffn_size=96))
+    with pytest.raises(ValueError, match="another data"):
+        make(folder, data="other text")
+
+    class Other(ByteTokenizer):
+        def fingerprint(self) -> str:
+            return "0" * 64
+
+    with pytest.raises(ValueError, match="another tokenizer"):
+        make(folder, tokenizer=Other())
+    assert make(folder).step == 8
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer/tokenizer.json"])
+def test_a_missing_part_is_named_and_the_checkpoint_before_still_serves(folder: Path, part: str) -> None:
+    newest = latest_checkpoint(folder)
+    (newest / part).unlink()
+    with pytest.raises(FileNotFoundError, match=part):
+        make(folder)
+    shutil.rmtree(newest)
+    assert make(folder).step == 4
+
+
+def test_a_damaged_part_is_named(folder: Path) -> None:
+    weights = latest_checkpoint(folder) / "optimizer.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged"):
+        make(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"step": 8}'])
+def test_a_damaged_state_is_named(folder: Path, text: str) -> None:
+    (latest_checkpoint(folder) / "state.json").write_text(text)
+    with pytest.raises(ValueError, match=r"state\.json is damaged"):
+        make(folder)
+
+
+def test_a_full_disk_leaves_earlier_checkpoints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(folder)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tfllm.train.weights.write", full)
+    with pytest.raises(OSError, match="earlier ones are untouched"):
+        fit(run, 3)
+    assert [path.name for path in checkpoints(folder)] == ["step-00000004", "step-00000008"]
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
+    state = latest_checkpoint(folder) / "state.json"
+    content = json.loads(state.read_text())
+    content["settings"]["cores"] = 999
+    state.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="cores=999"):
+        assert make(folder).step == 8
+
+
+def test_old_checkpoints_go(folder: Path) -> None:
+    fit(make(folder, keep=2), 4)
+    assert [path.name for path in checkpoints(folder)] == ["step-00000012", "step-00000016"]
+
+
+def test_a_non_finite_loss_keeps_the_last_good_checkpoint(folder: Path) -> None:
+    run = make(folder)
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_end(self, step: int, logs: object = None) -> None:
+            if step == 1:
+                table = run.model.decoder.token_embedding.embeddings
+                table.assign(tf.fill(table.shape, float("nan")))
+
+    with pytest.raises(tfllm.train.NonFiniteError, match=r"step 10: .*start_step=10"):
+        fit(run, 4, Poison())
+    again = make(folder)
+    assert again.step == 8
+    assert all(np.isfinite(value).all() for value in values(again))
+
+
+def test_tensorboard_shows_what_it_promises(folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = make(folder)
+    fit(run, 3, sample=lambda: ["once"], flops_per_token=3 * CONFIG.forward_flops_per_token(16), log_every=2)
+    newest = max((folder / "logs/train").glob("events*"), key=lambda path: path.stat().st_mtime_ns)
+    events = EventAccumulator(str(newest)).Reload()
+    tags = set(events.Tags()["tensors"])
+    scalars = {"loss", "perplexity", "accuracy", "bits_per_byte", "gradient_norm", "learning_rate"}
+    assert tags >= scalars | {"tokens_per_second", "flops_utilisation", "config", "sample_0", "attention_block_0"}
+    points = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss")]
+    assert [event.step for event in events.Tensors("loss")] == [10, 12]
+    assert np.mean(points) == pytest.approx(run.history[-1]["loss"], rel=1e-6)
+    names = (folder / "logs/train/tokens.tsv").read_text().splitlines()
+    table = np.loadtxt(folder / "logs/train/embeddings.tsv")
+    assert len(names) == len(table) == TOKENIZER.vocab_size
+
+
+@pytest.mark.parametrize("options", [{"steps_per_epoch": 0}, {"keep": 0}])
+def test_bad_settings_are_refused(tmp_path: Path, options: dict) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        make(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_uncompiled_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not compiled"):
+        Run(tmp_path, tfllm.CausalLM(CONFIG), tokenizer=TOKENIZER, steps_per_epoch=1)
