@@ -57,6 +57,25 @@ def test_files_and_globs_are_read_whatever_their_suffix(lib):
         "lib/test/bad_coding.py",
     ]
     assert paths("lib/jso*") == ["lib/json/tool.py"]  # a folder that a glob names is searched as a folder
+    assert paths("*/*/t?ol.py") == paths("**/tool.py") == ["lib/json/tool.py"]
+    assert "lib/x.so" in paths("lib/**")
+    assert paths("lib/**/*.py", exclude=["lib/*"]) == paths("lib/**/*.py")  # patterns begin below the plain part
+
+
+def test_what_is_excluded_is_not_looked_into(lib):
+    seen = []
+    scan = os.scandir
+
+    def watch(folder):
+        seen.append(str(folder))
+        return scan(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", watch)
+        paths("lib", exclude=["site-packages"])
+        paths("lib/**/*.py", exclude=["site-packages"])
+    assert "lib/json" in seen
+    assert "lib/site-packages" not in seen
 
 
 def test_each_file_once(lib):
@@ -79,9 +98,11 @@ def test_kinds():
     [
         ([], (), "No paths were given"),
         ("nowhere.txt", (), "'nowhere.txt' does not exist"),
-        ("lib/*.md", (), "matches no file"),
+        ("lib/*.md", (), r"'lib/\*.md' holds no file to read\. Folders"),
+        ("nowhere/*.md", (), r"'nowhere/\*.md' holds no file to read\. Folders"),
         ("empty", (), "'empty' holds no file to read. Folders are searched for .txt"),
-        ("lib", ["*"], "Every file is excluded"),
+        ("lib", ["*"], r"'lib' holds no file to read. All may be excluded by \['\*'\]"),
+        (["lib", "lib/os.py"], ["os.py"], "'lib/os.py' holds no file to read. All may be excluded"),
         ("void.txt", (), r"Every file is empty \(void.txt"),
         ("packed.txt.gz", (), "packed.txt.gz: compressed files are read as .jsonl.gz"),
         ("dangling.txt", (), "dangling.txt: No such file"),

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,17 +61,17 @@ def kind_of(path: str) -> str:
 def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], exclude: Sequence[str] = ()) -> list[Source]:
     """The files of a corpus, each once, sorted by path.
 
-    A folder is searched to its depth for FOLDER_SUFFIXES; names that begin with a dot are passed over and
-    links to folders are not followed. A glob may hold `**`. An `exclude` pattern without a slash is compared
-    with every part of the path below the folder that was given (or below the part of the glob that is plain),
-    one with a slash with that whole relative path; `*` matches slashes too.
+    A folder is searched to its depth for FOLDER_SUFFIXES; `**` in a glob stands for any number of folders. In both,
+    names that begin with a dot are passed over and links to folders are not gone into. An `exclude` pattern is
+    compared with the name of every file and folder below what was given (below the plain part of a glob), one with a
+    slash with its path from there, in which `*` matches slashes too; what is excluded is not looked into.
 
         find_sources("lib", exclude=["site-packages", "test/bad_*"])
         lib/os.py  lib/json/tool.py  lib/site-packages/pip.py  lib/test/bad_coding.py  lib/x.so
         -> lib/json/tool.py  lib/os.py
 
     Raises:
-        SourceError: a path is missing or unreadable, a glob or folder holds nothing, or nothing is left.
+        SourceError: a path is missing or unreadable, or there is nothing in it.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
@@ -78,14 +79,15 @@ def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     found: dict[str, str] = {}
     for entry in given:
         text = os.fspath(entry)
-        root, files = _expand(text)
-        if not files:
-            raise SourceError(f"{text!r} holds no file to read. Folders are searched for {_SUFFIXES}.")
+        files = list(_expand(text, exclude))
         for path in files:
-            if not _excluded(os.path.relpath(path, root), exclude):
-                found.setdefault(os.path.realpath(path), path)
-    if not found:
-        raise SourceError(f"Every file is excluded by {list(exclude)}. Loosen `exclude`.")
+            found.setdefault(os.path.realpath(path), str(Path(path)))
+        if not files:
+            left_out = f" All may be excluded by {list(exclude)}." if exclude else ""
+            raise SourceError(
+                f"{text!r} holds no file to read.{left_out} Folders are searched for {_SUFFIXES}; quote globs, and mind "
+                f"where they start ({Path.cwd()})."
+            )
     sources = [_inspect(path) for path in sorted(found.values())]
     if not any(source.size for source in sources):
         raise SourceError(f"Every file is empty ({sources[0].path} and {len(sources) - 1} more). Nothing to read.")
@@ -99,49 +101,65 @@ def check_unchanged(sources: Sequence[Source]) -> None:
             raise SourceError(f"{source.path} changed while it was read. Call again when nothing writes to it.")
 
 
-def _expand(text: str) -> tuple[str, list[str]]:
-    """The folder that exclusions are relative to, and the files `text` stands for."""
+def _expand(text: str, exclude: Sequence[str]) -> Iterator[str]:
+    """The files that `text`, as it was given, stands for."""
     path = Path(text)
     if path.is_dir():
-        return text, list(_walk(text))
-    if path.exists() or path.is_symlink():
-        return str(path.parent), [text]
-    if not glob.has_magic(text):
+        yield from _folder_files(text, "", exclude)
+    elif path.exists() or path.is_symlink():
+        if not _excluded(path.name, exclude):
+            yield text
+    elif not glob.has_magic(text):
         raise SourceError(f"{text!r} does not exist. Name a file, a folder or a glob such as 'books/**/*.txt'.")
-    plain: list[str] = []
-    for part in path.parts:
-        if glob.has_magic(part):
-            break
-        plain.append(part)
-    files: list[str] = []
-    for match in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        if not Path(match).is_dir():
-            files.append(match)
-        elif "**" not in text:
-            files.extend(_walk(match))
-    if not files:
-        raise SourceError(f"{text!r} matches no file. Quote the glob and mind where it starts ({Path.cwd()}).")
-    return str(Path(*plain)) if plain else ".", files
+    else:
+        plain = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        root = Path(*plain)
+        if root.is_dir():
+            yield from _glob_files(str(root), "", path.parts[len(plain) :], exclude)
 
 
-def _walk(folder: str) -> Iterable[str]:
-    def refuse(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: {error.strerror}. Make it readable, or exclude it.") from error
+def _folder_files(folder: str, below: str, exclude: Sequence[str]) -> Iterator[str]:
+    for entry, relative in _entries(folder, below, exclude):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folder_files(entry.path, relative, exclude)
+        elif entry.name.lower().endswith(FOLDER_SUFFIXES) and not entry.is_dir():
+            yield entry.path
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(FOLDER_SUFFIXES):
-                yield str(Path(parent, name))
+
+def _glob_files(
+    folder: str, below: str, pattern: Sequence[str], exclude: Sequence[str], *, deep: bool = False
+) -> Iterator[str]:
+    """Not glob.glob: that passes over folders it may not read, and cannot leave out a branch."""
+    head, rest = pattern[0], pattern[1:]
+    if head == "**":
+        yield from _glob_files(folder, below, rest or ["*"], exclude, deep=True)
+    for entry, relative in _entries(folder, below, exclude):
+        if head == "**":
+            if entry.is_dir(follow_symlinks=False):
+                yield from _glob_files(entry.path, relative, pattern, exclude)
+        elif fnmatch.fnmatchcase(entry.name, head):
+            if not entry.is_dir():
+                if not rest:
+                    yield entry.path
+            elif rest:
+                yield from _glob_files(entry.path, relative, rest, exclude, deep=deep)
+            elif not deep:
+                yield from _folder_files(entry.path, relative, exclude)
+
+
+def _entries(folder: str, below: str, exclude: Sequence[str]) -> list[tuple[os.DirEntry[str], str]]:
+    """What a folder holds, with its path from where the search began; without hidden and excluded names."""
+    try:
+        with os.scandir(folder) as scan:
+            named = [(entry, f"{below}/{entry.name}".lstrip("/")) for entry in scan if not entry.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"{folder}: {error.strerror}. Make it readable, or exclude it.") from error
+    return [(entry, relative) for entry, relative in named if not _excluded(relative, exclude)]
 
 
 def _excluded(relative: str, patterns: Sequence[str]) -> bool:
-    whole = Path(relative).as_posix()
-    return any(
-        fnmatch.fnmatchcase(whole, pattern)
-        or ("/" not in pattern and any(fnmatch.fnmatchcase(part, pattern) for part in Path(relative).parts))
-        for pattern in patterns
-    )
+    name = relative.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in patterns)
 
 
 def _inspect(path: str) -> Source:
