@@ -1,0 +1,84 @@
+"""The README's Python runs as written, and its commands too, on a folder of text files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `my_texts` holds some of the standard library."""
+    place = tmp_path_factory.mktemp("newcomer")
+    (place / "my_texts").mkdir()
+    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-f]*.py")):
+        shutil.copy(file, place / "my_texts")
+    return place
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def run(command: list[str], place: Path) -> str:
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def test_the_python_runs_as_written(place: Path) -> None:
+    training, serving = blocks("python")
+    assert len(training.splitlines()) <= 20
+    answer = run([sys.executable, "-c", training], place).partition("def main(")[2]
+    assert answer.strip()
+    served = run([sys.executable, "-c", serving], place)
+    # The exported answer is longer (128 tokens against 40) and starts with the same bytes.
+    assert served.startswith(answer.rstrip("\n"))
+
+
+def test_the_commands_run_as_written(place: Path) -> None:
+    commands = [line for block in blocks("") for line in block.splitlines() if line.startswith("tfllm ")]
+    assert len(commands) == 7
+    # Shorter than a newcomer's run, else as written.
+    shorter = {
+        "tokenizer": ["--vocab-size", "1024"],
+        "prepare": ["--validation", "0.05"],
+        "pretrain": ["--preset", "llama-tiny", "--epochs", "2", "--steps-per-epoch", "5", "--sequence-length", "64"],
+        "generate": ["--max-new-tokens", "8"],
+    }
+    printed = {}
+    for line in commands:
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line.replace("runs/", "cli/"))]
+        name = words[1]
+        words = [word.replace("saved_models/first", "saved_models/cli") for word in words]
+        words = ["cli" if name == "export" and word == "first" else word for word in words]
+        printed[name] = run([sys.executable, "-m", "tfllm", *words[1:], *shorter.get(name, [])], place)
+    assert printed["generate"].startswith("Once upon a time")
+    assert '"bits_per_byte"' in printed["evaluate"]
+    assert printed["export"].strip() == "saved_models/cli/1"
+
+
+def test_help_is_quick_for_it_imports_no_tensorflow(place: Path) -> None:
+    found = "import sys; sys.argv = ['tfllm', '--help']\ntry:\n    import tfllm.__main__ as m; m.main()\nfinally:\n"
+    printed = run([sys.executable, "-c", found + "    print('tensorflow' in sys.modules)"], place)
+    assert printed.splitlines()[-1] == "False"
+    assert "pretrain" in printed
+
+
+def test_what_a_user_can_mend_is_said_in_a_line(place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tfllm", "generate", "nowhere"], cwd=place, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "tfllm: nowhere is not a folder" in done.stderr
+    assert "Traceback" not in done.stderr
