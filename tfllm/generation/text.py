@@ -111,10 +111,13 @@ def stream(
     _check_tokenizer(model, tokenizer)
     padded = _pad(model, tokenizer, [prompt], config)
     functions = _functions(model, tokenizer, config)
-    return _pieces(functions, padded, tokenizer, config)
+    return _pieces(model, functions, padded, tokenizer, config)
 
 
-def _pieces(functions: _Functions, padded: Prompts, tokenizer: Tokenizer, config: GenerationConfig) -> Iterator[str]:
+def _pieces(
+    model: LanguageModel, functions: _Functions, padded: Prompts, tokenizer: Tokenizer, config: GenerationConfig
+) -> Iterator[str]:
+    """The pieces. It holds `model`, for the functions do not."""
     settings = _rows(config, 1)
     state = functions.begin(*padded, *settings, *_pattern(config))
     given = ""

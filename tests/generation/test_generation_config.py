@@ -1,0 +1,110 @@
+"""The settings: what they accept, their file, and that they cost no TensorFlow."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tfllm.generation import GenerationConfig
+
+CHANGED = GenerationConfig(
+    max_new_tokens=7,
+    temperature=0.5,
+    top_k=3,
+    top_p=0.9,
+    min_p=0.1,
+    repetition_penalty=1.2,
+    num_sequences=2,
+    stop=["\n\n", "中"],
+    seed=4,
+)
+
+
+def test_defaults_are_greedy():
+    config = GenerationConfig()
+    assert (config.temperature, config.num_sequences, config.stop, config.seed) == (0.0, 1, (), None)
+
+
+@pytest.mark.parametrize("config", [GenerationConfig(), CHANGED])
+def test_file_gives_back_what_was_saved(config, tmp_path):
+    path = config.save(tmp_path)
+    assert path == tmp_path / "generation.json"
+    assert GenerationConfig.load(tmp_path) == config
+    assert [entry.name for entry in tmp_path.iterdir()] == ["generation.json"]
+
+
+def test_every_field_is_in_the_file(tmp_path):
+    written = json.loads(CHANGED.save(tmp_path).read_text())
+    assert set(written) == {field.name for field in dataclasses.fields(GenerationConfig)}
+
+
+def test_no_file_means_defaults(tmp_path):
+    assert GenerationConfig.load(tmp_path) == GenerationConfig()
+
+
+def test_no_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        GenerationConfig.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is not JSON"), ("[1]", "holds list"), ('{"top_q": 1}', "has no top_q"), ('{"top_p": 2}', "top_p=2.0 must be in")],
+)
+def test_bad_file_is_named(tmp_path, content, message):
+    (tmp_path / "generation.json").write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        GenerationConfig.load(tmp_path)
+    assert "generation.json" in str(error.value)
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+    CHANGED.save(tmp_path)
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        GenerationConfig().save(tmp_path)
+    assert GenerationConfig.load(tmp_path) == CHANGED
+
+
+def test_replace_changes_some_and_knows_the_names():
+    assert CHANGED.replace(top_k=9) == dataclasses.replace(CHANGED, top_k=9)
+    with pytest.raises(ValueError, match=r"has no maximum, temp; its settings are max_new_tokens, temperature"):
+        CHANGED.replace(temp=1.0, maximum=3)
+
+
+def test_one_stop_string_may_stand_alone():
+    assert GenerationConfig(stop="ab").stop == ("ab",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(max_new_tokens=0), "max_new_tokens=0 must be a whole number from 1"),
+        (dict(max_new_tokens=2.0), "max_new_tokens=2.0 must be a whole number"),
+        (dict(max_new_tokens=True), "max_new_tokens=True must be a whole number"),
+        (dict(top_k=-1), "top_k=-1 must be a whole number from 0"),
+        (dict(seed=2**31), "seed=2147483648 must be a whole number from 0 to 2147483647"),
+        (dict(temperature=-0.1), "temperature=-0.1 must be at least 0"),
+        (dict(temperature=float("nan")), "temperature=nan must be a finite number"),
+        (dict(temperature="1"), "temperature='1' must be a finite number"),
+        (dict(top_p=0.0), r"top_p=0.0 must be in \(0, 1\]"),
+        (dict(min_p=1.0), r"min_p=1.0 must be in \[0, 1\)"),
+        (dict(repetition_penalty=0.0), "repetition_penalty=0.0 must be greater than 0"),
+        (dict(stop=[""]), "stop='' must be strings that are not empty"),
+        (dict(stop=[1]), "stop=1 must be strings"),
+        (dict(stop="\ud800"), "cannot be written in UTF-8"),
+        (dict(stop="a\ufffd"), "U\\+FFFD"),
+        (dict(num_sequences=2), "one text several times"),
+    ],
+)
+def test_refuses(settings, message):
+    with pytest.raises(ValueError, match=message):
+        GenerationConfig(**settings)
+
+
+def test_importing_it_imports_no_tensorflow():
+    code = "import sys, tfllm; tfllm.GenerationConfig(); print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
