@@ -45,7 +45,7 @@ def languages() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def unigram(code: Sequence[str]) -> tokenizers.Tokenizer:
-    return tokenizers.train(texts=code, vocab_size=4096, max_bytes=1 << 20, progress=False)
+    return tokenizers.train(texts=code, vocab_size=3000, max_bytes=1 << 19, progress=False)
 
 
 @pytest.fixture(scope="session")
