@@ -161,6 +161,10 @@ def test_changed_inputs_start_anew(corpus, tmp_path, monkeypatch):
         patch.setattr(module, "finish", interrupt)
         quiet(tmp_path / "in", tmp_path / "out")
     (tmp_path / "in/a.txt").write_text("other")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "finish", interrupt)
+        quiet(tmp_path / "in", tmp_path / "out")
+    assert len(list(tmp_path.glob(".out.preparing/*/pieces"))) == 1, "the old work is gone"
     assert list(quiet(tmp_path / "in", tmp_path / "out").texts("train", ByteTokenizer())) == ["other"]
 
 
