@@ -1,5 +1,7 @@
 """Small models with weights wide enough that they do not say one thing only."""
 
+import functools
+
 import keras
 import pytest
 
@@ -14,7 +16,18 @@ def tokenizer():
     return ByteTokenizer()
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
-def model(request, tokenizer):
+@functools.cache
+def _model(name):
     keras.utils.set_random_seed(0)
-    return tfllm.CausalLM(tfllm.preset(request.param, vocab_size=tokenizer.vocab_size, initializer_range=0.3))
+    return tfllm.CausalLM(tfllm.preset(name, vocab_size=ByteTokenizer.vocab_size, initializer_range=0.3))
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request):
+    """Every family in turn."""
+    return _model(request.param)
+
+
+@pytest.fixture
+def llama():
+    return _model("llama-tiny")

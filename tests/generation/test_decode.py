@@ -56,32 +56,32 @@ def test_equals_the_naive_loop(model, tokenizer, settings):
     assert len({tuple(record.token_ids) for record in together}) == len(PROMPTS)
 
 
-def test_no_setting_is_without_effect(model, tokenizer):
+def test_no_setting_is_without_effect(llama, tokenizer):
     """Each setting changes the text of some seed, so that the equality above says something of each."""
     plain = GenerationConfig(max_new_tokens=12, temperature=1.0, seed=1)
 
     def texts(config):
-        return [r.token_ids for s in range(4) for r in tfllm.generate(model, tokenizer, PROMPTS, config, seed=s)]
+        return [r.token_ids for s in range(4) for r in tfllm.generate(llama, tokenizer, PROMPTS, config, seed=s)]
 
     reference = texts(plain)
     for change in (dict(temperature=3.0), dict(top_k=2), dict(top_p=0.5), dict(min_p=0.5), dict(repetition_penalty=2.0)):
         assert texts(plain.replace(**change)) != reference, change
 
 
-def test_several_sequences_a_prompt(model, tokenizer):
+def test_several_sequences_a_prompt(llama, tokenizer):
     config = GenerationConfig(max_new_tokens=10, temperature=1.0, seed=3, num_sequences=3)
-    records = tfllm.generate(model, tokenizer, PROMPTS[:2], config)
+    records = tfllm.generate(llama, tokenizer, PROMPTS[:2], config)
     assert [record.prompt for record in records] == [PROMPTS[0]] * 3 + [PROMPTS[1]] * 3
     assert len({tuple(record.token_ids) for record in records}) == 6
-    single = tfllm.generate(model, tokenizer, PROMPTS[:2], config, num_sequences=1)
+    single = tfllm.generate(llama, tokenizer, PROMPTS[:2], config, num_sequences=1)
     assert [single[0].token_ids, single[1].token_ids] == [records[0].token_ids, records[3].token_ids]
 
 
-def test_a_continuation_goes_on_as_it_would_have(model, tokenizer):
+def test_a_continuation_goes_on_as_it_would_have(llama, tokenizer):
     """Draws are keyed by position: half the text as a prompt, the other half follows."""
     config = GenerationConfig(max_new_tokens=16, **RULES | dict(repetition_penalty=1.0))
-    whole = run(model, config, [[1, 70, 71]]).tokens[:, 0].numpy().tolist()
-    rest = run(model, config.replace(max_new_tokens=8), [[1, 70, 71, *whole[:8]]]).tokens[:, 0].numpy().tolist()
+    whole = run(llama, config, [[1, 70, 71]]).tokens[:, 0].numpy().tolist()
+    rest = run(llama, config.replace(max_new_tokens=8), [[1, 70, 71, *whole[:8]]]).tokens[:, 0].numpy().tolist()
     assert rest == whole[8:]
 
 
@@ -148,13 +148,13 @@ def test_learned_positions_bound_the_budget_in_the_graph():
     assert state.finish.numpy().tolist() == [decode.LENGTH] * 3
 
 
-def test_traced_once_whatever_the_shapes(model, tokenizer):
+def test_traced_once_whatever_the_shapes(llama, tokenizer):
     config = GenerationConfig(max_new_tokens=3)
-    for prompts, stop in [(["a"], ()), (PROMPTS, ()), (PROMPTS[:2], ("abc",)), (["a"], ("abcd", "x"))]:
-        tfllm.generate(model, tokenizer, prompts, config, stop=stop, num_sequences=1)
-    functions = {key[1]: value for key, value in text._TRACED[model].items()}
+    for prompts, stop in [(["a"], ()), (PROMPTS, ()), (PROMPTS[:2], ("abc",)), (["a"], ("abcdefg", "x"))]:
+        tfllm.generate(llama, tokenizer, prompts, config, stop=stop, num_sequences=1)
+    functions = {key[1]: value for key, value in text._TRACED[llama].items()}
     assert functions[0].decode.experimental_get_tracing_count() == 1
-    assert functions[4].decode.experimental_get_tracing_count() == 1
+    assert functions[16].decode.experimental_get_tracing_count() == 1
 
 
 def test_models_are_not_kept_alive(tokenizer):

@@ -26,7 +26,9 @@ def kept_by_numpy(logits: np.ndarray, top_k: int, top_p: float, min_p: float) ->
 
 
 def rows_of(**settings) -> Settings:
-    defaults = dict(max_new_tokens=[1], temperature=[1.0], top_k=[0], top_p=[1.0], min_p=[0.0], repetition_penalty=[1.0], seed=[0])
+    defaults = dict(
+        max_new_tokens=[1], temperature=[1.0], top_k=[0], top_p=[1.0], min_p=[0.0], repetition_penalty=[1.0], seed=[0]
+    )
     values = Settings(**(defaults | settings))
     rows = max(len(value) for value in values)
     return Settings(*(tf.constant(list(v) * (rows // len(v)), d) for v, d in zip(values, SETTING_DTYPES, strict=True)))

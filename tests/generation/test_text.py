@@ -30,7 +30,7 @@ def test_a_record_says_everything():
 
 
 def test_budget_ends_in_the_middle_of_a_character():
-    budget = len("one. two\n\nthree ".encode()) + 2
+    budget = len(b"one. two\n\nthree ") + 2
     [record] = tfllm.generate(speaker(), TOKENIZER, "ab", max_new_tokens=budget)
     assert (record.text, record.finish_reason) == ("one. two\n\nthree \ufffd", "length")
 
@@ -67,9 +67,9 @@ def test_a_list_of_none_gives_none():
     assert tfllm.generate(speaker(), TOKENIZER, []) == []
 
 
-def test_prompts_open_with_the_separator_and_are_padded_on_the_right(model):
+def test_prompts_open_with_the_separator_and_are_padded_on_the_right(llama):
     """The rows of the docstring."""
-    padded = _pad(model, TOKENIZER, ["ab", ""], GenerationConfig(max_new_tokens=1))
+    padded = _pad(llama, TOKENIZER, ["ab", ""], GenerationConfig(max_new_tokens=1))
     assert padded.token_ids.numpy().tolist() == [[1, 100, 101], [1, 0, 0]]
     assert padded.lengths.numpy().tolist() == [3, 1]
 
@@ -95,15 +95,15 @@ def test_stream_gives_the_text_of_generate(settings):
         assert len(pieces) > 3 and not any("\ufffd" in piece for piece in pieces)
 
 
-def test_stream_equals_generate_on_ill_formed_text(model):
+def test_stream_equals_generate_on_ill_formed_text(llama):
     """A model with random weights says bytes that are no UTF-8."""
     for settings in (dict(), dict(temperature=1.5, seed=2), dict(temperature=1.5, seed=7, stop=["a", "9"])):
-        [record] = tfllm.generate(model, TOKENIZER, "é", max_new_tokens=30, **settings)
-        assert "".join(tfllm.stream(model, TOKENIZER, "é", max_new_tokens=30, **settings)) == record.text
+        [record] = tfllm.generate(llama, TOKENIZER, "é", max_new_tokens=30, **settings)
+        assert "".join(tfllm.stream(llama, TOKENIZER, "é", max_new_tokens=30, **settings)) == record.text
 
 
-def test_without_a_seed_each_call_draws_anew(model):
-    texts = {tfllm.generate(model, TOKENIZER, "a", max_new_tokens=12, temperature=2.0)[0].text for _ in range(3)}
+def test_without_a_seed_each_call_draws_anew(llama):
+    texts = {tfllm.generate(llama, TOKENIZER, "a", max_new_tokens=12, temperature=2.0)[0].text for _ in range(3)}
     assert len(texts) == 3
 
 

@@ -22,7 +22,7 @@ def text_op_libraries() -> list[str]:
     spec = importlib.util.find_spec("tensorflow_text")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("tensorflow_text is not installed")
-    return sorted(map(str, Path(spec.submodule_search_locations[0]).rglob("*.so")))
+    return sorted(map(str, Path(spec.submodule_search_locations[0], "python").rglob("*.so")))
 
 
 def registered_ops() -> list[str]:

@@ -27,6 +27,8 @@ from tfllm.tokenizers import Tokenizer
 FinishReason = Literal["eos", "stop", "length"]
 _REASONS: dict[int, FinishReason] = {decode.EOS: "eos", decode.STOP: "stop", decode.LENGTH: "length"}
 _STREAMED_AT_ONCE = 4
+# Tokens looked at for stop strings, in powers of two from here on, so that few functions are traced.
+_LEAST_WINDOW = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,7 +210,7 @@ _TRACED: weakref.WeakKeyDictionary[LanguageModel, dict[tuple[str, int], _Functio
 
 def _functions(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> _Functions:
     longest = max((len(text.encode()) for text in config.stop), default=0)
-    window = 1 << (longest - 1).bit_length() if longest else 0
+    window = max(_LEAST_WINDOW, 1 << (longest - 1).bit_length()) if longest else 0
     key = (tokenizer.fingerprint() if window else "", window)
     traced = _TRACED.setdefault(model, {})
     if key not in traced:

@@ -1,0 +1,147 @@
+"""`check`: an export passes; each way of breaking the contract is named."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tfllm.exporting import checking
+from tfllm.exporting.contract import SIGNATURES
+
+
+def test_an_export_passes(greedy):
+    """Given the folder of versions, the newest is taken."""
+    report = tfllm.check(greedy.folder.parent)
+    assert report.ok and report.problems == (), str(report)
+    assert report.folder == greedy.folder
+    assert {"While", "SentencepieceTokenizeOp", "TensorScatterUpdate"} <= set(report.ops)
+    assert "5 signatures run" in str(report)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """A SavedModel with nearly every fault: names, dtypes, shapes, XLA, Python in the graph, no files beside."""
+
+    @tf.function(jit_compile=True)
+    def doubled(length):
+        return length * 2
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
+    def serving_default(prompt):
+        upper = tf.numpy_function(lambda texts: np.char.upper(texts.astype(bytes)).astype(object), [prompt], tf.string)
+        return {"text": upper, "length": doubled(tf.strings.length(prompt)), "raw_bytes": prompt}
+
+    @tf.function(input_signature=[tf.TensorSpec([3], tf.string, name="text")])
+    def tokenize(text):
+        return {"token_ids": tf.strings.length(text)[:, None], "num_tokens": tf.ones_like(text, tf.int64)}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32, name="token_ids"),
+            tf.TensorSpec([None], tf.int32, name="num_tokens"),
+        ]
+    )
+    def detokenize(token_ids, num_tokens):
+        return {"text": tf.fill([tf.size(num_tokens)], b"\xff")}
+
+    folder = tmp_path_factory.mktemp("broken") / "7"
+    signatures = {"serving_default": serving_default, "tokenize": tokenize, "detokenize": detokenize}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    return folder
+
+
+def test_each_fault_is_named(broken):
+    report = tfllm.check(broken)
+    assert not report.ok and "breaks the serving contract" in str(report)
+    for part in (
+        "signature generate is missing",
+        "signature score is missing",
+        "serving_default, outputs: found length, raw_bytes, text; the contract says text",
+        "raw_bytes is a string and ends in _bytes",
+        "tokenize, inputs: text has shape (3,); the contract says [B]",
+        "tokenize, outputs: num_tokens is int64; the contract says int32",
+        "_XlaMustCompile is set",
+        "PyFunc: the graph calls Python",
+        "assets.extra/tfllm.json is missing",
+        "assets.extra/tf_serving_warmup_requests is missing",
+        "signature serving_default fails",
+        "signature detokenize answered text in ill-formed UTF-8",
+    ):
+        assert part in str(report), str(report)
+
+
+def test_unknown_ops_are_named():
+    assert list(checking._op_problems({"Add", "MyOp"}, {"Add"})) == [
+        "MyOp: ops that neither TensorFlow nor TensorFlow Text registers"
+    ]
+
+
+@pytest.fixture
+def unrun(monkeypatch):
+    """`check` without its process."""
+    answer = {"ops": [], "answers": {}}
+    monkeypatch.setattr(checking, "_probe", lambda *_: answer)
+    monkeypatch.setattr(checking, "_op_problems", lambda *_: [])
+
+
+@pytest.fixture
+def copy(greedy, tmp_path):
+    return shutil.copytree(greedy.folder, tmp_path / "exports" / "1")
+
+
+def test_a_sampling_bfloat16_export_passes(unrun, sampling):
+    """All but the run, which tests of its signatures make anyway."""
+    report = tfllm.check(sampling.folder)
+    assert report.ok, str(report)
+
+
+def test_files_beside_are_read(unrun, copy):
+    assert tfllm.check(copy).ok
+    warm_up = copy / "assets.extra" / "tf_serving_warmup_requests"
+    warm_up.write_bytes(warm_up.read_bytes()[:-5])
+    (copy / "assets.extra" / "tfllm.json").write_text("{")
+    first, second = tfllm.check(copy).problems
+    assert "tfllm.json is not JSON" in first and "is not a file of requests" in second
+
+
+def test_a_warm_up_that_asks_too_little_or_wrongly(unrun, copy):
+    from tfllm.exporting import warm_up
+
+    path = copy / "assets.extra" / "tf_serving_warmup_requests"
+    with_two = {"serving_default": {"prompt": ["a"]}, "generate": {"prompt": ["a"]}}
+    warm_up.write(path, with_two)
+    wrong, silent = tfllm.check(copy).problems
+    assert "a request to 'generate' has inputs ['prompt'], not ['max_new_tokens'," in wrong
+    assert "no request to detokenize, score, tokenize" in silent
+
+
+def test_what_is_no_export_is_an_error(tmp_path, copy):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        tfllm.check(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    with pytest.raises(FileNotFoundError, match=r"neither a SavedModel nor a folder of versions 1, 2, …: it holds notes.txt"):
+        tfllm.check(tmp_path / "empty")
+    (copy.parent / "12").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"12 holds no saved_model\.pb"):
+        tfllm.check(copy.parent)
+    (copy / "saved_model.pb").write_bytes(b"\xff" * 9)
+    with pytest.raises(ValueError, match=r"saved_model.pb is damaged"):
+        tfllm.check(copy)
+
+
+def test_an_export_that_cannot_be_loaded(copy, tmp_path, monkeypatch):
+    """The last words of the process that loads it are the problem."""
+    script = tmp_path / "probe.py"
+    script.write_text("import sys; print(sys.argv[1]); raise SystemExit('variables not found')")
+    monkeypatch.setattr(checking.probe, "__file__", str(script))
+    [problem] = tfllm.check(copy).problems
+    assert problem == "the export cannot be loaded with TensorFlow and TensorFlow Text alone: variables not found"
+
+
+def test_contract_has_a_request_for_every_signature():
+    from tfllm.exporting.contract import REQUESTS
+
+    assert {name: set(fields) for name, fields in REQUESTS.items()} == {n: set(s.inputs) for n, s in SIGNATURES.items()}
