@@ -31,7 +31,7 @@ class TokenSums(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """One chunk's share: the three sums, and the gradient of the loss by the scores, [rows, V]."""
+    """One chunk's share: the three sums, and the gradient by the scores of each row's own loss, unweighted: [rows, V]."""
 
     sums: tf.Tensor
     gradient: tf.Tensor
@@ -72,8 +72,8 @@ def linear_cross_entropy(
         sums, by_hidden, by_kernel = _chunked(hidden, kernel, targets, weights, (label_smoothing, z_loss))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            factor = tf.cast(upstream[0], hidden.dtype)
-            return by_hidden * factor, by_kernel * factor
+            rows = tf.cast(by_hidden, tf.float32) * (weights * upstream[0])[:, None]
+            return tf.cast(rows, hidden.dtype), tf.cast(tf.cast(by_kernel, tf.float32) * upstream[0], kernel.dtype)
 
         return sums, gradient
 
@@ -114,13 +114,16 @@ def _chunked(
     weights: tf.Tensor,
     options: tuple[float, float] | None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Sums [3], gradient by hidden [M, D] and by kernel [V, D] (empty where `options` is None), chunk after chunk."""
+    """Sums [3], gradient by hidden [M, D], not yet weighted, and by kernel [V, D] (empty where `options` is None).
+
+    Weights are applied to rows of D numbers, never to rows of V.
+    """
     rows = _rows_of_a_chunk(hidden, kernel)
     if isinstance(rows, int) and rows == hidden.shape[0]:
         chunk = _one_chunk(hidden, kernel, targets, weights, options)
         if options is None:
             return chunk.sums, hidden[:0], kernel[:0]
-        by_kernel = tf.matmul(chunk.gradient, hidden, transpose_a=True)
+        by_kernel = tf.matmul(chunk.gradient, _weighted(hidden, weights), transpose_a=True)
         return chunk.sums, tf.matmul(chunk.gradient, kernel), by_kernel
 
     # Padded to whole chunks (weight 0), for XLA wants slices of one size.
@@ -132,7 +135,7 @@ def _chunked(
         chunk = _one_chunk(inputs, kernel, labels, shares, options)
         if options is not None:
             by_hidden = by_hidden.write(i, tf.matmul(chunk.gradient, kernel))
-            by_kernel += tf.cast(tf.matmul(chunk.gradient, inputs, transpose_a=True), tf.float32)
+            by_kernel += tf.cast(tf.matmul(chunk.gradient, _weighted(inputs, shares), transpose_a=True), tf.float32)
         return i + 1, sums + chunk.sums, by_hidden, by_kernel
 
     by_hidden = tf.TensorArray(hidden.dtype, size=chunks, element_shape=parts[0].shape[1:])
@@ -146,7 +149,12 @@ def _chunked(
     if options is None:
         return sums, hidden[:0], kernel[:0]
     together = tf.reshape(by_hidden.stack(), [-1, hidden.shape[1]])[: tf.shape(hidden)[0]]
-    return sums, tf.ensure_shape(together, hidden.shape), tf.cast(by_kernel, kernel.dtype)
+    return sums, tf.ensure_shape(together, hidden.shape), by_kernel
+
+
+def _weighted(hidden: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """[M, D] times [M], in float32."""
+    return tf.cast(tf.cast(hidden, tf.float32) * weights[:, None], hidden.dtype)
 
 
 def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
@@ -164,17 +172,24 @@ def _one_chunk(
     options: tuple[float, float] | None,
 ) -> _Chunk:
     scores = tf.cast(tf.matmul(hidden, kernel, transpose_b=True), tf.float32)
-    # One kernel gives both the loss and softmax - onehot.
-    nats, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=scores, labels=targets)
-    correct = tf.cast(tf.math.in_top_k(targets, scores, 1), tf.float32)
+    # Softmax is one pass of oneDNN's, and its largest entry is 1 / sum(exp(scores - highest)).
+    probabilities = tf.nn.softmax(scores)
+    highest, largest = tf.reduce_max(scores, 1), tf.reduce_max(probabilities, 1)
+    at_target = tf.gather(scores, targets, batch_dims=1)
+    log_z = highest - tf.math.log(largest)
+    nats = log_z - at_target
+    correct = tf.cast(at_target >= highest, tf.float32)
     smoothing, z_loss = options or (0.0, 0.0)
     losses = nats
     if smoothing or z_loss:
-        places = tf.stack([tf.range(tf.shape(targets)[0]), targets], 1)
-        log_z = nats + tf.gather_nd(scores, places)
-        losses = nats + smoothing * (log_z - tf.reduce_mean(scores, 1) - nats) + z_loss * tf.square(log_z)
-        at_target = smoothing + 2 * z_loss * log_z
-        gradient = gradient * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
-        gradient = tf.tensor_scatter_nd_add(gradient, places, at_target)
+        losses = nats + smoothing * (at_target - tf.reduce_mean(scores, 1)) + z_loss * tf.square(log_z)
     sums = tf.stack([tf.reduce_sum(weights * each) for each in (losses, nats, correct)])
-    return _Chunk(sums, tf.cast(gradient * weights[:, None], hidden.dtype) if options is not None else scores)
+    if options is None:
+        return _Chunk(sums, scores)
+    if smoothing or z_loss:
+        probabilities = probabilities * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
+    places = tf.stack([tf.range(tf.shape(targets)[0]), targets], 1)
+    # In place, once nobody else reads the probabilities.
+    with tf.control_dependencies([largest]):
+        gradient = tf.tensor_scatter_nd_add(probabilities, places, tf.fill(tf.shape(targets), smoothing - 1.0))
+    return _Chunk(sums, tf.cast(gradient, hidden.dtype))
