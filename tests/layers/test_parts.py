@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
+from tfllm.layers.block import Block
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
 from tfllm.layers.masks import attention_bias
@@ -157,3 +158,24 @@ def test_attention_with_grouped_heads_norms_and_turns():
     y, (key, held) = layer(x, bias, turn=turn)
     assert key.shape == held.shape == (2, 2, 5, 4)
     np.testing.assert_allclose(y, attend_by_hand(layer, x, turn, heads=6, kv_heads=2, size=4), atol=2e-5)
+
+
+@pytest.mark.parametrize("place", ["pre", "post"])
+def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
+    attention = dict(num_heads=2, num_kv_heads=1, head_dim=4, qkv_bias=True, output_bias=True, qk_norm="")
+    attention |= dict(norm_epsilon=1e-5, dropout=0.0, stddev=0.1, output_stddev=0.1)
+    inner = dict(inner_size=9, activation="relu", gated=False, use_bias=True, stddev=0.1, output_stddev=0.1)
+    kind = dict(norm_kind="layer", norm_place=place, norm_epsilon=1e-5, dropout=0.0)
+    block = filled(Block(6, attention=attention, feedforward=inner, **kind))
+    x, bias = tf.constant(normal(2, 5, 6)), tf.zeros([1, 1, 5, 5])
+
+    def attended(y):
+        return block.attention(y, bias)[0]
+
+    if place == "pre":
+        middle = x + attended(block.attention_norm(x))
+        expected = middle + block.feedforward(block.feedforward_norm(middle))
+    else:
+        middle = block.attention_norm(x + attended(x))
+        expected = block.feedforward_norm(middle + block.feedforward(middle))
+    np.testing.assert_allclose(block(x, bias)[0], expected, atol=1e-5)

@@ -148,3 +148,17 @@ def test_learned_positions_end_at_max_length():
         model({"token_ids": tokens(model.config, 1, 33)})
     rotary = CausalLM(FAMILIES["llama"])
     assert rotary({"token_ids": tokens(rotary.config, 1, 33)}).shape == (1, 33, 41)
+
+
+def test_sinusoids_are_a_table_that_is_not_learned():
+    """The model with learned positions, its table filled by the paper's formula, says the same."""
+    model, learned = strong(FAMILIES["sinusoidal"]), strong(FAMILIES["gpt2"].replace(activation="relu"))
+    angles = np.arange(32)[:, None] / 10_000 ** (np.arange(0, 24, 2) / 24)
+    named = {variable.path: variable for variable in model.variables}
+    for variable in learned.variables:
+        if variable.path in named:
+            variable.assign(named[variable.path])
+    table = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(32, 24)
+    learned.decoder.position_embedding.embeddings.assign(table)
+    ids = tokens(model.config, 2, 11)
+    np.testing.assert_allclose(model({"token_ids": ids}), learned({"token_ids": ids}), atol=1e-5)

@@ -46,7 +46,10 @@ CASES = {
         **dict(vocab_size=59, num_layers=3, hidden_size=16, num_heads=4, num_kv_heads=2, ffn_size=21),
         **dict(rope_theta=1_000.0, norm_epsilon=1e-6),
     ),
-    # Mistral: a sliding window. Qwen 3: norms of queries and keys.
+    # The first GPT: norms after each sum. Mistral: a sliding window. Qwen 3: norms of queries and keys.
+    "gpt": ModelConfig(
+        **dict(vocab_size=43, max_length=19, num_layers=2, hidden_size=12, num_heads=3, norm_place="post"),
+    ),
     "mistral": ModelConfig(
         **_LLAMA,
         **dict(vocab_size=47, num_layers=2, hidden_size=16, num_heads=4, num_kv_heads=2, ffn_size=23),
@@ -110,12 +113,14 @@ def places(config: ModelConfig) -> dict[str, Place]:
 
 
 def _gpt2_places(config: ModelConfig) -> dict[str, Place]:
+    tables = ("tokens_embed", "positions_embed") if config.norm_place == "post" else ("wte", "wpe")
     found = {
-        "transformer.wte.weight": Place("decoder/token_embedding/embeddings"),
-        "transformer.wpe.weight": Place("decoder/position_embedding/embeddings"),
-        "transformer.ln_f.weight": Place("decoder/final_norm/scale"),
-        "transformer.ln_f.bias": Place("decoder/final_norm/bias"),
+        f"transformer.{tables[0]}.weight": Place("decoder/token_embedding/embeddings"),
+        f"transformer.{tables[1]}.weight": Place("decoder/position_embedding/embeddings"),
     }
+    if config.norm_place == "pre":
+        found["transformer.ln_f.weight"] = Place("decoder/final_norm/scale")
+        found["transformer.ln_f.bias"] = Place("decoder/final_norm/bias")
     layers = {"attn.c_attn": "attention/qkv", "attn.c_proj": "attention/output"}
     layers |= {"mlp.c_fc": "feedforward/up", "mlp.c_proj": "feedforward/down"}
     for i in range(config.num_layers):

@@ -15,7 +15,7 @@ _ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu":
 
 
 def peer(config: ModelConfig) -> Any:
-    """The same architecture: a `GPT2LMHeadModel`, `LlamaForCausalLM` or one of its kin."""
+    """The same architecture: `OpenAIGPTLMHeadModel`, `GPT2LMHeadModel`, `LlamaForCausalLM` or one of its kin."""
     shared = dict(
         vocab_size=config.vocab_size,
         initializer_range=config.initializer_range,
@@ -24,6 +24,19 @@ def peer(config: ModelConfig) -> Any:
         bos_token_id=None,
         eos_token_id=None,
     )
+    if config.norm_place == "post":
+        return transformers.OpenAIGPTLMHeadModel(
+            transformers.OpenAIGPTConfig(
+                **shared,
+                n_positions=config.max_length,
+                n_embd=config.hidden_size,
+                n_layer=config.num_layers,
+                n_head=config.num_heads,
+                afn="gelu",
+                layer_norm_epsilon=config.norm_epsilon,
+                **dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
+            )
+        )
     if config.positions == "learned":
         return transformers.GPT2LMHeadModel(
             transformers.GPT2Config(
@@ -79,7 +92,6 @@ def theirs(config: ModelConfig, batch: dict[str, np.ndarray], seed: int) -> Outc
     logits = model(
         input_ids=torch.from_numpy(batch["token_ids"]).long(),
         position_ids=torch.from_numpy(batch["positions"]).long(),
-        use_cache=False,
     ).logits
     targets, weights = torch.from_numpy(batch["target_ids"]).long(), torch.from_numpy(batch["target_weights"])
     nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
