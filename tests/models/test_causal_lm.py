@@ -109,9 +109,10 @@ def test_the_objective_is_the_cross_entropy_of_the_logits(training):
     model = strong(FAMILIES["llama"])
     token_bytes = np.random.default_rng(3).integers(0, 5, 41)
     model.compile(keras.optimizers.SGD(), label_smoothing=0.1, z_loss=0.01, token_bytes=token_bytes)
-    targets = tokens(model.config, 3, 8, seed=5)
+    ids, targets = tokens(model.config, 3, 8), tokens(model.config, 3, 8, seed=5)
+    targets[0] = model({"token_ids": ids}).numpy()[0].argmax(-1)  # one row is right
     weights = np.random.default_rng(4).choice([0.0, 0.5, 1.0], (3, 8)).astype(np.float32)
-    features = {"token_ids": tokens(model.config, 3, 8), "target_ids": targets, "target_weights": weights}
+    features = {"token_ids": ids, "target_ids": targets, "target_weights": weights}
     features = {name: tf.constant(value) for name, value in features.items()} | {"dropout_seed": tf.constant(0)}
     logits = model(features).numpy().astype(np.float64)
     log_z = np.log(np.exp(logits).sum(-1))
@@ -126,6 +127,7 @@ def test_the_objective_is_the_cross_entropy_of_the_logits(training):
     bits = (nats * weights).sum() / (token_bytes[targets] * weights).sum()
     assert measures["loss"] == pytest.approx((loss * weights).sum() / weights.sum(), rel=1e-5)
     assert measures["perplexity"] == pytest.approx((nats * weights).sum() / weights.sum(), rel=1e-5)
+    assert 0 < correct.sum() < weights.sum()
     assert measures["accuracy"] == pytest.approx(correct.sum() / weights.sum(), rel=1e-6)
     assert measures["bits_per_byte"] == pytest.approx(bits, rel=1e-5)
 

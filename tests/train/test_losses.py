@@ -18,13 +18,16 @@ CHUNKS = {"one chunk": 1 << 24, "chunks of 8, 8 and 7": 8 * VOCAB, "row by row":
 
 
 def problem(dtype: type = np.float32) -> dict[str, np.ndarray]:
-    """Hidden states, a matrix, targets, and weights of which some are zero."""
+    """Hidden states, a matrix, targets of which every third has the highest score, and weights of which some are zero."""
     random = np.random.default_rng(0)
     weights = random.uniform(0.1, 2, COUNT) * (random.uniform(size=COUNT) < 0.7)
+    hidden, kernel = random.normal(size=(COUNT, SIZE)), random.normal(size=(VOCAB, SIZE))
+    targets = random.integers(0, VOCAB, COUNT)
+    targets[::3] = (hidden @ kernel.T).argmax(1)[::3]
     return {
-        "hidden": random.normal(size=(COUNT, SIZE)).astype(dtype),
-        "kernel": random.normal(size=(VOCAB, SIZE)).astype(dtype),
-        "targets": random.integers(0, VOCAB, COUNT).astype(np.int32),
+        "hidden": hidden.astype(dtype),
+        "kernel": kernel.astype(dtype),
+        "targets": targets.astype(np.int32),
         "weights": weights.astype(dtype),
     }
 
@@ -58,6 +61,7 @@ def test_values_and_gradients_are_those_of_the_definition(monkeypatch, options, 
     sums, gradients = with_gradients(linear_cross_entropy, problem(), options)
     expected, exact = with_gradients(plain, problem(np.float64), options)
     np.testing.assert_allclose(sums, expected, rtol=2e-6)
+    assert 0.1 < sums.correct / sums.weight < 0.9
     for ours, theirs in zip(gradients, exact, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6 * np.abs(theirs).max())
     assert not gradients[0][problem()["weights"] == 0].any()
