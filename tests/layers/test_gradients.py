@@ -1,0 +1,139 @@
+"""Outputs and gradients of every layer against automatic gradients of its definition in float64.
+
+Several layers write their gradient by hand; what they may not change is what comes out.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.layers.attention import Attention
+from tfllm.layers.base import Linear
+from tfllm.layers.dropout import dropout
+from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
+from tfllm.layers.masks import attention_bias
+from tfllm.layers.norms import norm
+
+WITHIN = {"float32": 1e-5, "mixed_bfloat16": 0.025}
+POLICIES = list(WITHIN)
+
+
+def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:
+    """`layer(x)` and its gradients by x and by every weight are those of `definition(x, weights)`."""
+    layer.build(None)
+    random = np.random.default_rng(1)
+    for variable in layer.trainable_variables:
+        variable.assign(random.normal(0.5 if variable.path.endswith("scale") else 0.1, 0.5, variable.shape))
+    # Values that bfloat16 can hold, so that only the computation differs.
+    x = tf.cast(tf.cast(x, tf.bfloat16), layer.compute_dtype)
+    for variable in layer.trainable_variables:
+        variable.assign(tf.cast(tf.cast(variable.value, tf.bfloat16), tf.float32))
+    weights = [variable.value for variable in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = (call or layer)(x)
+        upstream = tf.cast(tf.cast(random.normal(size=y.shape), tf.bfloat16), y.dtype)
+        total = tf.reduce_sum(tf.cast(y * upstream, tf.float32))
+    ours = [y, *tape.gradient(total, [x, *weights])]
+    exact = [tf.cast(each, tf.float64) for each in (x, *weights)]
+    names = [variable.path.split("/", 1)[-1] for variable in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(exact)
+        expected = definition(exact[0], dict(zip(names, exact[1:], strict=True)))
+        total = tf.reduce_sum(expected * tf.cast(upstream, tf.float64))
+    theirs = [expected, *tape.gradient(total, exact)]
+    for name, one, other in zip(("output", "by x", *names), ours, theirs, strict=True):
+        apart = np.abs(tf.cast(one, tf.float64) - other).max() / np.abs(other).max()
+        assert apart < WITHIN[layer.dtype_policy.name], f"{name}: {apart:.1e}"
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, scale, shape)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_layer_norm(policy):
+    def definition(x, weights):
+        centred = x - tf.reduce_mean(x, -1, keepdims=True)
+        variance = tf.reduce_mean(centred**2, -1, keepdims=True)
+        return centred / tf.sqrt(variance + 0.1) * weights["scale"] + weights["bias"]
+
+    assert_follows(norm("layer", 9, epsilon=0.1, dtype=policy), definition, 2 + normal(2, 5, 9, scale=2))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rms_norm(policy):
+    def definition(x, weights):
+        return x / tf.sqrt(tf.reduce_mean(x**2, -1, keepdims=True) + 0.1) * weights["scale"]
+
+    assert_follows(norm("rms", 9, epsilon=0.1, dtype=policy), definition, 1 + normal(2, 5, 9, scale=2))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_linear(policy, use_bias):
+    def definition(x, weights):
+        return tf.einsum("bsi,io->bso", x, weights["kernel"]) + weights.get("bias", 0)
+
+    assert_follows(Linear(6, 7, use_bias=use_bias, stddev=0.1, dtype=policy), definition, normal(2, 5, 6))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_feed_forward(activation, gated, policy):
+    plain = {
+        "gelu": lambda x: x * (1 + tf.math.erf(x / np.sqrt(2))) / 2,
+        "gelu_tanh": lambda x: x * (1 + tf.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+        "relu": lambda x: tf.maximum(x, 0),
+        "silu": lambda x: x / (1 + tf.exp(-x)),
+    }[activation]
+
+    def definition(x, weights):
+        inner = x @ weights["up/kernel"] + weights["up/bias"]
+        inner = plain(inner[..., :8]) * inner[..., 8:] if gated else plain(inner)
+        return inner @ weights["down/kernel"] + weights["down/bias"]
+
+    layer = FeedForward(
+        **dict(size=6, inner_size=8, activation=activation, gated=gated, use_bias=True, stddev=0.1, output_stddev=0.1),
+        dtype=policy,
+    )
+    assert_follows(layer, definition, normal(2, 5, 6))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_far_out_have_no_gradient_of_nan(activation):
+    x = tf.constant([-1e4, -60.0, -10.0, 0.0, 10.0, 60.0, 1e4])
+    for each in (x, tf.cast(x, tf.bfloat16)):
+        with tf.GradientTape() as tape:
+            tape.watch(each)
+            y = ACTIVATIONS[activation](each)
+        slope = tape.gradient(y, each)
+        np.testing.assert_allclose(tf.cast(y, tf.float32)[::6], [0, 1e4], rtol=0.01)
+        np.testing.assert_allclose(tf.cast(slope, tf.float32).numpy()[[0, 1, 5, 6]], [0, 0, 1, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_attention(rate, policy):
+    """Grouped heads over two packed documents, with the dropout's mask in the definition, too."""
+    heads, kv_heads, size, length = 4, 2, 3, 6
+    seed = tf.constant(11)
+    kept = dropout(tf.ones([2, heads, length, length]), rate, seed)
+    places, segments = tf.constant([[0, 1, 2, 3, 0, 1]]), tf.constant([[1, 1, 1, 1, 2, 2]])
+    bias = attention_bias(places, segments, key_positions=places, key_segments=segments, causal=True)
+
+    def definition(x, weights):
+        columns = tf.reshape(x @ weights["qkv/kernel"] + weights["qkv/bias"], [2, length, heads + 2 * kv_heads, size])
+        query, key, value = tf.split(columns, [heads, kv_heads, kv_heads], axis=2)
+        key, value = (tf.repeat(each, heads // kv_heads, axis=2) for each in (key, value))
+        scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) + tf.cast(bias, tf.float64)
+        shares = tf.nn.softmax(scores) * tf.cast(kept, tf.float64)
+        mixed = tf.reshape(tf.einsum("bnst,btnh->bsnh", shares, value), [2, length, heads * size])
+        return mixed @ weights["output/kernel"] + weights["output/bias"]
+
+    layer = Attention(
+        **dict(size=6, num_heads=heads, num_kv_heads=kv_heads, head_dim=size, qkv_bias=True, output_bias=True),
+        **dict(qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
+    )
+    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, bias, seed=seed)[0])
