@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.counter_random import fold_in, random_words
 from tfllm.layers.dropout import dropout
 from tfllm.models import CausalLM
 
@@ -109,17 +109,13 @@ def test_rows_and_columns_of_a_mask_are_unrelated():
 
 def test_every_dropout_of_a_model_has_a_mask_of_its_own(monkeypatch):
     """Embedding, attention and both sublayers, in both blocks."""
-    from tfllm.layers import attention, block
-    from tfllm.models import decoder
-
     seeds = []
 
-    def noted(x, rate, seed):
+    def noted(seed, count):
         seeds.append(int(seed))
-        return dropout(x, rate, seed)
+        return random_words(seed, count)
 
-    for module in (attention, block, decoder):
-        monkeypatch.setattr(module, "dropout", noted)
+    monkeypatch.setattr("tfllm.layers.dropout.random_words", noted)
     sizes = {"vocab_size": 9, "max_length": 8, "num_layers": 2, "hidden_size": 8, "num_heads": 2}
     model = CausalLM(ModelConfig(**sizes, dropout=0.1, attention_dropout=0.1))
     model({"token_ids": tf.constant([[1, 2, 3]]), "dropout_seed": tf.constant(5)}, training=True)

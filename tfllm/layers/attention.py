@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.cache import write
-from tfllm.layers.dropout import dropout
+from tfllm.layers.dropout import keep_mask, kept_share
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation, rotate
 
@@ -80,10 +80,10 @@ class Attention(Composite):
         query, key, value = self.project(x, turn)
         if cache is not None:
             key, value = write(cache[0], key, start), write(cache[1], value, start)
-        probabilities = dropout(self.probabilities(query, key, bias), self.rate, seed)
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        grouped = tf.reshape(probabilities, self._grouped_shape(batch, length, tf.shape(key)[2]))
-        heads = tf.reshape(tf.matmul(grouped, value), [batch, self.heads[0], length, self.head_dim])
+        grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
+        heads = attend(grouped, key, value, bias, rate=self.rate, seed=seed)
+        heads = tf.reshape(heads, [batch, self.heads[0], length, self.head_dim])
         joined = tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [batch, length, self.heads[0] * self.head_dim])
         return self.output_projection(joined), (key, value)
 
@@ -102,10 +102,57 @@ class Attention(Composite):
         """How much each query takes of each key, summing to 1 over T. [B, N, S, H], [B, K, T, H] -> [B, N, S, T]."""
         batch, length, keys = tf.shape(query)[0], tf.shape(query)[2], tf.shape(key)[2]
         grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
-        scores = tf.reshape(tf.matmul(grouped, key, transpose_b=True), [batch, self.heads[0], length, keys])
-        exact = tf.cast(scores, tf.float32) + tf.cast(bias, tf.float32)
-        return tf.cast(tf.nn.softmax(exact), query.dtype)
+        return tf.reshape(_probabilities(grouped, key, bias), [batch, self.heads[0], length, keys])
 
     def _grouped_shape(self, batch: tf.Tensor, length: tf.Tensor, last: int | tf.Tensor) -> list[Any]:
         """[B, K, N/K * S, last]: the queries that share a key head stand under each other."""
         return [batch, self.heads[1], self.heads[0] // self.heads[1] * length, last]
+
+
+def attend(
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor, *, rate: float, seed: tf.Tensor | None
+) -> tf.Tensor:
+    """The values each query sees, mixed by softmax(query key^T + bias), with dropout on the softmax.
+
+    The gradient is written by hand: what softmax's needs for each query, the sum over keys of probability times its gradient,
+    is also the product of output and output's gradient (Dao et al. 2022), H numbers a query in place of T.
+
+    Args:
+        query: [B, K, N/K * S, H], scaled; the queries that share a key head stand under each other.
+        key, value: [B, K, T, H].
+        bias: float32 [B or 1, 1, S, T].
+        rate, seed: of the dropout.
+
+    Returns:
+        [B, K, N/K * S, H].
+    """
+    mask: tf.Tensor | None = None
+    if seed is not None and kept_share(rate) < 1:
+        mask = keep_mask(tf.concat([tf.shape(query)[:3], tf.shape(key)[2:3]], 0), rate, seed, query.dtype)
+        value = value * tf.constant(1 / kept_share(rate), value.dtype)
+
+    @tf.custom_gradient
+    def mix(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor):  # type: ignore[no-untyped-def]
+        probabilities = _probabilities(query, key, bias)
+        kept = probabilities if mask is None else probabilities * mask
+        mixed = tf.matmul(kept, value)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            by_kept = tf.matmul(upstream, value, transpose_b=True)
+            exact = tf.cast(upstream, tf.float32) * tf.cast(mixed, tf.float32)
+            share = tf.cast(tf.reduce_sum(exact, -1, keepdims=True), query.dtype)
+            by_scores = kept * by_kept - probabilities * share
+            by_key = tf.matmul(by_scores, query, transpose_a=True)
+            return tf.matmul(by_scores, key), by_key, tf.matmul(kept, upstream, transpose_a=True)
+
+        return mixed, gradient
+
+    return mix(query, key, value)
+
+
+def _probabilities(query: tf.Tensor, key: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """softmax(query key^T + bias), grouped as `attend` has it: [B, K, N/K * S, T]."""
+    scores = tf.matmul(query, key, transpose_b=True)
+    shape = tf.shape(scores)
+    apart = tf.reshape(scores, [shape[0], -1, tf.shape(bias)[2], shape[3]])
+    return tf.reshape(tf.nn.softmax(apart + tf.cast(bias, apart.dtype)), shape)

@@ -21,10 +21,22 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
         rate: in [0, 1).
         seed: int32 [], or None for the identity.
     """
-    threshold = min(round(rate * 256), 255)
-    if seed is None or threshold == 0:
+    if seed is None or kept_share(rate) == 1:
         return x
-    count = tf.size(x)
+    return x * (keep_mask(tf.shape(x), rate, seed, x.dtype) * tf.constant(1 / kept_share(rate), x.dtype))
+
+
+def keep_mask(shape: tf.Tensor, rate: float, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """1 where a unit is kept, 0 where it is dropped."""
+    count = tf.reduce_prod(shape)
     lanes = tf.reshape(tf.bitcast(random_words(seed, (count + 3) // 4), tf.uint8), [-1])[:count]
-    keep = tf.reshape(lanes >= tf.constant(threshold, tf.uint8), tf.shape(x))
-    return x * (tf.cast(keep, x.dtype) * tf.constant(256 / (256 - threshold), x.dtype))
+    return tf.cast(tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape), dtype)
+
+
+def kept_share(rate: float) -> float:
+    """The share of units that `keep_mask` keeps: 1 - `rate`, in steps of 1/256."""
+    return 1 - _threshold(rate) / 256
+
+
+def _threshold(rate: float) -> int:
+    return min(round(rate * 256), 255)

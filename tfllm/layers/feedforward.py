@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,9 +11,28 @@ import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
 
+
+@tf.custom_gradient
+def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
+    """The tanh form of GELU (Hendrycks & Gimpel 2016), as the same thing written with a sigmoid: x * sigmoid(u(x)).
+
+    u(x) = 2 sqrt(2/pi) (x + 0.044715 x^3). Fewer passes over memory than the tanh form, and of all that is computed only the
+    gate is kept.
+    """
+    slope, cubic = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+    # In bfloat16 the sigmoid alone takes twice as long as in float32, casts included.
+    gate = tf.cast(tf.sigmoid(tf.cast(x * (tf.square(x) * cubic + slope), tf.float32)), x.dtype)
+    y = x * gate
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * (gate * ((x - y) * (tf.square(x) * (3 * cubic) + slope) + 1))
+
+    return y, gradient
+
+
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu": partial(tf.nn.gelu, approximate=False),
-    "gelu_tanh": partial(tf.nn.gelu, approximate=True),
+    "gelu_tanh": gelu_tanh,
     "relu": tf.nn.relu,
     "silu": tf.nn.silu,
 }
