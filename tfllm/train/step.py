@@ -93,7 +93,7 @@ class TrainableModel(keras.Model):
             _gradient_norm=Ratio("gradient_norm"),
         )
         # XLA around forward and backward only.
-        self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
+        self._run_gradients = tf.function(self._mean_gradients, jit_compile=True) if jit_compile else self._mean_gradients
         self._steps_done_before = 0
         self.optimizer.build(self.trainable_variables)
 
@@ -112,8 +112,7 @@ class TrainableModel(keras.Model):
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         seed = fold_in(tf.constant(self.seed, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32))
         gradients, objective = self._run_gradients(features, seed)
-        weight = tf.maximum(objective.weight, tf.keras.backend.epsilon())
-        gradients = [gradient / tf.cast(weight, gradient.dtype) for gradient in gradients]
+        weight = _at_least_epsilon(objective.weight)
         norm = tf.linalg.global_norm(gradients)
         with tf.control_dependencies([self._assert_finite(objective.loss / weight, norm)]):
             gradients = [tf.identity(gradient) for gradient in gradients]
@@ -157,11 +156,17 @@ class TrainableModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
 
+    def _mean_gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
+        """Gradients of loss / weight, one a trainable variable, and the summed objective."""
+        if self.gradient_accumulation == 1:
+            return self._micro_gradients(features, fold_in(seed, 0), mean=True)
+        gradients, objective = self._gradients(features, seed)
+        weight = _at_least_epsilon(objective.weight)
+        return [gradient / tf.cast(weight, gradient.dtype) for gradient in gradients], objective
+
     def _gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
-        """Gradients of the summed loss, one a trainable variable, and the summed objective."""
+        """Gradients of the summed loss and the summed objective, one micro-batch after the other."""
         count = self.gradient_accumulation
-        if count == 1:
-            return self._micro_gradients(features, fold_in(seed, 0))
         micro = {name: _split_rows(name, value, count) for name, value in features.items()}
 
         def body(i: tf.Tensor, gradients: Any, objective: Any) -> tuple[Any, ...]:
@@ -178,12 +183,17 @@ class TrainableModel(keras.Model):
         _, gradients, objective = tf.while_loop(lambda i, *_: i < count, body, [tf.constant(0), *start], parallel_iterations=1)
         return gradients, objective
 
-    def _micro_gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
+    def _micro_gradients(self, features: Features, seed: tf.Tensor, mean: bool = False) -> tuple[list[tf.Tensor], Objective]:
+        """Gradients of the summed loss or, with `mean`, of loss / weight: divided where the backward pass starts."""
         variables = self.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             objective = self.objective(features | {DROPOUT_SEED: seed}, training=True)
-        gradients = tape.gradient(objective.loss, [variable.value for variable in variables], unconnected_gradients="zero")
+        upstream = tf.ones_like(objective.loss)
+        if mean:
+            upstream /= tf.cast(_at_least_epsilon(objective.weight), upstream.dtype)
+        values = [variable.value for variable in variables]
+        gradients = tape.gradient(objective.loss, values, output_gradients=upstream, unconnected_gradients="zero")
         return [tf.convert_to_tensor(gradient) for gradient in gradients], objective
 
     def _assert_finite(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Operation:
@@ -209,6 +219,11 @@ class TrainableModel(keras.Model):
 
 
 _NON_FINITE = "not finite:"
+
+
+def _at_least_epsilon(weight: tf.Tensor) -> tf.Tensor:
+    """A batch without a target has weight 0 and loss 0."""
+    return tf.maximum(weight, tf.keras.backend.epsilon())
 
 
 def _split_rows(name: str, value: tf.Tensor, count: int) -> tf.Tensor:
