@@ -10,10 +10,12 @@ Leaves: the chosen tokens, their log-probabilities, how many, and why each row e
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -90,8 +92,9 @@ def decode(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | Non
     Returns:
         The last `State`; see `results`.
     """
-    state = begin(model, prompts, settings, stop=stop)
-    return advance(model, prompts, settings, state=state, until=tf.int32.max, stop=stop)
+    with matrices_cast_once(model):
+        state = begin(model, prompts, settings, stop=stop)
+        return advance(model, prompts, settings, state=state, until=tf.int32.max, stop=stop)
 
 
 def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None = None) -> State:
@@ -144,6 +147,21 @@ def advance(
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
     return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+
+
+@contextlib.contextmanager
+def matrices_cast_once(model: Any) -> Iterator[None]:
+    """Inside, the matrices of a mixed-precision model have its compute dtype: else every step would cast all of them."""
+    policy = getattr(model, "dtype_policy", None)
+    if policy is None or policy.compute_dtype == policy.variable_dtype:
+        yield
+        return
+    with keras.StatelessScope() as scope:
+        for variable in model.weights:
+            # Norms and biases are small, and some are used in float32.
+            if len(variable.shape) > 1:
+                scope.state_mapping[id(variable)] = tf.cast(variable.value, policy.compute_dtype)
+        yield
 
 
 class Results(NamedTuple):

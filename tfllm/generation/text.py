@@ -238,13 +238,15 @@ def _trace(model: Callable[[], Any], tokenizer: Tokenizer, window: int) -> _Func
     @tf.function(input_signature=head, autograph=False)
     def begin(*tensors: tf.Tensor) -> State:
         prompts, settings, stop = split(tensors)
-        return decode.begin(model(), prompts, settings, stop=stop)
+        with decode.matrices_cast_once(model()):
+            return decode.begin(model(), prompts, settings, stop=stop)
 
     @tf.function(autograph=False)
     def advance(state: State, *tensors: Any) -> State:
         prompts, settings, stop = split(tensors)
         until = state.step + _STREAMED_AT_ONCE
-        return decode.advance(model(), prompts, settings, state=state, until=until, stop=stop)
+        with decode.matrices_cast_once(model()):
+            return decode.advance(model(), prompts, settings, state=state, until=until, stop=stop)
 
     @functools.cache
     def advance_any() -> Callable[..., State]:

@@ -52,12 +52,17 @@ def write(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
     [B, K, T, H], [B, K, S, H] -> [B, K, T, H].
     """
-    batch, heads, length, size = tf.unstack(tf.shape(slots))
-    count = tf.shape(new)[2]
-    rows = tf.range(batch * heads)[:, None] * length + start + tf.range(count)[None]
-    flat = tf.reshape(slots, [-1, slots.shape[3]])
-    flat = tf.tensor_scatter_nd_update(flat, tf.reshape(rows, [-1, 1]), tf.reshape(new, [-1, slots.shape[3]]))
-    return tf.ensure_shape(tf.reshape(flat, [batch, heads, length, size]), slots.shape)
+    end = start + tf.shape(new)[2]
+    # Unlike a scatter, this op does write into the buffer it is given; a scatter copies the cache at every step.
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=slots,
+        begin=tf.stack([0, 0, start, 0]),
+        end=tf.stack([0, 0, end, 0]),
+        strides=[1, 1, 1, 1],
+        value=new,
+        begin_mask=0b1011,
+        end_mask=0b1011,
+    )
 
 
 def write_labels(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
