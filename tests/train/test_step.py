@@ -162,6 +162,11 @@ def test_an_epoch_is_finished_where_it_was_left(dropping_trained, at_once):
     assert_same(model.trainable_variables, dropping_trained[1])
 
 
+def test_steps_cannot_be_left_out_in_part():
+    with pytest.raises(ValueError, match="left after 6 steps, which steps_per_execution=4 does not divide"):
+        compiled(steps_per_execution=4).resume_inside_epoch(6)
+
+
 def graphs_in(graph: tf.Graph) -> list[tf.Graph]:
     return [graph, *(each for function in graph._functions.values() for each in graphs_in(function.graph))]
 

@@ -131,7 +131,18 @@ class TrainableModel(keras.Model):
         return self(features)
 
     def resume_inside_epoch(self, steps_done: int) -> None:
-        """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch."""
+        """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch.
+
+        The dataset should be endless: of a finite one, Keras counts the steps left out as batches read.
+
+        Raises:
+            ValueError: `steps_done` is not a multiple of `steps_per_execution`; some step would be left out.
+        """
+        if steps_done % self.steps_per_execution:
+            raise ValueError(
+                f"the epoch was left after {steps_done} steps, which steps_per_execution={self.steps_per_execution} does not "
+                "divide: compile with a value that does"
+            )
         self._steps_done_before = steps_done
 
     def make_train_function(self, force: bool = False) -> None:
