@@ -47,7 +47,7 @@ def check(folder: str | Path) -> Report:
     """Checks signatures, ops, XLA, warm-up file, and runs every signature.
 
     >>> print(tfllm.check("saved_models/demo"))
-    saved_models/demo/1 keeps the serving contract: 5 signatures run, 74 kinds of ops
+    saved_models/demo/1 keeps the serving contract: 5 signatures run, 104 kinds of ops
 
     Args:
         folder: a version folder, or the folder of all versions, whose newest is checked.
