@@ -11,7 +11,7 @@ from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
 from tfllm.layers.dropout import dropout
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
-from tfllm.layers.masks import attention_bias
+from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
 
 WITHIN = {"float32": 1e-5, "mixed_bfloat16": 0.025}
@@ -121,7 +121,7 @@ def test_attention(rate, policy):
     seed = tf.constant(11)
     kept = dropout(tf.ones([2, heads, length, length]), rate, seed)
     places, segments = tf.constant([[0, 1, 2, 3, 0, 1]]), tf.constant([[1, 1, 1, 1, 2, 2]])
-    bias = attention_bias(places, segments, key_positions=places, key_segments=segments, causal=True)
+    penalty = attention_penalty(places, segments, key_positions=places, key_segments=segments, causal=True)
 
     def definition(x, weights):
         columns = tf.reshape(x @ weights["qkv/kernel"] + weights["qkv/bias"], [2, length, heads + 2 * kv_heads, size])
@@ -136,4 +136,4 @@ def test_attention(rate, policy):
         **dict(size=6, num_heads=heads, num_kv_heads=kv_heads, head_dim=size, qkv_bias=True, output_bias=True),
         **dict(qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
     )
-    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, bias, seed=seed)[0])
+    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, penalty, seed=seed)[0])

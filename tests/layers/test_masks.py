@@ -3,12 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from tfllm.layers.masks import HIDDEN, attention_bias
+from tfllm.layers.masks import HIDDEN, attention_penalty
 
 
 def seen(positions, segments, *, key_positions=None, key_segments=None, causal=True, window=0):
     """1 where a query sees a key: [S, T] of one row."""
-    bias = attention_bias(
+    penalty = attention_penalty(
         tf.constant([positions]),
         tf.constant([segments]),
         key_positions=tf.constant([positions if key_positions is None else key_positions]),
@@ -16,9 +16,9 @@ def seen(positions, segments, *, key_positions=None, key_segments=None, causal=T
         causal=causal,
         window=window,
     ).numpy()
-    assert bias.dtype == np.float32 and bias.shape[:2] == (1, 1)
-    assert set(np.unique(bias)) <= {np.float32(HIDDEN), 0.0}
-    return (bias[0, 0] == 0).astype(int).tolist()
+    assert penalty.dtype == np.float32 and penalty.shape[:2] == (1, 1)
+    assert set(np.unique(penalty)) <= {np.float32(HIDDEN), 0.0}
+    return (penalty[0, 0] == 0).astype(int).tolist()
 
 
 def test_documents_of_a_packed_row_do_not_see_each_other():
@@ -59,5 +59,5 @@ def test_empty_slots_and_padding_are_not_seen():
 
 
 def test_hidden_keys_get_no_probability_in_bfloat16_either():
-    scores = tf.cast(tf.constant([[300.0, -300.0]]) + tf.constant([[HIDDEN, 0.0]]), tf.bfloat16)
+    scores = tf.cast(tf.constant([[300.0, -300.0]]) - tf.constant([[HIDDEN, 0.0]]), tf.bfloat16)
     assert tf.nn.softmax(scores).numpy().astype(np.float32).tolist() == [[0.0, 1.0]]

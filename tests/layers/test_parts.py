@@ -12,7 +12,7 @@ from tfllm.layers.base import Linear
 from tfllm.layers.block import Block
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
-from tfllm.layers.masks import attention_bias
+from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import LayerNorm, RMSNorm, norm
 from tfllm.layers.positions import rotary_frequencies, rotate, rotation
 
@@ -154,8 +154,8 @@ def test_attention_with_grouped_heads_norms_and_turns():
     x, positions = normal(2, 5, 10), tf.range(5)[None]
     turn = rotation(positions, rotary_frequencies(4, 100.0))
     ones = tf.ones_like(positions)
-    bias = attention_bias(positions, ones, key_positions=positions, key_segments=ones, causal=True)
-    y, (key, held) = layer(x, bias, turn=turn)
+    penalty = attention_penalty(positions, ones, key_positions=positions, key_segments=ones, causal=True)
+    y, (key, held) = layer(x, penalty, turn=turn)
     assert key.shape == held.shape == (2, 2, 5, 4)
     np.testing.assert_allclose(y, attend_by_hand(layer, x, turn, heads=6, kv_heads=2, size=4), atol=2e-5)
 
@@ -167,10 +167,10 @@ def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
     inner = dict(inner_size=9, activation="relu", gated=False, use_bias=True, stddev=0.1, output_stddev=0.1)
     kind = dict(norm_kind="layer", norm_place=place, norm_epsilon=1e-5, dropout=0.0)
     block = filled(Block(6, attention=attention, feedforward=inner, **kind))
-    x, bias = tf.constant(normal(2, 5, 6)), tf.zeros([1, 1, 5, 5])
+    x, penalty = tf.constant(normal(2, 5, 6)), tf.zeros([1, 1, 5, 5])
 
     def attended(y):
-        return block.attention(y, bias)[0]
+        return block.attention(y, penalty)[0]
 
     if place == "pre":
         middle = x + attended(block.attention_norm(x))
@@ -178,4 +178,4 @@ def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
     else:
         middle = block.attention_norm(x + attended(x))
         expected = block.feedforward_norm(middle + block.feedforward(middle))
-    np.testing.assert_allclose(block(x, bias)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(block(x, penalty)[0], expected, atol=1e-5)

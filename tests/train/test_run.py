@@ -67,10 +67,11 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def test_sigterm_saves_inside_an_epoch_and_the_next_start_finishes_it(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("moment", "step"), [(1, 10), (3, 12)], ids=["inside an epoch", "at its last step"])
+def test_sigterm_saves_and_the_next_start_goes_on(folder: Path, tmp_path: Path, moment: int, step: int) -> None:
     class Ask(keras.callbacks.Callback):
         def on_train_batch_end(self, step: int, logs: object = None) -> None:
-            if step == 1:
+            if step == moment:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     undisturbed = make(Path(shutil.copytree(folder, tmp_path / "undisturbed")))
@@ -81,7 +82,7 @@ def test_sigterm_saves_inside_an_epoch_and_the_next_start_finishes_it(folder: Pa
     assert left.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = make(folder)
-    assert (resumed.step, resumed.epoch) == (10, 2)
+    assert (resumed.step, resumed.epoch) == (step, step // 4)
     fit(resumed, 4)
     assert_same(resumed, undisturbed)
     kept = ("step", "loss", "perplexity", "accuracy", "bits_per_byte", "gradient_norm")

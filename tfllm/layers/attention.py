@@ -58,7 +58,7 @@ class Attention(Composite):
     def call(
         self,
         x: tf.Tensor,
-        bias: tf.Tensor,
+        penalty: tf.Tensor,
         *,
         turn: Rotation | None = None,
         cache: KeysAndValues | None = None,
@@ -69,7 +69,7 @@ class Attention(Composite):
 
         Args:
             x: [B, S, D].
-            bias: float32 [B or 1, 1, S, T], from `masks.attention_bias`.
+            penalty: float32 [B or 1, 1, S, T], from `masks.attention_penalty`.
             turn: rotary positions of the S tokens.
             cache, start: keys and values [B, K, T, H] so far, and the slot where the new ones go.
             seed: int32 [], of the dropout on the attention probabilities.
@@ -82,7 +82,7 @@ class Attention(Composite):
             key, value = write(cache[0], key, start), write(cache[1], value, start)
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
         grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
-        heads = attend(grouped, key, value, bias, rate=self.rate, seed=seed)
+        heads = attend(grouped, key, value, penalty, rate=self.rate, seed=seed)
         heads = tf.reshape(heads, [batch, self.heads[0], length, self.head_dim])
         joined = tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [batch, length, self.heads[0] * self.head_dim])
         return self.output_projection(joined), (key, value)
@@ -98,11 +98,11 @@ class Attention(Composite):
             query, key = rotate(query, turn), rotate(key, turn)
         return query * tf.constant(self.head_dim**-0.5, query.dtype), key, value
 
-    def probabilities(self, query: tf.Tensor, key: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    def probabilities(self, query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
         """How much each query takes of each key, summing to 1 over T. [B, N, S, H], [B, K, T, H] -> [B, N, S, T]."""
         batch, length, keys = tf.shape(query)[0], tf.shape(query)[2], tf.shape(key)[2]
         grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
-        return tf.reshape(_probabilities(grouped, key, bias), [batch, self.heads[0], length, keys])
+        return tf.reshape(_probabilities(grouped, key, penalty), [batch, self.heads[0], length, keys])
 
     def _grouped_shape(self, batch: tf.Tensor, length: tf.Tensor, last: int | tf.Tensor) -> list[Any]:
         """[B, K, N/K * S, last]: the queries that share a key head stand under each other."""
@@ -110,9 +110,9 @@ class Attention(Composite):
 
 
 def attend(
-    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor, *, rate: float, seed: tf.Tensor | None
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, penalty: tf.Tensor, *, rate: float, seed: tf.Tensor | None
 ) -> tf.Tensor:
-    """The values each query sees, mixed by softmax(query key^T + bias), with dropout on the softmax.
+    """The values each query sees, mixed by softmax(query key^T - penalty), with dropout on the softmax.
 
     The gradient is written by hand: what softmax's needs for each query, the sum over keys of probability times its gradient,
     is also the product of output and output's gradient (Dao et al. 2022), H numbers a query in place of T.
@@ -120,7 +120,7 @@ def attend(
     Args:
         query: [B, K, N/K * S, H], scaled; the queries that share a key head stand under each other.
         key, value: [B, K, T, H].
-        bias: float32 [B or 1, 1, S, T].
+        penalty: float32 [B or 1, 1, S, T].
         rate, seed: of the dropout.
 
     Returns:
@@ -133,7 +133,7 @@ def attend(
 
     @tf.custom_gradient
     def mix(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor):  # type: ignore[no-untyped-def]
-        probabilities = _probabilities(query, key, bias)
+        probabilities = _probabilities(query, key, penalty)
         kept = probabilities if mask is None else probabilities * mask
         mixed = tf.matmul(kept, value)
 
@@ -150,9 +150,10 @@ def attend(
     return mix(query, key, value)
 
 
-def _probabilities(query: tf.Tensor, key: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """softmax(query key^T + bias), grouped as `attend` has it: [B, K, N/K * S, T]."""
+def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+    """softmax(query key^T - penalty), grouped as `attend` has it: [B, K, N/K * S, T]."""
     scores = tf.matmul(query, key, transpose_b=True)
+    # Subtracted, for TensorFlow fuses a product and an addition that broadcasts into an oneDNN reference kernel: 500 times slower.
     shape = tf.shape(scores)
-    apart = tf.reshape(scores, [shape[0], -1, tf.shape(bias)[2], shape[3]])
-    return tf.reshape(tf.nn.softmax(apart + tf.cast(bias, apart.dtype)), shape)
+    apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])
+    return tf.reshape(tf.nn.softmax(apart - tf.cast(penalty, apart.dtype)), shape)

@@ -48,7 +48,7 @@ class Block(Composite):
     def call(
         self,
         x: tf.Tensor,
-        bias: tf.Tensor,
+        penalty: tf.Tensor,
         *,
         turn: Rotation | None = None,
         cache: KeysAndValues | None = None,
@@ -58,7 +58,7 @@ class Block(Composite):
         """[B, S, D] -> [B, S, D]; the other arguments and the second result are `Attention.call`'s."""
         seeds = [None] * 3 if seed is None else [fold_in(seed, i) for i in range(3)]
         inner = self.attention_norm(x) if self.pre else x
-        inner, attended = self.attention(inner, bias, turn=turn, cache=cache, start=start, seed=seeds[0])
+        inner, attended = self.attention(inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0])
         x = x + dropout(inner, self.rate, seeds[1])
         x = x if self.pre else self.attention_norm(x)
         inner = self.feedforward(self.feedforward_norm(x) if self.pre else x)

@@ -1,17 +1,17 @@
 """Which query sees which key: the one place where attention masks are made.
 
-Enters: the position and the segment of every query and every key. Leaves: numbers added to the attention scores, 0 where
-the query sees the key and a large negative number where not. Segment 0 is padding: nobody sees it.
+Enters: the position and the segment of every query and every key. Leaves: numbers subtracted from the attention scores, 0
+where the query sees the key and a very large number where not. Segment 0 is padding: nobody sees it.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-HIDDEN = -1e9
+HIDDEN = 1e9
 
 
-def attention_bias(
+def attention_penalty(
     query_positions: tf.Tensor,
     query_segments: tf.Tensor,
     *,

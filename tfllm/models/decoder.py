@@ -14,7 +14,7 @@ from tfllm.layers.cache import Cache, new_cache, write_labels
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.layers.embeddings import Embedding
-from tfllm.layers.masks import attention_bias
+from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
 from tfllm.models.base import block_from
 
@@ -25,7 +25,7 @@ class _Start(NamedTuple):
     """What the first block is given."""
 
     x: tf.Tensor
-    bias: tf.Tensor
+    penalty: tf.Tensor
     turn: encodings.Rotation | None
     cache: Cache | None
 
@@ -54,19 +54,19 @@ class Decoder(Composite):
             ValueError: the row is longer than a model with learned positions can place.
         """
         seed = features[DROPOUT_SEED] if training else None
-        x, bias, turn, cache = self._start(features, cache, seed)
+        x, penalty, turn, cache = self._start(features, cache, seed)
         keys, values = [], []
         for i, block in enumerate(self.blocks):
             block_seed = None if seed is None else fold_in(seed, i + 1)
             if cache is not None:
                 slots = (cache.keys[i], cache.values[i])
-                x, (key, value) = block(x, bias, turn=turn, cache=slots, start=cache.length)
+                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length)
                 keys.append(key)
                 values.append(value)
             elif training and self.config.remat:
-                x = _forgetful(block, bias, turn, block_seed)(x)
+                x = _forgetful(block, penalty, turn, block_seed)(x)
             else:
-                x, _ = block(x, bias, turn=turn, seed=block_seed)
+                x, _ = block(x, penalty, turn=turn, seed=block_seed)
         if self.final_norm is not None:
             x = self.final_norm(x)
         if cache is None:
@@ -76,12 +76,12 @@ class Decoder(Composite):
 
     def attention_map(self, features: Features, layer: int) -> tf.Tensor:
         """Attention probabilities of one block, to look at: float32 [B, N, S, S]."""
-        x, bias, turn, _ = self._start(features, None, None)
+        x, penalty, turn, _ = self._start(features, None, None)
         for block in self.blocks[:layer]:
-            x, _ = block(x, bias, turn=turn)
+            x, _ = block(x, penalty, turn=turn)
         block = self.blocks[layer]
         query, key, _ = block.attention.project(block.attention_norm(x) if block.pre else x, turn)
-        return tf.cast(block.attention.probabilities(query, key, bias), tf.float32)
+        return tf.cast(block.attention.probabilities(query, key, penalty), tf.float32)
 
     def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
         """An empty cache for `batch_size` rows of at most `length` tokens."""
@@ -113,7 +113,7 @@ class Decoder(Composite):
             key_places = write_labels(cache.positions, places, cache.length)
             key_segments = write_labels(cache.segment_ids, segments, cache.length)
             cache = cache._replace(positions=key_places, segment_ids=key_segments)
-        bias = attention_bias(
+        penalty = attention_penalty(
             places,
             segments,
             key_positions=key_places,
@@ -124,7 +124,7 @@ class Decoder(Composite):
         turn = None
         if config.positions == "rotary":
             turn = encodings.rotation(places, self._frequencies())
-        return _Start(self._embed(ids, places, seed), bias, turn, cache)
+        return _Start(self._embed(ids, places, seed), penalty, turn, cache)
 
     def _embed(self, ids: tf.Tensor, places: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         x = self.token_embedding(ids)
@@ -140,6 +140,6 @@ class Decoder(Composite):
         return encodings.rotary_frequencies(self.config.head_dim, self.config.rope_theta, **options)
 
 
-def _forgetful(block: Any, bias: tf.Tensor, turn: Any, seed: tf.Tensor | None) -> Any:
+def _forgetful(block: Any, penalty: tf.Tensor, turn: Any, seed: tf.Tensor | None) -> Any:
     """The block as a function that keeps its input only and runs again in the backward pass (Chen et al. 2016)."""
-    return tf.recompute_grad(lambda x: block(x, bias, turn=turn, seed=seed)[0])
+    return tf.recompute_grad(lambda x: block(x, penalty, turn=turn, seed=seed)[0])

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    from tfllm.train.run import Run
 
 EXIT_PREEMPTED = 143
 """The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves a run at the end of every epoch, and in the middle of one when the process is asked to end (SIGTERM)."""
+    """Saves at the end of every epoch, and in the middle of one when the process is asked to end (SIGTERM).
 
-    def __init__(self, run: Run):
+    Args:
+        save: writes a checkpoint of this very step; given an epoch's logs at its end, nothing inside one.
+        restore_metrics: gives the metrics of a half-done epoch back, after `fit` has reset them.
+    """
+
+    def __init__(self, save: Callable[[dict[str, Any] | None], Path], restore_metrics: Callable[[], None]):
         super().__init__()
-        self._run, self._asked_to_end = run, False
+        self._save, self._restore_metrics, self._asked_to_end = save, restore_metrics, False
         self._handler_before: Any = signal.SIG_DFL
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -31,14 +35,15 @@ class Checkpointing(keras.callbacks.Callback):
         signal.signal(signal.SIGTERM, self._handler_before)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._run.restore_metrics()
+        self._restore_metrics()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._asked_to_end:
+        # After an epoch's last step comes its validation, and its end saves.
+        if self._asked_to_end and batch + 1 < self.params["steps"]:
             self._leave()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._run.save(logs or {})
+        self._save(logs or {})
         if self._asked_to_end:
             self._leave()
 
@@ -46,7 +51,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._asked_to_end = True
 
     def _leave(self) -> None:
-        path = self._run.save()
+        path = self._save(None)
         self.on_train_end()
         print(f"\nAsked to end: saved {path}. Start again to go on.", flush=True)
         raise SystemExit(EXIT_PREEMPTED)

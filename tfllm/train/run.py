@@ -116,7 +116,7 @@ class Run:
         return [
             Throughput(flops_per_token),
             TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, every=log_every),
-            Checkpointing(self),
+            Checkpointing(self.save, self._restore_metrics),
         ]
 
     def save(self, logs: dict[str, Any] | None = None) -> Path:
@@ -138,7 +138,7 @@ class Run:
             remove_all_but(self.folder, self.keep)
         return final
 
-    def restore_metrics(self) -> None:
+    def _restore_metrics(self) -> None:
         """Gives the metrics of a half-done epoch back, after `fit` has reset them."""
         for variable in self.model.metrics_variables:
             if variable.path in self._metrics:
