@@ -127,7 +127,7 @@ def test_attention(rate, policy):
         columns = tf.reshape(x @ weights["qkv/kernel"] + weights["qkv/bias"], [2, length, heads + 2 * kv_heads, size])
         query, key, value = tf.split(columns, [heads, kv_heads, kv_heads], axis=2)
         key, value = (tf.repeat(each, heads // kv_heads, axis=2) for each in (key, value))
-        scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) + tf.cast(bias, tf.float64)
+        scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) - tf.cast(penalty, tf.float64)
         shares = tf.nn.softmax(scores) * tf.cast(kept, tf.float64)
         mixed = tf.reshape(tf.einsum("bnst,btnh->bsnh", shares, value), [2, length, heads * size])
         return mixed @ weights["output/kernel"] + weights["output/bias"]

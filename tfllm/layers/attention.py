@@ -153,7 +153,7 @@ def attend(
 def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
     """softmax(query key^T - penalty), grouped as `attend` has it: [B, K, N/K * S, T]."""
     scores = tf.matmul(query, key, transpose_b=True)
-    # Subtracted, for TensorFlow fuses a product and an addition that broadcasts into an oneDNN reference kernel: 500 times slower.
+    # Subtracted: a product and an addition that broadcasts would be fused into an oneDNN kernel that is 500 times slower.
     shape = tf.shape(scores)
     apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])
     return tf.reshape(tf.nn.softmax(apart - tf.cast(penalty, apart.dtype)), shape)
