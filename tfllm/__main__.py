@@ -115,7 +115,7 @@ def pretrain(
     optimizer: Literal["adamw", "muon", "lion"] = "adamw",
     learning_rate: float = 1e-3,
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine",
-    warmup_steps: int = 50,
+    warmup_steps: int | None = None,
     weight_decay: float = 0.1,
     gradient_accumulation: int = 1,
     document_masks: bool = False,
@@ -139,7 +139,7 @@ def pretrain(
         optimizer: adamw, muon (fewer steps for the same loss), or lion.
         learning_rate: Highest learning rate.
         schedule: Course of the learning rate after the warm-up.
-        warmup_steps: Steps in which the learning rate rises.
+        warmup_steps: Steps in which the learning rate rises; a tenth of all, at most 100, unless given.
         weight_decay: Decoupled weight decay, on matrices only.
         gradient_accumulation: Parts a batch is computed in, for less memory.
         document_masks: Keep documents that share a row from seeing each other.
@@ -157,7 +157,9 @@ def pretrain(
     if model_config.positions == "learned" and sequence_length > model_config.max_length:
         model_config = model_config.replace(max_length=sequence_length)
     model = tfllm.CausalLM(model_config, seed=seed, dtype=dtype)
-    rates = tfllm.train.schedule(schedule, peak=learning_rate, steps=epochs * steps_per_epoch, warmup_steps=warmup_steps)
+    steps = epochs * steps_per_epoch
+    warmup = min(100, steps // 10) if warmup_steps is None else warmup_steps
+    rates = tfllm.train.schedule(schedule, peak=learning_rate, steps=steps, warmup_steps=warmup)
     model.compile(
         getattr(tfllm.train, optimizer)(rates, weight_decay=weight_decay),
         token_bytes=words.token_bytes(),
@@ -173,7 +175,7 @@ def pretrain(
         data=f"store {tokens.fingerprint}, seed {seed}, {json.dumps(rows)}",
         weights_from=weights_from,
     )
-    print(f"{model_config.num_parameters():,} parameters; {run} is at step {training.step} of {epochs * steps_per_epoch}")
+    print(f"{model_config.num_parameters():,} parameters; {run} is at step {training.step} of {steps}")
     has_validation = tokens.manifest["splits"]["validation"]["documents"] > 0
     model.fit(
         causal_lm(tokens, **rows, seed=seed, start_step=training.step),

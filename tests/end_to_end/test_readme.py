@@ -26,7 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
 
 
 def run(command: list[str], place: Path) -> str:
@@ -40,7 +41,7 @@ def test_the_python_runs_as_written(place: Path) -> None:
     training, serving = blocks("python")
     assert len(training.splitlines()) <= 20
     answer = run([sys.executable, "-c", training], place).partition("def main(")[2]
-    assert answer.strip()
+    assert len(answer) > 20
     served = run([sys.executable, "-c", serving], place)
     # The exported answer is longer (128 tokens against 40) and starts with the same bytes.
     assert served.startswith(answer.rstrip("\n"))

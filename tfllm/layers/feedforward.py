@@ -20,8 +20,7 @@ def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
     gate is kept.
     """
     slope, cubic = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
-    # In bfloat16 the sigmoid alone takes twice as long as in float32, casts included.
-    gate = tf.cast(tf.sigmoid(tf.cast(x * (tf.square(x) * cubic + slope), tf.float32)), x.dtype)
+    gate = _sigmoid(x * (tf.square(x) * cubic + slope))
     y = x * gate
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -30,11 +29,28 @@ def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
     return y, gradient
 
 
+@tf.custom_gradient
+def silu(x: tf.Tensor):  # type: ignore[no-untyped-def]
+    """x * sigmoid(x) (Elfwing et al. 2017); of all that is computed only the gate is kept."""
+    gate = _sigmoid(x)
+    y = x * gate
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * (gate + y * (1 - gate))
+
+    return y, gradient
+
+
+def _sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """In float32: bfloat16 takes twice as long, casts included."""
+    return tf.cast(tf.sigmoid(tf.cast(x, tf.float32)), x.dtype)
+
+
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu": partial(tf.nn.gelu, approximate=False),
     "gelu_tanh": gelu_tanh,
     "relu": tf.nn.relu,
-    "silu": tf.nn.silu,
+    "silu": silu,
 }
 
 
