@@ -42,7 +42,6 @@ def live(folder: Path) -> None:
     model.compile(tfllm.train.adamw(rates), token_bytes=tokenizer.token_bytes())
     run = tfllm.train.Run(folder / "run", model, tokenizer=tokenizer, steps_per_epoch=STEPS_PER_EPOCH, data=store.fingerprint)
     batches = causal_lm(store, sequence_length=32, batch_size=4, start_step=run.step)
-    (folder / "training").touch()
     model.fit(
         batches,
         epochs=EPOCHS,
@@ -57,25 +56,33 @@ def live(folder: Path) -> None:
 
 
 def kill_at_a_moment(child: int, folder: Path, chance: random.Random, while_saving: bool) -> str:
-    """Waits until the child trains, then for a random moment or for a half-written checkpoint, and kills it."""
-    while not (folder / "training").exists():
-        time.sleep(0.01)
-    deadline = time.monotonic() + chance.uniform(0.5, 5.0)
-    while time.monotonic() < deadline:
+    """Waits until the child has done one to three epochs, then a moment or for a half-written checkpoint, and kills it."""
+    saved = folder / "run" / "checkpoints"
+    goal = len(epochs_seen(saved)) + chance.randint(1, 3)
+    seen = epochs_seen(saved)
+    while len(seen) < goal:
+        seen |= epochs_seen(saved)
         time.sleep(0.001)
-    while while_saving and not list((folder / "run" / "checkpoints").glob(".step-*.partial/model.safetensors")):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return "finished before the kill"
+    if while_saving:
+        while not list(saved.glob(".step-*.partial/model.safetensors")):
+            pass
+    else:
+        time.sleep(chance.uniform(0.0, 0.1))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    return "killed while saving" if os.WIFSIGNALED(status) and while_saving else "killed"
+    if not os.WIFSIGNALED(status):
+        return "finished before the kill"
+    return "killed while saving" if while_saving else "killed"
+
+
+def epochs_seen(saved: Path) -> set[str]:
+    return {path.name for path in saved.glob("step-*")}
 
 
 def main(folder: Path, kills: int) -> None:
     chance = random.Random(kills)
     ends = []
     for life in range(kills + 1):
-        (folder / "training").unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             keras.backend.clear_session()
