@@ -214,6 +214,18 @@ def test_tensorboard_shows_what_it_promises(folder: Path) -> None:
     assert len(names) == len(table) == TOKENIZER.vocab_size
 
 
+def test_speed_counts_training_tokens_and_no_validation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr("tfllm.train.callbacks.time.perf_counter", lambda: float(next(ticks)))
+    run = make(folder)
+    batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
+    options = dict(epochs=3, initial_epoch=run.epoch, steps_per_epoch=4, callbacks=run.callbacks(), verbose=0)
+    run.model.fit(batches, validation_data=batches.take(1), **options)
+    # 32 tokens a step, a step a tick; the first step is not counted.
+    assert run.history[-1]["tokens_per_second"] == 32
+    assert "val_loss" in run.history[-1]
+
+
 @pytest.mark.parametrize("options", [{"steps_per_epoch": 0}, {"keep": 0}])
 def test_bad_settings_are_refused(tmp_path: Path, options: dict) -> None:
     with pytest.raises(ValueError, match="at least 1"):

@@ -76,16 +76,21 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._step_before = int(self.model.optimizer.iterations.numpy())
         self._started: tuple[float, float] | None = None
+        self._tokens_at_end: float | None = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._started is None and int(self.model.optimizer.iterations.numpy()) > self._step_before:
-            self._started = (time.perf_counter(), self._tokens())
         self._ended = time.perf_counter()
+        if self._started is None and int(self.model.optimizer.iterations.numpy()) > self._step_before:
+            self._started = (self._ended, self._tokens())
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._tokens_at_end = self._tokens()  # validation counts its own tokens from here
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or self._started is None:
             return
-        seconds, tokens = self._ended - self._started[0], self._tokens() - self._started[1]
+        tokens = self._tokens() if self._tokens_at_end is None else self._tokens_at_end
+        tokens, seconds = tokens - self._started[1], self._ended - self._started[0]
         if seconds <= 0 or tokens <= 0:
             return
         logs["tokens_per_second"] = tokens / seconds
