@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-LEARNING_RATE, WEIGHT_DECAY, BETA_1, BETA_2, EPSILON = 3e-4, 0.1, 0.9, 0.95, 1e-8
+LEARNING_RATE, WEIGHT_DECAY, BETA_1, BETA_2, EPSILON = 1e-4, 0.1, 0.9, 0.95, 1e-8
 DROPOUT = 0.1
 
 
