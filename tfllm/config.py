@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -228,7 +229,11 @@ class ModelConfig:
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Writes the fields as JSON: the old file or the new one, never a part."""
+        path = Path(path)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        beside.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        beside.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> ModelConfig:

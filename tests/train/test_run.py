@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 import tfllm
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.checkpoints import checkpoints, latest_checkpoint
-from tfllm.train.run import Run
+from tfllm.train.run import Run, _lock
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
@@ -153,17 +154,87 @@ def test_a_damaged_state_is_named(folder: Path, text: str) -> None:
         make(folder)
 
 
-def test_a_full_disk_leaves_earlier_checkpoints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_earlier_checkpoints(folder: Path) -> None:
     run = make(folder)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tfllm.train.weights.write", full)
-    with pytest.raises(OSError, match="earlier ones are untouched"):
-        fit(run, 3)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="step-00000009; earlier ones are untouched"):
+            run.model.optimizer.iterations.assign(9)
+            run.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
     assert [path.name for path in checkpoints(folder)] == ["step-00000004", "step-00000008"]
     assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_a_copy_under_another_name_is_no_checkpoint(folder: Path) -> None:
+    newest = latest_checkpoint(folder)
+    shutil.copytree(newest, newest.with_name(newest.name + "-best"))
+    assert latest_checkpoint(folder) == newest
+    fit(make(folder, keep=1), 3)
+    assert newest.with_name(newest.name + "-best").is_dir()
+
+
+def test_another_optimizer_is_refused_and_another_rate_is_taken(folder: Path) -> None:
+    model = tfllm.CausalLM(CONFIG)
+    model.compile(tfllm.train.lion(1e-2))
+    with pytest.raises(ValueError, match="another optimizer"):
+        Run(folder, model, tokenizer=TOKENIZER, steps_per_epoch=4)
+    model.compile(tfllm.train.adamw(5e-5))
+    with pytest.warns(UserWarning, match="learning_rate"):
+        run = Run(folder, model, tokenizer=TOKENIZER, steps_per_epoch=4)
+    assert float(run.model.optimizer.learning_rate) == pytest.approx(5e-5)
+
+
+def test_weights_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="another model: activation was silu, is relu"):
+        make(tmp_path / "new", CONFIG.replace(activation="relu"), weights_from=folder)
+
+
+def test_fit_and_run_must_agree(folder: Path) -> None:
+    run = make(folder)
+    batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match=r"initial_epoch=run\.epoch"):
+        run.model.fit(batches, epochs=3, steps_per_epoch=4, callbacks=run.callbacks(), verbose=0)
+    with pytest.raises(ValueError, match="steps_per_epoch=5, the run 4"):
+        run.model.fit(batches, epochs=3, initial_epoch=2, steps_per_epoch=5, callbacks=run.callbacks(), verbose=0)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert run.step == 8
+
+
+def test_an_error_in_a_sample_costs_no_epoch(folder: Path) -> None:
+    def broken() -> list[str]:
+        raise RuntimeError("a sample failed")
+
+    with pytest.raises(RuntimeError, match="a sample failed"):
+        fit(make(folder), 3, sample=broken)
+    assert make(folder).step == 12
+
+
+def test_two_processes_in_one_folder_are_refused(folder: Path) -> None:
+    held = make(folder)
+    child = os.fork()
+    if child == 0:
+        try:
+            _lock(folder)
+        except BlockingIOError as error:
+            os._exit(17 if "another process trains" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
+    assert held.step == 8
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "fits"), [(8, True), (2, True), (3, False)])
+def test_another_distance_between_checkpoints_must_fit(folder: Path, steps_per_epoch: int, fits: bool) -> None:
+    if fits:
+        assert make(folder, steps_per_epoch=steps_per_epoch).epoch == 8 // steps_per_epoch
+    else:
+        with pytest.raises(ValueError, match="would stand inside an epoch"):
+            make(folder, steps_per_epoch=steps_per_epoch)
 
 
 def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
@@ -216,7 +287,7 @@ def test_tensorboard_shows_what_it_promises(folder: Path) -> None:
 
 def test_speed_counts_training_tokens_and_no_validation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr("tfllm.train.callbacks.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("tfllm.train.throughput.time.perf_counter", lambda: float(next(ticks)))
     run = make(folder)
     batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
     options = dict(epochs=3, initial_epoch=run.epoch, steps_per_epoch=4, callbacks=run.callbacks(), verbose=0)

@@ -104,5 +104,5 @@ def _rename(beside: Path, folder: Path) -> Path:
             return beside.rename(path)
         except OSError:
             # Another export took the number in between; anything else is an error.
-            if not path.exists():
+            if not path.is_dir():
                 raise

@@ -95,6 +95,7 @@ class CausalLM(LanguageModel):
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self._token_bytes = None if token_bytes is None else np.asarray(token_bytes, np.float32)
         super().compile(optimizer, **kwargs)
+        self.training_settings |= {"label_smoothing": label_smoothing, "z_loss": z_loss}
 
     def measures(self) -> list[Ratio]:
         bits = [] if self._token_bytes is None else [BitsPerByte("bits_per_byte")]

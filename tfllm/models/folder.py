@@ -14,7 +14,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.models.causal_lm import CausalLM
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.checkpoints import latest_checkpoint, write_model
+from tfllm.train.checkpoints import model_folder, write_model
 
 
 def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
@@ -45,12 +45,11 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[CausalLM, Token
         FileNotFoundError: no such folder, or a part of it is missing.
         ValueError: a part is damaged, or the parts do not fit each other.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; tfllm.load wants one with config.json, or a run's")
-    folder = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder) or folder
+    folder = model_folder(folder)
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
     model = CausalLM(config, dtype=dtype)
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,29 @@ def checkpoint_name(step: int) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints below a run's folder, oldest first."""
-    return sorted(path for path in (folder / "checkpoints").glob("step-*") if path.is_dir())
+    """The complete checkpoints below a run's folder, oldest first. Copies under other names are nobody's business."""
+    found = [path for path in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
+    return sorted((path for path in found if path.is_dir()), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint below a run's folder, if there is one."""
     return next(reversed(checkpoints(folder)), None)
+
+
+def model_folder(folder: str | Path) -> Path:
+    """The folder with the weights: `folder` itself, or the newest checkpoint where it is a run's.
+
+    Raises:
+        FileNotFoundError: it is neither.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; give a model folder, a checkpoint, or a run's folder")
+    found = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no model.safetensors, and no checkpoint yet")
+    return found
 
 
 def write_model(config: ModelConfig, variables: list[Any], *, tokenizer: Tokenizer, folder: Path) -> None:
@@ -69,13 +86,11 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: d
         sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}
         (beside / STATE).write_text(json.dumps(state | {"sha256": sums}, indent=2) + "\n")
         _flushed_sha256(beside / STATE)
+        for inner in (beside / "tokenizer", beside):
+            _flush_folder(inner)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise OSError(
-            error.errno,
-            f"could not write the checkpoint ({error.strerror}); earlier ones are untouched",
-            str(final),
-        ) from error
+        raise OSError(f"could not write the checkpoint {final}; earlier ones are untouched: {error}") from error
     beside.rename(final)
     _flush_folder(final.parent)
     return final
@@ -94,8 +109,9 @@ def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
             raise FileNotFoundError(f"{path} is missing: restore it, or remove {folder} to go on from the one before")
         if _sha256(path) != expected:
             raise ValueError(f"{path} is damaged (sha256 differs from {STATE}'s): remove {folder} to go on from the one before")
-    weights.read(folder / "model.safetensors", model.variables)
-    weights.read(folder / "optimizer.safetensors", model.optimizer.variables)
+    values = weights.fitting(folder / "model.safetensors", model.variables)
+    values += weights.fitting(folder / "optimizer.safetensors", model.optimizer.variables)
+    weights.assign(values)
     return state
 
 

@@ -11,29 +11,34 @@ the weights, bit for bit, of a run left alone, on the same machine with the same
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled  # there is no public way to ask
 
+from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.callbacks import Checkpointing, Throughput
+from tfllm.train.checkpointing import Checkpointing
 from tfllm.train.checkpoints import (
     checkpoint_name,
     latest_checkpoint,
+    model_folder,
     read_checkpoint,
     read_state,
     remove_all_but,
     write_checkpoint,
 )
 from tfllm.train.tensorboard import TensorBoard
+from tfllm.train.throughput import Throughput
 
 
 class Run:
@@ -79,14 +84,15 @@ class Run:
         self.steps_per_epoch, self.keep = steps_per_epoch, keep
         self.history: list[dict[str, Any]] = []
         """One record an epoch: step, and every metric."""
-        self._identity = {"tokenizer": tokenizer.fingerprint(), "data": data}
+        self._data = data
         self._metrics: dict[str, float] = {}
         checkpoint = latest_checkpoint(self.folder)
         if checkpoint is not None:
             self._restore(checkpoint)
         elif weights_from is not None:
-            weights.read(_weights_file(Path(weights_from)), model.variables)
+            self._take_weights(model_folder(weights_from))
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.folder)
         model.config.save(self.folder / "config.json")
 
     @property
@@ -114,9 +120,10 @@ class Run:
             log_every: steps between two points of the curves.
         """
         return [
+            # First saved, then shown: an error in a picture must not cost an epoch.
             Throughput(flops_per_token),
+            Checkpointing(self),
             TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, every=log_every),
-            Checkpointing(self.save, self._restore_metrics),
         ]
 
     def save(self, logs: dict[str, Any] | None = None) -> Path:
@@ -129,7 +136,7 @@ class Run:
             state = {
                 "step": step,
                 "steps_per_epoch": self.steps_per_epoch,
-                "identity": self._identity,
+                "identity": self._identity(),
                 "settings": self._settings(),
                 "metrics": {variable.path: float(variable) for variable in self.model.metrics_variables},
                 "history": self.history,
@@ -138,7 +145,7 @@ class Run:
             remove_all_but(self.folder, self.keep)
         return final
 
-    def _restore_metrics(self) -> None:
+    def restore_metrics(self) -> None:
         """Gives the metrics of a half-done epoch back, after `fit` has reset them."""
         for variable in self.model.metrics_variables:
             if variable.path in self._metrics:
@@ -146,37 +153,67 @@ class Run:
         self._metrics = {}
 
     def _restore(self, checkpoint: Path) -> None:
-        there, here = ModelConfig.load(checkpoint / "config.json"), self.model.config
-        if there != here:
-            values = here.to_dict()
-            changed = [f"{name} was {old}, is {values[name]}" for name, old in there.to_dict().items() if old != values[name]]
+        changed = _changes(ModelConfig.load(checkpoint / "config.json"), self.model.config, {"remat"})
+        if changed:
             raise ValueError(f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder")
         state = read_state(checkpoint)
-        for part, value in self._identity.items():
+        identity, settings = self._identity(), self._settings()
+        for part, value in identity.items():
             if state["identity"][part] != value:
                 raise ValueError(
                     f"{self.folder} was trained with another {part} ({state['identity'][part]!r}, now {value!r}). "
                     "Give it what it was started with, or choose another folder"
                 )
-        for name, value in self._settings().items():
-            if state["settings"].get(name) != value:
+        for name in sorted(settings.keys() | state["settings"].keys()):
+            old, new = state["settings"].get(name), settings.get(name)
+            if old != new:
                 warnings.warn(
-                    f"{self.folder} was trained with {name}={state['settings'].get(name)}, now {value}: "
-                    "the run goes on, but no longer bit for bit as it would have",
-                    stacklevel=3,
+                    f"{self.folder} was trained with {name}={old}, now {new}: "
+                    "the run goes on, but not bit for bit as it would have",
+                    stacklevel=4,
                 )
+        inside = state["step"] % state["steps_per_epoch"]
+        if state["steps_per_epoch"] != self.steps_per_epoch and (inside or state["step"] % self.steps_per_epoch):
+            raise ValueError(
+                f"{self.folder} is at step {state['step']} with {state['steps_per_epoch']} steps an epoch: "
+                f"with steps_per_epoch={self.steps_per_epoch} it would stand inside an epoch. Give the same, or a divisor"
+            )
+        rate = None if self._scheduled() else float(self.model.optimizer.learning_rate)
         read_checkpoint(self.model, checkpoint)
+        if rate is not None:
+            self.model.optimizer.learning_rate = rate  # the one given now, not the checkpoint's
         self.history = state["history"]
-        if inside := self.step % self.steps_per_epoch:
+        if inside:
             self._metrics = state["metrics"]
             self.model.resume_inside_epoch(inside)
+
+    def _take_weights(self, source: Path) -> None:
+        free = {"remat", "dropout", "attention_dropout", "initializer_range"}
+        changed = _changes(ModelConfig.load(source / "config.json"), self.model.config, free)
+        if changed:
+            raise ValueError(f"{source} holds the weights of another model: {'; '.join(changed)}")
+        theirs = tokenizers.load(source / "tokenizer").fingerprint()
+        if theirs != self.tokenizer.fingerprint():
+            raise ValueError(f"{source} was trained with another tokenizer ({theirs[:12]}…): load that one")
+        weights.read(source / "model.safetensors", self.model.variables)
+
+    def _scheduled(self) -> bool:
+        return isinstance(self.model.optimizer.get_config()["learning_rate"], dict)
+
+    def _identity(self) -> dict[str, str]:
+        """What must not change."""
+        return {
+            "tokenizer": self.tokenizer.fingerprint(),
+            "data": self._data,
+            "optimizer": type(self.model.optimizer).__name__,
+        }
 
     def _settings(self) -> dict[str, Any]:
         """What the last bits of a result depend on."""
         return {
+            **self.model.training_settings,
+            "optimizer": json.loads(json.dumps(self.model.optimizer.get_config(), default=float)),
             "dtype": self.model.dtype_policy.name,
-            "seed": self.model.seed,
-            "gradient_accumulation": self.model.gradient_accumulation,
             "cores": len(os.sched_getaffinity(0)),
             "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "deterministic_ops": is_op_determinism_enabled(),
@@ -185,6 +222,22 @@ class Run:
         }
 
 
-def _weights_file(folder: Path) -> Path:
-    holder = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder) or folder
-    return holder / "model.safetensors"
+def _changes(there: ModelConfig, here: ModelConfig, free: set[str]) -> list[str]:
+    """What differs between two architectures, but for what is free to."""
+    values = here.to_dict()
+    changed = {name: old for name, old in there.to_dict().items() if name not in free and old != values[name]}
+    return [f"{name} was {old}, is {values[name]}" for name, old in changed.items()]
+
+
+def _lock(folder: Path) -> TextIO:
+    """Held as long as this process lives: two that train in one folder would remove each other's checkpoints.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
+    return file

@@ -8,6 +8,7 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,6 +82,7 @@ class TrainableModel(keras.Model):
         if self.dtype_policy.compute_dtype == "float16":
             raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
+        self.training_settings: dict[str, float] = {"seed": seed, "gradient_accumulation": gradient_accumulation}
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
@@ -100,7 +102,13 @@ class TrainableModel(keras.Model):
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
-        return super().fit(x, *args, **kwargs)
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            return super().fit(x, *args, **kwargs)
+        finally:
+            # Callbacks that listen for it are not told of an error.
+            if signal.getsignal(signal.SIGTERM) is not handler:
+                signal.signal(signal.SIGTERM, handler)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

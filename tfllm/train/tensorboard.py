@@ -43,6 +43,8 @@ class TensorBoard(keras.callbacks.Callback):
     ):
         super().__init__()
         self._folder, self._tokenizer, self._sample, self._every = folder, tokenizer, sample, every
+        self._before: dict[str, tuple[Ratio, float, float]] = {}
+        self._written = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._train = tf.summary.create_file_writer(str(self._folder / "train"))
@@ -57,7 +59,8 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = int(self.model.optimizer.iterations.numpy())
-        if step < self._written + self._every:
+        last = batch + 1 == self.params["steps"]
+        if step == self._written or (step // self._every == self._written // self._every and not last):
             return
         sums = self._sums()
         with self._train.as_default():
@@ -96,7 +99,9 @@ class TensorBoard(keras.callbacks.Callback):
         return {metric.name: (metric, float(metric.total), float(metric.weight)) for metric in self.model.metrics}
 
     def _draw_attention(self, text: str, step: int) -> None:
-        ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][:MOST_ATTENTION_TOKENS]
+        ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][
+            : min(MOST_ATTENTION_TOKENS, self.model.config.max_length)
+        ]
         names = [self._tokenizer.id_to_piece(token) for token in ids]
         for layer in sorted({0, self.model.config.num_layers - 1}):
             heads = self.model.decoder.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
@@ -129,7 +134,7 @@ def _attention_picture(heads: np.ndarray, names: list[str]) -> np.ndarray:
     for i, head in enumerate(heads):
         axes = figure.add_subplot(rows, columns, i + 1, title=f"head {i}")
         axes.imshow(head, vmin=0, vmax=1, cmap="viridis")
-        axes.set_xticks(places, names, rotation=90, fontsize=5)
-        axes.set_yticks(places, names, fontsize=5)
+        axes.set_xticks(places, names, rotation=90, fontsize=5, parse_math=False)
+        axes.set_yticks(places, names, fontsize=5, parse_math=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())

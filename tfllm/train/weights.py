@@ -30,12 +30,31 @@ def named(variables: Iterable[Any]) -> dict[str, Any]:
 
 
 def write(path: Path, variables: Iterable[Any], metadata: dict[str, str] | None = None) -> None:
-    """Writes every variable's value."""
-    save_file({name: np.asarray(variable) for name, variable in named(variables).items()}, path, metadata)
+    """Writes every variable's value.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    values = {name: np.asarray(variable) for name, variable in named(variables).items()}
+    try:
+        save_file(values, path, metadata)
+    except SafetensorError as error:  # how safetensors reports what the system refuses
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read(path: Path, variables: Iterable[Any]) -> None:
-    """Assigns every variable from the file; nothing is assigned unless all fits.
+    """Assigns every variable from the file; nothing is assigned unless all fits. Raises what `fitting` raises."""
+    assign(fitting(path, variables))
+
+
+def assign(values: list[tuple[Any, np.ndarray]]) -> None:
+    """Assigns what `fitting` read."""
+    for variable, value in values:
+        variable.assign(value)
+
+
+def fitting(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]]:
+    """Every variable with its value in the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -57,6 +76,5 @@ def read(path: Path, variables: Iterable[Any]) -> None:
     ]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(f"{path} does not fit this model: {'; '.join(problems[:8])}{more}")
-    for name, variable in targets.items():
-        variable.assign(values[name])
+        raise ValueError(f"{path} does not fit: {'; '.join(problems[:8])}{more}")
+    return [(variable, values[name]) for name, variable in targets.items()]

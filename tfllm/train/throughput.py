@@ -1,60 +1,12 @@
-"""What happens around the steps: saving, stopping when asked to, and measuring speed."""
+"""How fast the steps are."""
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-
-EXIT_PREEMPTED = 143
-"""The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
-
-
-class Checkpointing(keras.callbacks.Callback):
-    """Saves at the end of every epoch, and in the middle of one when the process is asked to end (SIGTERM).
-
-    Args:
-        save: writes a checkpoint of this very step; given an epoch's logs at its end, nothing inside one.
-        restore_metrics: gives the metrics of a half-done epoch back, after `fit` has reset them.
-    """
-
-    def __init__(self, save: Callable[[dict[str, Any] | None], Path], restore_metrics: Callable[[], None]):
-        super().__init__()
-        self._save, self._restore_metrics, self._asked_to_end = save, restore_metrics, False
-        self._handler_before: Any = signal.SIG_DFL
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._handler_before = signal.signal(signal.SIGTERM, self._on_sigterm)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        signal.signal(signal.SIGTERM, self._handler_before)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._restore_metrics()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # After an epoch's last step comes its validation, and its end saves.
-        if self._asked_to_end and batch + 1 < self.params["steps"]:
-            self._leave()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._save(logs or {})
-        if self._asked_to_end:
-            self._leave()
-
-    def _on_sigterm(self, number: int, frame: Any) -> None:
-        self._asked_to_end = True
-
-    def _leave(self) -> None:
-        path = self._save(None)
-        self.on_train_end()
-        print(f"\nAsked to end: saved {path}. Start again to go on.", flush=True)
-        raise SystemExit(EXIT_PREEMPTED)
 
 
 class Throughput(keras.callbacks.Callback):
@@ -67,7 +19,9 @@ class Throughput(keras.callbacks.Callback):
     def __init__(self, flops_per_token: int | None = None):
         super().__init__()
         self._flops_per_token = flops_per_token
-        self._peak = 0.0
+        self._peak = self._ended = 0.0
+        self._started: tuple[float, float] | None = None
+        self._tokens_at_end: float | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._flops_per_token:
@@ -75,8 +29,7 @@ class Throughput(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._step_before = int(self.model.optimizer.iterations.numpy())
-        self._started: tuple[float, float] | None = None
-        self._tokens_at_end: float | None = None
+        self._started = self._tokens_at_end = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._ended = time.perf_counter()

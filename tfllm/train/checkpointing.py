@@ -1,0 +1,74 @@
+"""When a run is saved: at the end of every epoch, and where it stands when the process is asked to end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any, Protocol
+
+import keras
+
+EXIT_PREEMPTED = 143
+"""The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
+
+
+class Savable(Protocol):
+    """What is saved: `train.run.Run`."""
+
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int: ...
+
+    def save(self, logs: dict[str, Any] | None = None) -> Any: ...
+
+    def restore_metrics(self) -> None: ...
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Saves a run at the end of every epoch, and inside one when the process gets SIGTERM.
+
+    Asked to end during an epoch's validation, it waits for it: the epoch's record holds both.
+
+    Raises:
+        ValueError: `fit` was given other epochs than the run's.
+        SystemExit: with `EXIT_PREEMPTED`, once saved.
+    """
+
+    def __init__(self, run: Savable):
+        super().__init__()
+        self._run, self._asked_to_end = run, False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self.params["steps"] != self._run.steps_per_epoch:
+            raise ValueError(
+                f"fit has steps_per_epoch={self.params['steps']}, the run {self._run.steps_per_epoch}: give both the same"
+            )
+        if threading.current_thread() is threading.main_thread():  # `fit` puts back what was there
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._leave_if_asked()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch != self._run.epoch:
+            raise ValueError(f"fit begins epoch {epoch}, the run is at {self._run.epoch}: give fit initial_epoch=run.epoch")
+        self._leave_if_asked()
+        self._run.restore_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # After an epoch's last step comes its validation, and its end saves.
+        if batch + 1 < self._run.steps_per_epoch:
+            self._leave_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._run.save(logs or {})
+
+    def _on_sigterm(self, number: int, frame: Any) -> None:
+        self._asked_to_end = True
+
+    def _leave_if_asked(self) -> None:
+        if self._asked_to_end:
+            path = self._run.save()
+            print(f"\nAsked to end: saved {path}. Start again to go on.", flush=True)
+            raise SystemExit(EXIT_PREEMPTED)
