@@ -122,6 +122,7 @@ def pretrain(
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
     seed: int = 0,
     weights_from: Path | None = None,
+    validation_steps: int = 50,
     prompts: tuple[str, ...] = ("",),
 ) -> None:
     """Train a causal language model. Killed at any moment, the same command goes on where the run was.
@@ -146,6 +147,7 @@ def pretrain(
         dtype: mixed_bfloat16 is faster where the processor has it.
         seed: Of first weights, batches and dropout.
         weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
+        validation_steps: Most batches of held-out documents scored at the end of each epoch.
         prompts: Continued at the end of each epoch, for TensorBoard.
     """
     import tfllm
@@ -176,15 +178,19 @@ def pretrain(
         weights_from=weights_from,
     )
     print(f"{model_config.num_parameters():,} parameters; {run} is at step {training.step} of {steps}")
-    has_validation = tokens.manifest["splits"]["validation"]["documents"] > 0
+    held_out = None
+    if tokens.manifest["splits"]["validation"]["documents"]:
+        held_out = causal_lm(tokens, **rows, split="validation", repeat=False).take(validation_steps)
     model.fit(
         causal_lm(tokens, **rows, seed=seed, start_step=training.step),
-        validation_data=causal_lm(tokens, **rows, split="validation", repeat=False) if has_validation else None,
+        validation_data=held_out,
         epochs=epochs,
         initial_epoch=training.epoch,
         steps_per_epoch=steps_per_epoch,
         callbacks=training.callbacks(
-            sample=lambda: [prompt + tfllm.generate(model, words, prompt)[0].text for prompt in prompts],
+            sample=lambda: [
+                each.prompt + each.text for each in tfllm.generate(model, words, prompts, max_new_tokens=sequence_length // 2)
+            ],
             flops_per_token=3 * model_config.forward_flops_per_token(sequence_length),
         ),
     )
@@ -206,7 +212,7 @@ def generate(
     stop: tuple[str, ...] | None = None,
     seed: int | None = None,
 ) -> None:
-    """Continue prompts. What is not given here is as in the folder's generation.json, or the default.
+    """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
 
     Args:
         model: A run, a checkpoint or a model folder.
@@ -245,6 +251,7 @@ def evaluate(
     sequence_length: int = 256,
     batch_size: int = 16,
     stride: int | None = None,
+    document_masks: bool = False,
 ) -> None:
     """Score a split of a store, every token once, and print the metrics as JSON.
 
@@ -254,14 +261,17 @@ def evaluate(
         split: validation or train.
         sequence_length: Tokens of a row.
         batch_size: Rows of a batch.
-        stride: New tokens of a row, half of it unless given: each is seen with the rest of the row before it.
+        stride: New tokens of a row, half of it unless given: each is scored with the rest of the row before it.
+        document_masks: Keep documents that share a row from seeing each other; as in training.
     """
+    import keras
+
     import tfllm
     from tfllm.data import Store, causal_lm
 
     loaded, words = tfllm.load(model)
-    loaded.compile(tfllm.train.adamw(0.0), token_bytes=words.token_bytes())
-    stride = stride or max(1, sequence_length // 2)
+    loaded.compile(keras.optimizers.SGD(), token_bytes=words.token_bytes())  # which keeps no state
+    stride = max(1, sequence_length // 2) if stride is None else stride
     rows = causal_lm(
         Store.open(store, words),
         sequence_length=sequence_length,
@@ -270,10 +280,11 @@ def evaluate(
         shuffle=False,
         repeat=False,
         stride=stride,
+        document_masks=document_masks,
     )
     metrics = loaded.evaluate(rows, return_dict=True)
-    context = {"sequence_length": sequence_length, "least_context": sequence_length - stride}
-    print(json.dumps({name: float(value) for name, value in metrics.items()} | context, indent=2))
+    settings = {"sequence_length": sequence_length, "stride": stride}
+    print(json.dumps({name: float(value) for name, value in metrics.items()} | settings, indent=2))
 
 
 @app.command
@@ -293,14 +304,16 @@ def export(model: Folder, *, name: str, folder: Path = Path("saved_models")) -> 
 
 @app.command
 def check(folder: Folder) -> None:
-    """Verify that an export keeps its contract, and run each signature once.
+    """Verify that an export keeps its contract, and run each signature once. Exit code 1 where it does not.
 
     Args:
         folder: Of an export, or of one version of it.
     """
     import tfllm
 
-    print(tfllm.check(folder))
+    report = tfllm.check(folder)
+    print(report)
+    raise SystemExit(0 if report.ok else 1)
 
 
 @app.command
@@ -356,11 +369,15 @@ def _print_model(folder: Path) -> None:
 
 
 def main() -> None:
-    """Runs a command; what a user can mend is said in one line, without a traceback."""
+    """Runs a command; what a user can mend is said in one line. TFLLM_TRACEBACK=1 shows where it came from."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app.cli(prog="tfllm", description=(__doc__ or "").replace("    tfllm", "  tfllm"))
-    except (ValueError, OSError, FloatingPointError) as error:
+    except BrokenPipeError:  # `tfllm info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        if os.environ.get("TFLLM_TRACEBACK"):
+            raise
         print(f"tfllm: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:

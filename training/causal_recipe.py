@@ -1,6 +1,7 @@
 """The main job on real text, from start to end, for the two recipes beside this file.
 
-Enters: a `Recipe`. Text: the running Python's own standard library, its tests included, without site-packages. Leaves, in
+Enters: a `Recipe`. Text: the running Python's own standard library (with its tests, where the
+distribution ships them), without site-packages. Leaves, in
 the recipe's folder: tokenizer, token store, run (checkpoints and TensorBoard logs), `loss.png` and `summary.json`; and an
 exported SavedModel, which is loaded again and asked to continue three beginnings of Python code.
 
@@ -127,7 +128,11 @@ def _train(recipe: Recipe, tokenizer: Tokenizer, store: Store) -> tuple[tfllm.Ca
     )
     model.compile(tfllm.train.muon(rates, newton_schulz_dtype="bfloat16"), token_bytes=tokenizer.token_bytes())
     run = tfllm.train.Run(
-        recipe.folder, model, tokenizer=tokenizer, steps_per_epoch=recipe.steps_per_epoch, data=store.fingerprint
+        recipe.folder,
+        model,
+        tokenizer=tokenizer,
+        steps_per_epoch=recipe.steps_per_epoch,
+        data=f"{store.fingerprint}, {recipe.batch_size} x {recipe.sequence_length}",
     )
     _say(f"Training {model.config.num_parameters():,} parameters for {recipe.steps} steps, {run.step} of them done")
     prompts = list(BEGINNINGS)

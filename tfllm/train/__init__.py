@@ -1,8 +1,8 @@
 """How a model learns: optimizers and schedules, the step `fit` runs, metrics, checkpoints and callbacks."""
 
-from tfllm.train.optimizers import adamw, lion, muon
+from tfllm.train.optimizers import adamw, averaged_weights, lion, muon
 from tfllm.train.run import Run
 from tfllm.train.schedules import schedule
 from tfllm.train.step import NonFiniteError
 
-__all__ = ["NonFiniteError", "Run", "adamw", "lion", "muon", "schedule"]
+__all__ = ["NonFiniteError", "Run", "adamw", "averaged_weights", "lion", "muon", "schedule"]
