@@ -156,7 +156,10 @@ def pretrain(
     words = tfllm.tokenizers.load(tokenizer)
     tokens = Store.open(store, words)
     model_config = (ModelConfig.load(config) if config else named_preset(preset)).replace(vocab_size=words.vocab_size)
-    if model_config.positions == "learned" and sequence_length > model_config.max_length:
+    if epochs < 1:
+        raise ValueError(f"epochs={epochs} must be at least 1")
+    if sequence_length > model_config.max_length:
+        print(f"max_length of the preset is {model_config.max_length}: made {sequence_length}, for rows of that length")
         model_config = model_config.replace(max_length=sequence_length)
     model = tfllm.CausalLM(model_config, seed=seed, dtype=dtype)
     steps = epochs * steps_per_epoch

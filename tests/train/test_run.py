@@ -242,7 +242,7 @@ def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
     content = json.loads(state.read_text())
     content["settings"]["cores"] = 999
     state.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="cores=999"):
+    with pytest.warns(UserWarning, match=r"another cores \(999"):
         assert make(folder).step == 8
 
 

@@ -168,7 +168,7 @@ class Run:
             old, new = state["settings"].get(name), settings.get(name)
             if old != new:
                 warnings.warn(
-                    f"{self.folder} was trained with {name}={old}, now {new}: "
+                    f"{self.folder} was trained with another {name} ({_short(old)}, now {_short(new)}): "
                     "the run goes on, but not bit for bit as it would have",
                     stacklevel=4,
                 )
@@ -210,9 +210,10 @@ class Run:
 
     def _settings(self) -> dict[str, Any]:
         """What the last bits of a result depend on."""
+        optimizer = self.model.optimizer.get_config()
         return {
             **self.model.training_settings,
-            "optimizer": json.loads(json.dumps(self.model.optimizer.get_config(), default=float)),
+            **{f"optimizer {name}": json.dumps(value, default=float) for name, value in optimizer.items()},
             "dtype": self.model.dtype_policy.name,
             "cores": len(os.sched_getaffinity(0)),
             "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
@@ -227,6 +228,11 @@ def _changes(there: ModelConfig, here: ModelConfig, free: set[str]) -> list[str]
     values = here.to_dict()
     changed = {name: old for name, old in there.to_dict().items() if name not in free and old != values[name]}
     return [f"{name} was {old}, is {values[name]}" for name, old in changed.items()]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _lock(folder: Path) -> TextIO:

@@ -222,8 +222,9 @@ class TrainableModel(keras.Model):
 
     def _explain_non_finite(self, message: str) -> str:
         step = int(self.optimizer.iterations.numpy())
+        values = message.partition(_NON_FINITE)[2].splitlines()[0]
         return (
-            f"step {step}: the loss or the gradient is not finite ({message.strip().splitlines()[0]}). The update was not "
+            f"step {step}: the loss or the gradient is not finite ({values.strip('] ')}]). The update was not "
             f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "
             f"one a dataset with start_step={step} gives first. Try a lower learning rate, a longer warm-up or clip_norm."
         )
