@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: .venv/installed ## train a small model on Python's own library, export it, ask it: about 8 minutes on 2 cores
+demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores
 	$(BIN)/python training/pretrain_causal_mini.py
 
 test: .venv/installed-test ## run every quick test: under 12 minutes on 2 cores

@@ -2,8 +2,8 @@
 
 Command:   python training/pretrain_causal_small.py
 Hardware:  2 CPU cores, 3 GB of memory
-Minutes:   @SMALL_MINUTES@ on 2 cores
-Expected:  @SMALL@ held-out bits per byte; xz primed with the training text makes 1.07 of the same files
+Minutes:   25 on 2 cores
+Expected:  0.95 held-out bits per byte; xz primed with the training text makes 1.08 of the same files
 """
 
 from causal_recipe import Recipe, main
