@@ -52,7 +52,6 @@ def test_the_commands_run_as_written(place: Path) -> None:
     assert len(commands) == 7
     # Shorter than a newcomer's run, else as written.
     shorter = {
-        "tokenizer": ["--vocab-size", "1024"],
         "prepare": ["--validation", "0.05"],
         "pretrain": ["--preset", "llama-tiny", "--epochs", "2", "--steps-per-epoch", "5", "--sequence-length", "64"],
         "generate": ["--max-new-tokens", "8"],
