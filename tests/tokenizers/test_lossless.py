@@ -146,3 +146,21 @@ def test_wrong_inputs_are_named(tokenizer: tokenizers.Tokenizer) -> None:
     with pytest.raises(ValueError, match="accepted: one row of integers"):
         tokenizer.decode([1.5])  # type: ignore[list-item]
     assert tokenizer.encode_batch([]) == [] and tokenizer.decode_batch([]) == [] and tokenizer.decode([]) == ""
+
+
+def test_words_begin_with_white_space(unigram):
+    starts = unigram.word_starts()
+    ids = unigram.encode("def f(self):\n    return")
+    pieces = [unigram.id_to_piece(id) for id, start in zip(ids, starts[ids], strict=True) if start]
+    assert pieces and all(piece[0] in "▁\\" for piece in pieces)
+    assert starts[[0, 1, 2]].all() and not starts[unigram.encode("x")[-1]]
+    byte_starts = tokenizers.ByteTokenizer().word_starts()
+    assert [byte_starts[id] for id in tokenizers.ByteTokenizer().encode("a b\nc\xa0")] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]

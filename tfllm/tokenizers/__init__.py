@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tfllm.tokenizers.base import DESCRIPTION_FILE, Tokenizer, read_asset, read_description
@@ -12,13 +13,19 @@ from tfllm.tokenizers.training import train
 __all__ = ["ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "load", "train"]
 
 
+_MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
+    ByteTokenizer.kind: lambda _: ByteTokenizer(),
+    SentencePieceTokenizer.kind: SentencePieceTokenizer,
+}
+"""How a tokenizer of each kind is made from its asset."""
+
+
 def load(folder: str | Path) -> Tokenizer:
     """The tokenizer that `save` wrote to `folder`, its assets checked against the fingerprint."""
     description = read_description(folder)
-    if description.kind not in (ByteTokenizer.kind, SentencePieceTokenizer.kind):
+    if description.kind not in _MAKERS:
         raise ValueError(
             f"{Path(folder) / DESCRIPTION_FILE} names the kind {description.kind!r}; accepted: "
-            f"{ByteTokenizer.kind!r}, {SentencePieceTokenizer.kind!r}. A newer tfllm may have written it"
+            f"{', '.join(map(repr, _MAKERS))}. A newer tfllm may have written it"
         )
-    asset = read_asset(folder, description)
-    return ByteTokenizer() if description.kind == ByteTokenizer.kind else SentencePieceTokenizer(asset)
+    return _MAKERS[description.kind](read_asset(folder, description))

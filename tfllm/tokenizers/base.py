@@ -40,6 +40,18 @@ class Tokenizer(Protocol):
     eos_id: int
     unk_id: int
     bos_id: int
+    cls_id: int
+    """Opens a row of an encoder."""
+    sep_id: int
+    """Closes each text of an encoder's row."""
+    pair_separators: int
+    """How many `sep_id` stand between two texts: 1 in BERT, 2 in RoBERTa."""
+    keeps_spaces: bool
+    """Pieces carry the spaces before them: a word alone and the same word in a text have other ids."""
+
+    @property
+    def mask_id(self) -> int | None:
+        """Stands for a hidden token; None: there is none. Where every byte has an id it is the unknown id, which no text gives."""
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the kind and the assets: equal fingerprints mean equal ids for every text."""
@@ -64,6 +76,9 @@ class Tokenizer(Protocol):
 
     def token_bytes(self) -> np.ndarray:
         """int32 [V]: UTF-8 bytes each id stands for, 0 for specials. `token_bytes()[ids].sum()` is the text's size."""
+
+    def word_starts(self) -> np.ndarray:
+        """bool [V]: does a word begin with this id? Specials count as words of their own."""
 
     def id_to_piece(self, id: int) -> str:
         """A printable name of one id, for pictures and logs. Not an inverse of anything."""

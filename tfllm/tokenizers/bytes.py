@@ -41,6 +41,9 @@ class ByteTokenizer:
     kind = "bytes"
     vocab_size = SPECIALS + 256
     pad_id, eos_id, unk_id, bos_id = PAD_ID, EOS_ID, UNK_ID, EOS_ID
+    # No text gives the unknown id, for every byte has its own: so it can hide a token.
+    cls_id, sep_id, mask_id = EOS_ID, EOS_ID, UNK_ID
+    pair_separators, keeps_spaces = 1, True
 
     def fingerprint(self) -> str:
         return fingerprint_of(self.kind)
@@ -80,6 +83,9 @@ class ByteTokenizer:
 
     def token_bytes(self) -> np.ndarray:
         return np.array([0] * SPECIALS + [1] * 256, np.int32)
+
+    def word_starts(self) -> np.ndarray:
+        return np.array([True] * SPECIALS + [bytes([byte]).isspace() for byte in range(256)])
 
     def id_to_piece(self, id: int) -> str:
         check_ids([id], self.vocab_size)

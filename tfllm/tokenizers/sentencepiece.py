@@ -64,6 +64,9 @@ class SentencePieceTokenizer:
 
     kind = "sentencepiece"
     pad_id, eos_id, unk_id, bos_id = PAD_ID, EOS_ID, UNK_ID, EOS_ID
+    # No text gives the unknown id, for every byte has its own: so it can hide a token.
+    cls_id, sep_id, mask_id = EOS_ID, EOS_ID, UNK_ID
+    pair_separators, keeps_spaces = 1, True
 
     def __init__(self, model: bytes) -> None:
         self._load(model)
@@ -159,6 +162,10 @@ class SentencePieceTokenizer:
             ],
             np.int32,
         )
+
+    def word_starts(self) -> np.ndarray:
+        pieces = (self._native.id_to_piece(id) for id in range(len(SPECIAL_PIECES), self.vocab_size))
+        return np.array([True] * len(SPECIAL_PIECES) + [piece[:1].isspace() for piece in pieces])
 
     def id_to_piece(self, id: int) -> str:
         """Spaces as U+2581, other white space and controls escaped: "  x" -> "▁▁x", "\\n" -> "\\\\n"."""
