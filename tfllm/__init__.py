@@ -16,6 +16,12 @@ _HOMES = {
     "preset": "tfllm.presets",
     "preset_names": "tfllm.presets",
     "CausalLM": "tfllm.models",
+    "MaskedLM": "tfllm.models",
+    "QuestionAnswerer": "tfllm.models",
+    "TextClassifier": "tfllm.models",
+    "TextEmbedder": "tfllm.models",
+    "TextRegressor": "tfllm.models",
+    "TokenClassifier": "tfllm.models",
     "load": "tfllm.models",
     "save": "tfllm.models",
     "GenerationConfig": "tfllm.generation",
@@ -32,7 +38,17 @@ if TYPE_CHECKING:
     from tfllm.config import ModelConfig, RopeScaling
     from tfllm.exporting import check, export
     from tfllm.generation import GenerationConfig, generate, stream
-    from tfllm.models import CausalLM, load, save
+    from tfllm.models import (
+        CausalLM,
+        MaskedLM,
+        QuestionAnswerer,
+        TextClassifier,
+        TextEmbedder,
+        TextRegressor,
+        TokenClassifier,
+        load,
+        save,
+    )
     from tfllm.presets import preset, preset_names
 
 

@@ -62,10 +62,18 @@ class ModelConfig:
     ffn_size: int = 0
     """F: width inside the feed-forward layer. 0: `4 * hidden_size`."""
 
+    causal: bool = True
+    """A token sees those before it (decoders). Off: all of its text (encoders)."""
+    num_types: int = 0
+    """Kinds of text told apart by an embedding: BERT's first and second text are 2. 0: none."""
     norm: Norm = "layer"
     norm_place: NormPlace = "pre"
+    embedding_norm: bool = False
+    """Normalise the sum of the embeddings (Devlin et al. 2018)."""
     norm_epsilon: float = 1e-5
     positions: Positions = "learned"
+    position_offset: int = 0
+    """Rows of the table of learned positions before that of position 0; RoBERTa's has 2."""
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     activation: Activation = "gelu_tanh"
@@ -81,12 +89,16 @@ class ModelConfig:
     tied_embeddings: bool = True
     """The output projection is the transposed embedding matrix (Press & Wolf 2017)."""
 
+    pooler: bool = False
+    """A dense layer with tanh over the first token (Devlin et al. 2018), for tasks on whole texts."""
+
     dropout: float = 0.0
     """After the embedding and after every sublayer."""
     attention_dropout: float = 0.0
     """On the attention probabilities."""
     initializer_range: float = 0.02
-    """Standard deviation of the first weights; projections back into the residual stream get it / sqrt(2 num_layers)."""
+    """Standard deviation of the first weights. With `norm_place="pre"`, projections back into the residual stream get it
+    / sqrt(2 num_layers) (Radford et al. 2019)."""
     remat: bool = False
     """Keep only each block's input and compute the rest again in the backward pass: less memory, more time."""
 
@@ -139,9 +151,12 @@ class ModelConfig:
             raise ValueError(f"positions='rotary' turns pairs of units: head_dim={self.head_dim} must be even")
         if self.positions == "sinusoidal" and self.hidden_size % 2:
             raise ValueError(f"positions='sinusoidal' wants an even hidden_size, got {self.hidden_size}")
-        window = self.sliding_window
-        if not isinstance(window, int) or isinstance(window, bool) or window < 0:
-            raise ValueError(f"sliding_window={window!r} must be 0 (off) or a number of tokens")
+        for field in ("sliding_window", "num_types", "position_offset"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{field}={value!r} must be 0 (off) or a whole number above it")
+        if self.position_offset and self.positions != "learned":
+            raise ValueError(f"position_offset goes with positions='learned', got positions={self.positions!r}")
 
     def _check_numbers(self) -> None:
         for field in ("dropout", "attention_dropout", "norm_epsilon", "rope_theta", "initializer_range"):
@@ -153,6 +168,9 @@ class ModelConfig:
             if not field.endswith("dropout") and not 0 < value < math.inf:
                 raise ValueError(f"{field}={value} must be greater than 0, and finite")
         for field in (
+            "causal",
+            "embedding_norm",
+            "pooler",
             "gated_ffn",
             "qkv_bias",
             "attention_output_bias",
@@ -165,7 +183,7 @@ class ModelConfig:
                 raise ValueError(f"{field}={getattr(self, field)!r} must be true or false")
 
     def num_parameters(self) -> int:
-        """Trainable parameters of a `CausalLM` of this architecture, by arithmetic: nothing is built."""
+        """Trainable parameters of a `CausalLM`, or of an encoder without a task's head, by arithmetic: nothing is built."""
         d, qkv = self.hidden_size, (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
         vectors = 1 if self.norm == "rms" else 2
         norm = vectors * d
@@ -174,23 +192,32 @@ class ModelConfig:
         up = self.ffn_size * (1 + self.gated_ffn)
         feed_forward = d * up + self.ffn_size * d + self.ffn_bias * (up + d)
         block = attention + feed_forward + 2 * norm
-        embeddings = self.vocab_size * d * (1 if self.tied_embeddings else 2)
-        positions = self.max_length * d if self.positions == "learned" else 0
-        final_norm = norm if self.norm_place == "pre" else 0
-        return embeddings + positions + self.num_layers * block + final_norm
+        places = (self.max_length + self.position_offset) if self.positions == "learned" else 0
+        tables = self.vocab_size + places + self.num_types
+        output = self.vocab_size if self.causal and not self.tied_embeddings else 0
+        norms = norm * ((self.norm_place == "pre") + self.embedding_norm)
+        return (tables + output) * d + norms + self.num_layers * block + self.pooler * (d * d + d)
 
-    def forward_flops_per_token(self, sequence_length: int) -> int:
-        """Floating-point operations of the matrix products of one forward pass, for one token of a causal row.
+    def forward_flops_per_token(self, sequence_length: int, *, targets: float = 1.0) -> int:
+        """Floating-point operations of the matrix products of one forward pass, for one token of a row.
 
-        A multiply-add counts as two; attention counts the mean of `(sequence_length + 1) / 2` keys a query (fewer with
-        a sliding window). Training costs three times as much (Kaplan et al. 2020, appendix).
+        A multiply-add counts as two. Attention counts all keys of the row, or with `causal` the mean of
+        `(sequence_length + 1) / 2` (fewer with a sliding window). Training costs three times as much (Kaplan et al. 2020,
+        appendix).
+
+        Args:
+            sequence_length: S.
+            targets: share of the tokens whose scores over the vocabulary are computed; a masked language model's is 0.15.
         """
         d, kv = self.hidden_size, self.num_kv_heads * self.head_dim
         heads = self.num_heads * self.head_dim
         weights = self.num_layers * (d * (2 * heads + 2 * kv) + d * self.ffn_size * (2 + self.gated_ffn))
         window = min(self.sliding_window or sequence_length, sequence_length)
         keys = (window + 1) / 2 if window == sequence_length else window - window * (window - 1) / (2 * sequence_length)
-        return int(2 * (weights + self.vocab_size * d + 2 * self.num_layers * heads * keys))
+        if not self.causal:
+            keys = window if window == sequence_length else 2 * keys - 1
+        output = (self.vocab_size + (not self.causal) * d) * d
+        return int(2 * (weights + targets * output + 2 * self.num_layers * heads * keys))
 
     def replace(self, **changes: Any) -> ModelConfig:
         """This architecture with some fields changed; sizes that followed from others follow the new ones.

@@ -1,7 +1,9 @@
 """Named architectures: data only. Weights and tokenizers of the published models are loaded elsewhere.
 
 Sources: Radford et al. 2019 (GPT-2), Touvron et al. 2023 (Llama 2), Grattafiori et al. 2024 (Llama 3.2), Qwen team 2024
-(Qwen 2.5), Allal et al. 2025 (SmolLM 2). The minis are ours, for tests, demos and small machines.
+(Qwen 2.5), Allal et al. 2025 (SmolLM 2); Devlin et al. 2018 (BERT), Turc et al. 2019 (its small sizes), Liu et al. 2019
+(RoBERTa), Wang et al. 2020 (MiniLM), Warner et al. 2024 (the modern encoders' shape). The other minis are ours, for tests,
+demos and small machines.
 """
 
 from __future__ import annotations
@@ -15,6 +17,29 @@ _LLAMA: dict[str, Any] = dict(
     norm="rms",
     positions="rotary",
     activation="silu",
+    gated_ffn=True,
+    qkv_bias=False,
+    attention_output_bias=False,
+    ffn_bias=False,
+)
+_BERT: dict[str, Any] = dict(
+    vocab_size=30_522,
+    max_length=512,
+    causal=False,
+    num_types=2,
+    norm_place="post",
+    norm_epsilon=1e-12,
+    embedding_norm=True,
+    activation="gelu",
+    pooler=True,
+    dropout=0.1,
+    attention_dropout=0.1,
+)
+_MODERN_ENCODER: dict[str, Any] = dict(
+    causal=False,
+    positions="rotary",
+    embedding_norm=True,
+    activation="gelu_tanh",
     gated_ffn=True,
     qkv_bias=False,
     attention_output_bias=False,
@@ -62,6 +87,21 @@ _PRESETS: dict[str, dict[str, Any]] = {
     ),
     "llama-tiny": _LLAMA
     | dict(vocab_size=512, max_length=64, num_layers=2, hidden_size=64, num_heads=4, num_kv_heads=2, ffn_size=128),
+    "bert-tiny": _BERT | dict(num_layers=2, hidden_size=128, num_heads=2),
+    "bert-mini": _BERT | dict(num_layers=4, hidden_size=256, num_heads=4),
+    "bert-small": _BERT | dict(num_layers=4, hidden_size=512, num_heads=8),
+    "bert-medium": _BERT | dict(num_layers=8, hidden_size=512, num_heads=8),
+    "bert-base-uncased": _BERT | dict(num_layers=12, hidden_size=768, num_heads=12),
+    "bert-base-cased": _BERT | dict(vocab_size=28_996, num_layers=12, hidden_size=768, num_heads=12),
+    "bert-large-uncased": _BERT | dict(num_layers=24, hidden_size=1024, num_heads=16),
+    "minilm-l6-h384": _BERT | dict(num_layers=6, hidden_size=384, num_heads=12),
+    "roberta-base": _BERT
+    | dict(vocab_size=50_265, num_types=1, position_offset=2, norm_epsilon=1e-5)
+    | dict(num_layers=12, hidden_size=768, num_heads=12),
+    "modern-encoder-mini": _MODERN_ENCODER
+    | dict(vocab_size=8192, max_length=1024, num_layers=6, hidden_size=256, num_heads=4, ffn_size=384),
+    "modern-encoder-base": _MODERN_ENCODER
+    | dict(vocab_size=50_368, max_length=8192, num_layers=22, hidden_size=768, num_heads=12, ffn_size=1152),
 }
 
 

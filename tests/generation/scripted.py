@@ -24,7 +24,7 @@ class RuleModel:
     def new_cache(self, rows: tf.Tensor, length: tf.Tensor) -> Any:
         return new_cache(rows, length, num_layers=1, num_kv_heads=1, head_dim=2, dtype="float32")
 
-    def decoder(self, features: dict[str, tf.Tensor], cache: Any) -> Any:
+    def stack(self, features: dict[str, tf.Tensor], cache: Any) -> Any:
         ids = features[TOKEN_IDS]
         length = tf.shape(ids)[1]
         positions = features.get(POSITIONS)

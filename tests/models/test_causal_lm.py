@@ -36,7 +36,12 @@ def test_weights_alone_go_into_a_fresh_model(tmp_path):
 def test_a_model_folder_gives_the_same_model(tmp_path, family):
     model = strong(FAMILIES[family].replace(vocab_size=ByteTokenizer.vocab_size))
     tfllm.save(model, ByteTokenizer(), tmp_path / "model")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors", "tokenizer"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "config.json",
+        "task.json",
+        "model.safetensors",
+        "tokenizer",
+    }
     again, tokenizer = tfllm.load(tmp_path / "model")
     ids = np.array([tokenizer.encode("as it was")], np.int32)
     np.testing.assert_array_equal(again({"token_ids": ids}), model({"token_ids": ids}))

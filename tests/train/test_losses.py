@@ -23,18 +23,20 @@ def problem(dtype: type = np.float32) -> dict[str, np.ndarray]:
     weights = random.uniform(0.1, 2, COUNT) * (random.uniform(size=COUNT) < 0.7)
     hidden, kernel = random.normal(size=(COUNT, SIZE)), random.normal(size=(VOCAB, SIZE))
     targets = random.integers(0, VOCAB, COUNT)
-    targets[::3] = (hidden @ kernel.T).argmax(1)[::3]
+    bias = random.normal(size=VOCAB)
+    targets[::3] = (hidden @ kernel.T + bias).argmax(1)[::3]
     return {
         "hidden": hidden.astype(dtype),
         "kernel": kernel.astype(dtype),
+        "bias": bias.astype(dtype),
         "targets": targets.astype(np.int32),
         "weights": weights.astype(dtype),
     }
 
 
-def plain(hidden, kernel, *, targets, weights, label_smoothing=0.0, z_loss=0.0) -> TokenSums:
+def plain(hidden, kernel, *, targets, weights, bias, label_smoothing=0.0, z_loss=0.0) -> TokenSums:
     """The definition, with all scores at once, in the precision of what is given."""
-    scores = tf.matmul(hidden, kernel, transpose_b=True)
+    scores = tf.matmul(hidden, kernel, transpose_b=True) + bias
     log_z = tf.reduce_logsumexp(scores, 1)
     nats = log_z - tf.gather(scores, targets, batch_dims=1)
     wanted = label_smoothing / VOCAB + (1 - label_smoothing) * tf.one_hot(targets, VOCAB, dtype=scores.dtype)
@@ -47,10 +49,11 @@ def with_gradients(function, given, options) -> tuple[TokenSums, list[np.ndarray
     """The sums, and the gradients of three times the loss."""
     tensors = {name: tf.constant(value) for name, value in given.items()}
     with tf.GradientTape() as tape:
-        tape.watch([tensors["hidden"], tensors["kernel"]])
+        watched = [tensors[name] for name in ("hidden", "kernel", "bias")]
+        tape.watch(watched)
         sums = function(**tensors, **options)
         loss = 3 * sums.loss
-    gradients = tape.gradient(loss, [tensors["hidden"], tensors["kernel"]])
+    gradients = tape.gradient(loss, watched)
     return TokenSums(*(each.numpy() for each in sums)), [each.numpy() for each in gradients]
 
 
@@ -67,13 +70,26 @@ def test_values_and_gradients_are_those_of_the_definition(monkeypatch, options, 
     assert not gradients[0][problem()["weights"] == 0].any()
 
 
+def test_no_bias_is_a_bias_of_zeros():
+    given = problem() | {"bias": np.zeros(VOCAB, np.float32)}
+    with_zeros, (by_hidden, by_kernel, _) = with_gradients(linear_cross_entropy, given, {})
+    hidden, kernel = tf.constant(given.pop("hidden")), tf.constant(given.pop("kernel"))
+    with tf.GradientTape() as tape:
+        tape.watch([hidden, kernel])
+        without = linear_cross_entropy(hidden, kernel, **given | {"bias": None})
+        loss = 3 * without.loss
+    np.testing.assert_array_equal(without, with_zeros)
+    for ours, theirs in zip(tape.gradient(loss, [hidden, kernel]), (by_hidden, by_kernel), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_gradients_are_slopes(monkeypatch, options):
     """Against differences of the definition in numpy's float64, a step to either side, in twenty places."""
     monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
     _, gradients = with_gradients(linear_cross_entropy, problem(), options)
     random, given = np.random.default_rng(1), problem(np.float64)
-    for name, gradient in zip(("hidden", "kernel"), gradients, strict=True):
+    for name, gradient in zip(("hidden", "kernel", "bias"), gradients, strict=True):
         for _ in range(10):
             at = tuple(random.integers(0, gradient.shape))
             sides = []
@@ -124,15 +140,16 @@ def test_in_a_graph(monkeypatch, length, jit_compile):
     signature = [
         tf.TensorSpec([length, SIZE]),
         tf.TensorSpec([VOCAB, SIZE]),
+        tf.TensorSpec([VOCAB]),
         tf.TensorSpec([length], tf.int32),
         tf.TensorSpec([length]),
     ]
 
-    def step(hidden, kernel, targets, weights):
+    def step(hidden, kernel, bias, targets, weights):
         with tf.GradientTape() as tape:
-            tape.watch([hidden, kernel])
-            sums = linear_cross_entropy(hidden, kernel, targets=targets, weights=weights, label_smoothing=0.1)
-        return sums, tape.gradient(sums.loss, [hidden, kernel])
+            tape.watch([hidden, kernel, bias])
+            sums = linear_cross_entropy(hidden, kernel, bias=bias, targets=targets, weights=weights, label_smoothing=0.1)
+        return sums, tape.gradient(sums.loss, [hidden, kernel, bias])
 
     given = [tf.constant(value) for value in problem().values()]
     sums, gradients = tf.function(step, input_signature=signature, jit_compile=jit_compile)(*given)

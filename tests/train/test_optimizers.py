@@ -253,3 +253,17 @@ def test_all_state_is_in_variables_under_lasting_names(make):
 def test_nonsense_is_refused(make, arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**{"learning_rate": 0.1, **arguments})
+
+
+def test_lower_layers_learn_more_slowly():
+    names = ("encoder/token_embedding", "encoder/embedding_norm", "encoder/block_0/up", "encoder/block_11/up", "head")
+    variables = []
+    for name in names:
+        with keras.name_scope(name):
+            variables.append(keras.Variable(np.ones((2, 2), "float32"), name="kernel"))
+    optimizer = adamw(0.1, weight_decay=0.5, layer_decay=0.5, clip_norm=None)
+    optimizer.build(variables)
+    optimizer.apply([tf.ones((2, 2))] * len(variables), variables)
+    moved = [1 - float(variable.value[0, 0]) for variable in variables]
+    rates = [0.1 * 0.5**depth for depth in (13, 13, 12, 1, 0)]
+    np.testing.assert_allclose(moved, [0.5 * rate + rate for rate in rates], rtol=1e-4)

@@ -257,7 +257,7 @@ def test_a_non_finite_loss_keeps_the_last_good_checkpoint(folder: Path) -> None:
     class Poison(keras.callbacks.Callback):
         def on_train_batch_end(self, step: int, logs: object = None) -> None:
             if step == 1:
-                table = run.model.decoder.token_embedding.embeddings
+                table = run.model.stack.token_embedding.embeddings
                 table.assign(tf.fill(table.shape, float("nan")))
 
     with pytest.raises(tfllm.train.NonFiniteError, match=r"step 10: .*start_step=10"):

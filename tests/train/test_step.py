@@ -206,7 +206,7 @@ def test_what_is_not_finite_stops_the_run_before_the_update():
 
     def spoil(step, logs):
         if step == 1:
-            model.decoder.blocks[0].feedforward.up.kernel.assign_add(tf.fill([12, 20], np.float32(1e38)))
+            model.stack.blocks[0].feedforward.up.kernel.assign_add(tf.fill([12, 20], np.float32(1e38)))
             kept.extend(np.asarray(variable) for variable in model.variables + model.optimizer.variables)
 
     with pytest.raises(NonFiniteError, match=r"step 2: the loss or the gradient is not finite .*start_step=2") as error:

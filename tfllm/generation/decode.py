@@ -1,6 +1,6 @@
 """The decoding loop, in the graph: prompts are read once, then one token a step is chosen, until every row has stopped.
 
-Enters: a model with the cached forward (`model.decoder`, `model.head`), prompts padded on the right, one setting a row.
+Enters: a model with the cached forward (`model.stack`, `model.head`), prompts padded on the right, one setting a row.
 Leaves: the chosen tokens, their log-probabilities, how many, and why each row ended. The same functions run under
 `tfllm.generate`, `tfllm.stream` and in an export, so there is no Python in the loop, no XLA and no custom op.
 
@@ -103,7 +103,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None
     count, longest = tf.shape(ids)[0], tf.shape(ids)[1]
     segments = tf.cast(tf.range(longest)[None] < lengths[:, None], tf.int32)
     features = {TOKEN_IDS: ids, SEGMENT_IDS: segments}
-    hidden, cache = model.decoder(features, cache=model.new_cache(count, longest))
+    hidden, cache = model.stack(features, cache=model.new_cache(count, longest))
     # The vocabulary is scored for the last token of each prompt only.
     logits = model.head(tf.gather(hidden, lengths - 1, batch_dims=1))
 
@@ -140,7 +140,7 @@ def advance(
             POSITIONS: places[:, None],
             SEGMENT_IDS: tf.ones_like(places)[:, None],
         }
-        hidden, cache = model.decoder(features, cache=state.cache)
+        hidden, cache = model.stack(features, cache=state.cache)
         return (_choose_next(model.head(hidden[:, 0]), state._replace(cache=cache), prompts, settings, budget, stop),)
 
     def unfinished(state: State) -> tf.Tensor:

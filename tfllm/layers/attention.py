@@ -58,7 +58,7 @@ class Attention(Composite):
     def call(
         self,
         x: tf.Tensor,
-        penalty: tf.Tensor,
+        penalty: tf.Tensor | None,
         *,
         turn: Rotation | None = None,
         cache: KeysAndValues | None = None,
@@ -69,7 +69,7 @@ class Attention(Composite):
 
         Args:
             x: [B, S, D].
-            penalty: float32 [B or 1, 1, S, T], from `masks.attention_penalty`.
+            penalty: float32 [B or 1, 1, S, T], from `masks.attention_penalty`; None where every token sees all.
             turn: rotary positions of the S tokens.
             cache, start: keys and values [B, K, T, H] so far, and the slot where the new ones go.
             seed: int32 [], of the dropout on the attention probabilities.
@@ -98,7 +98,7 @@ class Attention(Composite):
             query, key = rotate(query, turn), rotate(key, turn)
         return query * tf.constant(self.head_dim**-0.5, query.dtype), key, value
 
-    def probabilities(self, query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+    def probabilities(self, query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:
         """How much each query takes of each key, summing to 1 over T. [B, N, S, H], [B, K, T, H] -> [B, N, S, T]."""
         batch, length, keys = tf.shape(query)[0], tf.shape(query)[2], tf.shape(key)[2]
         grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
@@ -110,7 +110,7 @@ class Attention(Composite):
 
 
 def attend(
-    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, penalty: tf.Tensor, *, rate: float, seed: tf.Tensor | None
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, penalty: tf.Tensor | None, *, rate: float, seed: tf.Tensor | None
 ) -> tf.Tensor:
     """The values each query sees, mixed by softmax(query key^T - penalty), with dropout on the softmax.
 
@@ -120,7 +120,7 @@ def attend(
     Args:
         query: [B, K, N/K * S, H], scaled; the queries that share a key head stand under each other.
         key, value: [B, K, T, H].
-        penalty: float32 [B or 1, 1, S, T].
+        penalty: float32 [B or 1, 1, S, T], or None.
         rate, seed: of the dropout.
 
     Returns:
@@ -150,9 +150,11 @@ def attend(
     return mix(query, key, value)
 
 
-def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:
     """softmax(query key^T - penalty), grouped as `attend` has it: [B, K, N/K * S, T]."""
     scores = tf.matmul(query, key, transpose_b=True)
+    if penalty is None:
+        return tf.nn.softmax(scores)
     # Subtracted: a product and an addition that broadcasts would be fused into an oneDNN kernel that is 500 times slower.
     shape = tf.shape(scores)
     apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])

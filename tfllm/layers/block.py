@@ -48,7 +48,7 @@ class Block(Composite):
     def call(
         self,
         x: tf.Tensor,
-        penalty: tf.Tensor,
+        penalty: tf.Tensor | None,
         *,
         turn: Rotation | None = None,
         cache: KeysAndValues | None = None,

@@ -2,5 +2,21 @@
 
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.folder import load, save
+from tfllm.models.masked_lm import MaskedLM
+from tfllm.models.question_answerer import QuestionAnswerer
+from tfllm.models.text_classifier import TextClassifier
+from tfllm.models.text_embedder import TextEmbedder
+from tfllm.models.text_regressor import TextRegressor
+from tfllm.models.token_classifier import TokenClassifier
 
-__all__ = ["CausalLM", "load", "save"]
+__all__ = [
+    "CausalLM",
+    "MaskedLM",
+    "QuestionAnswerer",
+    "TextClassifier",
+    "TextEmbedder",
+    "TextRegressor",
+    "TokenClassifier",
+    "load",
+    "save",
+]

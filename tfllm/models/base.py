@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
 
 from tfllm.config import ModelConfig
+from tfllm.features import DROPOUT_SEED
 from tfllm.layers.block import Block
 from tfllm.train.step import TrainableModel
 
+if TYPE_CHECKING:
+    from tfllm.models.transformer import Transformer
+
 
 class LanguageModel(TrainableModel):
-    """A model built, weights and all, from its config. Its `.keras` file holds config and weights.
+    """A model built, weights and all, from its config and settings. Its `.keras` file holds them and the weights.
 
     Args:
         config: the architecture.
         seed: of the first weights: the same seed gives the same weights, in every process.
         dtype: a Keras dtype policy: "float32", or "mixed_bfloat16" (weights in float32, products in bfloat16).
+
+    Raises:
+        TypeError: `config` is not a `ModelConfig`.
+        ValueError: a decoder was asked for with an encoder's config, or the other way round.
     """
 
-    default_name = "language_model"
+    task = "language_model"
+    """Its name in files: `config.json`, exports, the command line."""
+    causal = False
+    stack: Transformer
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         if not isinstance(config, ModelConfig):
             raise TypeError(f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}")
+        if config.causal != self.causal:
+            kind = "a decoder's" if self.causal else "an encoder's"
+            raise ValueError(f"{type(self).__name__} wants {kind} config, got causal={config.causal}")
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
-        kwargs.setdefault("name", self.default_name)
+        kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)
         self.config, self._weights_seed = config, seed
 
@@ -38,17 +54,28 @@ class LanguageModel(TrainableModel):
             layer.build(None)
         random.setstate(state)
 
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""
+        return {}
+
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name, **self.settings()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LanguageModel:
-        return cls(ModelConfig.from_dict(config["config"]), name=config["name"], dtype=config["dtype"])
+        return cls(ModelConfig.from_dict(config["config"]), **{key: config[key] for key in config if key != "config"})
+
+
+def seeded(features: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:
+    """The features with a fresh seed of dropout, where they will need one and have none."""
+    if not training or DROPOUT_SEED in features:
+        return features
+    return features | {DROPOUT_SEED: tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32)}
 
 
 def block_from(config: ModelConfig, **kwargs: Any) -> Block:
     """The block an architecture is made of."""
-    residual_stddev = config.initializer_range / math.sqrt(2 * config.num_layers)
+    residual_stddev = config.initializer_range / (math.sqrt(2 * config.num_layers) if config.norm_place == "pre" else 1)
     return Block(
         config.hidden_size,
         attention=dict(

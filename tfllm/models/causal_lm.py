@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import DROPOUT_SEED, TARGET_IDS, TARGET_WEIGHTS
+from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
 from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
-from tfllm.models.base import LanguageModel
-from tfllm.models.decoder import Decoder, Features
+from tfllm.models.base import LanguageModel, seeded
+from tfllm.models.transformer import Features, Transformer
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
 from tfllm.train.step import Objective
@@ -28,16 +28,17 @@ class CausalLM(LanguageModel):
     TensorShape([1, 3, 512])
     """
 
-    default_name = "causal_lm"
+    task = "causal_lm"
+    causal = True
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
         policy = dict(dtype=self.dtype_policy)
-        self.decoder = Decoder(config, name="decoder", **policy)
+        self.stack = Transformer(config, name="decoder", **policy)
         self.head = VocabularyHead(
             config.hidden_size,
             config.vocab_size,
-            embedding=self.decoder.token_embedding if config.tied_embeddings else None,
+            embedding=self.stack.token_embedding if config.tied_embeddings else None,
             stddev=config.initializer_range,
             name="head",
             **policy,
@@ -55,16 +56,15 @@ class CausalLM(LanguageModel):
         Returns:
             float32 [B, S, V]; with a cache, the pair of it and the new cache.
         """
-        if training and DROPOUT_SEED not in features:
-            features = features | {DROPOUT_SEED: tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32)}
+        features = seeded(features, training)
         if cache is None:
-            return self.head(self.decoder(features, training=training))
-        hidden, cache = self.decoder(features, cache=cache, training=training)
+            return self.head(self.stack(features, training=training))
+        hidden, cache = self.stack(features, cache=cache, training=training)
         return self.head(hidden), cache
 
     def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
         """An empty cache for `batch_size` rows of at most `length` tokens."""
-        return self.decoder.new_cache(batch_size, length)
+        return self.stack.new_cache(batch_size, length)
 
     def compile(
         self,
@@ -103,7 +103,7 @@ class CausalLM(LanguageModel):
 
     def objective(self, features: Features, training: bool) -> Objective:
         """Next-token cross-entropy, summed over the targets by their weights."""
-        hidden = self.decoder(features, training=training)
+        hidden = self.stack(features, training=training)
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = linear_cross_entropy(
             tf.reshape(hidden, [-1, self.config.hidden_size]),

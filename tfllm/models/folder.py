@@ -1,20 +1,31 @@
-"""A model in a folder: `config.json`, `model.safetensors` and `tokenizer/`.
+"""A model in a folder: `config.json` (the architecture), `task.json`, `model.safetensors` and `tokenizer/`.
 
 A checkpoint of a run is such a folder with the state of training beside it, so `load` takes either, or the whole run.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.models.base import LanguageModel
 from tfllm.models.causal_lm import CausalLM
+from tfllm.models.masked_lm import MaskedLM
+from tfllm.models.question_answerer import QuestionAnswerer
+from tfllm.models.text_classifier import TextClassifier
+from tfllm.models.text_embedder import TextEmbedder
+from tfllm.models.text_regressor import TextRegressor
+from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.checkpoints import model_folder, write_model
+from tfllm.train.checkpoints import TASK, model_folder, write_model
+
+_CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
+TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
 
 
 def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
@@ -29,17 +40,20 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    write_model(model.config, model.variables, tokenizer=tokenizer, folder=beside)
+    write_model(model, tokenizer, beside)
     if folder.exists():
         folder.rmdir()
     beside.rename(folder)
     return folder
 
 
-def load(folder: str | Path, *, dtype: str = "float32") -> tuple[CausalLM, Tokenizer]:
+def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]:
     """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint.
 
     >>> model, tokenizer = tfllm.load("runs/demo")
+
+    Returns:
+        A model of the class that was saved (`CausalLM`, `MaskedLM`, `TextClassifier`, …), and its tokenizer.
 
     Raises:
         FileNotFoundError: no such folder, or a part of it is missing.
@@ -50,6 +64,21 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[CausalLM, Token
     tokenizer = tokenizers.load(folder / "tokenizer")
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
-    model = CausalLM(config, dtype=dtype)
+    settings = _task(folder)
+    model = TASKS[settings.pop("task")](config, **settings, dtype=dtype)
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
+
+
+def _task(folder: Path) -> dict[str, Any]:
+    path = folder / TASK
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: it says what the model is for; copy the whole folder")
+    try:
+        settings = json.loads(path.read_text())
+        known = settings["task"] in TASKS
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): restore it from a copy") from error
+    if not known:
+        raise ValueError(f"{path} names the task {settings['task']!r}; this version knows {', '.join(TASKS)}")
+    return settings

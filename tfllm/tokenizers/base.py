@@ -51,7 +51,7 @@ class Tokenizer(Protocol):
 
     @property
     def mask_id(self) -> int | None:
-        """Stands for a hidden token; None: there is none. Where every byte has an id it is the unknown id, which no text gives."""
+        """Stands for a hidden token; None: there is none. Where every byte has an id: the unknown id, which no text gives."""
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the kind and the assets: equal fingerprints mean equal ids for every text."""

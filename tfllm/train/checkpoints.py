@@ -1,7 +1,7 @@
 """Checkpoints: a model folder with the state of training beside it, written whole or not at all.
 
     checkpoints/step-00000400/
-        config.json  model.safetensors  tokenizer/     the model, as `tfllm.load` reads it
+        config.json  task.json  model.safetensors  tokenizer/     the model, as `tfllm.load` reads it
         optimizer.safetensors                          every variable of the optimizer, its step count among them
         state.json                                     step, metrics, history, settings, and the sha256 of each file
 
@@ -19,11 +19,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tfllm.config import ModelConfig
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
 
 STATE = "state.json"
+TASK = "task.json"
 
 
 def checkpoint_name(step: int) -> str:
@@ -56,10 +56,11 @@ def model_folder(folder: str | Path) -> Path:
     return found
 
 
-def write_model(config: ModelConfig, variables: list[Any], *, tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes `config.json`, `model.safetensors` and `tokenizer/` into an existing folder."""
-    config.save(folder / "config.json")
-    weights.write(folder / "model.safetensors", variables)
+def write_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes `config.json`, `task.json`, `model.safetensors` and `tokenizer/` into an existing folder."""
+    model.config.save(folder / "config.json")
+    (folder / TASK).write_text(json.dumps({"task": model.task} | model.settings(), indent=2, ensure_ascii=False) + "\n")
+    weights.write(folder / "model.safetensors", model.variables)
     tokenizer.save(folder / "tokenizer")
 
 
@@ -80,7 +81,7 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: d
     _remove_leftovers(final.parent)
     try:
         beside.mkdir(parents=True)
-        write_model(model.config, model.variables, tokenizer=tokenizer, folder=beside)
+        write_model(model, tokenizer, beside)
         weights.write(beside / "optimizer.safetensors", model.optimizer.variables)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}

@@ -11,6 +11,7 @@ averages.
 import collections
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             (biases, scales of norms) lose none; with `decay_embeddings=False` nor do those with "embedding"
             in their path.
         clip_norm: greatest global norm of the gradients; None leaves them as they are.
+        layer_decay: factor of the learning rate from each block to the one below it, and to the embeddings below all
+            (Clark et al. 2020, arXiv:2003.10555): fine-tuning takes 0.8 to 0.95. 1: all learn alike.
         ema: momentum of the weights' moving average, say 0.999; None keeps none. See `averaged_weights`.
         name: first part of every variable's path. Checkpoints go by it, so Keras' counting up is left out.
     Raises:
@@ -39,6 +42,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         *,
         weight_decay: float,
         clip_norm: float | None,
+        layer_decay: float,
         ema: float | None,
         decay_embeddings: bool,
         name: str,
@@ -53,14 +57,16 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             clip_norm,
             "a number > 0, or None for no clipping",
         )
+        require(0 < layer_decay <= 1, "layer_decay", layer_decay, "0 < layer_decay <= 1")
         require(ema is None or 0 <= ema < 1, "ema", ema, "0 <= ema < 1, or None for no average")
         use_ema = ema is not None
         super().__init__(learning_rate, weight_decay, use_ema=use_ema, ema_momentum=ema or 0.0, name=name)
-        self.clip_norm, self.ema, self.decay_embeddings = clip_norm, ema, decay_embeddings
+        self.clip_norm, self.layer_decay, self.ema, self.decay_embeddings = clip_norm, layer_decay, ema, decay_embeddings
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
         self._decays = [self._use_weight_decay(variable) for variable in variables]
+        self._rates = depth_factors([path_of(variable) for variable in variables], self.layer_decay)
         counts = collections.Counter(path_of(variable).replace("/", "_") for variable in variables)
         shared = [path for path, count in counts.items() if count > 1]
         if shared:
@@ -103,6 +109,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     def _update_one(self, variable: Any, gradient: tf.Tensor, scalars: dict[str, tf.Tensor]) -> None:
         index = self._get_variable_index(variable)
         scalars = {name: tf.cast(value, variable.dtype) for name, value in scalars.items()}
+        if self._rates[index] != 1:
+            scalars["learning_rate"] *= self._rates[index]
         if self.weight_decay and self._decays[index]:
             variable.assign(variable * (1.0 - self.weight_decay * scalars["learning_rate"]))
         self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
@@ -112,7 +120,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         base = super().get_config()
-        names = ("weight_decay", "clip_norm", "ema", "decay_embeddings", "name")
+        names = ("weight_decay", "clip_norm", "layer_decay", "ema", "decay_embeddings", "name")
         return {"learning_rate": base["learning_rate"]} | {name: getattr(self, name) for name in names}
 
 
@@ -138,6 +146,20 @@ def averaged_weights(optimizer: Any) -> Iterator[None]:
         yield
     finally:
         _swap(pairs)
+
+
+def depth_factors(paths: Sequence[str], decay: float) -> list[float]:
+    """Factors of the learning rate by depth.
+
+    "encoder/token_embedding/embeddings" "encoder/block_0/…" "encoder/block_1/…" "head/kernel", 0.5 -> 0.125 0.25 0.5 1.0
+    """
+    blocks = [re.search(r"/block_(\d+)/", path) for path in paths]
+    count = 1 + max((int(found[1]) for found in blocks if found), default=-1)
+    depths = [
+        int(found[1]) if found else -1 if "_embedding/" in path or "embedding_norm/" in path else count
+        for found, path in zip(blocks, paths, strict=True)
+    ]
+    return [decay ** (count - depth) for depth in depths]
 
 
 def require(holds: bool, name: str, got: Any, accepted: str) -> None:

@@ -30,6 +30,18 @@ class TokenSums(NamedTuple):
     """Sum of weights."""
 
 
+class _Found(NamedTuple):
+    """The three sums, and the gradients of the summed loss; all but the sums are empty where none were asked for."""
+
+    sums: tf.Tensor
+    by_hidden: tf.Tensor
+    """[M, D], not yet weighted: weights are applied to rows of D numbers, never to rows of V."""
+    by_kernel: tf.Tensor
+    """[V, D]."""
+    by_bias: tf.Tensor
+    """float32 [V], or [0] where there is no bias."""
+
+
 class _Chunk(NamedTuple):
     """One chunk's share: the three sums, and the gradient by the scores of each row's own loss, unweighted: [rows, V]."""
 
@@ -43,41 +55,45 @@ def linear_cross_entropy(
     *,
     targets: tf.Tensor,
     weights: tf.Tensor,
+    bias: tf.Tensor | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     training: bool = True,
 ) -> TokenSums:
-    """Cross-entropy of `hidden @ kernel^T` against `targets`.
+    """Cross-entropy of `hidden @ kernel^T + bias` against `targets`.
 
     Args:
         hidden: [M, D] floating, M tokens.
         kernel: [V, D], the same dtype.
         targets: int32 [M].
         weights: float32 [M]; no gradient flows into them.
+        bias: float32 [V], or None.
         label_smoothing: share of the target's probability spread over all V (Szegedy et al. 2016).
         z_loss: factor of log(Z)^2, which keeps scores from drifting (Chowdhery et al. 2022).
         training: also compute gradients; without, `loss` is `nats` and has no gradient.
 
     Returns:
-        `TokenSums`; only `loss` carries a gradient, to `hidden` and `kernel`.
+        `TokenSums`; only `loss` carries a gradient, to `hidden`, `kernel` and `bias`.
     """
     weights = tf.cast(weights, tf.float32)
     weight = tf.reduce_sum(weights)
+    bias = tf.zeros([0]) if bias is None else bias
     if not training:
-        sums, _, _ = _chunked(hidden, kernel, targets, weights, None)
+        sums = _chunked(hidden, kernel, bias, targets, weights, None).sums
         return TokenSums(sums[1], sums[1], sums[2], weight)
 
     @tf.custom_gradient
-    def sums_with_gradient(hidden: tf.Tensor, kernel: tf.Tensor):  # type: ignore[no-untyped-def]
-        sums, by_hidden, by_kernel = _chunked(hidden, kernel, targets, weights, (label_smoothing, z_loss))
+    def sums_with_gradient(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
+        found = _chunked(hidden, kernel, bias, targets, weights, (label_smoothing, z_loss))
 
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = tf.cast(by_hidden, tf.float32) * (weights * upstream[0])[:, None]
-            return tf.cast(rows, hidden.dtype), tf.cast(tf.cast(by_kernel, tf.float32) * upstream[0], kernel.dtype)
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            rows = tf.cast(found.by_hidden, tf.float32) * (weights * upstream[0])[:, None]
+            by_kernel = tf.cast(tf.cast(found.by_kernel, tf.float32) * upstream[0], kernel.dtype)
+            return tf.cast(rows, hidden.dtype), by_kernel, found.by_bias * upstream[0]
 
-        return sums, gradient
+        return found.sums, gradient
 
-    sums = sums_with_gradient(hidden, kernel)
+    sums = sums_with_gradient(hidden, kernel, bias)
     return TokenSums(sums[0], tf.stop_gradient(sums[1]), tf.stop_gradient(sums[2]), weight)
 
 
@@ -97,6 +113,20 @@ def token_log_probs(hidden: tf.Tensor, kernel: tf.Tensor, *, targets: tf.Tensor)
     return tf.ensure_shape(chunks.concat(), targets.shape)
 
 
+def class_cross_entropy(
+    scores: tf.Tensor, targets: tf.Tensor, *, weights: tf.Tensor, label_smoothing: float = 0.0
+) -> TokenSums:
+    """Cross-entropy over few classes. float32 [M, C], int32 [M], float32 [M] -> `TokenSums`; `loss` carries a gradient."""
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, scores)
+    losses = nats
+    if label_smoothing:
+        at_target = tf.gather(scores, targets, batch_dims=1)
+        losses = nats + label_smoothing * (at_target - tf.reduce_mean(scores, 1))
+    correct = tf.cast(tf.argmax(scores, 1, output_type=tf.int32) == targets, tf.float32)
+    loss, nats, correct = (tf.reduce_sum(weights * each) for each in (losses, nats, correct))
+    return TokenSums(loss, tf.stop_gradient(nats), correct, tf.reduce_sum(weights))
+
+
 def _rows_of_a_chunk(hidden: tf.Tensor, kernel: tf.Tensor) -> int | tf.Tensor:
     """As few chunks as `CHUNK_SCORES` allows, all of (nearly) the same size."""
     most = max(1, CHUNK_SCORES // kernel.shape[0])
@@ -110,46 +140,52 @@ def _rows_of_a_chunk(hidden: tf.Tensor, kernel: tf.Tensor) -> int | tf.Tensor:
 def _chunked(
     hidden: tf.Tensor,
     kernel: tf.Tensor,
+    bias: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,
     options: tuple[float, float] | None,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Sums [3], gradient by hidden [M, D], not yet weighted, and by kernel [V, D] (empty where `options` is None).
-
-    Weights are applied to rows of D numbers, never to rows of V.
-    """
+) -> _Found:
+    """Sums and gradients; `bias` is float32 [V], or [0] for none; `options` None asks for no gradients."""
     rows = _rows_of_a_chunk(hidden, kernel)
     if isinstance(rows, int) and rows == hidden.shape[0]:
-        chunk = _one_chunk(hidden, kernel, targets, weights, options)
+        chunk = _one_chunk(hidden, kernel, bias, targets, weights, options)
         if options is None:
-            return chunk.sums, hidden[:0], kernel[:0]
+            return _Found(chunk.sums, hidden[:0], kernel[:0], bias[:0])
         by_kernel = tf.matmul(chunk.gradient, _weighted(hidden, weights), transpose_a=True)
-        return chunk.sums, tf.matmul(chunk.gradient, kernel), by_kernel
+        return _Found(chunk.sums, tf.matmul(chunk.gradient, kernel), by_kernel, _by_bias(chunk, weights, bias))
 
     # Padded to whole chunks (weight 0), for XLA wants slices of one size.
     parts = [_in_chunks(each, rows) for each in (hidden, targets, weights)]
     chunks = parts[0].shape[0] or tf.shape(parts[0])[0]
 
-    def body(i, sums, by_hidden, by_kernel):  # type: ignore[no-untyped-def]
+    def body(i, sums, by_hidden, by_kernel, by_bias):  # type: ignore[no-untyped-def]
         inputs, labels, shares = (each[i] for each in parts)
-        chunk = _one_chunk(inputs, kernel, labels, shares, options)
+        chunk = _one_chunk(inputs, kernel, bias, labels, shares, options)
         if options is not None:
             by_hidden = by_hidden.write(i, tf.matmul(chunk.gradient, kernel))
             by_kernel += tf.cast(tf.matmul(chunk.gradient, _weighted(inputs, shares), transpose_a=True), tf.float32)
-        return i + 1, sums + chunk.sums, by_hidden, by_kernel
+            by_bias += _by_bias(chunk, shares, bias)
+        return i + 1, sums + chunk.sums, by_hidden, by_kernel, by_bias
 
     by_hidden = tf.TensorArray(hidden.dtype, size=chunks, element_shape=parts[0].shape[1:])
     by_kernel = tf.zeros(kernel.shape if options is not None else [0], tf.float32)
-    _, sums, by_hidden, by_kernel = tf.while_loop(
+    _, sums, by_hidden, by_kernel, by_bias = tf.while_loop(
         lambda i, *_: i < chunks,
         body,
-        [tf.constant(0), tf.zeros([3]), by_hidden, by_kernel],
+        [tf.constant(0), tf.zeros([3]), by_hidden, by_kernel, tf.zeros_like(bias)],
         parallel_iterations=1,
     )
     if options is None:
-        return sums, hidden[:0], kernel[:0]
+        return _Found(sums, hidden[:0], kernel[:0], bias[:0])
     together = tf.reshape(by_hidden.stack(), [-1, hidden.shape[1]])[: tf.shape(hidden)[0]]
-    return sums, tf.ensure_shape(together, hidden.shape), by_kernel
+    return _Found(sums, tf.ensure_shape(together, hidden.shape), by_kernel, by_bias)
+
+
+def _by_bias(chunk: _Chunk, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """float32, of the bias's shape."""
+    if not bias.shape[0]:
+        return bias
+    return tf.cast(tf.matmul(tf.cast(weights, chunk.gradient.dtype)[None], chunk.gradient)[0], tf.float32)
 
 
 def _weighted(hidden: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -167,11 +203,14 @@ def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
 def _one_chunk(
     hidden: tf.Tensor,
     kernel: tf.Tensor,
+    bias: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,
     options: tuple[float, float] | None,
 ) -> _Chunk:
     scores = tf.cast(tf.matmul(hidden, kernel, transpose_b=True), tf.float32)
+    if bias.shape[0]:
+        scores = tf.nn.bias_add(scores, bias)
     # Softmax is one pass of oneDNN's, and its largest entry is 1 / sum(exp(scores - highest)).
     probabilities = tf.nn.softmax(scores)
     highest, largest = tf.reduce_max(scores, 1), tf.reduce_max(probabilities, 1)

@@ -82,7 +82,7 @@ class TrainableModel(keras.Model):
         if self.dtype_policy.compute_dtype == "float16":
             raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
-        self.training_settings: dict[str, float] = {"seed": seed, "gradient_accumulation": gradient_accumulation}
+        self.training_settings: dict[str, Any] = {"seed": seed, "gradient_accumulation": gradient_accumulation}
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,

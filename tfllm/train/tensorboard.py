@@ -104,13 +104,13 @@ class TensorBoard(keras.callbacks.Callback):
         ]
         names = [self._tokenizer.id_to_piece(token) for token in ids]
         for layer in sorted({0, self.model.config.num_layers - 1}):
-            heads = self.model.decoder.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
+            heads = self.model.stack.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
             picture = _attention_picture(np.asarray(heads), names)
             tf.summary.image(f"attention_block_{layer}", picture[None], step=step)
 
     def _project_embeddings(self) -> None:
         """The first rows of the embedding table, as the projector's text files."""
-        table = np.asarray(self.model.decoder.token_embedding.embeddings)[:MOST_PROJECTED]
+        table = np.asarray(self.model.stack.token_embedding.embeddings)[:MOST_PROJECTED]
         folder = self._folder / "train"
         np.savetxt(folder / "embeddings.tsv", table, delimiter="\t", fmt="%.5g")
         names = [json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))]

@@ -1,4 +1,4 @@
-"""The decoder stack: token ids in, hidden states out, each from what stands before it."""
+"""The stack of every model: token ids in, hidden states out, from what stands before (decoders) or all around (encoders)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import DROPOUT_SEED, POSITIONS, SEGMENT_IDS, TOKEN_IDS
+from tfllm.features import DROPOUT_SEED, POSITIONS, SEGMENT_IDS, TOKEN_IDS, TYPE_IDS
 from tfllm.layers import positions as encodings
 from tfllm.layers.base import Composite
 from tfllm.layers.cache import Cache, new_cache, write_labels
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.layers.embeddings import Embedding
+from tfllm.layers.heads import Pooler
 from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
 from tfllm.models.base import block_from
@@ -25,13 +26,13 @@ class _Start(NamedTuple):
     """What the first block is given."""
 
     x: tf.Tensor
-    penalty: tf.Tensor
+    penalty: tf.Tensor | None
     turn: encodings.Rotation | None
     cache: Cache | None
 
 
-class Decoder(Composite):
-    """Embeddings, `num_layers` causal blocks, and a final norm where norms come first."""
+class Transformer(Composite):
+    """Embeddings, `num_layers` blocks, and a final norm where norms come first; a pooler where the config has one."""
 
     def __init__(self, config: ModelConfig, **kwargs: Any):
         super().__init__(**kwargs)
@@ -39,13 +40,20 @@ class Decoder(Composite):
         policy = dict(dtype=self.dtype_policy)
         size, stddev = config.hidden_size, config.initializer_range
         self.token_embedding = Embedding(config.vocab_size, size, stddev=stddev, name="token_embedding", **policy)
-        self.position_embedding = None
+        self.position_embedding = self.type_embedding = self.embedding_norm = self.final_norm = None
+        self.pooler: Any = None
         if config.positions == "learned":
-            self.position_embedding = Embedding(config.max_length, size, stddev=stddev, name="position_embedding", **policy)
+            rows = config.max_length + config.position_offset
+            self.position_embedding = Embedding(rows, size, stddev=stddev, name="position_embedding", **policy)
+        if config.num_types:
+            self.type_embedding = Embedding(config.num_types, size, stddev=stddev, name="type_embedding", **policy)
+        if config.embedding_norm:
+            self.embedding_norm = norm(config.norm, size, epsilon=config.norm_epsilon, name="embedding_norm", **policy)
         self.blocks = [block_from(config, name=f"block_{i}", **policy) for i in range(config.num_layers)]
-        self.final_norm = None
         if config.norm_place == "pre":
             self.final_norm = norm(config.norm, size, epsilon=config.norm_epsilon, name="final_norm", **policy)
+        if config.pooler:
+            self.pooler = Pooler(size, stddev=stddev, name="pooler", **policy)
 
     def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
         """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.
@@ -101,11 +109,11 @@ class Decoder(Composite):
             raise ValueError(
                 f"a row of {ids.shape[1]} tokens is longer than max_length={config.max_length}, and learned positions end there"
             )
-        # Without positions and segments one mask serves all rows.
-        places = features.get(POSITIONS)
+        # Without positions and segments one mask serves all rows, and an encoder needs none.
+        places, segments = features.get(POSITIONS), features.get(SEGMENT_IDS)
+        unmasked = segments is None and not config.causal and not config.sliding_window
         if places is None:
             places = (0 if cache is None else cache.length) + tf.range(tf.shape(ids)[1])[None]
-        segments = features.get(SEGMENT_IDS)
         if segments is None:
             segments = tf.ones_like(places)
         key_places, key_segments = places, segments
@@ -113,25 +121,31 @@ class Decoder(Composite):
             key_places = write_labels(cache.positions, places, cache.length)
             key_segments = write_labels(cache.segment_ids, segments, cache.length)
             cache = cache._replace(positions=key_places, segment_ids=key_segments)
-        penalty = attention_penalty(
-            places,
-            segments,
-            key_positions=key_places,
-            key_segments=key_segments,
-            causal=True,
-            window=config.sliding_window,
-        )
+        penalty = None
+        if not unmasked:
+            penalty = attention_penalty(
+                places,
+                segments,
+                key_positions=key_places,
+                key_segments=key_segments,
+                causal=config.causal,
+                window=config.sliding_window,
+            )
         turn = None
         if config.positions == "rotary":
             turn = encodings.rotation(places, self._frequencies())
-        return _Start(self._embed(ids, places, seed), penalty, turn, cache)
+        return _Start(self._embed(features, places, seed), penalty, turn, cache)
 
-    def _embed(self, ids: tf.Tensor, places: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        x = self.token_embedding(ids)
+    def _embed(self, features: Features, places: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        x = self.token_embedding(features[TOKEN_IDS])
         if self.position_embedding is not None:
-            x += self.position_embedding(places)
+            x += self.position_embedding(places + self.config.position_offset)
         elif self.config.positions == "sinusoidal":
             x += tf.cast(encodings.sinusoids(places, self.config.hidden_size), x.dtype)
+        if self.type_embedding is not None:
+            x += self.type_embedding(features.get(TYPE_IDS, tf.zeros([1, 1], tf.int32)))
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
         return dropout(x, self.config.dropout, None if seed is None else fold_in(seed, 0))
 
     def _frequencies(self) -> Any:

@@ -87,7 +87,7 @@ def test_bfloat16_is_near(model):
     assert {variable.dtype for variable in half.variables} == {"float32"}
     ids = tokens(model.config, 2, 11)
     exact, rough = model({"token_ids": ids}).numpy(), half({"token_ids": ids}).numpy()
-    assert half.decoder({"token_ids": ids}).dtype == tf.bfloat16 and rough.dtype == np.float32
+    assert half.stack({"token_ids": ids}).dtype == tf.bfloat16 and rough.dtype == np.float32
     assert 1e-4 < np.sqrt(np.square(rough - exact).mean()) / exact.std() < 0.04
     cache, said = half.new_cache(2, 11), []
     assert cache.keys[0].dtype == tf.bfloat16
@@ -134,7 +134,7 @@ def test_remat_says_the_same():
 
 def test_attention_map(model):
     ids = tokens(model.config, 2, 7)
-    picture = model.decoder.attention_map({"token_ids": ids}, layer=1).numpy()
+    picture = model.stack.attention_map({"token_ids": ids}, layer=1).numpy()
     assert picture.shape == (2, 4, 7, 7) and picture.dtype == np.float32
     np.testing.assert_allclose(picture.sum(-1), 1, atol=1e-5)
     assert (np.triu(picture, 1) == 0).all()
@@ -159,6 +159,6 @@ def test_sinusoids_are_a_table_that_is_not_learned():
         if variable.path in named:
             variable.assign(named[variable.path])
     table = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(32, 24)
-    learned.decoder.position_embedding.embeddings.assign(table)
+    learned.stack.position_embedding.embeddings.assign(table)
     ids = tokens(model.config, 2, 11)
     np.testing.assert_allclose(model({"token_ids": ids}), learned({"token_ids": ids}), atol=1e-5)

@@ -1,0 +1,121 @@
+"""What tasks on an encoder share: a stack, one dense layer on top, and a start from pretrained weights."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, get_args
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import DROPOUT_SEED, SEGMENT_IDS
+from tfllm.layers.base import Linear
+from tfllm.layers.counter_random import fold_in
+from tfllm.layers.dropout import dropout
+from tfllm.models.base import LanguageModel
+from tfllm.models.transformer import Features, Transformer
+from tfllm.train.weights import named
+
+Pooling = Literal["pooler", "first", "mean"]
+HEAD_SEED = 1 << 20
+"""Folded into the seed of the dropout before the head; blocks count from 0."""
+
+
+class EncoderTask(LanguageModel):
+    """An encoder with a dense layer on every token, or on what stands for the whole row.
+
+    Args:
+        outputs: numbers the dense layer gives; 0 for no layer.
+    """
+
+    def __init__(self, config: ModelConfig, *, outputs: int, seed: int = 0, **kwargs: Any):
+        super().__init__(config, seed=seed, **kwargs)
+        policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
+        self.stack = Transformer(config, name="encoder", **policy)
+        self.head = None
+        if outputs:
+            self.head = Linear(config.hidden_size, outputs, use_bias=True, stddev=stddev, name="head", **policy)
+        self.build()
+
+    @classmethod
+    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
+        """A model for this task on the stack of another, with a new head; weights are copied.
+
+        >>> pretrained, tokenizer = tfllm.load("runs/bert")
+        >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=["bad", "good"])
+
+        Args:
+            pretrained: any encoder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
+            settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
+
+        Raises:
+            ValueError: the given config has other weights than the pretrained stack.
+        """
+        config = settings.pop("config", pretrained.config)
+        model = cls(config, **settings)
+        theirs = named(pretrained.stack.variables)
+        ours = named(model.stack.variables)
+        different = sorted(name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape)
+        if different:
+            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(different[:8])}")
+        for name, variable in ours.items():
+            variable.assign(theirs[name])
+        return model
+
+    def freeze(self, blocks: int) -> None:
+        """Keeps the embeddings and the first `blocks` blocks as they are; call it before `compile`.
+
+        Raises:
+            ValueError: the stack has fewer blocks.
+        """
+        if not 0 <= blocks <= len(self.stack.blocks):
+            raise ValueError(f"freeze({blocks}): the stack has {len(self.stack.blocks)} blocks; give 0 to that many")
+        tables = (self.stack.token_embedding, self.stack.position_embedding, self.stack.type_embedding)
+        for layer in (*tables, self.stack.embedding_norm, *self.stack.blocks[:blocks]):
+            if layer is not None:
+                layer.trainable = False
+
+    def on_head(self, x: tf.Tensor, features: Features, training: bool) -> tf.Tensor:
+        """The dense layer, behind the config's dropout. [..., D] -> float32 [..., outputs]."""
+        assert self.head is not None
+        seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
+        return tf.cast(self.head(dropout(x, self.config.dropout, seed)), tf.float32)
+
+    def pooled(self, hidden: tf.Tensor, features: Features, pooling: Pooling) -> tf.Tensor:
+        """What stands for the row: the pooled or bare first token, or the mean of all. [B, S, D] -> [B, D]."""
+        if pooling == "pooler":
+            return self.stack.pooler(hidden)
+        if pooling == "first":
+            return hidden[:, 0]
+        segments = features.get(SEGMENT_IDS)
+        if segments is None:
+            return tf.cast(tf.reduce_mean(tf.cast(hidden, tf.float32), 1), hidden.dtype)
+        there = tf.cast(segments > 0, tf.float32)[..., None]
+        sums = tf.reduce_sum(tf.cast(hidden, tf.float32) * there, 1)
+        return tf.cast(sums / tf.maximum(tf.reduce_sum(there, 1), 1.0), hidden.dtype)
+
+
+def check_pooling(pooling: str | None, config: ModelConfig) -> Pooling:
+    """The pooling asked for; without one, the pooler where there is one, else the mean.
+
+    Raises:
+        ValueError: it is unknown, or the config has no pooler.
+    """
+    if pooling is None:
+        return "pooler" if config.pooler else "mean"
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling={pooling!r} is unknown; it is one of {', '.join(get_args(Pooling))}")
+    if pooling == "pooler" and not config.pooler:
+        raise ValueError("pooling='pooler' wants a config with pooler=True; take 'first' or 'mean'")
+    return pooling  # type: ignore[return-value]
+
+
+def check_labels(labels: Any) -> tuple[str, ...]:
+    """Labels as a tuple.
+
+    Raises:
+        ValueError: fewer than two, one twice, or something that is no string.
+    """
+    labels = tuple(labels)
+    if len(labels) < 2 or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"labels={labels!r:.200}: give at least two different strings")
+    return labels

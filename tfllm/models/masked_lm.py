@@ -1,0 +1,113 @@
+"""The masked language model (Devlin et al. 2018): hidden tokens from all around them, and whether two texts belong together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import PAIR_LABELS, ROW_WEIGHTS, TARGET_IDS, TARGET_PLACES, TARGET_WEIGHTS
+from tfllm.layers.base import Linear
+from tfllm.layers.heads import Transform, VocabularyHead
+from tfllm.models.base import LanguageModel, seeded
+from tfllm.models.transformer import Features, Transformer
+from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
+from tfllm.train.metrics import Perplexity, Ratio
+from tfllm.train.step import Objective
+
+
+class MaskedLM(LanguageModel):
+    """An encoder with a vocabulary head, and one for pairs of texts if asked for.
+
+    >>> model = MaskedLM(preset("bert-tiny"), next_sentence=True)
+    >>> model({"token_ids": tf.constant([[101, 103, 102]])}).shape
+    TensorShape([1, 3, 30522])
+
+    Args:
+        next_sentence: learn from pairs of texts, too, whether the second follows the first (or their order: as the data is).
+
+    Raises:
+        ValueError: `next_sentence` without the config's `pooler`.
+    """
+
+    task = "masked_lm"
+
+    def __init__(self, config: ModelConfig, *, next_sentence: bool = False, seed: int = 0, **kwargs: Any):
+        super().__init__(config, seed=seed, **kwargs)
+        if next_sentence and not config.pooler:
+            raise ValueError("next_sentence=True reads the pooled first token: give a config with pooler=True")
+        policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
+        self.stack = Transformer(config, name="encoder", **policy)
+        self.transform = Transform(
+            config.hidden_size,
+            activation=config.activation,
+            norm_kind=config.norm,
+            norm_epsilon=config.norm_epsilon,
+            stddev=stddev,
+            name="transform",
+            **policy,
+        )
+        self.head = VocabularyHead(
+            config.hidden_size,
+            config.vocab_size,
+            embedding=self.stack.token_embedding if config.tied_embeddings else None,
+            stddev=stddev,
+            use_bias=True,
+            name="head",
+            **policy,
+        )
+        self.pair_head: Any = None
+        if next_sentence:
+            self.pair_head = Linear(config.hidden_size, 2, use_bias=True, stddev=stddev, name="pair_head", **policy)
+        self.build()
+
+    def settings(self) -> dict[str, Any]:
+        return {"next_sentence": self.pair_head is not None}
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
+        features = seeded(features, training)
+        return self.head(self.transform(_at_targets(self.stack(features, training=training), features)))
+
+    def pair_scores(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Scores of "the second text follows" and "it does not". float32 [B, 2]."""
+        if self.pair_head is None:
+            raise ValueError("this model has no head for pairs: make it with next_sentence=True")
+        features = seeded(features, training)
+        return self._pair_scores(self.stack(features, training=training))
+
+    def _pair_scores(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.pair_head(self.stack.pooler(hidden)), tf.float32)
+
+    def measures(self) -> list[Ratio]:
+        pairs = [Ratio("pair_loss"), Ratio("pair_accuracy")] if self.pair_head is not None else []
+        return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *pairs]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Cross-entropy of the hidden tokens. A pair's counts as much as the P places of a row: a sum, so exact on replicas."""
+        hidden = self.stack(features, training=training)
+        asked = tf.reshape(_at_targets(hidden, features), [-1, self.config.hidden_size])
+        tokens = linear_cross_entropy(
+            self.transform(asked),
+            self.head.kernel,
+            bias=self.head.bias,
+            targets=tf.reshape(features[TARGET_IDS], [-1]),
+            weights=tf.reshape(features[TARGET_WEIGHTS], [-1]),
+            training=training,
+        )
+        loss = tokens.loss
+        measures = {"perplexity": (tokens.nats, tokens.weight), "accuracy": (tokens.correct, tokens.weight)}
+        if self.pair_head is not None:
+            labels = features[PAIR_LABELS]
+            weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(labels)))
+            pairs = class_cross_entropy(self._pair_scores(hidden), labels, weights=weights)
+            loss += pairs.loss * tf.cast(tf.shape(features[TARGET_IDS])[1], tf.float32)
+            measures |= {"pair_loss": (pairs.nats, pairs.weight), "pair_accuracy": (pairs.correct, pairs.weight)}
+        return Objective(loss, tokens.weight, {"loss": (loss, tokens.weight)} | measures)
+
+
+def _at_targets(hidden: tf.Tensor, features: Features) -> tf.Tensor:
+    """The hidden states that are asked for: at `target_places`, or all. [B, S, D] -> [B, P or S, D]."""
+    places = features.get(TARGET_PLACES)
+    return hidden if places is None else tf.gather(hidden, places, batch_dims=1)

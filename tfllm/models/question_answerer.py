@@ -1,0 +1,49 @@
+"""Where in a context the answer to a question stands (Devlin et al. 2018, section 4.2; unanswerable: section 4.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import ANSWER_PLACES, ROW_WEIGHTS, SPAN_ENDS, SPAN_STARTS
+from tfllm.layers.masks import HIDDEN
+from tfllm.models.base import seeded
+from tfllm.models.encoder_task import EncoderTask
+from tfllm.models.transformer import Features
+from tfllm.train.losses import class_cross_entropy
+from tfllm.train.metrics import Ratio
+from tfllm.train.step import Objective
+
+
+class QuestionAnswerer(EncoderTask):
+    """Scores of every place as the answer's first and as its last token; place 0 says that there is no answer."""
+
+    task = "question_answerer"
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
+        super().__init__(config, outputs=2, seed=seed, **kwargs)
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""
+        features = seeded(features, training)
+        scores = self.on_head(self.stack(features, training=training), features, training)
+        scores = tf.transpose(scores, [0, 2, 1])
+        places = features.get(ANSWER_PLACES)
+        return scores if places is None else scores - HIDDEN * (1 - tf.cast(places, tf.float32))[:, None]
+
+    def measures(self) -> list[Ratio]:
+        return [Ratio("loss"), Ratio("accuracy")]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Mean of the two cross-entropies over places; "accuracy" is the share of rows with both ends right."""
+        scores = self(features, training=training)
+        labels = tf.stack([features[SPAN_STARTS], features[SPAN_ENDS]], 1)
+        weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(scores)[:1]))
+        flat = tf.reshape(scores, [-1, tf.shape(scores)[2]])
+        sums = class_cross_entropy(flat, tf.reshape(labels, [-1]), weights=tf.repeat(weights, 2))
+        right = tf.reduce_all(tf.argmax(scores, 2, output_type=tf.int32) == labels, 1)
+        correct = tf.reduce_sum(weights * tf.cast(right, tf.float32))
+        measures = {"loss": (sums.nats, sums.weight), "accuracy": (correct, tf.reduce_sum(weights))}
+        return Objective(sums.loss, sums.weight, measures)

@@ -1,0 +1,77 @@
+"""A text as a vector, near the vectors of texts that mean the same (Reimers & Gurevych 2019, arXiv:1908.10084)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import ROW_WEIGHTS
+from tfllm.models.base import seeded
+from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
+from tfllm.models.transformer import Features
+from tfllm.train.losses import class_cross_entropy
+from tfllm.train.metrics import Ratio
+from tfllm.train.step import Objective
+
+
+class TextEmbedder(EncoderTask):
+    """What stands for the row, of length 1: the product of two vectors is their cosine.
+
+    Args:
+        pooling: "mean", "first" (token) or "pooler".
+        normalize: divide by the length.
+    """
+
+    task = "text_embedder"
+
+    def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
+        self.pooling, self.normalize = check_pooling(pooling, config), normalize
+        super().__init__(config, outputs=0, seed=seed, **kwargs)
+
+    def settings(self) -> dict[str, Any]:
+        return {"pooling": self.pooling, "normalize": self.normalize}
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Vectors, float32 [B, D]."""
+        features = seeded(features, training)
+        vectors = tf.cast(self.pooled(self.stack(features, training=training), features, self.pooling), tf.float32)
+        return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
+
+    def compile(self, optimizer: keras.optimizers.Optimizer, *, temperature: float = 0.05, **kwargs: Any) -> None:
+        """Says how to train; the other arguments are `TrainableModel.compile`'s.
+
+        Args:
+            temperature: cosines are divided by it before the softmax.
+
+        Raises:
+            ValueError: `temperature` is not above 0, or gradients are to be accumulated, which would leave fewer others to tell
+                a text's partner from.
+        """
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be above 0")
+        if kwargs.get("gradient_accumulation", 1) != 1:
+            raise ValueError("gradient_accumulation would compare each text with those of its part only: give a smaller batch")
+        self._temperature = temperature
+        super().compile(optimizer, **kwargs)
+        self.training_settings |= {"temperature": temperature}
+
+    def measures(self) -> list[Ratio]:
+        return [Ratio("loss"), Ratio("accuracy")]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Which text is this one's partner, among those of the batch, asked both ways (van den Oord et al. 2018, InfoNCE).
+
+        Rows 2i and 2i + 1 are partners; a pair of weight 0 is nobody's alternative.
+        """
+        pairs = tf.reshape(tf.math.l2_normalize(self(features, training=training), -1), [-1, 2, self.config.hidden_size])
+        weights = tf.reshape(features.get(ROW_WEIGHTS, tf.ones(tf.shape(pairs)[0] * 2)), [-1, 2])[:, 0]
+        cosines = tf.matmul(pairs[:, 0], pairs[:, 1], transpose_b=True) / self._temperature
+        cosines -= tf.cast(weights == 0, tf.float32)[None] * 1e9
+        back = tf.transpose(cosines) - tf.cast(weights == 0, tf.float32)[None] * 1e9
+        scores, targets = tf.concat([cosines, back], 0), tf.tile(tf.range(tf.shape(cosines)[0]), [2])
+        sums = class_cross_entropy(scores, targets, weights=tf.tile(weights, [2]))
+        measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
+        return Objective(sums.loss, sums.weight, measures)

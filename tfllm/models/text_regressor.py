@@ -1,0 +1,50 @@
+"""A number for a text, or for a pair of texts: a rating, a similarity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import LABELS, ROW_WEIGHTS
+from tfllm.models.base import seeded
+from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
+from tfllm.models.transformer import Features
+from tfllm.train.metrics import Ratio
+from tfllm.train.step import Objective
+
+
+class TextRegressor(EncoderTask):
+    """One number from what stands for the whole row, by least squares.
+
+    Args:
+        pooling: "pooler", "first" (token) or "mean"; the pooler if the config has one, else the mean.
+    """
+
+    task = "text_regressor"
+
+    def __init__(self, config: ModelConfig, *, pooling: Pooling | None = None, seed: int = 0, **kwargs: Any):
+        self.pooling = check_pooling(pooling, config)
+        super().__init__(config, outputs=1, seed=seed, **kwargs)
+
+    def settings(self) -> dict[str, Any]:
+        return {"pooling": self.pooling}
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        """float32 [B]."""
+        features = seeded(features, training)
+        hidden = self.stack(features, training=training)
+        return self.on_head(self.pooled(hidden, features, self.pooling), features, training)[:, 0]
+
+    def measures(self) -> list[Ratio]:
+        return [Ratio("loss"), Ratio("absolute_error")]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Squared error."""
+        error = self(features, training=training) - features[LABELS]
+        weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(error)))
+        weight, loss = tf.reduce_sum(weights), tf.reduce_sum(weights * tf.square(error))
+        return Objective(
+            loss, weight, {"loss": (loss, weight), "absolute_error": (tf.reduce_sum(weights * tf.abs(error)), weight)}
+        )

@@ -1,0 +1,50 @@
+"""What each word is: a named entity's beginning, inside or none (BIO), or a part of speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.config import ModelConfig
+from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
+from tfllm.models.base import seeded
+from tfllm.models.encoder_task import EncoderTask, check_labels
+from tfllm.models.transformer import Features
+from tfllm.train.losses import class_cross_entropy
+from tfllm.train.metrics import Ratio
+from tfllm.train.step import Objective
+
+
+class TokenClassifier(EncoderTask):
+    """Scores of labels for every token; what counts is each word's first piece (Devlin et al. 2018, section 5.3).
+
+    Args:
+        labels: their names; a class is a place in this list.
+    """
+
+    task = "token_classifier"
+
+    def __init__(self, config: ModelConfig, *, labels: Sequence[str], seed: int = 0, **kwargs: Any):
+        self.labels = check_labels(labels)
+        super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
+
+    def settings(self) -> dict[str, Any]:
+        return {"labels": list(self.labels)}
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Scores (logits), float32 [B, S, C]."""
+        features = seeded(features, training)
+        return self.on_head(self.stack(features, training=training), features, training)
+
+    def measures(self) -> list[Ratio]:
+        return [Ratio("loss"), Ratio("accuracy")]
+
+    def objective(self, features: Features, training: bool) -> Objective:
+        """Cross-entropy over the words' first pieces."""
+        scores = tf.reshape(self(features, training=training), [-1, len(self.labels)])
+        targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
+        sums = class_cross_entropy(scores, targets, weights=weights)
+        measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
+        return Objective(sums.loss, sums.weight, measures)
