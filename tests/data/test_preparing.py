@@ -19,7 +19,7 @@ import pytest
 
 from tfllm.data import Store, StoreError, prepare
 from tfllm.data import preparing as module
-from tfllm.data.atomic import WriteError
+from tfllm.files import WriteError
 from tfllm.data.sources import SourceError
 from tfllm.data.workers import WorkerError
 from tfllm.tokenizers import ByteTokenizer
@@ -185,6 +185,31 @@ def test_finished_it_returns_at_once_and_refuses_others(tmp_path, monkeypatch):
         quiet(tmp_path / "a.txt", tmp_path)
 
 
+@pytest.mark.parametrize("inside", ["", "a/b"])
+def test_a_file_in_the_way_is_said_at_once(tmp_path, monkeypatch, inside):
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr(module, "find_sources", None)  # nothing was looked at yet
+    with pytest.raises(StoreError, match=r"/out is a file; `out` is the folder a store is made in"):
+        quiet(tmp_path, tmp_path / "out" / inside)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("count", "warned"), [(1, 1), (9, 1), (10, 0)])
+def test_few_validation_documents_are_told(tmp_path, count, warned):
+    texts = [str(number) for number in range(3 * count)]
+    keys = sorted(int.from_bytes(hashlib.sha256(text.encode()).digest()[8:16], "big") for text in texts)
+    edge = (keys[count - 1] + keys[count]) / 2**65
+    (tmp_path / "a.txt").write_text("\n".join(texts))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        store = quiet(tmp_path / "a.txt", tmp_path / "out", separator="\n", validation=edge)
+    assert store.split("validation").documents == count
+    assert [str(one.message).split(":")[0] for one in seen] == [f"Validation has {count} of {3 * count} documents"] * warned
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet(tmp_path / "a.txt", tmp_path / "none", separator="\n", validation=0)
+
+
 def test_two_at_once_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one")
 
@@ -237,8 +262,8 @@ def test_skipped_empty_and_u2581_are_counted(tmp_path):
         quiet(tmp_path, tmp_path / "out")
     with pytest.warns(UserWarning) as seen:
         store = quiet(tmp_path, tmp_path / "out", invalid_utf8="skip", tokenizer=byte_like.SpaceMark())
-    assert "3 documents are not UTF-8 and were skipped, in 2 files such as" in str(seen[0].message)
-    assert "1 documents hold U+2581" in str(seen[1].message)
+    assert "3 documents are not UTF-8 and were skipped, in 2 files such as" in str(seen[1].message)
+    assert "1 documents hold U+2581" in str(seen[2].message)
     assert store.manifest["skipped_files"] == [
         {"file": str(tmp_path / "b.txt"), "documents": 1},
         {"file": str(tmp_path / "e.jsonl"), "documents": 2},
@@ -246,7 +271,7 @@ def test_skipped_empty_and_u2581_are_counted(tmp_path):
     assert (store.manifest["empty_documents"], store.manifest["documents_with_u2581"]) == (2, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        quiet(tmp_path / "d.txt", tmp_path / "lossless")
+        quiet(tmp_path / "d.txt", tmp_path / "lossless", validation=0)
 
 
 def test_ids_beyond_uint16(tmp_path):
@@ -304,7 +329,7 @@ def test_a_full_disk_names_the_file_and_the_work_goes_on_later(tmp_path):
     assert "WriteError" in done.stderr
     assert "/pieces/0000000" in done.stderr
     assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.rglob("*.tmp")) + list(tmp_path.rglob("*.piece"))
+    assert not list(tmp_path.rglob("*.partial")) + list(tmp_path.rglob("*.piece"))
     subprocess.run([sys.executable, "-c", imports + call], check=True, env=environment)
     splits = Store.open(tmp_path / "out").manifest["splits"]
     assert sum(split["documents"] for split in splits.values()) == 100_000

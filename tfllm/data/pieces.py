@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.atomic import write_atomically
+from tfllm.files import write_atomically
 from tfllm.data.chunks import Chunk, Document, Reading, read
 
 INDEX = np.dtype([("hash", "<u8", 4), ("start", "<u8"), ("length", "<u8"), ("utf8_bytes", "<u8"), ("u2581", "<u8")])

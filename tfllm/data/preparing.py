@@ -25,13 +25,16 @@ from tfllm.data.shards import SHARD_IDS, ShardJob, ShardRecord, Shardwork, Total
 from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
 from tfllm.data.store import FORMAT, Store, manifest_checksum
 from tfllm.data.workers import run
-from tfllm.data.working import existing, fingerprint_of, finish, working
+from tfllm.data.working import check_place, existing, fingerprint_of, finish, working
 
 LEAST_CHUNK, MOST_CHUNK = 1 << 20, 1 << 25
 """Bytes of a chunk: small enough to share out, large enough that a terabyte makes only some ten thousand pieces."""
 
 FEW_IDS = 1 << 24
 """Below it the shards are written here: a worker costs more to start."""
+
+FEW_DOCUMENTS = 10
+"""Fewer for validation, and the caller is told."""
 
 
 def prepare(
@@ -76,7 +79,7 @@ def prepare(
 
     Raises:
         SourceError: the corpus cannot be read as asked, or no document is left.
-        StoreError: `out` holds something else, or a preparation is at work on it.
+        StoreError: `out` is a file or holds something else, or a preparation is at work on it.
         WriteError: the disk is full or refuses.
     """
     settings: dict[str, Any] = {
@@ -88,11 +91,12 @@ def prepare(
         "invalid_utf8": invalid_utf8,
     }
     _check_settings(settings, processes)
+    folder = Path(out)
+    check_place(folder)
     sources = find_sources(paths, settings["exclude"])
     identity = _tokenizer_entry(tokenizer)
     fingerprint = fingerprint_of(sources, settings, identity)
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and any(folder.iterdir()):
         return existing(folder, tokenizer, settings, fingerprint)
     with working(folder, fingerprint) as work:
         task = _Task(work, tokenizer, identity, settings, sources, processes or len(os.sched_getaffinity(0)), progress)
@@ -233,6 +237,15 @@ def _tokenizer_entry(tokenizer: Any) -> dict[str, Any]:
 def _report(store: Store, tokenizer: Any) -> None:
     """Warn of what the caller may not expect."""
     manifest = store.manifest
+    held_out = manifest["splits"]["validation"]["documents"]
+    if manifest["settings"]["validation"] and held_out < FEW_DOCUMENTS:
+        everything = held_out + manifest["splits"]["train"]["documents"]
+        warnings.warn(
+            f"Validation has {held_out} of {everything} documents: too few for figures to trust. Give a larger validation=… "
+            f"(now {manifest['settings']['validation']:g}) or more documents (separator=… splits a file into several); "
+            "validation=0 holds out none.",
+            stacklevel=3,
+        )
     if manifest["skipped_documents"]:
         warnings.warn(
             f"{manifest['skipped_documents']} documents are not UTF-8 and were skipped, in "

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.data.atomic import write_atomically
+from tfllm.files import write_atomically
 from tfllm.data.pieces import Piece, piece_path
 
 SHARD_IDS = 1 << 26

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfllm.data.atomic import WriteError, sync_folder, write_atomically
+from tfllm.files import WriteError, sync_folder, write_atomically
 from tfllm.data.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
 
@@ -23,6 +23,15 @@ def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: di
     files = [(os.path.realpath(source.path), source.size, source.modified) for source in sources]
     text = json.dumps([FORMAT, files, settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_place(out: Path) -> None:
+    """Raise StoreError where no folder can be, before any work is done."""
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise StoreError(f"{place} is a file; `out` is the folder a store is made in. Give another `out`.")
+            return
 
 
 def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
@@ -61,7 +70,7 @@ def working(out: Path, fingerprint: str) -> Iterator[Path]:
                 shutil.rmtree(entry, ignore_errors=True)
         for name in ("pieces", "store", "results"):
             (ours / name).mkdir(parents=True, exist_ok=True)
-            for leftover in (ours / name).glob("*.tmp"):
+            for leftover in (ours / name).glob("*.partial"):
                 leftover.unlink()
         yield ours
 

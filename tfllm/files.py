@@ -1,15 +1,28 @@
-"""Bytes in, a whole file out: written beside its place and renamed, so none is ever half there."""
+"""Bytes in, a whole file or folder out: written beside its place and renamed, so none is ever half there.
+
+What is beside is named `.NAME.PID.partial`; a process that was killed leaves it, and nothing else.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 
 class WriteError(OSError):
     """A file could not be written: full disk, quota, permission. Names the file; `errno` is the system's."""
+
+
+def beside(path: Path) -> Path:
+    """Where `path` is written until it is whole.
+
+    runs/a.json, process 7  ->  runs/.a.json.7.partial
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def write_atomically(path: Path, parts: Sequence[Any], *, durable: bool = False) -> None:
@@ -23,23 +36,41 @@ def write_atomically(path: Path, parts: Sequence[Any], *, durable: bool = False)
     Raises:
         WriteError: naming the file, when the system refuses (ENOSPC, EFBIG, EACCES …).
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = beside(path)
     try:
         # File.write, not numpy.tofile: the latter hides errno, and with it the words "no space left".
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             for part in parts:
                 file.write(memoryview(part).cast("B") if memoryview(part).nbytes else b"")
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise WriteError(
             error.errno,
             f"Could not write {path}: {error.strerror or error}. Nothing that looks finished is left; make "
-            "room (or choose another place) and call again: finished pieces are kept",
+            "room (or choose another place) and call again",
         ) from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Raises:
+        OSError: from the renaming, where `path` is there already and not an empty folder.
+    """
+    partial = beside(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:
