@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -17,6 +18,7 @@ from tfllm.train.metrics import Perplexity, Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class MaskedLM(LanguageModel):
     """An encoder with a vocabulary head, and one for pairs of texts if asked for.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -17,6 +18,7 @@ from tfllm.train.metrics import Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class QuestionAnswerer(EncoderTask):
     """Scores of every place as the answer's first and as its last token; place 0 says that there is no answer."""
 

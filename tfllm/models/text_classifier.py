@@ -18,6 +18,7 @@ from tfllm.train.metrics import Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class TextClassifier(EncoderTask):
     """Scores of labels from what stands for the whole row.
 

@@ -17,6 +17,7 @@ from tfllm.train.metrics import Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class TextEmbedder(EncoderTask):
     """What stands for the row, of length 1: the product of two vectors is their cosine.
 

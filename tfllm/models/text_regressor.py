@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -15,6 +16,7 @@ from tfllm.train.metrics import Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class TextRegressor(EncoderTask):
     """One number from what stands for the whole row, by least squares.
 

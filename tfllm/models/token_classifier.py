@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -17,6 +18,7 @@ from tfllm.train.metrics import Ratio
 from tfllm.train.step import Objective
 
 
+@keras.saving.register_keras_serializable(package="tfllm")
 class TokenClassifier(EncoderTask):
     """Scores of labels for every token; what counts is each word's first piece (Devlin et al. 2018, section 5.3).
 
