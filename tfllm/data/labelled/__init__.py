@@ -1,0 +1,19 @@
+"""Labelled files to batches, one function a task: each tokenizes once and gives a `Labelled`."""
+
+from tfllm.data.labelled.questions import Answer, Questions, question_answering
+from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.labelled.tagging import Tagged, tagging
+from tfllm.data.labelled.texts import regression, text_classification, text_pairs
+
+__all__ = [
+    "Answer",
+    "Flat",
+    "Labelled",
+    "Questions",
+    "Tagged",
+    "question_answering",
+    "regression",
+    "tagging",
+    "text_classification",
+    "text_pairs",
+]

@@ -1,0 +1,191 @@
+"""Files of questions in, tokenized rows of question and context out, with the places of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm import features
+from tfllm.data.framing import context_windows, question_limit
+from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.reading import Source
+from tfllm.data.reading_questions import Question, read_questions
+from tfllm.data.words import split_words, word_pieces
+from tfllm.tokenizers import Tokenizer
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A part of a context, by characters; text "" where the context holds no answer."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+    """How much better than no answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """Pieces of contexts, one row each, with the characters of the word that each piece belongs to."""
+
+    ids: Flat
+    starts: np.ndarray
+    """int32 [all pieces]."""
+    ends: np.ndarray
+    """int32 [all pieces]."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Questions(Labelled):
+    """Rows of a question and a window of its context; `records` are the questions."""
+
+    contexts: Contexts
+    context_of: np.ndarray
+    """int32 [records]: the context of each question; equal ones are kept once."""
+    windows: np.ndarray
+    """int32 [N]: the window's first piece in its context."""
+
+    def characters(self, row: int, start: int, end: int) -> slice:
+        """The characters of the context from the word at place `start` of a row to the one at `end`, both taken in.
+
+            context "It was Ada.", places [CLS] Who ? [SEP] It was Ada . [SEP], start 6, end 6 -> slice(7, 10)
+
+        Raises:
+            ValueError: a place shows no part of the context.
+        """
+        offset = self.contexts.ids.splits[self.context_of[self.record_of[row]]] + self.windows[row] - self._shown_from(row)
+        assert self.second is not None
+        last = self._shown_from(row) + self.second.lengths[row] - 1
+        if not self._shown_from(row) <= start <= end <= last:
+            raise ValueError(f"row {row}: the answer at places {start} to {end}; accepted: {self._shown_from(row)} to {last}.")
+        return slice(int(self.contexts.starts[offset + start]), int(self.contexts.ends[offset + end]))
+
+    def answers(
+        self, starts: np.ndarray, ends: np.ndarray, scores: np.ndarray, none_scores: np.ndarray, *, threshold: float = 0.0
+    ) -> list[Answer]:
+        """One answer a question, of its rows' best: the best of all, unless no answer beats it by more than the threshold.
+
+            rows 0 1 of a question: scores 3 5, none_scores 4 2 -> row 1; score 5 - 2
+            scores 1 2, none_scores 4 3                         -> none;  score 2 - 3
+
+        Source: Devlin et al. 2018, section 4.3: no answer scores as in the window that wants it least.
+
+        Args:
+            starts, ends: int [N], places of each row's best answer.
+            scores: float [N], of that answer.
+            none_scores: float [N], of place 0 as start and end.
+        """
+        best, none = np.full(len(self.records), -1), np.full(len(self.records), np.inf)
+        for row, record in enumerate(self.record_of):
+            if best[record] < 0 or scores[row] > scores[best[record]]:
+                best[record] = row
+            none[record] = min(none[record], none_scores[row])
+        found = []
+        for record, (row, score_of_none) in enumerate(zip(best, none, strict=True)):
+            gain = float(scores[row] - score_of_none)
+            span = slice(0, 0) if -gain > threshold else self.characters(row, int(starts[row]), int(ends[row]))
+            found.append(Answer(self.records[record].context[span], span.start, span.stop, gain))
+        return found
+
+    def _shown_from(self, row: int) -> int:
+        """The place of the row where its window begins."""
+        return int(1 + self.first.lengths[row] + self.tokenizer.pair_separators)
+
+
+def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int = 384, stride: int = 128) -> Questions:
+    """Rows of a question and as much of its context as fits; long contexts give several, overlapping rows.
+
+        "Who?", "It was Ada.", answer "Ada" at 7, tokenizer of bytes -> one row:
+        places       0     1 2 3 4  5     6 7   8 9 10 11  12 13 14 15  16  17
+        token_ids    <cls> W h o ?  <sep> I t   _ w a  s   _  A  d  a   .   <sep>
+        span_starts 12, span_ends 15: the pieces of the word " Ada"
+
+    A row that does not hold the whole answer is labelled as without (both places 0). Of several answers the first is learnt.
+    A question keeps a third of a row's places at most.
+
+    Args:
+        source: SQuAD .json, .jsonl (reading_questions.py), or mappings.
+        stride: ids of the context that neighbouring rows share.
+
+    Raises:
+        ValueError: names file and line; see reading_questions.py.
+    """
+    limit = question_limit(tokenizer, max_length, stride)
+    records = read_questions(source)
+    distinct = {context: number for number, context in enumerate(dict.fromkeys(record.context for record in records))}
+    contexts = _contexts(list(distinct), tokenizer)
+    context_of = np.array([distinct[record.context] for record in records], np.int32)
+    asked = Flat.of([ids[:limit] for ids in tokenizer.encode_batch([record.question for record in records])])
+    parts, second = [], []
+    for begin in range(0, len(records), _CHUNK):
+        chunk = np.arange(begin, min(begin + _CHUNK, len(records)))
+        windows = context_windows(
+            _ragged(asked, chunk),
+            _ragged(contexts.ids, context_of[chunk]),
+            tokenizer=tokenizer,
+            max_length=max_length,
+            stride=stride,
+        )
+        second.append(Flat(windows.contexts.values.numpy(), windows.contexts.row_splits.numpy().astype(np.int64)))
+        parts.append(np.stack([windows.texts.numpy() + begin, windows.starts.numpy()]))
+    record_of, starts = np.concatenate(parts, axis=1).astype(np.int32)
+    shown = Flat.joined(second)
+    first = Flat.of([asked.values[asked.splits[record] : asked.splits[record + 1]] for record in record_of])
+    spans = np.array([_span(records[number], contexts, context_of[number]) for number in range(len(records))])[record_of]
+    holds = (spans[:, 0] >= starts) & (spans[:, 1] < starts + shown.lengths)
+    places = spans - starts[:, None] + (1 + first.lengths + tokenizer.pair_separators)[:, None]
+    places = np.where(holds[:, None], places, 0).astype(np.int32)
+    return Questions(
+        tokenizer=tokenizer,
+        max_length=max_length,
+        records=records,
+        record_of=record_of,
+        first=first,
+        second=shown,
+        row_features={features.SPAN_STARTS: places[:, 0], features.SPAN_ENDS: places[:, 1]},
+        contexts=contexts,
+        context_of=context_of,
+        windows=starts,
+    )
+
+
+def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Contexts:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def cut(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        words = split_words(texts, keep_spaces=tokenizer.keeps_spaces)
+        pieces = word_pieces(words.strings, tokenizer, None)
+        word = tf.gather(words.starts.row_starts(), pieces.ids.value_rowids()) + tf.cast(pieces.words.values, tf.int64)
+        starts, ends = (tf.gather(offsets.values, word) for offsets in (words.starts, words.ends))
+        return {"ids": pieces.ids.values, "splits": pieces.ids.row_splits, "starts": starts, "ends": ends}
+
+    chunks = (texts[begin : begin + _CHUNK] for begin in range(0, len(texts), _CHUNK))
+    made = [{name: value.numpy() for name, value in cut(tf.constant(chunk)).items()} for chunk in chunks]
+    return Contexts(
+        ids=Flat.joined([Flat(part["ids"], part["splits"].astype(np.int64)) for part in made]),
+        starts=np.concatenate([part["starts"] for part in made]),
+        ends=np.concatenate([part["ends"] for part in made]),
+    )
+
+
+def _span(question: Question, contexts: Contexts, context: int) -> list[int]:
+    """First and last piece, in the context, of the words that the answer touches; -1 -1 where there is no answer."""
+    if not question.answers:
+        return [-1, -1]
+    begin, end = contexts.ids.splits[context : context + 2]
+    first_character, after = question.starts[0], question.starts[0] + len(question.answers[0])
+    first = int(np.searchsorted(contexts.ends[begin:end], first_character, side="right"))
+    last = int(np.searchsorted(contexts.starts[begin:end], after, side="left")) - 1
+    if first > last:
+        raise ValueError(f"{question.place}: the answer {question.answers[0]!r:.60} holds no word. Correct it, or remove it.")
+    return [first, last]
+
+
+def _ragged(flat: Flat, rows: np.ndarray) -> tf.RaggedTensor:
+    """int32 [len(rows), (ids)]."""
+    return tf.gather(tf.RaggedTensor.from_row_splits(flat.values, flat.splits, validate=False), rows)

@@ -1,0 +1,244 @@
+"""Tokenized rows and their labels in flat arrays in, batches out. A batch is a function of (seed, step).
+
+step -> window -> draws -> rows, those of similar length together -> features
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm import features
+from tfllm.data import order
+from tfllm.data.framing import MULTIPLE, answer_places, frame, laid, separators
+from tfllm.tokenizers import Tokenizer
+
+WINDOW = 50
+"""Batches whose rows are sorted by length together, and then come in a random order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flat:
+    """Rows of any length: 7 8 | | 9 is values 7 8 9, splits 0 2 2 3."""
+
+    values: np.ndarray
+    """int32 [all]."""
+    splits: np.ndarray
+    """int64 [N + 1]."""
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray]) -> Flat:
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return cls(np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32), np.append(0, np.cumsum(lengths)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Flat]) -> Flat:
+        """7 8 | 9 and 5 -> 7 8 | 9 | 5."""
+        lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.splits) for part in parts)])
+        return cls(np.concatenate([np.zeros(0, np.int32), *(part.values for part in parts)]), np.append(0, np.cumsum(lengths)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [N]."""
+        return np.diff(self.splits)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Labelled:
+    """N rows, tokenized, with what is to be learnt of them, and the records they came from."""
+
+    tokenizer: Tokenizer
+    max_length: int
+    records: Sequence[Any]
+    record_of: np.ndarray
+    """int32 [N]: the record of each row. Evaluation batches give the rows in this order."""
+    first: Flat
+    second: Flat | None = None
+    labels: tuple[str, ...] = ()
+    """The name of each class; () where there are none."""
+    row_features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Feature -> [N] or [N, C]."""
+    token_features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Feature -> a value for each id of `first`."""
+    together: int = 1
+    """Rows that stay neighbours in every batch: 2 for pairs."""
+
+    def __len__(self) -> int:
+        """Rows, N."""
+        return len(self.record_of)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of all a batch is made of: equal fingerprints mean equal batches."""
+        digest = hashlib.sha256(f"{self.tokenizer.fingerprint()} {self.max_length} {self.together} {self.labels}".encode())
+        rows = {"first": self.first, "second": self.second or Flat.of([])}
+        arrays = {f"{name}_{part}": getattr(flat, part) for name, flat in rows.items() for part in ("values", "splits")}
+        for name, array in sorted((arrays | {**self.row_features, **self.token_features}).items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def class_weights(self) -> np.ndarray:
+        """What makes classes count alike: one over each class's frequency, scaled to a mean of 1; 0 for a class without rows.
+
+            labels 0 0 0 1 -> 0.5 1.5
+
+        Returns:
+            float32 [C].
+
+        Raises:
+            ValueError: rows have several labels, or none.
+        """
+        if features.TARGET_WEIGHTS in self.token_features:
+            counted = self.token_features[features.TARGET_WEIGHTS] > 0
+            classes = self.token_features[features.TARGET_IDS][counted]
+        else:
+            classes = self.row_features.get(features.LABELS, np.zeros(0))
+        if not self.labels or classes.ndim != 1:
+            raise ValueError("Class weights need one class a row, or one a word; these rows have several labels, or numbers.")
+        counts = np.bincount(classes, minlength=len(self.labels))
+        inverse = np.divide(1.0, counts, where=counts > 0, out=np.zeros(len(counts)))
+        return (inverse / inverse[counts > 0].mean()).astype(np.float32)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        start_step: int = 0,
+        shuffle: bool = True,
+        repeat: bool = True,
+        class_weights: np.ndarray | None = None,
+    ) -> tf.data.Dataset:
+        """Batches from step `start_step` on; any costs the same.
+
+            rows 7 | 8 | 9, B = 2, shuffle=False, repeat=False, cls 1, sep 2 -> step 0: token_ids 1 7 2 | 1 8 2, row_weights 1 1
+                                                                                step 1: token_ids 1 9 2 | 1 2 0, row_weights 1 0
+
+        Training (repeat=True): for ever; each row once an epoch, and epochs follow each other without a gap, so no batch is
+        short. With `shuffle` a permutation keyed by (seed, epoch) says which row comes when; the rows of a window of batches
+        are sorted by length, and the window's batches come in a random order: little padding, and no order to be learnt.
+
+        Evaluation (shuffle=False, repeat=False): each row once, in order; the last batch is filled with empty rows of weight 0.
+
+        Args:
+            batch_size: B, over all replicas; of pairs, both rows count.
+            seed: 0 to 2**32 - 1.
+            class_weights: [C], multiplies ROW_WEIGHTS, or TARGET_WEIGHTS of words.
+
+        Returns:
+            Dicts of TOKEN_IDS, SEGMENT_IDS, TYPE_IDS int32 [B, S], ROW_WEIGHTS float32 [B] and the task's own features. S is
+            the batch's longest row, up to a multiple of 16.
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
+        self._check(batch_size, seed, start_step)
+        steps = None if repeat else -(-len(self) // batch_size)
+        if steps is not None and start_step > steps:
+            raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
+        arrays = self._arrays(class_weights)
+        draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps)
+
+        @tf.autograph.experimental.do_not_convert
+        def batch(step: tf.Tensor, arrays: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            groups = draw.groups(step, arrays["lengths"])
+            rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
+            # What is past the end is one row: the empty one, added for it.
+            return self._features(arrays, tf.minimum(tf.reshape(rows, [batch_size]), len(self)))
+
+        numbers = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
+        # As elements, not as captured constants: those would be copied into the graph, which holds 2 GB at most.
+        both = tf.data.Dataset.zip((numbers, tf.data.Dataset.from_tensors(arrays).repeat()))
+        return both.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+    def _check(self, batch_size: int, seed: int, start_step: int) -> None:
+        if batch_size < 1 or batch_size % self.together:
+            raise ValueError(f"batch_size={batch_size} is not accepted: give a multiple of {self.together}, above 0.")
+        if not 0 <= seed < 2**32 or start_step < 0:
+            raise ValueError(f"seed={seed}, start_step={start_step}: accepted are seeds from 0 to 2**32 - 1, steps from 0.")
+
+    def _arrays(self, class_weights: np.ndarray | None) -> dict[str, np.ndarray]:
+        """All that batches are gathered from, with an empty row of weight 0 at the end."""
+        rows, tokens = dict(self.row_features), dict(self.token_features)
+        rows[features.ROW_WEIGHTS] = np.ones(len(self), np.float32)
+        if class_weights is not None:
+            weights = np.asarray(class_weights, np.float32)
+            if weights.shape != (len(self.labels),) or not self.labels:
+                raise ValueError(f"Class weights of shape {weights.shape}; accepted: [{len(self.labels)}], one for each label.")
+            if features.TARGET_WEIGHTS in tokens:
+                tokens[features.TARGET_WEIGHTS] = tokens[features.TARGET_WEIGHTS] * weights[tokens[features.TARGET_IDS]]
+            else:
+                rows[features.ROW_WEIGHTS] = weights[rows[features.LABELS]]
+        lengths = self.first.lengths + separators(self.tokenizer, pair=self.second is not None)
+        if self.second is not None:
+            lengths = lengths + self.second.lengths
+        arrays = {"lengths": lengths.reshape(-1, self.together).max(axis=1)}
+        for name, flat in (("first", self.first), ("second", self.second)):
+            if flat is not None:
+                arrays |= {name: flat.values, f"{name}_splits": np.append(flat.splits, flat.splits[-1])}
+        return arrays | tokens | {name: np.append(array, array[:1] * 0, axis=0) for name, array in rows.items()}
+
+    def _features(self, arrays: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The rows of a batch, int64 [B], as the model reads them."""
+
+        def ragged(values: tf.Tensor, name: str) -> tf.RaggedTensor:
+            return tf.gather(tf.RaggedTensor.from_row_splits(values, arrays[f"{name}_splits"], validate=False), rows)
+
+        first = ragged(arrays["first"], "first")
+        second = None if self.second is None else ragged(arrays["second"], "second")
+        result = frame(first, second, tokenizer=self.tokenizer, max_length=self.max_length)
+        lengths = tf.cast(first.row_lengths(), tf.int32)
+        for name in self.token_features:
+            values = ragged(arrays[name], "first")
+            empty = tf.zeros(tf.shape(result[features.TOKEN_IDS]), values.dtype)
+            result[name] = laid(values, empty, at=tf.ones_like(lengths), count=lengths)
+        if features.SPAN_STARTS in self.row_features:
+            result[features.ANSWER_PLACES] = answer_places(result)
+        for value in result.values():
+            value.set_shape([rows.shape[0], None])
+        return result | {name: tf.gather(arrays[name], rows) for name in (*self.row_features, features.ROW_WEIGHTS)}
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Which groups of rows a step draws; a group is a row, or rows that stay together."""
+
+    groups_in_all: int
+    batch: int
+    """Groups of a batch."""
+    seed: int
+    shuffle: bool
+    steps: int | None
+    """Of a single pass; None: without end."""
+
+    def groups(self, step: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """int64 [], lengths int64 [groups] -> int64 [batch]; `groups_in_all` and above is past the end of a pass."""
+        if not self.shuffle:
+            return self._group(step * self.batch + tf.range(self.batch, dtype=tf.int64))
+        # A window no longer than an epoch: else a row would meet itself in it.
+        size = max(1, min(WINDOW, self.groups_in_all // self.batch))
+        window, slot = step // size, step % size
+        here = size if self.steps is None else tf.minimum(tf.cast(size, tf.int64), self.steps - window * size)
+        key = order.keys(self.seed, window[None], tf.constant([-1], tf.int64))
+        slot = order.permuted(slot[None], tf.cast(here, tf.int64)[None], key)[0]
+        inside = tf.range(size * self.batch, dtype=tf.int64)
+        group = self._group(window * size * self.batch + inside)
+        width = -(-tf.gather(lengths, tf.minimum(group, self.groups_in_all - 1)) // MULTIPLE)
+        # Past the end comes last, so that all rows are in the batches there are. Widths tie; draws keep their order there.
+        width = tf.where(group < self.groups_in_all, width, tf.int32.max)
+        by_width = tf.argsort(width * (size * self.batch) + inside)
+        return tf.gather(group, by_width[slot * self.batch :][: self.batch])
+
+    def _group(self, draw: tf.Tensor) -> tf.Tensor:
+        epoch, index = draw // self.groups_in_all, draw % self.groups_in_all
+        if self.shuffle:
+            size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
+            index = order.permuted(index, size, order.keys(self.seed, epoch))
+        return index if self.steps is None else tf.where(epoch > 0, tf.constant(self.groups_in_all, tf.int64), index)

@@ -1,0 +1,145 @@
+"""Files of texts in, tokenized rows out: for classes, for numbers, and for pairs that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm import features
+from tfllm.data.framing import kept_lengths, separators
+from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.reading import Source, TextRecord, check_label, label_names, read_texts
+from tfllm.tokenizers import Tokenizer
+
+_CHUNK = 4096
+
+
+def text_classification(
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    label: str = "label",
+    labels: Sequence[str] | None = None,
+    multi_label: bool = False,
+    max_length: int = 128,
+    skip_empty: bool = False,
+) -> Labelled:
+    """Rows of one text (or of two) and a class, or any number of classes.
+
+        {"text": "hé", "label": "pos"}, {"text": "no", "label": "neg"}, tokenizer of bytes
+        -> labels neg pos; first 107 198 172 | 113 114; LABELS 1 0
+        {"text": "hé", "label": ["pos", "glad"]}, {"text": "no", "label": []}, multi_label=True
+        -> labels glad pos; LABELS 1 1 | 0 0
+
+    Args:
+        source: a .csv, .tsv or .jsonl file (also .gz), or mappings.
+        text, pair, label: names of columns.
+        labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted.
+        max_length: of a row, specials included. A text too long loses its end; of two, the longer loses first.
+        skip_empty: pass over empty texts, which are errors otherwise.
+
+    Raises:
+        ValueError: names file and line; see reading.py.
+    """
+    records = read_texts(source, text=text, pair=pair, label=label, multi_label=multi_label, skip_empty=skip_empty)
+    names = label_names((name for record in records for name in record.labels), labels)
+    numbers = {name: number for number, name in enumerate(names)}
+    classes: np.ndarray
+    if multi_label:
+        classes = np.zeros([len(records), len(names)], np.float32)
+        for row, record in zip(classes, records, strict=True):
+            row[[check_label(name, numbers, record.place) for name in record.labels]] = 1
+    else:
+        classes = np.array([check_label(record.labels[0], numbers, record.place) for record in records], np.int32)
+    return _labelled(records, tokenizer, max_length, labels=names, values=classes)
+
+
+def regression(
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    label: str = "label",
+    max_length: int = 128,
+    skip_empty: bool = False,
+) -> Labelled:
+    """Rows of one text (or of two) and a number.
+
+    {"text": "hé", "label": 0.5} -> first 107 198 172; LABELS 0.5 (float32)
+    """
+    records = read_texts(source, text=text, pair=pair, number=label, skip_empty=skip_empty)
+    numbers = np.array([record.number for record in records], np.float32)
+    return _labelled(records, tokenizer, max_length, labels=(), values=numbers)
+
+
+def text_pairs(
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    text: str = "text",
+    pair: str = "text_pair",
+    max_length: int = 128,
+    skip_empty: bool = False,
+) -> Labelled:
+    """Two rows a record, 2i and 2i + 1, which every batch keeps so: what belongs together, for contrastive learning.
+
+    {"text": "hé", "text_pair": "no"} -> first 107 198 172 | 113 114
+    """
+    records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty)
+    both = [one for record in records for one in (record.text, record.pair or "")]
+    return Labelled(
+        tokenizer=tokenizer,
+        max_length=max_length,
+        records=records,
+        record_of=np.repeat(np.arange(len(records), dtype=np.int32), 2),
+        first=_encoded(both, None, tokenizer, max_length).first,
+        together=2,
+    )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    first: Flat
+    second: Flat | None
+
+
+def _labelled(
+    records: Sequence[TextRecord], tokenizer: Tokenizer, max_length: int, *, labels: tuple[str, ...], values: np.ndarray
+) -> Labelled:
+    pairs = None if records[0].pair is None else [record.pair or "" for record in records]
+    rows = _encoded([record.text for record in records], pairs, tokenizer, max_length)
+    return Labelled(
+        tokenizer=tokenizer,
+        max_length=max_length,
+        records=records,
+        record_of=np.arange(len(records), dtype=np.int32),
+        first=rows.first,
+        second=rows.second,
+        labels=labels,
+        row_features={features.LABELS: values},
+    )
+
+
+def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Tokenizer, max_length: int) -> _Encoded:
+    """Ids, cut as `frame` would cut them: nothing is kept that no batch shows."""
+    budget = max_length - separators(tokenizer, pair=pairs is not None)
+    if budget < 1:
+        raise ValueError(f"max_length={max_length} leaves no place for text. Give {max_length - budget + 1} at least.")
+    firsts, seconds = [], []
+    for begin in range(0, len(texts), _CHUNK):
+        first = tokenizer.encode_batch(texts[begin : begin + _CHUNK])
+        if pairs is None:
+            firsts.append(Flat.of([ids[:budget] for ids in first]))
+            continue
+        second = tokenizer.encode_batch(pairs[begin : begin + _CHUNK])
+        lengths = [tf.constant([len(ids) for ids in rows]) for rows in (first, second)]
+        kept = kept_lengths(lengths[0], lengths[1], budget)
+        firsts.append(Flat.of([ids[:length] for ids, length in zip(first, kept.first.numpy(), strict=True)]))
+        seconds.append(Flat.of([ids[:length] for ids, length in zip(second, kept.second.numpy(), strict=True)]))
+    return _Encoded(Flat.joined(firsts), None if pairs is None else Flat.joined(seconds))

@@ -1,0 +1,130 @@
+"""Files of questions about texts in, records out, checked; pure Python.
+
+    .json    SQuAD 1.1 and 2.0: data -> paragraphs (context) -> qas (id, question, answers, is_impossible)
+    .jsonl   one object a line: question, context, answers, answer_start; no answers: the text holds none
+    .gz after either: the same, compressed
+
+Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfllm.data.reading import PathLike, Row, Source, check_utf8, name_of, read_lines, read_rows, string_of, suffix_of
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, the text it is asked of, and the accepted answers with their first characters; none: unanswerable."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+    place: str
+
+
+def read_questions(source: Source) -> list[Question]:
+    """Questions of a SQuAD file, a JSONL file, or mappings like a JSONL file's lines.
+
+        {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}, line 1
+        -> Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")
+
+    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} is read, too.
+
+    Raises:
+        ValueError: a field is missing, empty or of another type; an answer is not at its offset; an id comes twice; there is
+            no question.
+    """
+    questions: dict[str, Question] = {}
+    for number, row in enumerate(_rows(source), 1):
+        question = _question(row, number)
+        if question.id in questions:
+            raise ValueError(
+                f"{row.place}: the id {question.id!r} came before, at {questions[question.id].place}. Give each its own."
+            )
+        questions[question.id] = question
+    if not questions:
+        raise ValueError(f"{name_of(source)} holds no question. Give at least one.")
+    return list(questions.values())
+
+
+def _rows(source: Source) -> Iterator[Row]:
+    if isinstance(source, (str, os.PathLike)) and suffix_of(source) == ".json":
+        return _squad_rows(source)
+    return read_rows(source)
+
+
+def _question(row: Row, number: int) -> Question:
+    texts = [string_of(row, column) for column in ("question", "context")]
+    for column, text in zip(("question", "context"), texts, strict=True):
+        if not text.strip():
+            raise ValueError(f"{row.place}: the {column} is empty. Fill it, or leave the record out.")
+    nested = row.columns.get("answers")
+    holder = nested if isinstance(nested, Mapping) else {"text": nested, "answer_start": row.columns.get("answer_start")}
+    answers, starts = _listed(holder.get("text")), _listed(holder.get("answer_start"))
+    if len(answers) != len(starts):
+        raise ValueError(f"{row.place}: {len(answers)} answers and {len(starts)} answer_start; accepted: one for each answer.")
+    for answer, start in zip(answers, starts, strict=True):
+        _check_answer(row, texts[1], answer, start)
+    id = str(row.columns.get("id", number))
+    return Question(id, texts[0], texts[1], tuple(answers), tuple(starts), row.place)
+
+
+def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
+    if not isinstance(answer, str) or not answer.strip():
+        raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
+    if not isinstance(start, int) or isinstance(start, bool):
+        raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
+    there = context[start : start + len(answer)] if start >= 0 else ""
+    if there != answer:
+        where = context.find(answer)
+        hint = f"It is at {where} (characters, not bytes)." if where >= 0 else "The context does not hold it."
+        raise ValueError(
+            f"{row.place}: at character {start} of the context stands {there!r:.60}, not the answer {answer!r:.60}. {hint}"
+        )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _squad_rows(path: PathLike) -> Iterator[Row]:
+    text = "".join(line for _, line in read_lines(path))
+    try:
+        file = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: bad JSON at column {error.colno} ({error.msg}).") from None
+    for article, paragraphs in enumerate(_list_in(file, "data", str(path))):
+        of_article = f"{path}, data[{article}]"
+        for number, paragraph in enumerate(_list_in(paragraphs, "paragraphs", of_article)):
+            of_paragraph = f"{of_article}.paragraphs[{number}]"
+            for count, asked in enumerate(_list_in(paragraph, "qas", of_paragraph)):
+                place = f"{of_paragraph}.qas[{count}]"
+                answers = [] if asked.get("is_impossible") else _list_in(asked, "answers", place)
+                columns = {
+                    "id": asked.get("id", place),
+                    "question": asked.get("question"),
+                    "context": paragraph.get("context"),
+                    "answers": [answer.get("text") for answer in answers],
+                    "answer_start": [answer.get("answer_start") for answer in answers],
+                }
+                yield Row(columns, f"{place} (id {check_utf8(str(columns['id']), place)})")
+
+
+def _list_in(value: Any, name: str, place: str) -> list[Any]:
+    """The list of objects under a name, or an error that says what is there."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(
+            f"{place}: {name!r} is {found!r:.60}; accepted: a list of objects, as in SQuAD. JSON lines are named .jsonl."
+        )
+    return found
