@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What is trained: sizes of the model, tokens a row (S) and rows a batch (B)."""
+    """What is trained: sizes of the model, tokens a row (S), rows a batch (B), masked places a row (0: a causal model)."""
 
     num_layers: int
     hidden_size: int
@@ -43,20 +43,27 @@ class Shape:
     vocab_size: int
     sequence_length: int
     batch_size: int
+    masked: int = 0
 
     def config(self) -> ModelConfig:
         names = ("num_layers", "hidden_size", "num_heads", "ffn_size", "vocab_size")
-        return preset("gpt2", max_length=self.sequence_length, **{name: getattr(self, name) for name in names})
+        return preset(
+            "bert-mini" if self.masked else "gpt2",
+            max_length=self.sequence_length,
+            **{name: getattr(self, name) for name in names},
+        )
 
 
 SHAPES = {
     "gpt-mini": Shape(6, 384, 6, 1536, 8192, sequence_length=256, batch_size=16),
     "gpt2-small": Shape(12, 768, 12, 3072, 50_257, sequence_length=512, batch_size=2),
+    "bert-mini": Shape(4, 256, 4, 1024, 30_522, sequence_length=128, batch_size=32, masked=20),
+    "bert-base": Shape(12, 768, 12, 3072, 30_522, sequence_length=128, batch_size=8, masked=20),
 }
 
 
 def main(
-    shape: Literal["gpt-mini", "gpt2-small"] = "gpt-mini",
+    shape: Literal["gpt-mini", "gpt2-small", "bert-mini", "bert-base"] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     *,
     rounds: int = 8,
@@ -152,7 +159,8 @@ def summary(
 ) -> dict[str, float | list[float]]:
     """Medians and quartiles of one contender, and its speed over the other's, round by round."""
     tokens = shape.batch_size * shape.sequence_length * steps
-    flops = 3 * shape.config().forward_flops_per_token(shape.sequence_length)
+    targets = shape.masked / shape.sequence_length or 1.0
+    flops = 3 * shape.config().forward_flops_per_token(shape.sequence_length, targets=targets)
     speeds = [tokens / sample["wall_seconds"] for sample in mine]
     ratios = [other["wall_seconds"] / sample["wall_seconds"] for sample, other in zip(mine, others, strict=True)]
     cpu_ratios = [other["cpu_seconds"] / sample["cpu_seconds"] for sample, other in zip(mine, others, strict=True)]

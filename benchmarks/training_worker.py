@@ -4,7 +4,8 @@ Enters: the job as JSON in argv[1], then lines on standard input. Leaves: one JS
 is built and has taken its first steps), and one a "go".
 
 All contenders get the same rows, the same dropout (0.1 after the embedding, in the attention probabilities and after both
-sublayers), AdamW without clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
+sublayers), AdamW without clipping, tanh-GELU, tied embeddings, and report loss and accuracy. With `job["masked"]` places a
+row, encoders learn to fill them; without, decoders learn every next token.
 """
 
 from __future__ import annotations
@@ -38,16 +39,26 @@ def main() -> None:
 
 
 def tfllm(job: dict[str, Any]) -> tuple[keras.Model, Callable[..., Any]]:
-    from tfllm import CausalLM, preset
-    from tfllm.features import TARGET_IDS, TARGET_WEIGHTS, TOKEN_IDS
+    from tfllm import CausalLM, MaskedLM, preset
+    from tfllm.features import TARGET_IDS, TARGET_PLACES, TARGET_WEIGHTS, TOKEN_IDS
     from tfllm.train import adamw
 
     names = ("vocab_size", "num_layers", "hidden_size", "num_heads", "ffn_size")
     sizes = {name: job[name] for name in names} | {"max_length": job["sequence_length"]}
-    model = CausalLM(preset("gpt2", **sizes, dropout=DROPOUT, attention_dropout=DROPOUT), dtype=job["precision"])
+    options = dict(dropout=DROPOUT, attention_dropout=DROPOUT)
+    if job["masked"]:
+        config = preset("bert-mini", **sizes, **options, activation="gelu_tanh")
+        model: Any = MaskedLM(config, dtype=job["precision"])
+    else:
+        model = CausalLM(preset("gpt2", **sizes, **options), dtype=job["precision"])
     optimizer = adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON, clip_norm=None)
     model.compile(optimizer)
-    return model, lambda ids, targets, weights: {TOKEN_IDS: ids, TARGET_IDS: targets, TARGET_WEIGHTS: weights}
+
+    def features(ids: tf.Tensor, places: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = {TOKEN_IDS: ids, TARGET_IDS: targets, TARGET_WEIGHTS: weights}
+        return found | {TARGET_PLACES: places} if job["masked"] else found
+
+    return model, features
 
 
 def keras_hub(job: dict[str, Any], *, jit_compile: bool = False, flash: bool | None = None) -> tuple[Any, Callable[..., Any]]:
@@ -56,7 +67,8 @@ def keras_hub(job: dict[str, Any], *, jit_compile: bool = False, flash: bool | N
     if flash is not None:
         (keras.config.enable_flash_attention if flash else keras.config.disable_flash_attention)()
     keras.config.set_dtype_policy(job["precision"])
-    backbone = keras_hub.models.GPT2Backbone(
+    backbone, task = ("Bert", "BertMaskedLM") if job["masked"] else ("GPT2", "GPT2CausalLM")
+    backbone = getattr(keras_hub.models, f"{backbone}Backbone")(
         vocabulary_size=job["vocab_size"],
         num_layers=job["num_layers"],
         num_heads=job["num_heads"],
@@ -65,13 +77,16 @@ def keras_hub(job: dict[str, Any], *, jit_compile: bool = False, flash: bool | N
         dropout=DROPOUT,
         max_sequence_length=job["sequence_length"],
     )
-    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    model = getattr(keras_hub.models, task)(backbone=backbone, preprocessor=None)
     optimizer = keras.optimizers.AdamW(LEARNING_RATE, WEIGHT_DECAY, BETA_1, BETA_2, EPSILON)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, jit_compile=jit_compile)  # loss and accuracy: the task's own defaults
 
-    def features(ids: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[Any, ...]:
-        return {"token_ids": ids, "padding_mask": tf.ones_like(ids)}, targets, weights
+    def features(ids: tf.Tensor, places: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[Any, ...]:
+        found = {"token_ids": ids, "padding_mask": tf.ones_like(ids)}
+        if job["masked"]:
+            found |= {"segment_ids": tf.zeros_like(ids), "mask_positions": places}
+        return found, targets, weights
 
     return model, features
 
@@ -85,12 +100,16 @@ CONTENDERS: dict[str, Callable[[dict[str, Any]], tuple[keras.Model, Callable[...
 
 
 def _rows(job: dict[str, Any]) -> tf.data.Dataset:
-    """Token ids, targets int32 [B, S] and weights float32 [B, S], for ever; the same for every contender."""
-    shape = (64, job["sequence_length"] + 1)
+    """Token ids int32 [B, S], places, targets int32 and weights float32 [B, P] (P = S without `masked`), for ever."""
+    length, masked, random = job["sequence_length"], job["masked"], np.random.default_rng(0)
     # Squared, so that some ids are frequent, as in text.
-    ids = (np.random.default_rng(0).random(shape) ** 2 * job["vocab_size"]).astype(np.int32)
-    rows = tf.data.Dataset.from_tensor_slices(ids).repeat().batch(job["batch_size"], drop_remainder=True)
-    return rows.map(lambda row: (row[:, :-1], row[:, 1:], tf.ones_like(row[:, 1:], tf.float32)))
+    ids = (random.random((64, length + 1)) ** 2 * job["vocab_size"]).astype(np.int32)
+    places = np.tile(np.arange(length, dtype=np.int32), (64, 1))
+    if masked:
+        places = np.sort(random.permuted(places, axis=1)[:, :masked])
+    rows = tf.data.Dataset.from_tensor_slices((ids[:, :-1], places, np.take_along_axis(ids, places + (not masked), 1)))
+    rows = rows.repeat().batch(job["batch_size"], drop_remainder=True)
+    return rows.map(lambda ids, places, targets: (ids, places, targets, tf.ones_like(targets, tf.float32)))
 
 
 class _Turns(keras.callbacks.Callback):
