@@ -19,9 +19,9 @@ import pytest
 
 from tfllm.data import Store, StoreError, prepare
 from tfllm.data import preparing as module
-from tfllm.files import WriteError
 from tfllm.data.sources import SourceError
 from tfllm.data.workers import WorkerError
+from tfllm.files import WriteError
 from tfllm.tokenizers import ByteTokenizer
 
 

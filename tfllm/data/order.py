@@ -63,6 +63,37 @@ def keys(seed: int, *numbers: tf.Tensor) -> tf.Tensor:
     return tf.stack([mix(state + tf.constant(word, tf.uint32)) for word in (1, 2, 3)], axis=-1)
 
 
+def numbers(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
+    """A number for every counter of a row: what stateless random ops give, with a seed a row.
+
+    Args:
+        key: uint32 [B, 2 or more], from `keys`.
+        counter: int [n], [B, n] or [m, B, n]; from -2**31 on, it may be negative.
+
+    Returns:
+        uint32, as `counter` broadcast with [B, 1].
+    """
+    return mix(mix(key[:, :1] + tf.cast(counter, tf.uint32)) + key[:, 1:2])
+
+
+def below(number: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
+    """int64, any shape: from 0 to below `limit` (int64, up to 2**31), as evenly as `number` (uint32) is spread.
+
+    0, 2**31, 2**32 - 1 with limit 10  ->  0 5 9
+    """
+    return tf.bitwise.right_shift(tf.cast(number, tf.int64) * limit, tf.constant(32, tf.int64))
+
+
+def chance(number: tf.Tensor, share: float) -> tf.Tensor:
+    """bool, any shape: true for `share` (0 to 1) of all numbers (uint32)."""
+    return tf.cast(number, tf.int64) < round(share * 2**32)
+
+
+def wide(words: tf.Tensor) -> tf.Tensor:
+    """The first two of uint32 [B, 2 or more] as one number of 63 bits: int64 [B]."""
+    return tf.cast(words[:, 0], tf.int64) * 2**31 + tf.cast(words[:, 1] // 2, tf.int64)
+
+
 def permuted(index: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Where `index` goes in a permutation of `size` numbers.
 

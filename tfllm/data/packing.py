@@ -96,17 +96,54 @@ def document_masks(token_ids: tf.Tensor, separator_id: int, there: tf.Tensor | N
     Returns:
         SEGMENT_IDS, POSITIONS int32 [B, S].
     """
-    opens = token_ids == separator_id
-    column = tf.range(tf.shape(token_ids)[1])
+    return segments(token_ids == separator_id, there)
+
+
+def framed_masks(token_ids: tf.Tensor, separator_id: int, used: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`document_masks` of rows between [CLS], which belongs to the first document, and [SEP], which belongs to the last.
+
+        cls 3, sep 4, separator 1
+        token_ids      3 17  9  1 33  8  4  0  |  3  1 41 17  1  9  8  4
+        -> segment_ids 1  1  1  2  2  2  2  0  |  1  1  1  1  2  2  2  2
+           positions   0  1  2  0  1  2  3  0  |  0  1  2  3  0  1  2  3
+
+    Args:
+        token_ids: int32 [B, S].
+        used: int32 [B], places of each row that are no padding.
+
+    Returns:
+        SEGMENT_IDS, POSITIONS int32 [B, S].
+    """
+    column = tf.range(token_ids.shape[1])
+    # [CLS] and [SEP] may be the separator themselves, but open nothing; nor does what stands right behind [CLS].
+    inner = (column > 1) & (column < used[:, None] - 1)
+    return segments((token_ids == separator_id) & inner, column < used[:, None])
+
+
+def segments(opens: tf.Tensor, there: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    """Segments and positions by where documents open; the first place of a row opens one, too.
+
+        opens          0 0 1 0 1 0        there 1 1 1 1 1 0
+        -> segment_ids 1 1 2 2 3 0
+           positions   0 1 0 1 0 0
+
+    Args:
+        opens: bool [B, S].
+        there: bool [B, S], false is padding; None: there is none.
+
+    Returns:
+        SEGMENT_IDS, POSITIONS int32 [B, S].
+    """
+    column = tf.range(tf.shape(opens)[1])
     # A row that begins inside a document opens a segment, too.
-    segments = tf.cumsum(tf.cast(opens | (column == 0), tf.int32), axis=1)
+    number = tf.cumsum(tf.cast(opens | (column == 0), tf.int32), axis=1)
     # The running maximum of where documents open, by doubling: S is static, so this is log2(S) small ops.
     start = tf.where(opens, column, 0)
-    reach, length = 1, token_ids.shape[1]
+    reach, length = 1, opens.shape[1]
     while reach < length:
         start = tf.maximum(start, tf.pad(start[:, :-reach], [[0, 0], [reach, 0]]))
         reach *= 2
     positions = column - start
     if there is not None:
-        segments, positions = tf.where(there, segments, 0), tf.where(there, positions, 0)
-    return {features.SEGMENT_IDS: segments, features.POSITIONS: positions}
+        number, positions = tf.where(there, number, 0), tf.where(there, positions, 0)
+    return {features.SEGMENT_IDS: number, features.POSITIONS: positions}

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.files import write_atomically
 from tfllm.data.chunks import Chunk, Document, Reading, read
+from tfllm.files import write_atomically
 
 INDEX = np.dtype([("hash", "<u8", 4), ("start", "<u8"), ("length", "<u8"), ("utf8_bytes", "<u8"), ("u2581", "<u8")])
 """A document: its sha256 as four numbers, most significant first; its slice of the ids; its size as text."""

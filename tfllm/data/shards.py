@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.files import write_atomically
 from tfllm.data.pieces import Piece, piece_path
+from tfllm.files import write_atomically
 
 SHARD_IDS = 1 << 26
 """Ids a shard is meant to hold when the number of shards is left open: 128 MB of uint16."""

@@ -68,7 +68,7 @@ class Store:
         store = cls(folder, _read_manifest(folder))
         for record in store._records():
             _check_size(folder / record["file"], record["length"] * store.dtype.itemsize)
-            _check_size(_offsets(folder / record["file"]), record["documents"] * 8)
+            _check_size(offsets_path(folder / record["file"]), record["documents"] * 8)
         if tokenizer is not None:
             store.check_tokenizer(tokenizer)
         if verify:
@@ -122,7 +122,7 @@ class Store:
         1 5 6 1 7 1  ->  [5 6]  [7]
         """
         for path in self.split(split).paths:
-            offsets = np.fromfile(_offsets(path), "<u8").astype(np.int64)
+            offsets = np.fromfile(offsets_path(path), "<u8").astype(np.int64)
             ids = np.asarray(np.memmap(path, self.dtype, "r"))
             for start, end in zip(offsets, [*offsets[1:], len(ids)], strict=True):
                 yield ids[start : end - 1]
@@ -147,7 +147,7 @@ class Store:
         """Read every file and compare its sha256; raise StoreError for the first that differs."""
         for record in self._records():
             path = self.folder / record["file"]
-            for file, expected in ((path, record["sha256"]), (_offsets(path), record["offsets_sha256"])):
+            for file, expected in ((path, record["sha256"]), (offsets_path(path), record["offsets_sha256"])):
                 with file.open("rb") as stream:
                     found = hashlib.file_digest(stream, "sha256").hexdigest()
                 if found != expected:
@@ -203,5 +203,6 @@ def _check_size(path: Path, expected: int) -> None:
         raise StoreError(f"{path} has {found} bytes, the manifest says {expected}. {_REMEDY}")
 
 
-def _offsets(path: Path) -> Path:
+def offsets_path(path: Path) -> Path:
+    """The file of bounds beside a file of tokens."""
     return path.with_suffix(".offsets")

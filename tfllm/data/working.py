@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfllm.files import WriteError, sync_folder, write_atomically
 from tfllm.data.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
+from tfllm.files import WriteError, sync_folder, write_atomically
 
 
 def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:

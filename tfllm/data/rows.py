@@ -1,0 +1,202 @@
+"""Stores laid out as rows, and a dataset that takes them by (seed, step): what every pretraining pipeline shares.
+
+    step -> draws -> (store, epoch, row) -> (shard, start) -> ids -> features
+
+All of it is TensorFlow ops: a shard is mapped into memory by ImmutableConst and read by one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfllm.data import order
+from tfllm.data.store import Store, StoreError
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files of one split of all stores; shards are numbered through."""
+
+    paths: tuple[Path, ...]
+    lengths: tuple[int, ...]
+    """Ids."""
+    by_store: tuple[int, ...]
+    """How many shards each store has."""
+    counts: tuple[int, ...]
+    """Draws of a block, by store (order.py)."""
+    dtype: str
+    separator_id: int
+
+    @classmethod
+    def open(cls, weights: Mapping[Store, float], split: str) -> Shards:
+        """The shards of all stores, which must be of one tokenizer."""
+        first = next(iter(weights))
+        for store in weights:
+            if store.manifest["tokenizer"] != first.manifest["tokenizer"]:
+                raise StoreError(f"{store.folder} and {first.folder} were made with different tokenizers. Prepare one anew.")
+        parts = [store.split(split) for store in weights]
+        return cls(
+            paths=tuple(path for part in parts for path in part.paths),
+            lengths=tuple(length for part in parts for length in part.lengths),
+            by_store=tuple(len(part.paths) for part in parts),
+            counts=tuple(order.shares(list(weights.values()))),
+            dtype=first.dtype.name,
+            separator_id=first.separator_id,
+        )
+
+    def read(self, shard: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        """int32 [B, n]: the ids at `places` int64 [B, n] of the shards `shard` int64 [B]."""
+        found = gather(self.paths, self.lengths, shard, places, tf.as_dtype(self.dtype))
+        return tf.cast(found, tf.int32)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows an epoch has."""
+
+    by_shard: tuple[int, ...]
+    by_store: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shards: Shards, by_shard: Sequence[int]) -> Rows:
+        left = iter(by_shard)
+        return cls(tuple(by_shard), tuple(sum(next(left) for _ in range(count)) for count in shards.by_store))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which row each draw takes; int64 [B] each."""
+
+    store: tf.Tensor
+    epoch: tf.Tensor
+    number: tf.Tensor
+    """The rows of all shards numbered through."""
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Where the rows of a batch are on their rings; int64 [B] each."""
+
+    shard: tf.Tensor
+    row: tf.Tensor
+    """On its shard; -1 is a row of padding."""
+    start: tf.Tensor
+    ring: tf.Tensor
+    """Places of the shard's ring, which is also the number of its targets."""
+
+
+def drawn(draw: tf.Tensor, rows: Rows, shards: Shards, *, seed: int, shuffle: bool) -> Drawn:
+    """Draws (int64 [B]) to rows."""
+    store, number = order.draw_store(draw, shards.counts, seed)
+    of_store = tf.gather(tf.constant(rows.by_store, tf.int64), store)
+    epoch, index = number // of_store, number % of_store
+    if shuffle:
+        index = order.permuted(index, of_store, order.keys(seed, epoch, store))
+    before = tf.cumsum(tf.constant(rows.by_store, tf.int64), exclusive=True)
+    return Drawn(store, epoch, index + tf.gather(before, store))
+
+
+def spots(taken: Drawn, rows: Rows, shards: Shards, *, seed: int, shuffle: bool, step: int, once: bool) -> Spots:
+    """Rows to places: row n of a shard starts n * `step` places after where the epoch starts.
+
+    Args:
+        once: rows start at the beginning, and there are none beyond the first epoch.
+    """
+    by_shard = tf.constant(rows.by_shard, tf.int64)
+    ends = tf.cumsum(by_shard)
+    shard = tf.searchsorted(ends, taken.number, side="right", out_type=tf.int64)
+    row = taken.number - tf.gather(ends - by_shard, shard)
+    ring = tf.gather(tf.constant(shards.lengths, tf.int64) - 1, shard)
+    if once:
+        row = tf.where(taken.epoch > 0, tf.constant(-1, tf.int64), row)
+        return Spots(shard, row, tf.maximum(row, 0) * step, ring)
+    start = row * step
+    if shuffle:
+        phase = order.wide(order.keys(seed, taken.epoch, -1 - shard)) % ring
+        start = (start + tf.where(taken.epoch > 0, phase, tf.zeros_like(phase))) % ring
+    return Spots(shard, row, start, ring)
+
+
+def gather(paths: Sequence[Path], lengths: Sequence[int], number: tf.Tensor, places: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """[B, n] of `dtype`: what stands at `places` int64 [B, n] of the files `number` int64 [B], mapped into memory."""
+
+    def read(file: int, places: tf.Tensor) -> tf.Tensor:
+        if not lengths[file]:  # an empty file cannot be mapped, and no row is on it
+            return tf.zeros_like(places, dtype)
+        # Mapped anew at each step, which costs microseconds: the graph holds a path and no data, so it can travel.
+        name = str(paths[file].resolve())
+        content = tf.raw_ops.ImmutableConst(dtype=dtype, shape=[lengths[file]], memory_region_name=name)
+        return tf.gather(content, places)
+
+    if len(paths) == 1:
+        return read(0, places)
+    parts = tf.dynamic_partition(tf.range(tf.shape(number)[0]), tf.cast(number, tf.int32), len(paths))
+    found = [read(file, tf.gather(places, part)) for file, part in enumerate(parts)]
+    return tf.ensure_shape(tf.dynamic_stitch(parts, found), places.shape)
+
+
+def dataset(
+    batch: Callable[[tf.Tensor], dict[str, tf.Tensor]], rows: Rows, *, batch_size: int, start_step: int, repeat: bool
+) -> tf.data.Dataset:
+    """`batch` of the draws int64 [B] of every step from `start_step` on; for ever, or until each row was drawn once."""
+    steps = None if repeat else -(-sum(rows.by_store) // batch_size)
+    if steps is not None and start_step > steps:
+        raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
+
+    @tf.autograph.experimental.do_not_convert
+    def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        return batch(step * batch_size + tf.range(batch_size, dtype=tf.int64))
+
+    steps_left = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
+    batches = steps_left.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int], shards: Shards, length: int) -> Rows:
+    """The rows of `length` places, or an error that names the store which has none."""
+    rows = Rows.of(shards, by_shard)
+    for store, count in zip(weights, rows.by_store, strict=True):
+        if not count:
+            part = store.split(split)
+            raise StoreError(
+                f"{store.folder} is too small for one row of {length}: the {split} split has {part.tokens} "
+                f"targets in {len(part.paths)} shards. Give a smaller sequence_length, or more text."
+            )
+    return rows
+
+
+def weighted(stores: Store | Mapping[Store, float], *, repeat: bool) -> dict[Store, float]:
+    """One store or several, as {store: weight}."""
+    weights = {stores: 1.0} if isinstance(stores, Store) else dict(stores)
+    if not weights:
+        raise ValueError("No store was given. Give a Store, or {store: weight}.")
+    if len(weights) > 1 and not repeat:
+        raise ValueError("A weighted mixture has no end; with repeat=False give one store at a time.")
+    return weights
+
+
+@dataclass(frozen=True)
+class Range:
+    """The whole numbers a setting may be."""
+
+    low: int
+    high: int
+
+
+def check(settings: Mapping[str, int], **others: Range) -> None:
+    """ValueError for a setting that is no whole number in its range."""
+    ranges = {
+        "sequence_length": Range(1, 2**31 - 2),
+        "batch_size": Range(1, 2**31 - 1),
+        "seed": Range(0, 2**32 - 1),
+        "start_step": Range(0, 2**62),
+        **others,
+    }
+    for name, value in settings.items():
+        low, high = ranges[name].low, ranges[name].high
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{name}={value!r} is not accepted; give a whole number from {low} to {high}.")
