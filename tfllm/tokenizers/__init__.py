@@ -6,16 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfllm.tokenizers.base import DESCRIPTION_FILE, Tokenizer, read_asset, read_description
+from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.training import train
 
-__all__ = ["ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "load", "train"]
+__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "load", "train"]
 
 
 _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
     ByteTokenizer.kind: lambda _: ByteTokenizer(),
     SentencePieceTokenizer.kind: SentencePieceTokenizer,
+    ByteBPETokenizer.kind: ByteBPETokenizer,
 }
 """How a tokenizer of each kind is made from its asset."""
 

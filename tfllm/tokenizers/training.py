@@ -21,11 +21,12 @@ import sentencepiece
 from tqdm import tqdm
 
 from tfllm.tokenizers.base import SPECIAL_PIECES, Tokenizer
+from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
 from tfllm.tokenizers.corpus import Corpus, sample
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
 
-KINDS = ("unigram", "bpe", "bytes")
+KINDS = ("unigram", "bpe", "byte_bpe", "bytes")
 DEFAULT_VOCAB_SIZE = 8192
 DEFAULT_MAX_BYTES = 8 << 20
 # Sums of floats depend on how the work is cut: a constant, so that the machine's cores do not change the model.
@@ -54,7 +55,8 @@ def train(
 ) -> Tokenizer:
     """Trains a tokenizer on text files, folders (all files below) and globs, or on `texts`.
 
-    kind: "unigram" (SentencePiece, fast), "bpe" (as many ids a text, a fifth of the speed), "bytes" (untrained).
+    kind: "unigram" (SentencePiece, fast), "bpe" (as many ids a text, a fifth of the speed), "bytes" (untrained),
+        "byte_bpe" (GPT-2's and RoBERTa's, cut into words as Llama-3 does; the two settings below do not concern it).
     vocab_size: ids in all, specials and the 256 bytes of the fallback included; 8192 unless given (259 for bytes).
     max_bytes: a larger corpus is sampled down to it, evenly and always alike; it bounds memory and time.
     character_coverage: the share of the text whose characters get ids; rarer characters are spelt in bytes.
@@ -77,6 +79,8 @@ def train(
     chunks = sample(corpus, max_bytes, progress)
     if not any(chunk.strip() for chunk in chunks):
         raise ValueError(f"no text to train on in {corpus.name}: all of it is empty or white space")
+    if kind == "byte_bpe":
+        return ByteBPETokenizer.trained(chunks, settings["vocab_size"], progress=progress)
     model = _train(list(sentences(chunks, line_break_pieces)), settings, progress)
     return SentencePieceTokenizer(lossless(model, {LINE_BREAK_MARK: "\n"} if line_break_pieces else {}))
 
