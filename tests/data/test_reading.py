@@ -1,0 +1,130 @@
+"""Tables of texts: what is read, and that every wrong line is named."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+from tfllm.data.reading import Row, TextRecord, label_names, read_lines, read_rows, read_texts, suffix_of
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refuses(message, *args, **kwargs):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_texts(*args, **kwargs)
+
+
+def test_lines_as_in_the_docstring(tmp_path):
+    assert list(read_lines(write(tmp_path / "t.txt", b"\xef\xbb\xbfa\nb"))) == [(1, "a\n"), (2, "b")]
+    assert suffix_of("a/Train.JSONL.gz") == ".jsonl"
+
+
+def test_rows_as_in_the_docstring(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "t.csv", 'text,label\nfine,pos\n"so,\nso",neg\nlast,neg\n')
+    assert list(read_rows("t.csv")) == [
+        Row({"text": "fine", "label": "pos"}, "t.csv, line 2"),
+        Row({"text": "so,\nso", "label": "neg"}, "t.csv, line 3"),
+        Row({"text": "last", "label": "neg"}, "t.csv, line 5"),
+    ]
+
+
+def test_texts_as_in_the_docstring():
+    def read(record, **options):
+        (found,) = read_texts([record], **options)
+        assert found.place == "record 1"
+        return TextRecord(found.text, found.pair, found.labels, found.number)
+
+    assert read({"text": "fine", "label": "pos"}, label="label") == TextRecord("fine", labels=("pos",))
+    several = {"text": "fine", "label": "pos|glad"}
+    assert read(several, label="label", multi_label=True) == TextRecord("fine", labels=("pos", "glad"))
+    pair = {"text": "fine", "text_pair": "good", "score": "0.9"}
+    assert read(pair, pair="text_pair", number="score") == TextRecord("fine", "good", number=0.9)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "csv.gz", "tsv.gz", "jsonl.gz"])
+def test_all_formats_say_the_same(tmp_path, suffix):
+    rows = [("Ünï 中", "pos"), ('he said "no"', "neg")]
+    content = {
+        "csv": '\ufefflabel,text\r\npos,Ünï 中\r\nneg,"he said ""no"""\r\n',
+        "tsv": 'label\ttext\npos\tÜnï 中\nneg\the said "no"\n',
+        "jsonl": "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows) + "\n\n",
+    }[suffix.split(".")[0]].encode()
+    path = write(tmp_path / f"t.{suffix}", gzip.compress(content) if suffix.endswith(".gz") else content)
+    assert [(record.text, *record.labels) for record in read_texts(path, label="label")] == rows
+
+
+def test_labels_of_json_are_read_as_json_spells_them():
+    rows = [{"text": "a", "label": value} for value in (True, False, 3, " x ")]
+    assert [record.labels for record in read_texts(rows, label="label")] == [("true",), ("false",), ("3",), ("x",)]
+    for value in (None, 1.5, "", " ", ["a"]):
+        refuses("record 1: the label is", [{"text": "a", "label": value}], label="label")
+
+
+def test_several_labels_a_row(tmp_path):
+    write(tmp_path / "t.csv", "text,label\na,x|y|x\nb,\n")
+    found = read_texts(tmp_path / "t.csv", label="label", multi_label=True)
+    assert [record.labels for record in found] == [("x", "y"), ()]
+    refuses("record 1: the labels 3", [{"text": "a", "label": 3}], label="label", multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "text,label\na,b\nc\n", "t.csv, line 3: 1 columns; accepted: 2"),
+        ("t.csv", "text,label\na,b,c\n", "t.csv, line 2: 3 columns; accepted: 2"),
+        ("t.csv", 'text,label\na,b\n"c,d\n\n', "t.csv, line 3: unexpected end of data"),
+        ("t.csv", 'text,label\n"a"x,b\n', "t.csv, line 2: ',' expected"),
+        ("t.csv", "text,text\na,b\n", "t.csv, line 1: the first line names a column twice"),
+        ("t.csv", "", "t.csv is empty"),
+        ("t.csv", "text,label\n", "t.csv holds no record"),
+        ("t.csv", "label,body\nb,a\n", "t.csv, line 2: there is no column 'text', only 'label', 'body'"),
+        ("t.csv", "text,label\na,b\n  ,b\n", "t.csv, line 3: the column 'text' is empty"),
+        ("t.csv", "text,label\na,b\nc,\n", "t.csv, line 3: the label is ''"),
+        ("t.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "t.csv, line 3: byte 0 (0xE9) is not UTF-8"),
+        ("t.csv.gz", "text,label\n", "t.csv.gz, after line 0: Not a gzipped file"),
+        ("t.csv.gz", gzip.compress(b"text,label\na,b\n")[:-9], "t.csv.gz, after line"),
+        ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": a}\n', "t.jsonl, line 2: bad JSON at column 10"),
+        ("t.jsonl", '{"text": "a", "label": "b"}\n\n["c"]\n', "t.jsonl, line 3: the JSON is"),
+        ("t.jsonl", '{"label": "b"}\n', "t.jsonl, line 1: there is no column 'text', only 'label'"),
+        ("t.jsonl", '{"text": 3, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is 3, which is no string"),
+        ("t.jsonl", '{"text": null, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is empty"),
+        ("t.jsonl", '{"text": "a\\ud800", "label": "b"}\n', "t.jsonl, line 1: character 1 is the lone surrogate U+D800"),
+        ("t.parquet", "", "the suffix '.parquet' is not accepted here"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, message):
+    refuses(message, write(tmp_path / name, content), label="label")
+
+
+def test_empty_texts_are_passed_over_when_asked(tmp_path):
+    path = write(tmp_path / "t.tsv", "text\ttext_pair\na\tb\n\tb\na\t \n")
+    assert [record.place.split(", ")[1] for record in read_texts(path, pair="text_pair", skip_empty=True)] == ["line 2"]
+    refuses("line 3: the column 'text' is empty", path, pair="text_pair")
+    refuses("holds no record with a text", [{"text": " "}], skip_empty=True)
+
+
+def test_numbers_are_finite_numbers():
+    assert read_texts([{"text": "a", "y": 2}], number="y")[0].number == 2.0
+    for value in ("nan", "inf", "", None, "two", True, [1]):
+        refuses("accepted: a finite number", [{"text": "a", "y": value}], number="y")
+    refuses("record 1 is 'a'; accepted: a mapping", ["a"])
+
+
+def test_a_long_cell_is_read(tmp_path):
+    path = write(tmp_path / "t.csv", "text\n" + "word " * 100_000 + "\n")
+    assert len(read_texts(path)[0].text) == 500_000
+
+
+def test_label_names_as_in_the_docstring():
+    assert label_names(["neg", "pos", "pos"]) == ("neg", "pos")
+    assert label_names(["10", "9", "10"]) == ("9", "10")
+    assert label_names(["a"], ["b", "a"]) == ("b", "a")
+    for given in ([], ["a", "a"], [""], [1]):
+        with pytest.raises(ValueError, match="are not accepted: give each once"):
+            label_names(["a"], given)

@@ -1,0 +1,75 @@
+"""Files of questions: SQuAD's two versions, JSON lines, and that every wrong answer is named."""
+
+import json
+import re
+
+import pytest
+
+from tfllm.data.reading_questions import Question, read_questions
+
+ADA = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}
+
+
+def squad(tmp_path, **changes):
+    asked = {"id": "q1", "question": "Who?", "answers": [{"text": "Ada", "answer_start": 7}], **changes}
+    content = {"version": "2.0", "data": [{"title": "T", "paragraphs": [{"context": "It was Ada.", "qas": [asked]}]}]}
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    return tmp_path / "t.json"
+
+
+def test_as_in_the_docstring(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").write_text(json.dumps(ADA))
+    assert read_questions("train.jsonl") == [Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")]
+
+
+def test_spellings_of_answers():
+    for changes in ({"answers": "Ada", "answer_start": 7}, {"answers": {"text": ["Ada"], "answer_start": [7]}}):
+        assert read_questions([ADA | changes])[0].answers == ("Ada",)
+    several = read_questions([ADA | {"answers": ["Ada", "was Ada"], "answer_start": [7, 3], "id": 5}])[0]
+    assert (several.id, several.answers, several.starts) == ("5", ("Ada", "was Ada"), (7, 3))
+    for none in ({"answers": []}, {"answers": None}, {"answers": [], "answer_start": []}):
+        unasked = {key: value for key, value in ADA.items() if not key.startswith("answer")} | none
+        assert read_questions([unasked])[0].answers == ()
+
+
+def test_squad_1_and_2(tmp_path):
+    path = squad(tmp_path)
+    expected = Question("q1", "Who?", "It was Ada.", ("Ada",), (7,), f"{path}, data[0].paragraphs[0].qas[0] (id q1)")
+    assert read_questions(path) == [expected]
+    assert read_questions(squad(tmp_path, is_impossible=True, plausible_answers=[{"text": "It"}], answers=[]))[0].answers == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"answer_start": [6]}, "record 1: at character 6 of the context stands ' Ad', not the answer 'Ada'. It is at 7"),
+        ({"answer_start": [-4]}, "record 1: at character -4"),
+        ({"answers": ["Eve"]}, "not the answer 'Eve'. The context does not hold it"),
+        ({"answer_start": []}, "record 1: 1 answers and 0 answer_start"),
+        ({"answer_start": ["7"]}, "record 1: answer_start is '7'"),
+        ({"answers": [""]}, "record 1: the answer is ''"),
+        ({"question": " "}, "record 1: the question is empty"),
+        ({"context": None}, "record 1: the column 'context' is None"),
+    ],
+)
+def test_what_is_wrong_is_named(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_questions([ADA | changes])
+
+
+def test_broken_files_and_ids(tmp_path):
+    path = tmp_path / "t.json"
+    for content, message in (
+        ('{"data": [\n{]}', "line 2: bad JSON at column 2"),
+        ('{"data": {}}', "'data' is {}; accepted: a list of objects, as in SQuAD"),
+        ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is None"),
+        ('{"data": []}', "holds no question"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            read_questions(path)
+    with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): at character 8")):
+        read_questions(squad(tmp_path, answers=[{"text": "Ada", "answer_start": 8}]))
+    with pytest.raises(ValueError, match="record 2: the id 'a' came before, at record 1"):
+        read_questions([ADA | {"id": "a"}] * 2)
