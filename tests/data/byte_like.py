@@ -48,3 +48,25 @@ class SpaceMark(ByteTokenizer):
 
 def die(chunk, work):
     os.abort()
+
+
+class Framed(ByteTokenizer):
+    """Specials of its own and two separators between texts; a word begins with each capital letter (id 68 to 93)."""
+
+    vocab_size, cls_id, sep_id, mask_id, pair_separators = 262, 259, 260, 261, 2
+
+    def fingerprint(self):
+        return "1" * 64
+
+    def token_bytes(self):
+        return np.append(super().token_bytes(), [0, 0, 0]).astype(np.int32)
+
+    def word_starts(self):
+        ids = np.arange(self.vocab_size)
+        return (ids < 3) | (ids > 258) | ((ids > 67) & (ids < 94))
+
+
+class Maskless(ByteTokenizer):
+    """As GPT-2's, without a mask."""
+
+    mask_id = None

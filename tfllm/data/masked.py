@@ -41,7 +41,28 @@ def masked_lm(
 ) -> tf.data.Dataset:
     """Batches of rows with hidden tokens for an encoder, from step `start_step` on.
 
-        shard
+        shard 1 71 104 105 74 1 68 69 102 1; cls 259, sep 260, mask 261, two separators between texts
+        S = 6, B = 2, mask_share=0.3, shuffle=False
+        -> step 0: token_ids 259 1 71 261 105 260 | 259 74 1 261 69 260
+                   target_places 3 0 | 3 0, target_ids 104 0 | 68 0, target_weights 1 0 | 1 0
+        the same with repeat=False
+        -> step 0: the same, and segment_ids 1 1 1 1 1 1 | 1 1 1 1 1 1
+           step 1: token_ids 259 102 260 0 0 0 | 0 0 0 0 0 0, segment_ids 1 1 1 0 0 0 | 0 0 0 0 0 0
+                   target_places 1 0 | 0 0, target_ids 102 0 | 0 0, target_weights 1 0 | 0 0
+        S = 8, pairs="order", repeat=False, the rest as before
+        -> step 0: token_ids 259 104 105 261 260 260 71 260 | 259 261 260 260 68 69 260 0
+                   type_ids    0   0   0   0   0   0  1   1 |   0   0   0   0  1  1   1 0
+                   segment_ids 1   1   1   1   1   1  1   1 |   1   1   1   1  1  1   1 0
+                   target_places 3 0 0 | 1 0 0, target_ids 74 0 0 | 102 0 0, target_weights 1 0 0 | 1 0 0
+                   pair_labels 1 | 1 (both swapped), row_weights 1 | 1
+
+    Training without pairs: an epoch takes every row of every shard once, as `causal_lm` does. Pairs: in an epoch every
+    document of two ids or more is covered by windows, and each is a row (pairs.py). So with pairs="order" and short_share=0
+    every id of every such document is read in every epoch; what a shortened row leaves out, and with "next" the end of the
+    window where another document's text stands, waits for a later epoch, whose windows begin elsewhere.
+
+    Evaluation (repeat=False): every row once, in full length; the last batch is padded with rows of weight 0. The dataset's
+    cardinality says how many steps are left.
 
     Args:
         stores: one store, or {store: weight}: the weights are shares of the rows (order.py).

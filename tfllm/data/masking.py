@@ -74,12 +74,20 @@ def mask_tokens(
     (`unit="word"`) and spans of words are taken in a random order; a word that no longer fits is passed over, so such a
     row may fall short by a token or so. Where no word fits, the first tokens of one are taken.
 
-        cls 1, separator 1, mask 2; specials are 0 1 2; share 0.4, so P is 5; the keys of (seed 0, draws 0 and 1)
-        token_ids         1 70 71 72 73 74 75 76 77  1  0  0  |  1 80 81 82  1 83 84 85 86 87 88  1
-        -> TOKEN
+        cls 259, sep 260, mask 261, separator 1, padding 0; words begin with 68 to 93
+        token_ids               259  70 100 101  72 102 103 104  75 105   1  76 260   0   0   0
+        share 0.3, so P is 5; key of seed 2 and draw 1
+        unit "token" -> token_ids       259 252 100 101 261 102 103 104  75 105   1  76 260   0   0   0
+                        target_places   1  4   9 0 0   (a random id, the mask, and left as it is)
+                        target_ids     70 72 105 0 0
+                        target_weights  1  1   1 0 0
+        unit "word"  -> token_ids       259 252 261 261  72 102 103 104  75 105   1  76 260   0   0   0
+                        target_places   1   2   3 0 0
+                        target_ids     70 100 101 0 0
+                        target_weights  1   1   1 0 0
 
     Args:
-        token_ids: int32 [B, S], S static.
+        token_ids: int32 [B, S], S static; a special at place 0.
         key: uint32 [B, 2 or more], from `order.keys`.
         unit: "token": each by itself. "word": all pieces of a word or none. "span": runs of 1 to 10 words, geometric.
 
@@ -96,8 +104,8 @@ def mask_tokens(
 def budgets(maskable: tf.Tensor, key: tf.Tensor, share: float) -> tf.Tensor:
     """How many tokens to hide.
 
-        7 maskable tokens, share 0.15  ->  1 of 20 rows: 2, the others: 1
-        2 maskable  ->  1            none maskable  ->  0
+        10 maskable tokens, share 0.15  ->  1 in half of all rows, 2 in the others
+        2 maskable  ->  1               none maskable  ->  0
 
     Args:
         maskable: bool [B, S].
@@ -125,8 +133,8 @@ def choose(
     if unit == "word":
         score = _score(order.numbers(key, column))
     else:
-        specials = tf.cumsum(tf.cast(tf.logical_not(maskable), tf.int32), axis=1)
-        score = span_scores(_by_word(tf.where(maskable, specials, 0), words) // tf.maximum(sizes, 1), key)
+        before = tf.cumsum(tf.cast(tf.logical_not(maskable), tf.int32), axis=1)
+        score = span_scores(sizes, _by_word(tf.where(maskable, before, 0), words) // tf.maximum(sizes, 1), key)
     return tf.gather(take(sizes, score, budget), words, batch_dims=1) & maskable
 
 
@@ -150,30 +158,36 @@ def word_numbers(token_ids: tf.Tensor, maskable: tf.Tensor, word_starts: np.ndar
     return tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
 
 
-def span_scores(run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+def span_scores(sizes: tf.Tensor, run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """In which order words are hidden, highest first, if whole spans of them are.
 
     A span may begin at any word, takes 1 to 10 words of its run (geometric), and has a random score; a word goes by the
-    highest score of the spans that hold it. So to hide words in the order of scores is to draw span after span. Spans may
-    also begin before the run, of which only what is inside counts: or else its first words would be hidden less often.
+    highest score of the spans that hold it. So to hide words in the order of scores is to draw span after span. A span
+    that comes to the end of its run goes on at the run's beginning: so all words are hidden equally often.
 
-        run 5 5 5 5 5 5, say spans at words 0 and 3 of lengths 2 and 3 and the highest scores, 90 and 70
-        -> 90 90 x 70 70 70, x the score of another
+        one run of 6 words, say spans at words 0 and 4 of lengths 2 and 3 and the highest scores, 90 and 70
+        -> 90 89 x x 70 69, x the scores of others; word 0 would be 68 if it were not 90
 
     Args:
-        run: int32 [B, S], by word: which words stand together, with no special between; rising.
+        sizes: int32 [B, S], by word, 0: no word.
+        run: int32 [B, S], by word: the specials before it. What stands between two specials is a run.
 
     Returns:
         int32 [B, S].
     """
-    # Every run has its own words to begin before it: numbers of two runs are LONGEST_SPAN apart.
-    word = tf.range(run.shape[1]) + LONGEST_SPAN * run
-    begin = word - tf.range(LONGEST_SPAN)[:, None, None]
+    present = tf.cast(sizes > 0, tf.int32)
+    of_run = _by_word(present, run)
+    first = run + tf.gather(tf.cumsum(of_run, axis=1, exclusive=True), run, batch_dims=1)  # specials are numbered, too
+    words = tf.maximum(tf.gather(of_run, run, batch_dims=1), 1)
+    place = tf.range(LONGEST_SPAN)[:, None, None]
+    begin = first + tf.math.floormod(tf.range(run.shape[1]) - first - place, words)
     chances = SPAN_STOP * (1 - SPAN_STOP) ** np.arange(LONGEST_SPAN)
     reaches = np.cumsum(chances[::-1])[::-1] / chances.sum()  # the chance to hold more than 0, 1, 2, … words
     limits = tf.constant(np.round(reaches * (2**32 - 1)).astype(np.uint32)[:, None, None])
     holds = order.numbers(key, begin + STREAM) <= limits
-    return tf.reduce_max(tf.where(holds, _score(order.numbers(key, begin)), -1), axis=0)
+    # The last bits say the place in the span, so that a span too long for what is left to hide loses its end.
+    score = _score(order.numbers(key, begin)) // 16 * 16 + (15 - place)
+    return tf.reduce_max(tf.where(holds, score, -1), axis=0)
 
 
 def take(sizes: tf.Tensor, scores: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
@@ -211,8 +225,8 @@ def hide(
 ) -> dict[str, tf.Tensor]:
     """Put the mask (80%) or a random ordinary id (10%) where `chosen` (bool [B, S]) is, `budget` tokens at most a row.
 
-        token_ids 1 70 71 72 73 1, chosen 0 1 0 1 0 0, budget 2, P = 3, mask 2; say the second target gets a random id
-        -> token_ids 1 2 71 99 73 1, target_places 1 3 0, target_ids 70 72 0, target_weights 1 1 0
+        token_ids 259 70 71 72 73 260, chosen 0 1 0 1 1 0, budget 2, P = 3, mask 261; key of seed 0 and draw 0
+        -> token_ids 259 261 71 261 73 260, target_places 1 3 0, target_ids 70 72 0, target_weights 1 1 0
 
     Returns:
         As `mask_tokens`.
