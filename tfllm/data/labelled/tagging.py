@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,7 +129,7 @@ def _rows(
                 # An entity goes on with I-; -1: no such label.
                 others.append(numbers.get("I" + label[1:], -1) if entities and label != "O" else firsts[-1])
         splits = np.append(0, np.cumsum([len(sentence.words) for sentence in chunk]))
-        made = {name: value.numpy() for name, value in cut(list(_spelled(chunk)), splits).items()}
+        made = {name: value.numpy() for name, value in cut(list(_spelled(chunk, tokenizer.keeps_spaces)), splits).items()}
         # A part of a word is the word's first, or goes on.
         opens = np.diff(made["word_of_part"], prepend=-1) != 0
         label_of_part = np.where(opens, np.array(firsts)[made["word_of_part"]], np.array(others)[made["word_of_part"]])
@@ -149,11 +148,12 @@ def _rows(
         )
 
 
-def _spelled(sentences: Sequence[Sentence]) -> Iterator[str]:
-    """Words with a space before them where the sentence has one: " won" of "U.S." "won"."""
+def _spelled(sentences: Sequence[Sentence], keep_spaces: bool) -> Iterator[str]:
+    """Words, with a space before them where the sentence has one: " won" of "U.S." "won"."""
     for sentence in sentences:
         yield sentence.words[0]
-        yield from (" " * space + word for word, (space, _) in zip(sentence.words[1:], pairwise(sentence.spaced), strict=True))
+        for word, spaced in zip(sentence.words[1:], sentence.spaced, strict=False):
+            yield " " + word if spaced and keep_spaces else word
 
 
 def _cutter(tokenizer: Tokenizer, max_length: int) -> Callable[[list[str], Any], dict[str, tf.Tensor]]:
