@@ -2,7 +2,7 @@
 
 from tfllm.data.labelled.questions import Answer, Questions, question_answering
 from tfllm.data.labelled.rows import Flat, Labelled
-from tfllm.data.labelled.tagging import Tagged, tagging
+from tfllm.data.labelled.tagged import Tagged, tagging
 from tfllm.data.labelled.texts import regression, text_classification, text_pairs
 
 __all__ = [
