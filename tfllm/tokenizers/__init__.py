@@ -10,14 +10,16 @@ from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.training import train
+from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "load", "train"]
+__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer", "load", "train"]
 
 
 _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
     ByteTokenizer.kind: lambda _: ByteTokenizer(),
     SentencePieceTokenizer.kind: SentencePieceTokenizer,
     ByteBPETokenizer.kind: ByteBPETokenizer,
+    WordPieceTokenizer.kind: WordPieceTokenizer,
 }
 """How a tokenizer of each kind is made from its asset."""
 

@@ -25,8 +25,9 @@ from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
 from tfllm.tokenizers.corpus import Corpus, sample
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
+from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-KINDS = ("unigram", "bpe", "byte_bpe", "bytes")
+KINDS = ("unigram", "bpe", "byte_bpe", "wordpiece", "bytes")
 DEFAULT_VOCAB_SIZE = 8192
 DEFAULT_MAX_BYTES = 8 << 20
 # Sums of floats depend on how the work is cut: a constant, so that the machine's cores do not change the model.
@@ -50,18 +51,21 @@ def train(
     max_bytes: int = DEFAULT_MAX_BYTES,
     character_coverage: float = 0.9995,
     line_break_pieces: bool = False,
+    lowercase: bool | None = None,
     invalid_utf8: str = "error",
     progress: bool = True,
 ) -> Tokenizer:
     """Trains a tokenizer on text files, folders (all files below) and globs, or on `texts`.
 
     kind: "unigram" (SentencePiece, fast), "bpe" (as many ids a text, a fifth of the speed), "bytes" (untrained),
-        "byte_bpe" (GPT-2's and RoBERTa's, cut into words as Llama-3 does; the two settings below do not concern it).
+        "byte_bpe" (GPT-2's and RoBERTa's, cut into words as Llama-3 does; the two settings below do not concern it),
+        "wordpiece" (BERT's, for encoders: loses spaces; characters that are not covered make their words unknown).
     vocab_size: ids in all, specials and the 256 bytes of the fallback included; 8192 unless given (259 for bytes).
     max_bytes: a larger corpus is sampled down to it, evenly and always alike; it bounds memory and time.
     character_coverage: the share of the text whose characters get ids; rarer characters are spelt in bytes.
     line_break_pieces: a piece may end in a line break ("):\\n"): fewer ids, but a prompt that stops just before a
         line break is then cut otherwise than the training text was. Off, a line break is always an id of its own.
+    lowercase: for "wordpiece": case and accents are lost, as in BERT's uncased models; True unless given.
     invalid_utf8: "error" names the first file that is no UTF-8, "skip" leaves such files out.
 
     Raises ValueError (a wrong setting, no text, a vocabulary the text cannot fill), FileNotFoundError (no such path).
@@ -72,7 +76,12 @@ def train(
         if vocab_size not in (None, ByteTokenizer.vocab_size):
             raise ValueError(f"vocab_size is {vocab_size}; bytes have {ByteTokenizer.vocab_size} ids: leave it out")
         return ByteTokenizer()
-    settings = _settings(kind, vocab_size or DEFAULT_VOCAB_SIZE, character_coverage, line_break_pieces)
+    if lowercase is not None and kind != "wordpiece":
+        raise ValueError(f"lowercase is {lowercase}, but {kind!r} keeps case always: leave it out, or use kind='wordpiece'")
+    if not 0.98 <= character_coverage <= 1:
+        raise ValueError(f"character_coverage is {character_coverage}; accepted: 0.98 to 1")
+    size = vocab_size or DEFAULT_VOCAB_SIZE
+    settings = {} if kind == "wordpiece" else _settings(kind, size, character_coverage, line_break_pieces)
     if (texts is None) == (not paths):
         raise ValueError("give either paths (files, folders, globs) or texts=, an iterable of strings")
     corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, invalid_utf8)
@@ -80,7 +89,12 @@ def train(
     if not any(chunk.strip() for chunk in chunks):
         raise ValueError(f"no text to train on in {corpus.name}: all of it is empty or white space")
     if kind == "byte_bpe":
-        return ByteBPETokenizer.trained(chunks, settings["vocab_size"], progress=progress)
+        return ByteBPETokenizer.trained(chunks, size, progress=progress)
+    if kind == "wordpiece":
+        cased = lowercase is False
+        return WordPieceTokenizer.trained(
+            chunks, size, lowercase=not cased, character_coverage=character_coverage, progress=progress
+        )
     model = _train(list(sentences(chunks, line_break_pieces)), settings, progress)
     return SentencePieceTokenizer(lossless(model, {LINE_BREAK_MARK: "\n"} if line_break_pieces else {}))
 
@@ -107,8 +121,6 @@ def _settings(kind: str, vocab_size: int, character_coverage: float, line_break_
             f"vocab_size is {vocab_size}; at least {least} ids are needed (specials, 256 bytes, line break, tab, one "
             "piece): raise it, or use kind='bytes'"
         )
-    if not 0.98 <= character_coverage <= 1:
-        raise ValueError(f"character_coverage is {character_coverage}; accepted: 0.98 to 1")
     pad, eos, unk = SPECIAL_PIECES
     return {
         "model_type": kind,

@@ -1,0 +1,219 @@
+"""WordPiece, id for id as the original BERT tokenizer takes text, in Python and in the graph.
+
+In: a vocabulary (`vocab.txt`, `tokenizer.json`, or trained). Out: ids; spaces, accents and case are lost where BERT loses them.
+Source: Devlin et al. 2018 (arXiv 1810.04805); longest match in linear time: Song et al. 2020 (arXiv 2012.15524), as TensorFlow
+Text's op does it. One short text goes through the `tokenizers` library; many, and served ones, through the graph.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tokenizers
+
+from tfllm.tokenizers.base import Description, check_ids, check_strings, check_text, fingerprint_of, write_folder
+from tfllm.tokenizers.bert_text import LITERAL, TextSettings, words_of
+from tfllm.tokenizers.wordpiece_files import CLS, CONTINUES, MASK, PAD, SEP, canonical, parse_model, read_model, with_specials
+from tfllm.tokenizers.wordpiece_training import train_vocabulary
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+FEW_BYTES = 1 << 16
+"""Up to here `tokenizers` is done before TensorFlow is loaded."""
+BLOCK_BYTES = 1 << 19
+"""What the graph takes at once: its arrays stay within tens of megabytes."""
+
+
+class WordPieceTokenizer:
+    """BERT's tokenizer.
+
+    "Unaffable, héllo!" -> pieces ["una", "##ffa", "##ble", ",", "hello", "!"] (the vocabulary decides which) -> ids
+    ids -> "unaffable , hello !"
+    """
+
+    kind = "wordpiece"
+    pair_separators, keeps_spaces = 1, False
+
+    def __init__(self, asset: bytes) -> None:
+        """Asset: a `tokenizer.json` whose every part is carried; see `from_file`."""
+        self._model = parse_model(asset)
+        self._asset = canonical(self._model)
+        self._native: Any = tokenizers.Tokenizer.from_str(self._asset.decode())
+        self._fingerprint = fingerprint_of(self.kind, self._asset)
+        ids = self._model.ids()
+        self.vocab_size = max(ids.values()) + 1
+        self.pad_id, self.unk_id = ids[PAD], ids[self._model.unk]
+        self.cls_id, self.sep_id, self.mask_id = ids[CLS], ids[SEP], ids.get(MASK)
+        self.bos_id = self.eos_id = self.sep_id
+        self._pieces = [""] * self.vocab_size
+        for piece, id in ids.items():
+            self._pieces[id] = piece
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+        split_cjk: bool = True,
+    ) -> WordPieceTokenizer:
+        """From `vocab.txt`, or from Hugging Face's `tokenizer.json`, whose own settings then hold.
+
+        lowercase: as the checkpoint was trained ("uncased").
+        strip_accents: None means as `lowercase`, which is BERT's rule.
+        split_cjk: ideographs are words of their own.
+
+        Raises FileNotFoundError; ValueError that names what the file lacks or what in it is not carried.
+        """
+        text = TextSettings(lowercase, lowercase if strip_accents is None else strip_accents, split_cjk)
+        return cls(canonical(read_model(path, text)))
+
+    @classmethod
+    def trained(
+        cls,
+        chunks: Sequence[str],
+        vocab_size: int,
+        *,
+        lowercase: bool = True,
+        character_coverage: float = 0.9995,
+        progress: bool = True,
+    ) -> WordPieceTokenizer:
+        """On chunks of text; `tfllm.tokenizers.train(kind="wordpiece")` reads files and calls this."""
+        text = TextSettings(lowercase, strip_accents=lowercase, split_cjk=True)
+        vocabulary = train_vocabulary(chunks, vocab_size, text=text, character_coverage=character_coverage, progress=progress)
+        return cls(canonical(with_specials(vocabulary, text)))
+
+    def __getstate__(self) -> bytes:
+        return self._asset
+
+    def __setstate__(self, asset: bytes) -> None:
+        self.__init__(asset)  # type: ignore[misc]
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def encode(self, text: str) -> list[int]:
+        check_text(text)
+        return self._native.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encoded = [check_text(text) for text in texts]
+        if sum(map(len, encoded)) <= FEW_BYTES:
+            few = self._native.encode_batch(list(texts), add_special_tokens=False)
+            return [np.array(encoding.ids, np.int32) for encoding in few]
+        return [ids for block in _blocks(encoded) for ids in self._encode_block(block)]
+
+    def _encode_block(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        ids = self._tokenize_eagerly(texts)
+        values, splits = ids.values.numpy(), ids.row_splits.numpy().tolist()
+        return [values[start:end] for start, end in pairwise(splits)]
+
+    @cached_property
+    def _tokenize_eagerly(self) -> Any:
+        import tensorflow as tf
+
+        return tf.function(self.tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Words with spaces between. A piece that continues nothing keeps its "##"."""
+        pieces = [self._pieces[id] for id in check_ids(ids, self.vocab_size) if self._is_text[id]]
+        glued = (piece.removeprefix(CONTINUES) if piece.startswith(CONTINUES) else f" {piece}" for piece in pieces[1:])
+        return "".join((*pieces[:1], *glued))
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return [self.decode(row) for row in rows]
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first, which BERT deletes."""
+        import tensorflow as tf
+        from tensorflow_text.python.ops import fast_wordpiece_tokenizer as text_ops
+
+        matcher = _matcher(self._asset)
+        words = words_of(check_strings(texts), self._model.text, [token.content for token in self._model.added])
+        too_long = words.characters > self._model.max_characters
+        _, places, splits, _, _ = text_ops.gen_fast_wordpiece_tokenizer.fast_wordpiece_tokenize_with_offsets(
+            input_values=tf.where(too_long, LITERAL + self._model.unk, words.words),
+            wp_model=matcher.model,
+        )
+        ids = tf.gather(matcher.ids, places)
+        of_chunk = tf.RaggedTensor.from_row_splits(ids, tf.gather(splits, words.chunk_splits), validate=False)
+        of_chunks = tf.gather(of_chunk, words.chunks)
+        splits = tf.gather(of_chunks.row_splits, words.text_splits)
+        return tf.RaggedTensor.from_row_splits(of_chunks.values, splits, validate=False)
+
+    def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Int32 [B, (S)] -> string [B]."""
+        import tensorflow as tf
+
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        ids = tf.ragged.boolean_mask(ids, tf.gather(tf.constant(self._is_text), ids))
+        glued = [piece.removeprefix(CONTINUES) if piece.startswith(CONTINUES) else f" {piece}" for piece in self._pieces]
+        first = tf.gather(tf.constant(self._pieces), ids[:, :1])
+        rest = tf.gather(tf.constant(glued), ids[:, 1:])
+        return tf.strings.reduce_join(tf.concat([first, rest], axis=1), axis=-1)
+
+    @cached_property
+    def _is_text(self) -> np.ndarray:
+        """Bool [V]: does the id decode to anything? Specials do not, nor ids without a piece."""
+        return np.array([bool(piece) and piece not in self._model.specials() for piece in self._pieces])
+
+    def token_bytes(self) -> np.ndarray:
+        """Int32 [V]: bytes of each piece without its "##". White space has no ids, so sums leave it out."""
+        sizes = [len(piece.removeprefix(CONTINUES).encode()) for piece in self._pieces]
+        return np.where(self._is_text, sizes, 0).astype(np.int32)
+
+    def word_starts(self) -> np.ndarray:
+        return np.array([not piece.startswith(CONTINUES) for piece in self._pieces])
+
+    def id_to_piece(self, id: int) -> str:
+        check_ids([id], self.vocab_size)
+        piece = self._pieces[id] or f"<{id}>"
+        return re.sub(r"[\s\x00-\x1f\x7f-\x9f]", lambda match: match[0].encode("unicode_escape").decode(), piece)
+
+    def save(self, folder: str | Path) -> None:
+        asset = f"{self.kind}-{self.fingerprint()[:12]}.model"
+        write_folder(folder, Description(self.kind, self.vocab_size, self.fingerprint(), asset), self._asset)
+
+
+@dataclass(frozen=True)
+class _Matcher:
+    """TensorFlow Text's model, uint8 [M], and the id of each of its places, int32 [P]."""
+
+    model: np.ndarray
+    ids: np.ndarray
+
+
+@lru_cache
+def _matcher(asset: bytes) -> _Matcher:
+    """Built where it is used, once a process: a constant of the graph, so any function exports without tracking it."""
+    from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as builder
+
+    model = parse_model(asset)
+    # A piece of nothing but "##" matches no text, and the builder refuses it.
+    ids = {piece: id for piece, id in model.vocabulary.items() if piece not in ("", CONTINUES)}
+    ids |= {LITERAL + token.content: token.id for token in model.added}
+    unk = LITERAL + model.unk
+    ids[unk] = model.ids()[model.unk]
+    no_limit = 1 << 30  # its own limit counts bytes, BERT's characters
+    built = builder.build_fast_wordpiece_model(list(ids), no_limit, CONTINUES, unk, True, False)
+    return _Matcher(np.frombuffer(bytes(built), np.uint8), np.array(list(ids.values()), np.int32))
+
+
+def _blocks(texts: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Texts in order, about BLOCK_BYTES at a time."""
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= BLOCK_BYTES or end == len(texts):
+            yield texts[start:end]
+            start, size = end, 0
