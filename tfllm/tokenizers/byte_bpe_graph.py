@@ -78,9 +78,9 @@ def clean(texts: tf.Tensor, model: GraphModel) -> tf.Tensor:
         return texts
     import tensorflow_text
 
-    # As `tokenizers` does: nothing composes across a mask token, or a character that it does not know.
+    # As `tokenizers` does: nothing composes across a mask token, or a character that it does not know. FF is no UTF-8.
     apart = YOUNG_MARKS if model.mask is None else f"{escaped(model.mask.content)}|{YOUNG_MARKS}"
-    parts = tensorflow_text.regex_split(texts, apart, apart)
+    parts = tf.strings.split(tf.strings.regex_replace(texts, f"({apart})", b"\xff\\1\xff"), b"\xff")
     return tf.strings.reduce_join(tensorflow_text.normalize_utf8(parts, "NFC"), axis=-1)
 
 
