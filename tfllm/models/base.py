@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import tensorflow as tf
 
@@ -12,6 +12,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED
 from tfllm.layers.block import Block
 from tfllm.train.step import TrainableModel
+from tfllm.train.weights import named
 
 if TYPE_CHECKING:
     from tfllm.models.transformer import Transformer
@@ -45,6 +46,31 @@ class LanguageModel(TrainableModel):
         kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)
         self.config, self._weights_seed = config, seed
+
+    @classmethod
+    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
+        """A model for this task on the stack of another, with a new head; weights are copied.
+
+        >>> pretrained, tokenizer = tfllm.load("runs/bert")
+        >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=["bad", "good"])
+
+        Args:
+            pretrained: any encoder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
+            settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
+
+        Raises:
+            ValueError: the given config has other weights than the pretrained stack.
+        """
+        config = settings.pop("config", pretrained.config)
+        model = cls(config, **settings)
+        theirs = named(pretrained.stack.variables)
+        ours = named(model.stack.variables)
+        different = sorted(name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape)
+        if different:
+            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(different[:8])}")
+        for name, variable in ours.items():
+            variable.assign(theirs[name])
+        return model
 
     def build(self, input_shape: Any = None) -> None:
         # Keras' initializers draw their seeds from Python's generator.

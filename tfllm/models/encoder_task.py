@@ -1,8 +1,8 @@
-"""What tasks on an encoder share: a stack, one dense layer on top, and a start from pretrained weights."""
+"""What tasks on an encoder share: a stack, and one dense layer on top."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
@@ -13,7 +13,6 @@ from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
-from tfllm.train.weights import named
 
 Pooling = Literal["pooler", "first", "mean"]
 HEAD_SEED = 1 << 20
@@ -35,31 +34,6 @@ class EncoderTask(LanguageModel):
         if outputs:
             self.head = Linear(config.hidden_size, outputs, use_bias=True, stddev=stddev, name="head", **policy)
         self.build()
-
-    @classmethod
-    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
-        """A model for this task on the stack of another, with a new head; weights are copied.
-
-        >>> pretrained, tokenizer = tfllm.load("runs/bert")
-        >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=["bad", "good"])
-
-        Args:
-            pretrained: any encoder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
-            settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
-
-        Raises:
-            ValueError: the given config has other weights than the pretrained stack.
-        """
-        config = settings.pop("config", pretrained.config)
-        model = cls(config, **settings)
-        theirs = named(pretrained.stack.variables)
-        ours = named(model.stack.variables)
-        different = sorted(name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape)
-        if different:
-            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(different[:8])}")
-        for name, variable in ours.items():
-            variable.assign(theirs[name])
-        return model
 
     def freeze(self, blocks: int) -> None:
         """Keeps the embeddings and the first `blocks` blocks as they are; call it before `compile`.

@@ -28,6 +28,7 @@ class MaskedLM(LanguageModel):
 
     Args:
         next_sentence: learn from pairs of texts, too, whether the second follows the first (or their order: as the data is).
+        transform_activation, transform_epsilon: of the layer before the scores, where they are not the config's: KerasHub's.
 
     Raises:
         ValueError: `next_sentence` without the config's `pooler`.
@@ -35,17 +36,30 @@ class MaskedLM(LanguageModel):
 
     task = "masked_lm"
 
-    def __init__(self, config: ModelConfig, *, next_sentence: bool = False, seed: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        next_sentence: bool = False,
+        transform_activation: str | None = None,
+        transform_epsilon: float | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
         super().__init__(config, seed=seed, **kwargs)
         if next_sentence and not config.pooler:
             raise ValueError("next_sentence=True reads the pooled first token: give a config with pooler=True")
         policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
+        self._transform: dict[str, Any] = {
+            "transform_activation": transform_activation or config.activation,
+            "transform_epsilon": transform_epsilon or config.norm_epsilon,
+        }
         self.stack = Transformer(config, name="encoder", **policy)
         self.transform = Transform(
             config.hidden_size,
-            activation=config.activation,
+            activation=self._transform["transform_activation"],
             norm_kind=config.norm,
-            norm_epsilon=config.norm_epsilon,
+            norm_epsilon=self._transform["transform_epsilon"],
             stddev=stddev,
             name="transform",
             **policy,
@@ -65,7 +79,8 @@ class MaskedLM(LanguageModel):
         self.build()
 
     def settings(self) -> dict[str, Any]:
-        return {"next_sentence": self.pair_head is not None}
+        same = {"transform_activation": self.config.activation, "transform_epsilon": self.config.norm_epsilon}
+        return {"next_sentence": self.pair_head is not None} | ({} if self._transform == same else dict(self._transform))
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
