@@ -27,10 +27,14 @@ _HOMES = {
     "GenerationConfig": "tfllm.generation",
     "generate": "tfllm.generation",
     "stream": "tfllm.generation",
+    "from_huggingface": "tfllm.interop",
+    "from_keras_hub": "tfllm.interop",
+    "to_huggingface": "tfllm.interop",
+    "predict": "tfllm.prediction",
     "export": "tfllm.exporting",
     "check": "tfllm.exporting",
 }
-_MODULES = ("data", "exporting", "features", "generation", "layers", "models", "tokenizers", "train")
+_MODULES = ("data", "exporting", "features", "generation", "interop", "layers", "models", "prediction", "tokenizers", "train")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from tfllm.config import ModelConfig, RopeScaling
     from tfllm.exporting import check, export
     from tfllm.generation import GenerationConfig, generate, stream
+    from tfllm.interop import from_huggingface, from_keras_hub, to_huggingface
     from tfllm.models import (
         CausalLM,
         MaskedLM,
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
         load,
         save,
     )
+    from tfllm.prediction import predict
     from tfllm.presets import preset, preset_names
 
 

@@ -1,0 +1,199 @@
+"""Hugging Face folders in and out: `config.json`, weights and tokenizer.
+
+Enters: a folder as `save_pretrained` writes it, of any age. Leaves: our model and tokenizer; or the other way round.
+Neither PyTorch nor Transformers is needed. What is not carried is refused by name: nothing is guessed, nothing left out unsaid.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from tfllm.config import ModelConfig
+from tfllm.files import whole_folder
+from tfllm.interop.configs import family_of, read_config, write_config
+from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
+from tfllm.interop.names import Weights, canonical, stack_prefix
+from tfllm.interop.places import Places, places
+from tfllm.interop.tokenizer_files import check_writable, read_tokenizer, write_tokenizer
+from tfllm.interop.weight_files import read_weights
+from tfllm.models.base import LanguageModel
+from tfllm.models.folder import TASKS
+from tfllm.tokenizers import Tokenizer
+from tfllm.train.weights import named
+
+
+def from_huggingface(
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    task: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    **settings: Any,
+) -> tuple[Any, Tokenizer]:
+    """The model and tokenizer of a Hugging Face folder.
+
+    >>> embedder, tokenizer = tfllm.from_huggingface("all-MiniLM-L6-v2")
+    >>> classifier, _ = tfllm.from_huggingface("bert-base-uncased", task="text_classifier", labels=["bad", "good"])
+
+    Args:
+        folder: with `config.json`, weights (`model.safetensors` or `pytorch_model.bin`, also sharded) and tokenizer files.
+        dtype: as every model's: "float32" or "mixed_bfloat16".
+        task: what the model shall be, as `task.json` calls it ("text_classifier"); another than the folder's gets a new
+            head. Left out: what the folder's head is for; without a head, a `TextEmbedder`.
+        tokenizer: one to take instead of the folder's.
+        settings: of the task, as its constructor takes them: `labels`, `pooling`, `seed`.
+
+    Raises:
+        FileNotFoundError: no such folder, or a file of it is missing.
+        ValueError: tensors are missing, unexpected or of another shape, or something is not carried; each is named.
+    """
+    folder = _folder(folder)
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task={task!r} is unknown; it is one of {', '.join(TASKS)}")
+    values = _config(folder)
+    try:
+        config = read_config(values)
+        if task is not None and TASKS[task].causal != config.causal:
+            raise ValueError(f"task={task!r} wants {'a decoder' if TASKS[task].causal else 'an encoder'}, and this is none")
+        weights = canonical(read_weights(folder), family=values["model_type"], config=config)
+        model = _model(config, values, weights, folder=folder, task=task, settings=settings | {"dtype": dtype})
+    except FileNotFoundError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    tokenizer = tokenizer or read_tokenizer(folder)
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ValueError(f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
+    return model, tokenizer
+
+
+def to_huggingface(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
+    """Writes a folder that Transformers' Auto classes load: all of it, or nothing.
+
+    Raises:
+        FileExistsError: the folder is there already and not empty.
+        ValueError: Hugging Face has no class for this architecture or task, or no form of this tokenizer; the message says
+            what stands in the way.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
+    config, family = model.config, family_of(model.config)
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}: not this model's")
+    check_writable(tokenizer)
+    values = write_config(config, family) | write_settings(model, family) | {"torch_dtype": "float32"}
+    if family == "roberta" and values["pad_token_id"] != tokenizer.pad_id:
+        raise ValueError(
+            f"position_offset={config.position_offset}, and the tokenizer's pad_id is {tokenizer.pad_id}: in RoBERTa the first "
+            "is the second + 1"
+        )
+    values["pad_token_id"] = tokenizer.pad_id
+    if config.causal:
+        values |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    weights = _weights(model, family)
+    with whole_folder(folder) as beside:
+        (beside / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+        save_file(weights, beside / "model.safetensors", {"format": "pt"})
+        write_tokenizer(tokenizer, beside, config)
+        if model.task == "text_embedder":
+            write_pooling(model, beside)
+    return folder
+
+
+def fill(model: LanguageModel, weights: Weights, table: Places) -> None:
+    """Assigns every variable from the tensors that have a place in it; nothing is assigned unless all fits.
+
+    Raises:
+        ValueError: tensors are missing, unexpected or of another shape.
+    """
+    variables = named(model.variables)
+    values = {name: np.full(variable.shape, np.nan, np.float32) for name, variable in variables.items()}
+    problems = [f"{name} is missing" for name in sorted(table.keys() - weights.keys())]
+    problems += [f"{name} is unexpected" for name in sorted(weights.keys() - table.keys())]
+    for name in table.keys() & weights.keys():
+        part = table[name].of(values)
+        if part.shape == weights[name].shape:
+            part[...] = weights[name]
+        else:
+            problems.append(f"{name} is {list(weights[name].shape)} in the file and {list(part.shape)} by config.json")
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(
+            f"the weights do not fit: {'; '.join(problems[:8])}{more}. Is config.json theirs? A head that is not wanted is "
+            "left behind with task=…"
+        )
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def _folder(folder: str | Path) -> Path:
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    if not path.is_absolute() and len(path.parts) <= 2 and not path.exists():
+        raise FileNotFoundError(
+            f"there is no folder {folder}. If it is a model's name on the hub, download it first: "
+            f"hf download {folder} --local-dir {path.name}"
+        )
+    raise FileNotFoundError(f"there is no folder {folder}: give one with config.json, weights and tokenizer files")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: a Hugging Face folder holds the architecture in config.json")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): get it again") from error
+    if (folder / "task.json").is_file() and "model_type" not in values:
+        raise ValueError(f"{folder} is a model folder of tfllm: open it with tfllm.load")
+    return values
+
+
+def _model(
+    config: ModelConfig, values: dict[str, Any], weights: Weights, *, folder: Path, task: str | None, settings: dict[str, Any]
+) -> LanguageModel:
+    """The model with the file's head, or with a new one on the file's stack."""
+    family = values["model_type"]
+    if config.causal:
+        model = TASKS["causal_lm"](config, **settings)
+        fill(model, weights, places(family, config, "causal_lm"))
+        return model
+    found = found_task(weights, values=values, asked=task)
+    if task is None or task == found:
+        assert found is not None
+        own = read_settings(found, values, weights, folder)
+        return _filled(config, family, weights, task=found, settings=own | settings)
+    stack = {name: value for name, value in weights.items() if name.startswith(stack_prefix(family))}
+    pretrained = _filled(config, family, stack, task="text_embedder", settings={})
+    return TASKS[task].from_pretrained(pretrained, **settings)
+
+
+def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, settings: dict[str, Any]) -> LanguageModel:
+    pooler = f"{family}.pooler.dense."
+    if "classifier.dense.weight" in weights:  # RoBERTa's head has its own; the other, in old files, was never used
+        weights = {name: value for name, value in weights.items() if not name.startswith(pooler)}
+    next_sentence = settings.get("next_sentence", False)
+    needed = next_sentence or settings.get("pooling") == "pooler"
+    config = config.replace(pooler=needed or f"{pooler}weight" in weights)
+    model = TASKS[task](config, **settings)
+    fill(model, weights, places(family, config, task, next_sentence=next_sentence))
+    return model
+
+
+def _weights(model: LanguageModel, family: str) -> Weights:
+    """Every parameter by its name in PyTorch; those of a bare stack without a prefix, as Transformers writes them."""
+    table = places(family, model.config, model.task, next_sentence=model.settings().get("next_sentence", False))
+    variables = named(model.variables)
+    values = {name: np.asarray(variable, np.float32) for name, variable in variables.items()}
+    if left := sorted(set(values) - {place.variable for place in table.values()}):
+        raise ValueError(f"{family} has no place for {', '.join(left)}")
+    bare = stack_prefix(family) if model.task == "text_embedder" else ""
+    return {name.removeprefix(bare): np.ascontiguousarray(place.of(values)) for name, place in table.items()}

@@ -1,0 +1,160 @@
+"""Where each parameter of a Hugging Face model lies in ours.
+
+Enters: a family (`model_type`), a config, a task. Leaves: `Place`s by the parameter's name in PyTorch. One table serves
+reading, writing and the comparison of gradients.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tfllm.config import ModelConfig
+
+
+class Place(NamedTuple):
+    """Where a parameter of PyTorch lies in our variables."""
+
+    variable: str
+    columns: slice = slice(None)
+    """Of the last axis."""
+    transposed: bool = False
+
+    def of(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        """The parameter as a view into our values: assign to it, or read it."""
+        part = values[self.variable][..., self.columns]
+        return part.T if self.transposed else part
+
+
+Places = dict[str, Place]
+
+
+def places(family: str, config: ModelConfig, task: str, *, next_sentence: bool = False) -> Places:
+    """Our place of every parameter, by its name in PyTorch.
+
+    >>> places("bert", preset("bert-tiny"), "masked_lm")["cls.predictions.bias"].variable
+    'head/bias'
+    """
+    if family in ("bert", "roberta"):
+        return _encoder(family, config, task) | _heads(family, config, task, next_sentence)
+    found = _llama(config) if config.positions == "rotary" else _gpt(family, config)
+    if not config.tied_embeddings:
+        found["lm_head.weight"] = Place("head/kernel")
+    return found
+
+
+def _dense(theirs: str, ours: str, columns: slice = slice(None)) -> Places:
+    """A linear map of PyTorch, [O, I]; ours is [I, O]."""
+    return {
+        f"{theirs}.weight": Place(f"{ours}/kernel", columns, transposed=True),
+        f"{theirs}.bias": Place(f"{ours}/bias", columns),
+    }
+
+
+def _norm(theirs: str, ours: str) -> Places:
+    return {f"{theirs}.weight": Place(f"{ours}/scale"), f"{theirs}.bias": Place(f"{ours}/bias")}
+
+
+def _encoder(family: str, config: ModelConfig, task: str) -> Places:
+    found: Places = {}
+    for table in ("token", "position", "type"):
+        theirs = {"token": "word", "position": "position", "type": "token_type"}[table]
+        found[f"{family}.embeddings.{theirs}_embeddings.weight"] = Place(f"encoder/{table}_embedding/embeddings")
+    found |= _norm(f"{family}.embeddings.LayerNorm", "encoder/embedding_norm")
+    width = config.hidden_size
+    for i in range(config.num_layers):
+        theirs, ours = f"{family}.encoder.layer.{i}", f"encoder/block_{i}"
+        for part, name in enumerate(("query", "key", "value")):
+            columns = slice(part * width, (part + 1) * width)
+            found |= _dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/qkv", columns)
+        found |= _dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output")
+        found |= _norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm")
+        found |= _dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up")
+        found |= _dense(f"{theirs}.output.dense", f"{ours}/feedforward/down")
+        found |= _norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm")
+    if config.pooler and not _pools_in_its_head(family, task):
+        found |= _dense(f"{family}.pooler.dense", "encoder/pooler/dense")
+    return found
+
+
+def _pools_in_its_head(family: str, task: str) -> bool:
+    """RoBERTa's classifiers keep the pooled first token's dense layer in their head."""
+    return family == "roberta" and task in ("text_classifier", "text_regressor")
+
+
+def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> Places:
+    if task == "text_embedder":
+        return {}
+    if task == "question_answerer":
+        return _dense("qa_outputs", "head")
+    if _pools_in_its_head(family, task):
+        return _dense("classifier.dense", "encoder/pooler/dense") | _dense("classifier.out_proj", "head")
+    if task != "masked_lm":
+        return _dense("classifier", "head")
+    if family == "bert":
+        found = _dense("cls.predictions.transform.dense", "transform/dense")
+        found |= _norm("cls.predictions.transform.LayerNorm", "transform/norm")
+        head = "cls.predictions"
+    else:
+        found = _dense("lm_head.dense", "transform/dense") | _norm("lm_head.layer_norm", "transform/norm")
+        head = "lm_head"
+    found[f"{head}.bias"] = Place("head/bias")
+    if not config.tied_embeddings:
+        found[f"{head}.decoder.weight"] = Place("head/kernel")
+    return found | (_dense("cls.seq_relationship", "pair_head") if next_sentence else {})
+
+
+def _gpt(family: str, config: ModelConfig) -> Places:
+    tables = ("tokens_embed", "positions_embed") if family == "openai-gpt" else ("wte", "wpe")
+    found = {
+        f"transformer.{tables[0]}.weight": Place("decoder/token_embedding/embeddings"),
+        f"transformer.{tables[1]}.weight": Place("decoder/position_embedding/embeddings"),
+    }
+    if config.norm_place == "pre":
+        found |= _norm("transformer.ln_f", "decoder/final_norm")
+    layers = {"attn.c_attn": "attention/qkv", "attn.c_proj": "attention/output"}
+    layers |= {"mlp.c_fc": "feedforward/up", "mlp.c_proj": "feedforward/down"}
+    for i in range(config.num_layers):
+        theirs, ours = f"transformer.h.{i}", f"decoder/block_{i}"
+        found |= _norm(f"{theirs}.ln_1", f"{ours}/attention_norm")
+        found |= _norm(f"{theirs}.ln_2", f"{ours}/feedforward_norm")
+        for module, layer in layers.items():  # their maps are [I, O], as ours
+            found[f"{theirs}.{module}.weight"] = Place(f"{ours}/{layer}/kernel")
+            found[f"{theirs}.{module}.bias"] = Place(f"{ours}/{layer}/bias")
+    return found
+
+
+def _llama(config: ModelConfig) -> Places:
+    heads, kv_heads = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    fused = {
+        "q_proj": slice(0, heads),
+        "k_proj": slice(heads, heads + kv_heads),
+        "v_proj": slice(heads + kv_heads, None),
+    }
+    found = {
+        "model.embed_tokens.weight": Place("decoder/token_embedding/embeddings"),
+        "model.norm.weight": Place("decoder/final_norm/scale"),
+    }
+    for i in range(config.num_layers):
+        theirs, ours = f"model.layers.{i}", f"decoder/block_{i}"
+        found[f"{theirs}.input_layernorm.weight"] = Place(f"{ours}/attention_norm/scale")
+        found[f"{theirs}.post_attention_layernorm.weight"] = Place(f"{ours}/feedforward_norm/scale")
+        maps: Places = {}
+        for module, columns in fused.items():
+            maps |= _dense(f"{theirs}.self_attn.{module}", f"{ours}/attention/qkv", columns)
+        maps |= _dense(f"{theirs}.self_attn.o_proj", f"{ours}/attention/output")
+        maps |= _dense(f"{theirs}.mlp.gate_proj", f"{ours}/feedforward/up", slice(0, config.ffn_size))
+        maps |= _dense(f"{theirs}.mlp.up_proj", f"{ours}/feedforward/up", slice(config.ffn_size, None))
+        maps |= _dense(f"{theirs}.mlp.down_proj", f"{ours}/feedforward/down")
+        biased = {"qkv": config.qkv_bias, "output": config.attention_output_bias}
+        biased |= {"up": config.ffn_bias, "down": config.ffn_bias}
+        found |= {
+            name: place
+            for name, place in maps.items()
+            if name.endswith(".weight") or biased[place.variable.removesuffix("/bias").rpartition("/")[2]]
+        }
+        if config.qk_norm:
+            found[f"{theirs}.self_attn.q_norm.weight"] = Place(f"{ours}/attention/query_norm/scale")
+            found[f"{theirs}.self_attn.k_norm.weight"] = Place(f"{ours}/attention/key_norm/scale")
+    return found
