@@ -80,7 +80,7 @@ def clean(texts: tf.Tensor, model: GraphModel) -> tf.Tensor:
 
     # As `tokenizers` does: nothing composes across a mask token, or a character that it does not know. FF is no UTF-8.
     apart = YOUNG_MARKS if model.mask is None else f"{escaped(model.mask.content)}|{YOUNG_MARKS}"
-    parts = tf.strings.split(tf.strings.regex_replace(texts, f"({apart})", b"\xff\\1\xff"), b"\xff")
+    parts = tf.strings.split(tf.strings.regex_replace(texts, apart, b"\xff\\0\xff"), b"\xff")
     return tf.strings.reduce_join(tensorflow_text.normalize_utf8(parts, "NFC"), axis=-1)
 
 
@@ -93,7 +93,7 @@ def split(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     classified = values if model.mask is None else _mark_mask(values, points.value_rowids(), model.mask.content)
     classes = _class_strings(points.with_values(classified), model.pattern)
     pattern = model.pattern.classes if model.mask is None else f"{model.mask.classes()}|{model.pattern.classes}"
-    cut = tf.strings.regex_replace(classes, f"({pattern})", r"\1|")
+    cut = tf.strings.regex_replace(classes, pattern, r"\0|")
     cut_flat = tf.io.decode_raw(tf.strings.reduce_join(cut, axis=0), tf.uint8)
     # The n-th cut stands behind its word and n other cuts.
     ends = tf.where(cut_flat == ord("|"))[:, 0]
