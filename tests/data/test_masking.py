@@ -185,6 +185,14 @@ def test_spans_are_geometric_and_stay_in_their_document():
     assert abs(np.bincount(begin, minlength=60) / rows - 1 / 60).max() < 4 * (1 / 60 / rows) ** 0.5
 
 
+def test_spans_as_in_the_docstring():
+    sizes, run = tf.constant([[0, 1, 1, 1, 1, 0, 1]]), tf.constant([[0, 1, 1, 1, 1, 0, 2]])
+    score = dict(zip("_abcd_e", masking.span_scores(sizes, run, keys(1, seed=2)).numpy()[0], strict=True))
+    assert sorted("abcde", key=score.get, reverse=True) == list("dabce")
+    assert score["d"] // 16 == score["a"] // 16 == score["b"] // 16
+    assert [15 - score[word] % 16 for word in "dabce"] == [0, 1, 2, 0, 0]
+
+
 def test_no_span_is_in_two_documents():
     ids = np.full((2000, 42), 70)
     ids[:, 0], ids[:, 11], ids[:, 41] = 259, 1, 260

@@ -76,3 +76,23 @@ def test_one_store_counts_straight():
     store, number = order.draw_store(tf.constant([5, 6, 7], tf.int64), [order.BLOCK], 0)
     assert store.numpy().tolist() == [0, 0, 0]
     assert number.numpy().tolist() == [5, 6, 7]
+
+
+def test_below_as_in_the_docstring():
+    number = tf.constant([0, 2**31, 2**32 - 1], tf.uint32)
+    assert order.below(number, 10).numpy().tolist() == [0, 5, 9]
+    assert order.chance(number, 0.5).numpy().tolist() == [True, False, False]
+    assert order.chance(number, 0.0).numpy().tolist() == [False] * 3
+    assert order.chance(number, 1.0).numpy().tolist() == [True] * 3
+
+
+def test_numbers_are_even_and_unrelated():
+    """Of neighbouring counters, and of neighbouring keys: mean, and correlation with the next one."""
+    keys = order.keys(0, tf.range(2000, dtype=tf.int64))
+    found = order.numbers(keys, tf.range(500)).numpy() / 2**32
+    error = 4 / found.size**0.5
+    assert abs(found.mean() - 0.5) < error * 12**-0.5
+    for one, two in ((found[:, 1:], found[:, :-1]), (found[1:], found[:-1])):
+        assert abs(((one - 0.5) * (two - 0.5)).mean() * 12) < error * 1.01
+    counts = np.bincount((found.ravel() * 256).astype(int), minlength=256)
+    assert abs(counts - found.size / 256).max() < 5 * (found.size / 256) ** 0.5

@@ -53,6 +53,19 @@ def test_document_masks_as_in_the_docstring():
     assert masks["positions"].numpy().tolist() == [[0, 1, 0, 1, 2, 0, 1, 0]]
 
 
+def test_framed_masks_as_in_the_docstring():
+    ids = tf.constant([[3, 17, 9, 1, 33, 8, 4, 0], [3, 1, 41, 17, 1, 9, 8, 4]])
+    masks = packing.framed_masks(ids, 1, tf.constant([7, 8]))
+    assert masks["segment_ids"].numpy().tolist() == [[1, 1, 1, 2, 2, 2, 2, 0], [1, 1, 1, 1, 2, 2, 2, 2]]
+    assert masks["positions"].numpy().tolist() == [[0, 1, 2, 0, 1, 2, 3, 0], [0, 1, 2, 3, 0, 1, 2, 3]]
+
+
+def test_segments_as_in_the_docstring():
+    masks = packing.segments(tf.constant([[0, 0, 1, 0, 1, 0]]) > 0, tf.constant([[1, 1, 1, 1, 1, 0]]) > 0)
+    assert masks["segment_ids"].numpy().tolist() == [[1, 1, 2, 2, 3, 0]]
+    assert masks["positions"].numpy().tolist() == [[0, 1, 0, 1, 0, 0]]
+
+
 def test_document_masks_are_what_a_loop_finds():
     rng = random.Random(3)
     ids = [[rng.choice([1, 1, 5, 6, 7, 8, 9]) for _ in range(37)] for _ in range(50)]

@@ -165,8 +165,8 @@ def span_scores(sizes: tf.Tensor, run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     highest score of the spans that hold it. So to hide words in the order of scores is to draw span after span. A span
     that comes to the end of its run goes on at the run's beginning: so all words are hidden equally often.
 
-        one run of 6 words, say spans at words 0 and 4 of lengths 2 and 3 and the highest scores, 90 and 70
-        -> 90 89 x x 70 69, x the scores of others; word 0 would be 68 if it were not 90
+        words _ a b c d _ e, so sizes 0 1 1 1 1 0 1 and runs 0 1 1 1 1 0 2; key of seed 2 and draw 0
+        -> from the highest: d a b, c, e (the span of d goes on at a and ends before c)
 
     Args:
         sizes: int32 [B, S], by word, 0: no word.
@@ -177,7 +177,8 @@ def span_scores(sizes: tf.Tensor, run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """
     present = tf.cast(sizes > 0, tf.int32)
     of_run = _by_word(present, run)
-    first = run + tf.gather(tf.cumsum(of_run, axis=1, exclusive=True), run, batch_dims=1)  # specials are numbered, too
+    # As many numbers as the run has words, and no other run has them: that its words stand a few places on is no matter.
+    first = tf.gather(tf.cumsum(of_run, axis=1, exclusive=True), run, batch_dims=1)
     words = tf.maximum(tf.gather(of_run, run, batch_dims=1), 1)
     place = tf.range(LONGEST_SPAN)[:, None, None]
     begin = first + tf.math.floormod(tf.range(run.shape[1]) - first - place, words)
