@@ -60,6 +60,13 @@ def test_framed_masks_as_in_the_docstring():
     assert masks["positions"].numpy().tolist() == [[0, 1, 2, 0, 1, 2, 3, 0], [0, 1, 2, 3, 0, 1, 2, 3]]
 
 
+def test_framed_masks_where_cls_and_sep_are_the_separator():
+    ids = tf.constant([[1, 17, 9, 1, 33, 1, 0, 0], [1, 1, 41, 17, 9, 8, 1, 1]])
+    masks = packing.framed_masks(ids, 1, tf.constant([6, 8]))
+    assert masks["segment_ids"].numpy().tolist() == [[1, 1, 1, 2, 2, 2, 0, 0], [1, 1, 1, 1, 1, 1, 2, 2]]
+    assert masks["positions"].numpy().tolist() == [[0, 1, 2, 0, 1, 2, 0, 0], [0, 1, 2, 3, 4, 5, 0, 1]]
+
+
 def test_segments_as_in_the_docstring():
     masks = packing.segments(tf.constant([[0, 0, 1, 0, 1, 0]]) > 0, tf.constant([[1, 1, 1, 1, 1, 0]]) > 0)
     assert masks["segment_ids"].numpy().tolist() == [[1, 1, 2, 2, 3, 0]]
