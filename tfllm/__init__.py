@@ -30,17 +30,31 @@ _HOMES = {
     "from_huggingface": "tfllm.interop",
     "from_keras_hub": "tfllm.interop",
     "to_huggingface": "tfllm.interop",
+    "finetune": "tfllm.finetuning",
     "predict": "tfllm.prediction",
     "export": "tfllm.exporting",
     "check": "tfllm.exporting",
 }
-_MODULES = ("data", "exporting", "features", "generation", "interop", "layers", "models", "prediction", "tokenizers", "train")
+_MODULES = (
+    "data",
+    "exporting",
+    "features",
+    "finetuning",
+    "generation",
+    "interop",
+    "layers",
+    "models",
+    "prediction",
+    "tokenizers",
+    "train",
+)
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
     from tfllm.config import ModelConfig, RopeScaling
     from tfllm.exporting import check, export
+    from tfllm.finetuning import finetune
     from tfllm.generation import GenerationConfig, generate, stream
     from tfllm.interop import from_huggingface, from_keras_hub, to_huggingface
     from tfllm.models import (

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import pytest
 import tensorflow as tf
+from c_program import build
 
 import tfllm
 from tfllm import tokenizers
@@ -50,3 +51,8 @@ def served(greedy):
 @pytest.fixture(scope="session")
 def served_sampling(sampling):
     return tf.saved_model.load(str(sampling.folder)).signatures
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("serve"))

@@ -1,8 +1,8 @@
-/* Strings in, a string a row out, by an export and the TensorFlow libraries alone: no Python, and XLA off, as in the stock server.
+/* Strings in, answers out, by an export and the TensorFlow libraries alone: no Python, and XLA off, as in the stock server.
 
-   serve EXPORT INPUT OUTPUT TEXT_OP_LIBRARY... -- PROMPT...
-   INPUT and OUTPUT are the signature's tensors, as in "serving_default_prompt:0". Each answer is written as its size, a line
-   break and its bytes. */
+   serve EXPORT INPUT[,INPUT] OUTPUT[,OUTPUT...] TEXT_OP_LIBRARY... -- STRING...
+   INPUT and OUTPUT are the signature's tensors, as in "serving_default_prompt:0"; of two inputs, strings come in turn. Of each
+   output every element is written: a string as its size, a line break and its bytes, a number and a line break. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "tensorflow/c/c_api.h"
+
+#define MOST 8
 
 static void demand(TF_Status *status, const char *what) {
   if (TF_GetCode(status) == TF_OK) return;
@@ -32,6 +34,37 @@ static TF_Output tensor_of(TF_Graph *graph, const char *name) {
   return output;
 }
 
+/* "a:0,b:0" -> the graph's tensors; how many. */
+static int tensors_of(TF_Graph *graph, char *names, TF_Output *outputs, int most) {
+  int count = 0;
+  for (char *name = strtok(names, ","); name != NULL && count < most; name = strtok(NULL, ","))
+    outputs[count++] = tensor_of(graph, name);
+  return count;
+}
+
+/* Every `step`th string, from the first on: string [rows]. */
+static TF_Tensor *strings_of(char **strings, int64_t rows, int step) {
+  TF_Tensor *tensor = TF_AllocateTensor(TF_STRING, &rows, 1, rows * sizeof(TF_TString));
+  TF_TString *values = TF_TensorData(tensor);
+  for (int64_t i = 0; i < rows; i++) {
+    TF_TString_Init(&values[i]);
+    TF_TString_Copy(&values[i], strings[i * step], strlen(strings[i * step]));
+  }
+  return tensor;
+}
+
+static void print(TF_Tensor *tensor) {
+  void *data = TF_TensorData(tensor);
+  for (int64_t i = 0; i < TF_TensorElementCount(tensor); i++) {
+    if (TF_TensorType(tensor) == TF_FLOAT) printf("%.9g\n", ((float *)data)[i]);
+    if (TF_TensorType(tensor) == TF_INT32) printf("%d\n", ((int *)data)[i]);
+    if (TF_TensorType(tensor) != TF_STRING) continue;
+    TF_TString *string = (TF_TString *)data + i;
+    printf("%zu\n", TF_TString_GetSize(string));
+    fwrite(TF_TString_GetDataPointer(string), 1, TF_TString_GetSize(string), stdout);
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc < 6) return 2;
   /* What tensorflow_serving/model_servers/main.cc calls first. */
@@ -48,8 +81,7 @@ int main(int argc, char **argv) {
     TF_LoadLibrary(argv[at], status);
     demand(status, argv[at]);
   }
-  char **prompts = argv + at + 1;
-  int64_t rows = argc - at - 1;
+  char **strings = argv + at + 1;
 
   const char *tags[] = {"serve"};
   TF_Graph *graph = TF_NewGraph();
@@ -57,24 +89,17 @@ int main(int argc, char **argv) {
   TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, NULL, status);
   demand(status, argv[1]);
 
-  TF_Tensor *prompt = TF_AllocateTensor(TF_STRING, &rows, 1, rows * sizeof(TF_TString));
-  TF_TString *strings = TF_TensorData(prompt);
-  for (int64_t i = 0; i < rows; i++) {
-    TF_TString_Init(&strings[i]);
-    TF_TString_Copy(&strings[i], prompts[i], strlen(prompts[i]));
-  }
-  TF_Output input = tensor_of(graph, argv[2]), output = tensor_of(graph, argv[3]);
-  TF_Tensor *answer = NULL;
-  TF_SessionRun(session, NULL, &input, &prompt, 1, &output, &answer, 1, NULL, 0, NULL, status);
+  TF_Output inputs[MOST], outputs[MOST];
+  TF_Tensor *given[MOST], *answers[MOST];
+  int in = tensors_of(graph, argv[2], inputs, MOST), out = tensors_of(graph, argv[3], outputs, MOST);
+  if (in == 0 || (argc - at - 1) % in != 0) return 2;
+  for (int i = 0; i < in; i++) given[i] = strings_of(strings + i, (argc - at - 1) / in, in);
+  TF_SessionRun(session, NULL, inputs, given, in, outputs, answers, out, NULL, 0, NULL, status);
   demand(status, "run");
 
-  strings = TF_TensorData(answer);
-  for (int64_t i = 0; i < TF_TensorElementCount(answer); i++) {
-    printf("%zu\n", TF_TString_GetSize(&strings[i]));
-    fwrite(TF_TString_GetDataPointer(&strings[i]), 1, TF_TString_GetSize(&strings[i]), stdout);
-  }
-  TF_DeleteTensor(prompt);
-  TF_DeleteTensor(answer);
+  for (int i = 0; i < out; i++) print(answers[i]);
+  for (int i = 0; i < in; i++) TF_DeleteTensor(given[i]);
+  for (int i = 0; i < out; i++) TF_DeleteTensor(answers[i]);
   TF_CloseSession(session, status);
   demand(status, "close");
   return 0;

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.exporting import checking
-from tfllm.exporting.contract import SIGNATURES
+from tfllm.exporting.contract import CONTRACTS
 
 
 def test_an_export_passes(greedy):
@@ -111,7 +111,7 @@ def test_a_warm_up_that_asks_too_little_or_wrongly(unrun, copy):
 
     path = copy / "assets.extra" / "tf_serving_warmup_requests"
     with_two = {"serving_default": {"prompt": ["a"]}, "generate": {"prompt": ["a"]}}
-    warm_up.write(path, with_two)
+    warm_up.write(path, CONTRACTS["causal_lm"]._replace(requests=with_two))
     wrong, silent = tfllm.check(copy).problems
     assert "a request to 'generate' has inputs ['prompt'], not ['max_new_tokens'," in wrong
     assert "no request to detokenize, score, tokenize" in silent
@@ -141,7 +141,7 @@ def test_an_export_that_cannot_be_loaded(copy, tmp_path, monkeypatch):
     assert problem == "the export cannot be loaded with TensorFlow and TensorFlow Text alone: variables not found"
 
 
-def test_contract_has_a_request_for_every_signature():
-    from tfllm.exporting.contract import REQUESTS
-
-    assert {name: set(fields) for name, fields in REQUESTS.items()} == {n: set(s.inputs) for n, s in SIGNATURES.items()}
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_contract_has_a_request_for_every_signature(name):
+    signatures, requests = CONTRACTS[name]
+    assert {name: set(fields) for name, fields in requests.items()} == {n: set(s.inputs) for n, s in signatures.items()}

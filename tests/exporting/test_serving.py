@@ -1,19 +1,17 @@
 """The export without the package: in a process that cannot import tfllm or Keras, and in C on TensorFlow's own libraries."""
 
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from c_program import serve
 from prompts import PROMPTS
 
 import tfllm
 from tfllm.exporting.probe import text_op_libraries
 
-TENSORFLOW = Path(tf.__file__).parent
 TIMEOUT = 300
 
 LOADER = """
@@ -62,38 +60,8 @@ def test_a_process_without_tfllm_and_keras_gives_the_same_bytes(greedy, expected
     assert found.stdout == expected
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
-    """`serve.c`, built against the wheel's headers and libraries."""
-    if shutil.which("gcc") is None:
-        pytest.skip("NO GCC: the export was not run in C")
-    program = tmp_path_factory.mktemp("serve") / "serve"
-    source = Path(__file__).with_name("serve.c")
-    libraries = [f"-L{TENSORFLOW}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{TENSORFLOW}"]
-    # A third of the default linker's time on so large a library.
-    linker = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []
-    command = ["gcc", "-Wall", "-Wextra", "-Werror", *linker, str(source), "-o", str(program), f"-I{TENSORFLOW / 'include'}"]
-    built = subprocess.run([*command, *libraries, "-ldl"], capture_output=True, text=True, timeout=TIMEOUT)
-    assert built.returncode == 0, built.stderr
-    return program
-
-
-def serve(program: Path, folder: Path, prompts: list[str]) -> subprocess.CompletedProcess:
-    signature = _signatures(folder)["serving_default"]
-    tensors = [signature.inputs["prompt"].name, signature.outputs["text"].name]
-    command = [str(program), str(folder), *tensors, *text_op_libraries(), "--", *prompts]
-    return subprocess.run(command, capture_output=True, timeout=TIMEOUT)
-
-
-def _signatures(folder: Path):
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    return saved.meta_graphs[0].signature_def
-
-
 def test_a_c_program_gives_the_same_bytes(program, greedy, expected):
-    found = serve(program, greedy.folder, PROMPTS)
+    found = serve(program, greedy.folder, {"prompt": PROMPTS}, "text")
     assert found.returncode == 0, found.stderr.decode()[-2000:]
     assert found.stdout == expected
 
@@ -111,5 +79,5 @@ def test_the_c_program_would_notice_xla(program, tmp_path):
 
     module = tf.Module()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": answer})
-    found = serve(program, tmp_path / "1", ["abc"])
+    found = serve(program, tmp_path / "1", {"prompt": ["abc"]}, "text")
     assert found.returncode != 0 and b"XLA" in found.stderr, found.stderr.decode()[-2000:]

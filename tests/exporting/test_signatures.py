@@ -6,7 +6,7 @@ import tensorflow as tf
 from prompts import PROMPTS
 
 import tfllm
-from tfllm.exporting.contract import SETTINGS, SIGNATURES
+from tfllm.exporting.contract import CONTRACTS, SETTINGS
 from tfllm.generation import GenerationConfig
 
 ROWS = [
@@ -19,7 +19,7 @@ ROWS = [
 
 
 def ask(signature, name: str, **inputs):
-    fields = SIGNATURES[name].inputs
+    fields = CONTRACTS["causal_lm"].signatures[name].inputs
     return {k: v.numpy() for k, v in signature(**{k: tf.constant(v, fields[k].dtype) for k, v in inputs.items()}).items()}
 
 

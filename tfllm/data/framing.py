@@ -213,6 +213,5 @@ def question_limit(tokenizer: Tokenizer, max_length: int, stride: int) -> int:
 
 def _first(values: tf.RaggedTensor, count: tf.Tensor) -> tf.RaggedTensor:
     """bool [B, (n)]: the first `count` of each row."""
-    return values.with_values(
-        tf.ragged.range(values.row_lengths()).values < tf.cast(tf.repeat(count, values.row_lengths()), tf.int64)
-    )
+    lengths = tf.cast(values.row_lengths(), tf.int32)
+    return values.with_values(tf.ragged.range(lengths).values < tf.repeat(count, lengths))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.exporting import probe
-from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, REQUESTS, SIGNATURES, WARM_UP_FILE, Field
+from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, Contract, Field
 
 XLA_ATTRIBUTE = "_XlaMustCompile"
 # Registered everywhere, but run in the Python process that made them.
@@ -28,6 +28,8 @@ class Report:
 
     folder: Path
     """The version folder."""
+    signatures: tuple[str, ...]
+    """Names of the signatures that the contract asks for."""
     problems: tuple[str, ...]
     """Empty: the export keeps the contract."""
     ops: tuple[str, ...]
@@ -39,7 +41,9 @@ class Report:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.folder} keeps the serving contract: {len(SIGNATURES)} signatures run, {len(self.ops)} kinds of ops"
+            return (
+                f"{self.folder} keeps the serving contract: {len(self.signatures)} signatures run, {len(self.ops)} kinds of ops"
+            )
         return "\n".join([f"{self.folder} breaks the serving contract:", *(f"  - {each}" for each in self.problems)])
 
 
@@ -60,17 +64,31 @@ def check(folder: str | Path) -> Report:
     meta_graph = _meta_graph(folder)
     nodes = list(_nodes(meta_graph.graph_def))
     ops = tuple(sorted({node.op for node in nodes}))
-    problems = [*_signature_problems(meta_graph), *_xla_problems(meta_graph.graph_def, nodes), *_extra_problems(folder)]
-    runnable = {name: inputs for name, inputs in REQUESTS.items() if name in meta_graph.signature_def}
+    contract = _contract(folder)
+    problems = [
+        *_signature_problems(meta_graph, contract),
+        *_xla_problems(meta_graph.graph_def, nodes),
+        *_extra_problems(folder, contract),
+    ]
+    runnable = {name: inputs for name, inputs in contract.requests.items() if name in meta_graph.signature_def}
     try:
         found = _probe(folder, runnable)
+        functions = {each.signature.name for each in meta_graph.graph_def.library.function}
+        problems += _op_problems(set(ops) - functions, set(found["ops"]))
+        for name, answer in found["answers"].items():
+            problems += _answer_problems(name, answer, contract)
     except ChildProcessError as error:
-        return Report(folder, (*problems, str(error)), ops)
-    functions = {each.signature.name for each in meta_graph.graph_def.library.function}
-    problems += _op_problems(set(ops) - functions, set(found["ops"]))
-    for name, answer in found["answers"].items():
-        problems += _answer_problems(name, answer)
-    return Report(folder, tuple(problems), ops)
+        problems.append(str(error))
+    return Report(folder, tuple(contract.signatures), tuple(problems), ops)
+
+
+def _contract(folder: Path) -> Contract:
+    """What the export says it keeps; a causal model's where it does not say."""
+    try:
+        name = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))["contract"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = "causal_lm"  # `_extra_problems` names what is wrong with the file
+    return CONTRACTS.get(name, CONTRACTS["causal_lm"])
 
 
 def _version_folder(folder: Path) -> Path:
@@ -112,8 +130,8 @@ def _nodes(graph_def: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
-def _signature_problems(meta_graph: Any) -> Iterator[str]:
-    for name, wanted in SIGNATURES.items():
+def _signature_problems(meta_graph: Any, contract: Contract) -> Iterator[str]:
+    for name, wanted in contract.signatures.items():
         if name not in meta_graph.signature_def:
             yield f"signature {name} is missing"
             continue
@@ -132,9 +150,10 @@ def _field_problems(where: str, found: Any, wanted: dict[str, Field]) -> Iterato
         shape = tf.TensorShape(found[name].tensor_shape)
         if dtype != wanted[name].dtype:
             yield f"{where}: {name} is {dtype}; the contract says {wanted[name].dtype}"
-        if shape.rank != len(wanted[name].shape) or any(size is not None for size in shape):
+        given = where.endswith("inputs")
+        if shape.rank != len(wanted[name].shape) or (given and any(size is not None for size in shape)):
             letters = ", ".join(wanted[name].shape)
-            yield f"{where}: {name} has shape {shape}; the contract says [{letters}], all of any size"
+            yield f"{where}: {name} has shape {shape}; the contract says [{letters}]{', all of any size' if given else ''}"
     for name in sorted(found):
         if name.endswith("_bytes") and tf.dtypes.as_dtype(found[name].dtype) == tf.string:
             yield f"{where}: {name} is a string and ends in _bytes: TensorFlow Serving takes and gives it in base64"
@@ -154,14 +173,18 @@ def _op_problems(ops: set[str], registered: set[str]) -> Iterator[str]:
         yield f"{', '.join(unknown)}: ops that neither TensorFlow nor TensorFlow Text registers"
 
 
-def _extra_problems(folder: Path) -> Iterator[str]:
+def _extra_problems(folder: Path, contract: Contract) -> Iterator[str]:
     from tfllm.exporting import warm_up
 
     extra = folder / EXTRA_FOLDER
     try:
-        json.loads((extra / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        name = json.loads((extra / DESCRIPTION_FILE).read_text(encoding="utf-8"))["contract"]
+        if name not in CONTRACTS:
+            yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names the contract {name!r}; there are {', '.join(CONTRACTS)}"
     except FileNotFoundError:
         yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is missing"
+    except (KeyError, TypeError):
+        yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names no contract"
     except ValueError as error:
         yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is not JSON ({error})"
     if not (extra / WARM_UP_FILE).is_file():
@@ -173,10 +196,10 @@ def _extra_problems(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     for signature, inputs in requests:
-        wanted = SIGNATURES[signature].inputs if signature in SIGNATURES else {}
+        wanted = contract.signatures[signature].inputs if signature in contract.signatures else {}
         if set(inputs) != set(wanted):
             yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r} has inputs {sorted(inputs)}, not {sorted(wanted)}"
-    if silent := sorted(set(SIGNATURES) - {each.signature for each in requests}):
+    if silent := sorted(set(contract.signatures) - {each.signature for each in requests}):
         yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: no request to {', '.join(silent)}"
 
 
@@ -194,13 +217,13 @@ def _probe(folder: Path, requests: dict[str, Any]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def _answer_problems(name: str, answer: dict[str, Any]) -> Iterator[str]:
+def _answer_problems(name: str, answer: dict[str, Any], contract: Contract) -> Iterator[str]:
     if "" in answer:
         yield f"signature {name} fails: {answer['']}"
         return
-    rows = len(next(iter(REQUESTS[name].values())))
+    rows = len(next(iter(contract.requests[name].values())))
     for key, (dtype, shape, values) in answer.items():
-        wanted = SIGNATURES[name].outputs.get(key)
+        wanted = contract.signatures[name].outputs.get(key)
         if wanted and (dtype != wanted.dtype or len(shape) != len(wanted.shape) or shape[0] != rows):
             yield f"signature {name} answered {key} as {dtype} {shape}; the contract says {wanted.dtype}, {rows} rows"
         if values is None:

@@ -14,7 +14,7 @@ DESCRIPTION_FILE = "tfllm.json"
 
 
 class Field(NamedTuple):
-    """A tensor of a signature: its dtype's name and its letters, all of them dynamic."""
+    """A tensor of a signature: its dtype's name and its letters; an input's are all dynamic."""
 
     dtype: str
     shape: str
@@ -27,10 +27,18 @@ class Signature(NamedTuple):
     outputs: dict[str, Field]
 
 
+class Contract(NamedTuple):
+    """Signatures by name, and one small request for each: warm-up of a server, and the run of `check`."""
+
+    signatures: dict[str, Signature]
+    requests: dict[str, dict[str, list]]
+
+
 _TEXT = Field("string", "B")
 _WHOLE = Field("int32", "B")
 _REAL = Field("float32", "B")
 _IDS = Field("int32", "BS")
+_SAMPLES = ["", "naïve 中文\n"]
 
 SETTINGS = {
     "max_new_tokens": _WHOLE,
@@ -42,31 +50,69 @@ SETTINGS = {
     "seed": _WHOLE,
 }
 
-SIGNATURES = {
-    "serving_default": Signature({"prompt": _TEXT}, {"text": _TEXT}),
-    "generate": Signature(
-        {"prompt": _TEXT} | SETTINGS,
-        {"text": _TEXT, "token_ids": _IDS, "log_probs": Field("float32", "BS"), "num_tokens": _WHOLE},
-    ),
-    "score": Signature({"text": _TEXT}, {"log_prob": _REAL, "num_tokens": _WHOLE, "num_bytes": _WHOLE}),
-    "tokenize": Signature({"text": _TEXT}, {"token_ids": _IDS, "num_tokens": _WHOLE}),
-    "detokenize": Signature({"token_ids": _IDS, "num_tokens": _WHOLE}, {"text": _TEXT}),
+_CAUSAL_LM = Contract(
+    {
+        "serving_default": Signature({"prompt": _TEXT}, {"text": _TEXT}),
+        "generate": Signature(
+            {"prompt": _TEXT} | SETTINGS,
+            {"text": _TEXT, "token_ids": _IDS, "log_probs": Field("float32", "BS"), "num_tokens": _WHOLE},
+        ),
+        "score": Signature({"text": _TEXT}, {"log_prob": _REAL, "num_tokens": _WHOLE, "num_bytes": _WHOLE}),
+        "tokenize": Signature({"text": _TEXT}, {"token_ids": _IDS, "num_tokens": _WHOLE}),
+        "detokenize": Signature({"token_ids": _IDS, "num_tokens": _WHOLE}, {"text": _TEXT}),
+    },
+    {
+        "serving_default": {"prompt": ["The"]},
+        "generate": {
+            "prompt": ["", "def "],
+            "max_new_tokens": [4, 3],
+            "temperature": [0.0, 1.0],
+            "top_k": [0, 40],
+            "top_p": [1.0, 0.9],
+            "min_p": [0.0, 0.05],
+            "repetition_penalty": [1.0, 1.1],
+            "seed": [0, 1],
+        },
+        "score": {"text": _SAMPLES},
+        "tokenize": {"text": _SAMPLES},
+        "detokenize": {"token_ids": [[0, 0], [5, 6]], "num_tokens": [0, 2]},
+    },
+)
+
+
+def _predicting(inputs: dict[str, list], outputs: dict[str, Field]) -> Contract:
+    """One signature, "serving_default", that takes strings."""
+    return Contract({"serving_default": Signature(dict.fromkeys(inputs, _TEXT), outputs)}, {"serving_default": inputs})
+
+
+_TEXTS = {"text": _SAMPLES}
+_PAIRS = {"text": _SAMPLES, "text_pair": ["yes", ""]}
+_CLASSES = {"label": _TEXT, "score": _REAL, "labels": Field("string", "BC"), "probabilities": Field("float32", "BC")}
+_VALUE = {"value": _REAL}
+_ENTITIES = {
+    "text": Field("string", "BE"),
+    "label": Field("string", "BE"),
+    "start": Field("int32", "BE"),
+    "end": Field("int32", "BE"),
+    "score": Field("float32", "BE"),
+    "count": _WHOLE,
 }
 
-REQUESTS: dict[str, dict[str, list]] = {
-    "serving_default": {"prompt": ["The"]},
-    "generate": {
-        "prompt": ["", "def "],
-        "max_new_tokens": [4, 3],
-        "temperature": [0.0, 1.0],
-        "top_k": [0, 40],
-        "top_p": [1.0, 0.9],
-        "min_p": [0.0, 0.05],
-        "repetition_penalty": [1.0, 1.1],
-        "seed": [0, 1],
-    },
-    "score": {"text": ["", "naïve 中文\n"]},
-    "tokenize": {"text": ["", "naïve 中文\n"]},
-    "detokenize": {"token_ids": [[0, 0], [5, 6]], "num_tokens": [0, 2]},
+CONTRACTS = {
+    "causal_lm": _CAUSAL_LM,
+    "masked_lm": _predicting(
+        {"text": ["", "one [MASK] two"]},
+        {"token": Field("string", "BMK"), "score": Field("float32", "BMK"), "text": _TEXT, "count": _WHOLE},
+    ),
+    "text_classifier": _predicting(_TEXTS, _CLASSES),
+    "text_classifier of pairs": _predicting(_PAIRS, _CLASSES),
+    "text_regressor": _predicting(_TEXTS, _VALUE),
+    "text_regressor of pairs": _predicting(_PAIRS, _VALUE),
+    "text_embedder": _predicting(_TEXTS, {"embedding": Field("float32", "BD")}),
+    "token_classifier": _predicting(_TEXTS, _ENTITIES),
+    "question_answerer": _predicting(
+        {"question": ["Who?", ""], "context": ["It was Ada.", ""]},
+        {"answer": _TEXT, "start": _WHOLE, "end": _WHOLE, "score": _REAL},
+    ),
 }
-"""One small request a signature: warm-up of a server, and the run of `check`."""
+"""By the name in `tfllm.json`: the model's task, and whether it reads pairs. Rows of answers are padded behind `count`."""

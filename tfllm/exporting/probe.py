@@ -52,8 +52,12 @@ def _plain(value: Any) -> Any:
     if value.dtype.name != "string":
         return values
     with contextlib.suppress(UnicodeDecodeError):
-        return [each.decode() for each in values]
+        return _decoded(values)
     return None
+
+
+def _decoded(value: Any) -> Any:
+    return [_decoded(each) for each in value] if isinstance(value, list) else value.decode()
 
 
 def main() -> None:

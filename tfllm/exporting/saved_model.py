@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from tfllm import __version__
 from tfllm.exporting import warm_up
-from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, REQUESTS, WARM_UP_FILE
-from tfllm.exporting.signatures import build
+from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE
+from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation import GenerationConfig
 from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
@@ -31,15 +31,18 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
 
     Args:
         folder: of all versions; servers take its name for the model's.
-        config: how `serving_default` continues its prompts (greedily, unless said), and the stop strings of `generate`.
+        config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and the stop strings of
+            `generate`.
 
     Returns:
         The folder of the new version: one more than the highest there.
 
     Raises:
-        ValueError: the tokenizer is not the model's, or the config wants several sequences a prompt.
+        ValueError: the tokenizer is not the model's, or the config wants what the model cannot give.
         FileExistsError: `folder` is a file.
     """
+    if config is not None and not model.causal:
+        raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
@@ -71,7 +74,7 @@ def _write(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig,
     tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
-    warm_up.write(extra / WARM_UP_FILE, REQUESTS)
+    warm_up.write(extra / WARM_UP_FILE, CONTRACTS[contract_name(model)])
     description = json.dumps(_description(model, tokenizer, config), indent=2, ensure_ascii=False)
     (extra / DESCRIPTION_FILE).write_text(description + "\n", encoding="utf-8")
 
@@ -81,15 +84,16 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
     return {
         "tfllm": __version__,
         "tensorflow": tf.__version__,
+        "contract": contract_name(model),
         "dtype": model.dtype_policy.name,
         "model": model.config.to_dict(),
+        "task": {"task": model.task} | model.settings(),
         "tokenizer": {
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
             "fingerprint": tokenizer.fingerprint(),
         },
-        "generation": config.to_dict(),
-    }
+    } | ({"generation": config.to_dict()} if model.causal else {})
 
 
 def versions(folder: Path) -> list[int]:

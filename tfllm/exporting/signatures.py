@@ -11,19 +11,45 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.exporting.contract import SIGNATURES
+from tfllm.exporting.contract import CONTRACTS, Signature
 from tfllm.exporting.scoring import score
 from tfllm.generation import GenerationConfig, decode
 from tfllm.generation.decode import Prompts, Results, Stop
 from tfllm.generation.sampling import Settings
 from tfllm.models.base import LanguageModel
+from tfllm.prediction import answers
 from tfllm.tokenizers import Tokenizer
 
 Tensors = dict[str, tf.Tensor]
 
 
+def contract_name(model: LanguageModel) -> str:
+    """Of the contract that the model's export keeps."""
+    return f"{model.task} of pairs" if getattr(model, "pairs", False) else model.task
+
+
 def build(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
-    """One concrete function a signature. The config's settings are those of `serving_default`; its stop strings, of both."""
+    """One concrete function a signature of the model's contract."""
+    functions = _continuing(model, tokenizer, config) if model.causal else {"serving_default": _predicting(model, tokenizer)}
+    signatures = CONTRACTS[contract_name(model)].signatures
+    return {name: _concrete(signatures[name], function) for name, function in functions.items()}
+
+
+def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Tensors]:
+    """The model's answers, padded where rows have different numbers of them, which `count` then says."""
+    function = answers(model, tokenizer)
+
+    def serving_default(**texts: tf.Tensor) -> Tensors:
+        found = function(**texts)
+        ragged = [each for each in found.values() if isinstance(each, tf.RaggedTensor)]
+        padded = {name: each.to_tensor() if isinstance(each, tf.RaggedTensor) else each for name, each in found.items()}
+        return padded | ({"count": tf.cast(ragged[0].row_lengths(), tf.int32)} if ragged else {})
+
+    return serving_default
+
+
+def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Callable[..., Tensors]]:
+    """A causal model's functions. The config's settings are those of `serving_default`; its stop strings, of both."""
     stop = None
     if config.stop:
         window = max(len(text.encode()) for text in config.stop)
@@ -55,13 +81,17 @@ def build(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) 
         with tf.control_dependencies([_known(token_ids, tokenizer)]):
             return {"text": tokenizer.detokenize(tf.RaggedTensor.from_tensor(token_ids, lengths=num_tokens))}
 
-    functions: tuple[Any, ...] = (serving_default, generate, score_text, tokenize, detokenize)
-    return {name: _concrete(name, function) for name, function in zip(SIGNATURES, functions, strict=True)}
+    return {
+        "serving_default": serving_default,
+        "generate": generate,
+        "score": score_text,
+        "tokenize": tokenize,
+        "detokenize": detokenize,
+    }
 
 
-def _concrete(name: str, function: Callable[..., Tensors]) -> Any:
-    inputs = SIGNATURES[name].inputs
-    specs = {key: tf.TensorSpec([None] * len(field.shape), field.dtype, name=key) for key, field in inputs.items()}
+def _concrete(signature: Signature, function: Callable[..., Tensors]) -> Any:
+    specs = {key: tf.TensorSpec([None] * len(field.shape), field.dtype, name=key) for key, field in signature.inputs.items()}
     return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorflow.core.framework import tensor_pb2
 
-from tfllm.exporting.contract import SIGNATURES
+from tfllm.exporting.contract import Contract
 
 _PACKAGE = "tfllm.serving"
 # message -> (field, number, type or message); the numbers are the wire format.
@@ -55,15 +55,15 @@ def _prediction_log() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.PredictionLog"))
 
 
-def write(path: Path, requests: dict[str, dict[str, list]]) -> None:
-    """Writes one record a request; values get the dtypes of the contract."""
+def write(path: Path, contract: Contract) -> None:
+    """Writes one record a request; values get the dtypes of the signature."""
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in requests.items():
+        for signature, inputs in contract.requests.items():
             log = _prediction_log()()
             request = log.predict_log.request
             request.model_spec.signature_name = signature
             for name, values in inputs.items():
-                tensor = tf.make_tensor_proto(values, SIGNATURES[signature].inputs[name].dtype)
+                tensor = tf.make_tensor_proto(values, contract.signatures[signature].inputs[name].dtype)
                 request.inputs.add(key=name, value=tensor.SerializeToString(deterministic=True))
             writer.write(log.SerializeToString(deterministic=True))
 

@@ -35,6 +35,7 @@ class MaskedLM(LanguageModel):
     """
 
     task = "masked_lm"
+    counted = "masked_tokens"
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class QuestionAnswerer(EncoderTask):
     """Scores of every place as the answer's first and as its last token; place 0 says that there is no answer."""
 
     task = "question_answerer"
+    counted = "rows"
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, outputs=2, seed=seed, **kwargs)
@@ -47,5 +48,5 @@ class QuestionAnswerer(EncoderTask):
         sums = class_cross_entropy(flat, tf.reshape(labels, [-1]), weights=tf.repeat(weights, 2))
         right = tf.reduce_all(tf.argmax(scores, 2, output_type=tf.int32) == labels, 1)
         correct = tf.reduce_sum(weights * tf.cast(right, tf.float32))
-        measures = {"loss": (sums.nats, sums.weight), "accuracy": (correct, tf.reduce_sum(weights))}
-        return Objective(sums.loss, sums.weight, measures)
+        weight = tf.reduce_sum(weights)
+        return Objective(sums.loss / 2, weight, {"loss": (sums.nats / 2, weight), "accuracy": (correct, weight)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,28 +28,31 @@ class TextClassifier(EncoderTask):
 
     Args:
         labels: their names; a class is a place in this list.
+        pairs: rows are two texts each: does the second follow from the first, say.
         multi_label: any number of labels may hold (a sigmoid each); else exactly one does (softmax).
         pooling: "pooler", "first" (token) or "mean"; the pooler if the config has one, else the mean.
     """
 
     task = "text_classifier"
+    counted = "rows"
 
     def __init__(
         self,
         config: ModelConfig,
         *,
         labels: Sequence[str],
+        pairs: bool = False,
         multi_label: bool = False,
         pooling: Pooling | None = None,
         seed: int = 0,
         **kwargs: Any,
     ):
-        self.labels, self.multi_label = check_labels(labels), multi_label
+        self.labels, self.pairs, self.multi_label = check_labels(labels), pairs, multi_label
         self.pooling = check_pooling(pooling, config)
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"labels": list(self.labels), "multi_label": self.multi_label, "pooling": self.pooling}
+        return {"labels": list(self.labels), "pairs": self.pairs, "multi_label": self.multi_label, "pooling": self.pooling}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
@@ -61,31 +64,20 @@ class TextClassifier(EncoderTask):
         """Of each label. float32 [B, C] -> float32 [B, C]."""
         return tf.sigmoid(scores) if self.multi_label else tf.nn.softmax(scores)
 
-    def compile(
-        self,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        class_weights: Mapping[str, float] | None = None,
-        label_smoothing: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
+    def compile(self, optimizer: keras.optimizers.Optimizer, *, label_smoothing: float = 0.0, **kwargs: Any) -> None:
         """Says how to train; the other arguments are `TrainableModel.compile`'s.
 
         Args:
-            class_weights: how much a row of each label counts (several labels: how much a label that holds); 1 if left out.
             label_smoothing: share of the label's probability spread over all, in [0, 1).
 
         Raises:
-            ValueError: a label is unknown, or an argument out of range.
+            ValueError: an argument is out of range.
         """
-        if unknown := sorted(set(class_weights or {}) - set(self.labels)):
-            raise ValueError(f"class_weights has unknown labels {', '.join(unknown)}; they are {', '.join(self.labels)}")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1)")
-        self._class_weights = [float((class_weights or {}).get(label, 1.0)) for label in self.labels]
         self._label_smoothing = label_smoothing
         super().compile(optimizer, **kwargs)
-        self.training_settings |= {"label_smoothing": label_smoothing, "class_weights": self._class_weights}
+        self.training_settings |= {"label_smoothing": label_smoothing}
 
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
@@ -94,17 +86,13 @@ class TextClassifier(EncoderTask):
         """Cross-entropy over rows; with several labels, the mean over labels of each one's binary cross-entropy."""
         scores, labels = self(features, training=training), features[LABELS]
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(scores)[:1]))
-        by_class = tf.constant(self._class_weights)
+        smoothing = self._label_smoothing if training else 0.0
         if not self.multi_label:
-            rows = weights * tf.gather(by_class, labels)
-            sums = class_cross_entropy(scores, labels, weights=rows, label_smoothing=self._label_smoothing * training)
-            right = tf.cast(tf.argmax(scores, 1, output_type=tf.int32) == labels, tf.float32)
-            measures = {"loss": (sums.nats, sums.weight), "accuracy": (tf.reduce_sum(weights * right), tf.reduce_sum(weights))}
+            sums = class_cross_entropy(scores, labels, weights=weights, label_smoothing=smoothing)
+            measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
             return Objective(sums.loss, sums.weight, measures)
-        wanted = labels * (1 - self._label_smoothing * training) + 0.5 * self._label_smoothing * training
-        counts = weights[:, None] * (1 + labels * (by_class - 1)) / len(self.labels)
-        loss = tf.reduce_sum(counts * tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores))
-        right = tf.cast((scores > 0) == (labels > 0.5), tf.float32)
-        shares = weights[:, None] / len(self.labels)
-        accuracy = (tf.reduce_sum(shares * right), tf.reduce_sum(weights))
-        return Objective(loss, tf.reduce_sum(counts), {"loss": (loss, tf.reduce_sum(counts)), "accuracy": accuracy})
+        wanted = labels * (1 - smoothing) + 0.5 * smoothing
+        nats = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), 1)
+        right = tf.reduce_mean(tf.cast((scores > 0) == (labels > 0.5), tf.float32), 1)
+        loss, correct, weight = tf.reduce_sum(weights * nats), tf.reduce_sum(weights * right), tf.reduce_sum(weights)
+        return Objective(loss, weight, {"loss": (loss, weight), "accuracy": (correct, weight)})

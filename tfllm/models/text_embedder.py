@@ -27,6 +27,7 @@ class TextEmbedder(EncoderTask):
     """
 
     task = "text_embedder"
+    counted = "rows"
 
     def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
         self.pooling, self.normalize = check_pooling(pooling, config), normalize

@@ -21,17 +21,21 @@ class TextRegressor(EncoderTask):
     """One number from what stands for the whole row, by least squares.
 
     Args:
+        pairs: rows are two texts each: how alike they are, say.
         pooling: "pooler", "first" (token) or "mean"; the pooler if the config has one, else the mean.
     """
 
     task = "text_regressor"
+    counted = "rows"
 
-    def __init__(self, config: ModelConfig, *, pooling: Pooling | None = None, seed: int = 0, **kwargs: Any):
-        self.pooling = check_pooling(pooling, config)
+    def __init__(
+        self, config: ModelConfig, *, pairs: bool = False, pooling: Pooling | None = None, seed: int = 0, **kwargs: Any
+    ):
+        self.pairs, self.pooling = pairs, check_pooling(pooling, config)
         super().__init__(config, outputs=1, seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"pooling": self.pooling}
+        return {"pairs": self.pairs, "pooling": self.pooling}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """float32 [B]."""

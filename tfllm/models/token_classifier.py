@@ -27,6 +27,7 @@ class TokenClassifier(EncoderTask):
     """
 
     task = "token_classifier"
+    counted = "words"
 
     def __init__(self, config: ModelConfig, *, labels: Sequence[str], seed: int = 0, **kwargs: Any):
         self.labels = check_labels(labels)

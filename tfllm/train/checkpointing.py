@@ -22,6 +22,9 @@ class Savable(Protocol):
 
     def save(self, logs: dict[str, Any] | None = None) -> Any: ...
 
+    @property
+    def exhausted(self) -> bool: ...
+
     def restore_metrics(self) -> None: ...
 
 
@@ -63,6 +66,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._run.save(logs or {})
+        if self._run.exhausted:
+            self.model.stop_training = True
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
         self._asked_to_end = True

@@ -59,9 +59,33 @@ def model_folder(folder: str | Path) -> Path:
 def write_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes `config.json`, `task.json`, `model.safetensors` and `tokenizer/` into an existing folder."""
     model.config.save(folder / "config.json")
-    (folder / TASK).write_text(json.dumps({"task": model.task} | model.settings(), indent=2, ensure_ascii=False) + "\n")
+    (folder / TASK).write_text(json.dumps(_task_of(model), indent=2, ensure_ascii=False) + "\n")
     weights.write(folder / "model.safetensors", model.variables)
     tokenizer.save(folder / "tokenizer")
+
+
+def replace_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes a model folder in the place of an older one: the old or the new one is there, but for the moment between."""
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    write_model(model, tokenizer, beside)
+    doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if folder.exists():
+        folder.rename(doomed)
+    beside.rename(folder)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def task_changes(folder: Path, model: Any) -> list[str]:
+    """What differs between the task of a model folder and a model's own."""
+    there, here = json.loads((folder / TASK).read_text()), _task_of(model)
+    return [f"{name} was {there.get(name)}, is {here.get(name)}" for name in here | there if there.get(name) != here.get(name)]
+
+
+def _task_of(model: Any) -> dict[str, Any]:
+    return json.loads(json.dumps({"task": model.task} | model.settings()))
 
 
 def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: dict[str, Any]) -> Path:

@@ -3,6 +3,7 @@
     runs/demo/
         config.json          the model's architecture
         checkpoints/         the newest few, see `checkpoints.py`
+        best/                the model of the best epoch so far, where `best` was asked for
         logs/                for TensorBoard
 
 A run that was killed goes on at the end of its last epoch, one that was asked to stop (SIGTERM) where it stood; both end with
@@ -14,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +37,11 @@ from tfllm.train.checkpoints import (
     read_checkpoint,
     read_state,
     remove_all_but,
+    replace_model,
+    task_changes,
     write_checkpoint,
 )
+from tfllm.train.evaluating import Evaluating, Evaluation
 from tfllm.train.tensorboard import TensorBoard
 from tfllm.train.throughput import Throughput
 
@@ -56,6 +61,9 @@ class Run:
         data: what the batches are made of (a store's fingerprint, batch size, seed …): a run goes on with its own data only.
         weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own.
         keep: checkpoints kept.
+        best: name of the validation measure whose best epoch is kept as a model folder, "val_loss" or "val_macro_f1", say.
+            Losses, errors and perplexities are best low, all others high.
+        patience: stop after as many epochs without a better one; needs `best`.
 
     Raises:
         ValueError: the folder holds a run of another model, tokenizer or data, or a damaged checkpoint.
@@ -71,9 +79,13 @@ class Run:
         data: str = "",
         weights_from: str | Path | None = None,
         keep: int = 3,
+        best: str | None = None,
+        patience: int | None = None,
     ):
         if steps_per_epoch < 1 or keep < 1:
             raise ValueError(f"steps_per_epoch={steps_per_epoch} and keep={keep} must be at least 1")
+        if patience is not None and (patience < 1 or best is None):
+            raise ValueError(f"patience={patience} goes with best={best!r}: give a measure's name, and at least 1 epoch")
         if not model.compiled:
             raise ValueError("the model is not compiled: call model.compile(optimizer) before Run, which restores both")
         if steps_per_epoch % model.steps_per_execution:
@@ -81,7 +93,7 @@ class Run:
                 f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
             )
         self.folder, self.model, self.tokenizer = Path(folder), model, tokenizer
-        self.steps_per_epoch, self.keep = steps_per_epoch, keep
+        self.steps_per_epoch, self.keep, self.best, self.patience = steps_per_epoch, keep, best, patience
         self.history: list[dict[str, Any]] = []
         """One record an epoch: step, and every metric."""
         self._data = data
@@ -105,25 +117,48 @@ class Run:
         """Epochs done."""
         return self.step // self.steps_per_epoch
 
+    @property
+    def best_record(self) -> dict[str, Any] | None:
+        """The record of the best epoch, the first of equals; None before there is one, or where no `best` was asked for."""
+        if self.best is None or not self.history:
+            return None
+        if self.best not in self.history[-1]:
+            raise ValueError(f"best={self.best!r} was not measured; the epoch's measures are {', '.join(self.history[-1])}")
+        name, falling = self.best, re.search("loss|error|perplexity", self.best)
+        return (min if falling else max)(self.history, key=lambda record: record[name])
+
+    @property
+    def exhausted(self) -> bool:
+        """Did `patience` epochs pass without a better one? Then `fit` has nothing to do."""
+        best = self.best_record
+        return self.patience is not None and best is not None and len(self.history) - self.history.index(best) > self.patience
+
     def callbacks(
         self,
         *,
         sample: Callable[[], list[str]] | None = None,
+        evaluate: Callable[[], Evaluation] | None = None,
         flops_per_token: int | None = None,
+        tokens_per_step: int | None = None,
         log_every: int = 10,
     ) -> list[keras.callbacks.Callback]:
         """What `fit` needs to save, to measure and to write for TensorBoard.
 
         Args:
             sample: texts to show at the end of each epoch.
+            evaluate: more scores of each epoch, and pictures of them.
             flops_per_token: of one training step, for the utilisation; `3 * config.forward_flops_per_token(S)`.
+            tokens_per_step: how many tokens a step reads, where the loss counts fewer.
             log_every: steps between two points of the curves.
         """
+        evaluating = [] if evaluate is None else [Evaluating(evaluate)]
+        pictures = evaluating[0].pictures if evaluating else None
         return [
             # First saved, then shown: an error in a picture must not cost an epoch.
-            Throughput(flops_per_token),
+            Throughput(flops_per_token, tokens_per_step),
+            *evaluating,
             Checkpointing(self),
-            TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, every=log_every),
+            TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every),
         ]
 
     def save(self, logs: dict[str, Any] | None = None) -> Path:
@@ -131,6 +166,9 @@ class Run:
         step = self.step
         if logs is not None:
             self.history.append({"step": step} | {name: float(value) for name, value in logs.items()})
+            if self.best_record is self.history[-1]:
+                # Before the checkpoint: killed in between, the epoch is done again, and the same is written again.
+                replace_model(self.model, self.tokenizer, self.folder / "best")
         final = self.folder / "checkpoints" / checkpoint_name(step)
         if not final.exists():
             state = {
@@ -154,6 +192,7 @@ class Run:
 
     def _restore(self, checkpoint: Path) -> None:
         changed = _changes(ModelConfig.load(checkpoint / "config.json"), self.model.config, {"remat"})
+        changed += task_changes(checkpoint, self.model)
         if changed:
             raise ValueError(f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder")
         state = read_state(checkpoint)

@@ -41,6 +41,8 @@ class TrainableModel(keras.Model):
     """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
 
     train_function: Callable[[Any], Any] | None
+    counted = "tokens"
+    """What `Objective.weight` counts."""
 
     def objective(self, features: Features, training: bool) -> Objective:
         """The task's loss on one batch."""

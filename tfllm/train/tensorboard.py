@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfllm.features import TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.metrics import Ratio
+from tfllm.train.pictures import attention_picture
 
 MOST_PROJECTED = 10_000
 MOST_ATTENTION_TOKENS = 48
@@ -30,6 +31,7 @@ class TensorBoard(keras.callbacks.Callback):
         folder: where to; below it `train` and `validation`.
         tokenizer: names the tokens.
         sample: texts to show at the end of each epoch; the first is also drawn as an attention picture.
+        pictures: pictures to show at the end of each epoch, uint8 [height, width, 4].
         every: steps between two points of a curve.
     """
 
@@ -39,10 +41,12 @@ class TensorBoard(keras.callbacks.Callback):
         *,
         tokenizer: Tokenizer,
         sample: Callable[[], list[str]] | None = None,
+        pictures: Callable[[], dict[str, np.ndarray]] | None = None,
         every: int = 10,
     ):
         super().__init__()
-        self._folder, self._tokenizer, self._sample, self._every = folder, tokenizer, sample, every
+        self._folder, self._tokenizer, self._every = folder, tokenizer, every
+        self._sample, self._pictures = sample, pictures
         self._before: dict[str, tuple[Ratio, float, float]] = {}
         self._written = 0
 
@@ -75,9 +79,9 @@ class TensorBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         step, logs = int(self.model.optimizer.iterations.numpy()), logs or {}
         with self._train.as_default():
-            for name in ("tokens_per_second", "flops_utilisation"):
-                if name in logs:
-                    tf.summary.scalar(name, logs[name], step=step)
+            for name, value in logs.items():
+                if name.endswith(("_per_second", "_utilisation")):
+                    tf.summary.scalar(name, value, step=step)
             texts = self._sample() if self._sample else []
             for i, text in enumerate(texts):
                 tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
@@ -87,6 +91,8 @@ class TensorBoard(keras.callbacks.Callback):
             for name, value in logs.items():
                 if name.startswith("val_"):
                     tf.summary.scalar(name.removeprefix("val_"), value, step=step)
+            for name, picture in (self._pictures() if self._pictures else {}).items():
+                tf.summary.image(name, picture[None], step=step)
         self._train.flush()
         self._validation.flush()
 
@@ -105,7 +111,7 @@ class TensorBoard(keras.callbacks.Callback):
         names = [self._tokenizer.id_to_piece(token) for token in ids]
         for layer in sorted({0, self.model.config.num_layers - 1}):
             heads = self.model.stack.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
-            picture = _attention_picture(np.asarray(heads), names)
+            picture = attention_picture(np.asarray(heads), names)
             tf.summary.image(f"attention_block_{layer}", picture[None], step=step)
 
     def _project_embeddings(self) -> None:
@@ -119,22 +125,3 @@ class TensorBoard(keras.callbacks.Callback):
             'embeddings {\n  tensor_name: "token_embedding"\n'
             '  tensor_path: "embeddings.tsv"\n  metadata_path: "tokens.tsv"\n}\n'
         )
-
-
-def _attention_picture(heads: np.ndarray, names: list[str]) -> np.ndarray:
-    """Queries down, keys across, one panel a head. float32 [N, S, S] -> uint8 [height, width, 4]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(4, len(heads))
-    rows = -(-len(heads) // columns)
-    figure = Figure(figsize=(4 * columns, 4 * rows), layout="tight")
-    canvas = FigureCanvasAgg(figure)
-    places = range(len(names))
-    for i, head in enumerate(heads):
-        axes = figure.add_subplot(rows, columns, i + 1, title=f"head {i}")
-        axes.imshow(head, vmin=0, vmax=1, cmap="viridis")
-        axes.set_xticks(places, names, rotation=90, fontsize=5, parse_math=False)
-        axes.set_yticks(places, names, fontsize=5, parse_math=False)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())

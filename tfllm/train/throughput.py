@@ -12,13 +12,16 @@ import tensorflow as tf
 class Throughput(keras.callbacks.Callback):
     """Adds `tokens_per_second` to the epoch's logs, and `flops_utilisation` where `flops_per_token` is given.
 
+    Tokens are what the loss counts, unless `tokens_per_step` says how many a step reads. Of a model whose loss counts something
+    else (`model.counted`: rows, words), that many a second are given without it.
+
     Time counts from the end of the first step, which builds the graph, to the end of the last, without validation and saving.
     The utilisation is the share of what one large matrix product reaches here, timed once before training.
     """
 
-    def __init__(self, flops_per_token: int | None = None):
+    def __init__(self, flops_per_token: int | None = None, tokens_per_step: int | None = None):
         super().__init__()
-        self._flops_per_token = flops_per_token
+        self._flops_per_token, self._tokens_per_step = flops_per_token, tokens_per_step
         self._peak = self._ended = 0.0
         self._started: tuple[float, float] | None = None
         self._tokens_at_end: float | None = None
@@ -46,11 +49,13 @@ class Throughput(keras.callbacks.Callback):
         tokens, seconds = tokens - self._started[1], self._ended - self._started[0]
         if seconds <= 0 or tokens <= 0:
             return
-        logs["tokens_per_second"] = tokens / seconds
+        logs["tokens_per_second" if self._tokens_per_step else f"{self.model.counted}_per_second"] = tokens / seconds
         if self._flops_per_token:
             logs["flops_utilisation"] = tokens / seconds * self._flops_per_token / self._peak
 
     def _tokens(self) -> float:
+        if self._tokens_per_step:
+            return float(self._tokens_per_step * int(self.model.optimizer.iterations.numpy()))
         return float(self.model.metrics[0].weight)
 
 

@@ -1,0 +1,182 @@
+"""What models say of texts, against the same found on another way: in Python, from the rows that training reads."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from encoders import ENTITIES, OTHERS, TEXTS, columns, strong
+
+import tfllm
+from tfllm import data
+from tfllm.data.reading_words import Sentence
+from tfllm.data.words import split_words
+from tfllm.prediction.masks import CHOICES
+from tfllm.prediction.spans import LONGEST_ANSWER, best_spans
+from tfllm.train.scores import entities
+
+
+def scores_of(model, rows: data.Labelled, batch_size: int = 4) -> np.ndarray:
+    """What `model.predict` says of labelled rows, padding left out; rows of a batch are as long as its longest."""
+    parts = [np.asarray(model(batch)) for batch in rows.batches(batch_size, shuffle=False, repeat=False)]
+    width = max(part.shape[-1] for part in parts)
+    if parts[0].ndim == 3:
+        parts = [np.pad(part, [(0, 0), (0, 0), (0, width - part.shape[-1])], constant_values=-1e9) for part in parts]
+    return np.concatenate(parts)[: len(rows)]
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+NOT_EMPTY = [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["text_classifier", "text_classifier of pairs", "several labels"])
+def test_labels_are_those_of_the_rows_that_training_reads(name, tokenizer):
+    model = strong(name, tokenizer)
+    found = tfllm.predict(model, tokenizer, *columns(model), batch_size=4)
+    asked = [i for i in NOT_EMPTY if OTHERS[i] or not model.pairs]
+    records = [{"text": TEXTS[i], "text_pair": OTHERS[i], "label": [] if model.multi_label else model.labels[0]} for i in asked]
+    pair = "text_pair" if model.pairs else None
+    rows = data.text_classification(
+        records, tokenizer, pair=pair, labels=model.labels, multi_label=model.multi_label, max_length=model.config.max_length
+    )
+    scores = scores_of(model, rows)
+    expected = 1 / (1 + np.exp(-scores)) if model.multi_label else softmax(scores)
+    for i, probabilities in zip(asked, expected, strict=True):
+        np.testing.assert_allclose(found[i]["probabilities"], probabilities, rtol=1e-4, atol=1e-6)
+        assert found[i]["labels"] == list(model.labels)
+        assert found[i]["label"] == model.labels[int(np.argmax(probabilities))]
+        assert found[i]["score"] == max(found[i]["probabilities"])
+    assert np.ptp([each["probabilities"][0] for each in found]) > 0.01, "all texts are alike: the test proves little"
+
+
+def test_numbers_and_vectors_are_those_of_the_rows(tokenizer):
+    regressor, embedder = strong("text_regressor", tokenizer), strong("text_embedder", tokenizer)
+    rows = data.regression([{"text": TEXTS[i], "label": 0.0} for i in NOT_EMPTY], tokenizer, max_length=48)
+    values = [each["value"] for each in tfllm.predict(regressor, tokenizer, TEXTS)]
+    np.testing.assert_allclose(np.array(values)[NOT_EMPTY], scores_of(regressor, rows), rtol=1e-4, atol=1e-5)
+    vectors = np.array([each["embedding"] for each in tfllm.predict(embedder, tokenizer, TEXTS)])
+    np.testing.assert_allclose(vectors[NOT_EMPTY], scores_of(embedder, rows), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((vectors**2).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["token_classifier", "parts of speech"])
+def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer):
+    """Words, their rows and the run of labels are found here in Python; long texts in several rows."""
+    model = strong(name, tokenizer)
+    found = tfllm.predict(model, tokenizer, TEXTS)
+    assert found[0] == {"text": [], "label": [], "start": [], "end": [], "score": []}
+    words = split_words(tf.constant(TEXTS), keep_spaces=False)
+    # Training data has one space at a time; a tokenizer that keeps spaces reads two as two.
+    for i in [i for i in NOT_EMPTY if not (tokenizer.keeps_spaces and "  " in TEXTS[i])]:
+        starts, ends = words.starts[i].numpy(), words.ends[i].numpy()
+        spelled = [TEXTS[i][start:end] for start, end in zip(starts, ends, strict=True)]
+        spaced = [*(TEXTS[i][a:b] != "" for a, b in zip(ends[:-1], starts[1:], strict=True)), False]
+        sentence = Sentence(tuple(spelled), (model.labels[0],) * len(spelled), tuple(spaced), "here")
+        rows = data.tagging([sentence], tokenizer, labels=model.labels, max_length=48)
+        per_row = [softmax(np.asarray(model(batch))[0]) for batch in rows.batches(1, shuffle=False, repeat=False)]
+        at_words = np.array([per_row[row][place] for row, place in zip(rows.word_rows, rows.word_places, strict=True)])
+        tags = [model.labels[k] for k in at_words.argmax(-1)]
+        if name == "parts of speech":
+            assert (found[i]["text"], found[i]["label"]) == (spelled, tags)
+            assert (found[i]["start"], found[i]["end"]) == (starts.tolist(), ends.tolist())
+            continue
+        expected = entities(TEXTS[i], starts.tolist(), ends.tolist(), tags, at_words.max(-1).tolist())
+        assert [*zip(*(found[i][key] for key in ("label", "start", "end", "text")), strict=True)] == [
+            (each.label, each.start, each.end, each.text) for each in expected
+        ]
+        np.testing.assert_allclose(found[i]["score"], [each.score for each in expected], rtol=1e-4)
+    assert sum(len(each["text"]) for each in found) > 20
+
+
+def test_runs_of_labels_become_entities(monkeypatch):
+    from tfllm.prediction import words as module
+
+    text = "a b c d e f g"
+    tags = ["I-PER", "I-PER", "B-PER", "I-LOC", "O", "B-LOC", "I-LOC"]
+    said = module.Tags(tf.constant([ENTITIES.index(tag) for tag in tags]), tf.constant([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]))
+    found = module._entities(split_words(tf.constant([text]), keep_spaces=False), said, ENTITIES)
+    plain = {key: value.to_list()[0] for key, value in found.items()}
+    assert plain["label"] == [b"PER", b"PER", b"LOC", b"LOC"]
+    assert (plain["start"], plain["end"]) == ([0, 4, 6, 10], [3, 5, 7, 13])
+    np.testing.assert_allclose(plain["score"], [0.8, 0.7, 0.6, 0.3])
+
+
+def test_answers_are_those_of_the_windows_that_training_reads(tokenizer):
+    """Long contexts too; the best span of each window is found here by looking at all of them."""
+    model = strong("question_answerer", tokenizer)
+    found = tfllm.predict(model, tokenizer, OTHERS, TEXTS)
+    asked = [i for i in NOT_EMPTY if OTHERS[i] and TEXTS[i].strip()]
+    records = [{"id": str(i), "question": OTHERS[i], "context": TEXTS[i], "answers": []} for i in asked]
+    rows = data.question_answering(records, tokenizer, max_length=48, stride=16)
+    scores = scores_of(model, rows)
+    starts, ends, best = [], [], []
+    for first, last in scores:
+        spans = {
+            (a, b): first[a] + last[b] for a in range(1, len(first)) for b in range(a, min(len(first), a + LONGEST_ANSWER))
+        }
+        (start, end), score = max(spans.items(), key=lambda span: span[1])
+        starts.append(start), ends.append(end), best.append(score)
+    expected = rows.answers(np.array(starts), np.array(ends), np.array(best), scores[:, 0, 0] + scores[:, 1, 0])
+    for i, answer in zip(asked, expected, strict=True):
+        assert (found[i]["answer"], found[i]["start"], found[i]["end"]) == (answer.text, answer.start, answer.end)
+        np.testing.assert_allclose(found[i]["score"], answer.score, rtol=1e-3, atol=1e-4)
+        assert TEXTS[i][answer.start : answer.end] == answer.text
+    assert found[0]["answer"] == "" and any(each["answer"] for each in found)
+
+
+def test_the_best_span_goes_forward_and_is_not_too_long():
+    scores = np.full((1, 2, 40), -10.0, np.float32)
+    scores[0, 0, [0, 2, 35]], scores[0, 1, [0, 1, 3, 36]] = [9, 5, 1], [9, 8, 3, 8.5]
+    spans = best_spans(tf.constant(scores))
+    assert [int(spans[key][0]) for key in ("start", "end", "score")] == [35, 36, 9]
+
+
+def test_masks_are_filled(tokenizer):
+    model = strong("masked_lm", tokenizer)
+    found = tfllm.predict(model, tokenizer, TEXTS)
+    assert [len(each["token"]) for each in found] == [0, 0, 0, 0, 2, 0]
+    assert all(len(choices) == CHOICES and sorted(choices, reverse=True) == choices for choices in found[4]["score"])
+    ids = [
+        tokenizer.cls_id,
+        tokenizer.mask_id,
+        *tokenizer.encode(" is the "),
+        tokenizer.mask_id,
+        *tokenizer.encode("."),
+        tokenizer.sep_id,
+    ]
+    probabilities = softmax(np.asarray(model({"token_ids": tf.constant([ids])}))[0])
+    for place, tokens, scores in zip(
+        np.flatnonzero(np.array(ids) == tokenizer.mask_id), *(found[4][k] for k in ("token", "score")), strict=True
+    ):
+        best = np.argsort(-probabilities[place])[:CHOICES]
+        assert tokens == [tokenizer.id_to_piece(int(id)) for id in best]
+        np.testing.assert_allclose(scores, probabilities[place][best], rtol=1e-4)
+        ids[place] = int(best[0])
+    assert found[4]["text"] == tokenizer.decode(ids)
+
+
+def test_rows_of_a_batch_do_not_matter_to_each_other(wordpiece):
+    model = strong("text_classifier", wordpiece)
+    together = tfllm.predict(model, wordpiece, TEXTS, batch_size=6)
+    for text, expected in zip(TEXTS, together, strict=True):
+        [alone] = tfllm.predict(model, wordpiece, text)
+        np.testing.assert_allclose(alone["probabilities"], expected["probabilities"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_without_kinds_of_text_reads_pairs(tokenizer):
+    model = strong("text_classifier of pairs", tokenizer, num_types=1)
+    assert len(tfllm.predict(model, tokenizer, *columns(model))) == len(TEXTS)
+
+
+def test_what_does_not_fit_is_refused(wordpiece):
+    model = strong("question_answerer", wordpiece)
+    with pytest.raises(ValueError, match="QuestionAnswerer wants question and context, of as many rows each; got rows: 2"):
+        tfllm.predict(model, wordpiece, ["a", "b"])
+    with pytest.raises(ValueError, match="got rows: 2, 1"):
+        tfllm.predict(model, wordpiece, ["a", "b"], ["c"])
+    with pytest.raises(ValueError, match="the tokenizer is not this model's"):
+        tfllm.predict(model, tfllm.tokenizers.ByteTokenizer(), "a", "b")
+    with pytest.raises(ValueError, match=r"CausalLM does not predict; those that do: masked_lm, .* Try tfllm.generate"):
+        tfllm.predict(tfllm.CausalLM(tfllm.preset("gpt2-tiny")), wordpiece, "a")

@@ -1,0 +1,82 @@
+"""`predict`: the answers of a model in Python, by the graph that exports carry."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.models.base import LanguageModel
+from tfllm.prediction.answers import answers, inputs_of
+from tfllm.tokenizers import Tokenizer
+
+_FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, Any]] = weakref.WeakKeyDictionary()
+
+
+def predict(
+    model: LanguageModel, tokenizer: Tokenizer, *texts: str | Sequence[str], batch_size: int = 32
+) -> list[dict[str, Any]]:
+    """What the model says of each text (or pair, or question and context), as the exported model would.
+
+    >>> tfllm.predict(model, tokenizer, ["What a film!"])
+    [{'label': 'good', 'score': 0.98, 'labels': ['bad', 'good'], 'probabilities': [0.02, 0.98]}]
+    >>> tfllm.predict(answerer, tokenizer, "Who wrote it?", "It was written by Ada.")
+    [{'answer': 'Ada', 'start': 18, 'end': 21, 'score': 7.1}]
+
+    Args:
+        texts: one sequence for each of the model's inputs, or a string for one row. Inputs are `text`; `text` and `text_pair`
+            for models made for pairs; `question` and `context` for a `QuestionAnswerer`.
+        batch_size: rows at a time.
+
+    Raises:
+        ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict.
+    """
+    names = inputs_of(model)
+    columns = [[column] if isinstance(column, str) else list(column) for column in texts]
+    if len(columns) != len(names) or len({len(column) for column in columns}) != 1:
+        counts = ", ".join(str(len(column)) for column in columns) or "none"
+        raise ValueError(f"{type(model).__name__} wants {' and '.join(names)}, of as many rows each; got rows: {counts}")
+    function = _function(model, tokenizer)
+    found: list[dict[str, Any]] = []
+    for begin in range(0, len(columns[0]), batch_size):
+        batch = {
+            name: tf.constant(column[begin : begin + batch_size], tf.string)
+            for name, column in zip(names, columns, strict=True)
+        }
+        found += _records(function(**batch))
+    return found
+
+
+def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
+    """Traced once a model."""
+    known = _FUNCTIONS.get(model)
+    if known is None or known[0] is not tokenizer:
+        signature = {name: tf.TensorSpec([None], tf.string) for name in inputs_of(model)}
+        reference = weakref.ref(model)
+
+        def run(**texts: tf.Tensor) -> Any:
+            living = reference()
+            assert living is not None
+            return answers(living, tokenizer)(**texts)
+
+        known = tokenizer, tf.function(run, autograph=False, reduce_retracing=True).get_concrete_function(**signature)
+        _FUNCTIONS[model] = known
+    return known[1]
+
+
+def _records(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One dict a row, of plain Python values."""
+    columns = {name: _plain(value) for name, value in found.items()}
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
+
+
+def _plain(value: Any) -> list[Any]:
+    values = value.to_list() if isinstance(value, tf.RaggedTensor) else value.numpy().tolist()
+    return _decoded(values) if value.dtype == tf.string else values
+
+
+def _decoded(value: Any) -> Any:
+    return [_decoded(each) for each in value] if isinstance(value, list) else value.decode()

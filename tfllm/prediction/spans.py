@@ -1,0 +1,89 @@
+"""Answers to questions, as spans of their contexts; in the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.data.framing import answer_places, context_windows, frame
+from tfllm.data.words import split_words, word_pieces
+from tfllm.features import ANSWER_PLACES
+from tfllm.prediction.rows import fitting, valid_utf8
+from tfllm.tokenizers import Tokenizer
+
+ROW = 384
+STRIDE = 128
+LONGEST_ANSWER = 30
+"""Tokens of an answer, at most (Devlin et al. 2018)."""
+
+
+def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The best answer in each context.
+
+        question "Who?", context "It was Ada." -> answer "Ada", start 7, end 10, score 5.2
+
+    Offsets count characters, as a Python `str` does. `score` says by how much the span beats "no answer" (log-odds): where it
+    is below 0, `answer` is "", `start` and `end` are 0. Long contexts are read in overlapping windows.
+
+    Returns:
+        `answer` string, `start`, `end` int32, `score` float32; [B] each.
+    """
+    context = valid_utf8(context)
+    words = split_words(context, keep_spaces=tokenizer.keeps_spaces)
+    pieces = word_pieces(words.strings, tokenizer, None)
+    length = min(ROW, model.config.max_length)
+    windows = context_windows(
+        tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=length, stride=min(STRIDE, length // 3)
+    )
+    rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=length)
+    places = answer_places(rows)
+    scores = model(fitting(model, rows) | {ANSWER_PLACES: places})
+    spans = best_spans(scores)
+    best, none = _by_text(windows.texts, spans["score"], scores[:, 0, 0] + scores[:, 1, 0], tf.size(context))
+    gain = tf.gather(spans["score"], best) - none
+    # From places in the row to pieces of the context, to words, to characters.
+    shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
+    offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
+    first_word = tf.cast(words.starts.row_starts(), tf.int32)
+    answered = gain > 0
+
+    def characters(name: str, bounds: tf.RaggedTensor) -> tf.Tensor:
+        piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)
+        # One more of each, so that a batch of empty contexts has something at place 0.
+        word = tf.gather(tf.pad(pieces.words.values, [[0, 1]]), piece) + first_word
+        return tf.where(answered, tf.gather(tf.pad(bounds.values, [[0, 1]]), tf.where(answered, word, 0)), 0)
+
+    start, end = characters("start", words.starts), characters("end", words.ends)
+    answer = tf.strings.substr(context, start, end - start, unit="UTF8_CHAR")
+    return {"answer": answer, "start": start, "end": end, "score": gain}
+
+
+def best_spans(scores: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The best span of each row that is not at place 0, no longer than `LONGEST_ANSWER`.
+
+        starts 9 1 5 2, ends 9 0 1 3 -> start 2, end 3, score 8
+
+    Args:
+        scores: float32 [N, 2, S], of starts and ends.
+
+    Returns:
+        `start`, `end` int32 [N], `score` float32 [N].
+    """
+    size = tf.shape(scores)[2]
+    column = tf.range(size)
+    distance = column[None] - column[:, None]
+    allowed = (distance >= 0) & (distance < LONGEST_ANSWER) & (column[:, None] > 0)
+    together = tf.where(allowed, scores[:, 0, :, None] + scores[:, 1, None, :], scores.dtype.min)
+    flat = tf.reshape(together, [-1, size * size])
+    best = tf.argmax(flat, 1, output_type=tf.int32)
+    return {"start": best // size, "end": best % size, "score": tf.reduce_max(flat, 1)}
+
+
+def _by_text(texts: tf.Tensor, scores: tf.Tensor, none: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best row of each text, and the least score of "no answer" (Devlin et al. 2018, section 4.3). [B] each."""
+    highest = tf.math.unsorted_segment_max(scores, texts, count)
+    is_best = scores >= tf.gather(highest, texts)
+    rows = tf.range(tf.size(texts))
+    best = tf.math.unsorted_segment_min(tf.where(is_best, rows, tf.size(texts)), texts, count)
+    return best, tf.math.unsorted_segment_min(none, texts, count)
