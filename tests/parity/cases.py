@@ -1,7 +1,7 @@
-"""The architectures held against Hugging Face's, and how its parameters lie in ours.
+"""The architectures and tasks held against Hugging Face's.
 
-Enters: a case's name, or a parameter's name in PyTorch. Leaves: configs, batches and weights drawn from fixed seeds, and
-places in our variables. Neither PyTorch nor TensorFlow is imported: the golden files are read where only one of them is.
+Enters: a case's name, or a parameter's name in PyTorch. Leaves: configs, and batches and weights drawn from fixed seeds.
+Neither PyTorch nor TensorFlow is imported: the golden files are read where only one of them is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,17 @@ _LLAMA = dict(
     max_length=256,
 )
 
-CASES = {
+
+class Case(NamedTuple):
+    """A model and what it is for."""
+
+    config: ModelConfig
+    task: str = "causal_lm"
+    settings: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    """Of the task, as our model's constructor takes them."""
+
+
+DECODERS = {
     "gpt2": ModelConfig(vocab_size=61, max_length=19, num_layers=3, hidden_size=18, num_heads=3, ffn_size=29),
     "llama": ModelConfig(
         **_LLAMA,
@@ -62,30 +72,48 @@ CASES = {
     ),
 }
 
+_BERT = ModelConfig(
+    **dict(vocab_size=61, max_length=23, num_layers=2, hidden_size=18, num_heads=3, ffn_size=29, causal=False, num_types=3),
+    **dict(norm_place="post", embedding_norm=True, norm_epsilon=1e-12, activation="gelu"),
+)
+_ROBERTA = ModelConfig(
+    **dict(vocab_size=53, max_length=19, num_layers=2, hidden_size=20, num_heads=5, ffn_size=27, causal=False, num_types=1),
+    **dict(norm_place="post", embedding_norm=True, norm_epsilon=1e-5, activation="gelu", position_offset=2),
+)
+POOLED = dict(pooling="pooler")
+LABELS = dict(labels=["a", "b", "c", "d", "e"])
+
+ENCODERS = {
+    "bert-pretraining": Case(_BERT.replace(pooler=True), "masked_lm", dict(next_sentence=True)),
+    "roberta-masked-lm": Case(_ROBERTA, "masked_lm"),
+    "bert-classifier": Case(_BERT.replace(pooler=True), "text_classifier", LABELS | POOLED | dict(multi_label=False)),
+    "roberta-classifier": Case(_ROBERTA.replace(pooler=True), "text_classifier", LABELS | POOLED | dict(multi_label=True)),
+    "bert-tagger": Case(_BERT, "token_classifier", LABELS),
+    "bert-questions": Case(_BERT, "question_answerer"),
+}
+
+CASES = {name: Case(config) for name, config in DECODERS.items()} | ENCODERS
+
 
 class Outcome(NamedTuple):
     """What a model says of a batch."""
 
-    logits: np.ndarray
-    """float32 [B, S, V]."""
+    logits: dict[str, np.ndarray]
+    """"logits", and a next-sentence head's "pair_logits"; float32, 0 on padding."""
     loss: float
-    """Mean over the targets by their weights."""
+    """Of the objective, over its weight."""
     gradients: dict[str, np.ndarray]
     """Of the loss, by the parameter's name in PyTorch."""
 
 
-class Place(NamedTuple):
-    """Where a parameter of PyTorch lies in our variables."""
-
-    variable: str
-    columns: slice = slice(None)
-    """Of the last axis."""
-    transposed: bool = False
-
-
-def batch(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
-    """Two rows of 17 tokens with uneven weights; with rotary positions, the second row stands further on."""
+def batch(case: Case, seed: int) -> dict[str, np.ndarray]:
+    """Rows of 17 tokens with uneven weights, and what the case's task reads beside them."""
     random = np.random.RandomState(seed)
+    return _packed(case.config, random) if case.config.causal else _padded(case, random)
+
+
+def _packed(config: ModelConfig, random: np.random.RandomState) -> dict[str, np.ndarray]:
+    """Two rows; with rotary positions, the second stands further on."""
     shape = (2, 17)
     start = 100 if config.positions == "rotary" else 2
     return {
@@ -96,69 +124,54 @@ def batch(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
     }
 
 
+def _padded(case: Case, random: np.random.RandomState) -> dict[str, np.ndarray]:
+    """Three rows of 17, 11 and 5 tokens; RoBERTa's padding has id 1, BERT's 0, and no other token has."""
+    config, shape, lengths = case.config, (3, 17), np.array([17, 11, 5])
+    there = (np.arange(17) < lengths[:, None]).astype(np.int32)
+    pad = max(config.position_offset - 1, 0)
+    tokens = random.randint(2, config.vocab_size, shape)
+    features = {
+        "token_ids": np.where(there, tokens, pad).astype(np.int32),
+        "segment_ids": there,
+        "type_ids": (random.randint(0, config.num_types, shape) * there).astype(np.int32),
+        "row_weights": np.array([0.5, 1.7, 1.1], np.float32),
+    }
+    labels = len(case.settings.get("labels", ()))
+    if case.task == "masked_lm":
+        features["target_places"] = (random.uniform(size=(3, 4)) * lengths[:, None]).astype(np.int32)
+        features["target_ids"] = random.randint(0, config.vocab_size, (3, 4)).astype(np.int32)
+        features["target_weights"] = random.uniform(0, 2, (3, 4)).astype(np.float32) * [
+            [1, 1, 1, 1],
+            [1, 1, 0, 0],
+            [1, 0, 0, 0],
+        ]
+        features["target_weights"] = features["target_weights"].astype(np.float32)
+        features["pair_labels"] = np.array([0, 1, 1], np.int32)
+    elif case.task == "token_classifier":
+        features["target_ids"] = random.randint(0, labels, shape).astype(np.int32)
+        features["target_weights"] = (random.uniform(0, 2, shape) * there).astype(np.float32)
+    elif case.task == "question_answerer":
+        features["answer_places"] = there
+        features["span_starts"], features["span_ends"] = np.array([[3, 0, 2], [9, 0, 4]], np.int32)
+    elif case.task == "text_regressor":
+        features["labels"] = np.array([0.3, -1.2, 2.0], np.float32)
+    elif case.settings.get("multi_label"):
+        features["labels"] = random.randint(0, 2, (3, labels)).astype(np.float32)
+    else:
+        features["labels"] = random.randint(0, labels, 3).astype(np.int32)
+    return features
+
+
+def there(case: Case, logits: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+    """Logits with 0 on padding, which each sees other tokens from."""
+    if case.task == "token_classifier":
+        return logits * batch["segment_ids"][:, :, None]
+    return logits * batch["segment_ids"][:, None] if case.task == "question_answerer" else logits
+
+
 def weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """A parameter's value, from its name and a seed: large enough that no term is lost in the others."""
     noise = np.random.RandomState(zlib.crc32(f"{name}/{seed}".encode())).standard_normal(shape)
-    if re.search(r"(norm|ln_\w+)\.weight$", name):
+    if re.search(r"(norm|ln_\w+)\.weight$", name, re.IGNORECASE):
         return (1 + 0.3 * noise).astype(np.float32)
     return (0.25 * noise).astype(np.float32)
-
-
-def places(config: ModelConfig) -> dict[str, Place]:
-    """Our place of every parameter, by its name in PyTorch."""
-    found = _gpt2_places(config) if config.positions == "learned" else _llama_places(config)
-    if not config.tied_embeddings:
-        found["lm_head.weight"] = Place("head/kernel")
-    return found
-
-
-def _gpt2_places(config: ModelConfig) -> dict[str, Place]:
-    tables = ("tokens_embed", "positions_embed") if config.norm_place == "post" else ("wte", "wpe")
-    found = {
-        f"transformer.{tables[0]}.weight": Place("decoder/token_embedding/embeddings"),
-        f"transformer.{tables[1]}.weight": Place("decoder/position_embedding/embeddings"),
-    }
-    if config.norm_place == "pre":
-        found["transformer.ln_f.weight"] = Place("decoder/final_norm/scale")
-        found["transformer.ln_f.bias"] = Place("decoder/final_norm/bias")
-    layers = {"attn.c_attn": "attention/qkv", "attn.c_proj": "attention/output"}
-    layers |= {"mlp.c_fc": "feedforward/up", "mlp.c_proj": "feedforward/down"}
-    for i in range(config.num_layers):
-        theirs, ours = f"transformer.h.{i}.", f"decoder/block_{i}/"
-        for module, layer in (("ln_1", "attention_norm"), ("ln_2", "feedforward_norm")):
-            found[f"{theirs}{module}.weight"] = Place(f"{ours}{layer}/scale")
-            found[f"{theirs}{module}.bias"] = Place(f"{ours}{layer}/bias")
-        for module, layer in layers.items():
-            found[f"{theirs}{module}.weight"] = Place(f"{ours}{layer}/kernel")
-            found[f"{theirs}{module}.bias"] = Place(f"{ours}{layer}/bias")
-    return found
-
-
-def _llama_places(config: ModelConfig) -> dict[str, Place]:
-    heads, kv_heads = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    fused = {
-        "q_proj": ("attention/qkv", slice(0, heads)),
-        "k_proj": ("attention/qkv", slice(heads, heads + kv_heads)),
-        "v_proj": ("attention/qkv", slice(heads + kv_heads, None)),
-    }
-    found = {
-        "model.embed_tokens.weight": Place("decoder/token_embedding/embeddings"),
-        "model.norm.weight": Place("decoder/final_norm/scale"),
-    }
-    for i in range(config.num_layers):
-        theirs, ours = f"model.layers.{i}.", f"decoder/block_{i}/"
-        found[f"{theirs}input_layernorm.weight"] = Place(f"{ours}attention_norm/scale")
-        found[f"{theirs}post_attention_layernorm.weight"] = Place(f"{ours}feedforward_norm/scale")
-        for module, (layer, columns) in fused.items():
-            found[f"{theirs}self_attn.{module}.weight"] = Place(f"{ours}{layer}/kernel", columns, transposed=True)
-            if config.qkv_bias:
-                found[f"{theirs}self_attn.{module}.bias"] = Place(f"{ours}{layer}/bias", columns)
-        if config.qk_norm:
-            found[f"{theirs}self_attn.q_norm.weight"] = Place(f"{ours}attention/query_norm/scale")
-            found[f"{theirs}self_attn.k_norm.weight"] = Place(f"{ours}attention/key_norm/scale")
-        found[f"{theirs}self_attn.o_proj.weight"] = Place(f"{ours}attention/output/kernel", transposed=True)
-        gate, up = slice(0, config.ffn_size), slice(config.ffn_size, None)
-        found[f"{theirs}mlp.gate_proj.weight"] = Place(f"{ours}feedforward/up/kernel", gate, transposed=True)
-        found[f"{theirs}mlp.up_proj.weight"] = Place(f"{ours}feedforward/up/kernel", up, transposed=True)
-        found[f"{theirs}mlp.down_proj.weight"] = Place(f"{ours}feedforward/down/kernel", transposed=True)
-    return found

@@ -1,4 +1,4 @@
-"""Hugging Face's model of one of our configs, in PyTorch, and what it says of a batch."""
+"""Hugging Face's model of one of our cases, in PyTorch, and what it says of a batch."""
 
 from __future__ import annotations
 
@@ -7,95 +7,79 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from cases import Outcome, weight
+from cases import Case, Outcome, there, weight
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from tfllm.config import ModelConfig
-
-_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
-
-
-def peer(config: ModelConfig) -> Any:
-    """The same architecture: `OpenAIGPTLMHeadModel`, `GPT2LMHeadModel`, `LlamaForCausalLM` or one of its kin."""
-    shared = dict(
-        vocab_size=config.vocab_size,
-        initializer_range=config.initializer_range,
-        tie_word_embeddings=config.tied_embeddings,
-        attn_implementation="eager",
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    if config.norm_place == "post":
-        return transformers.OpenAIGPTLMHeadModel(
-            transformers.OpenAIGPTConfig(
-                **shared,
-                n_positions=config.max_length,
-                n_embd=config.hidden_size,
-                n_layer=config.num_layers,
-                n_head=config.num_heads,
-                afn="gelu",
-                layer_norm_epsilon=config.norm_epsilon,
-                **dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
-            )
-        )
-    if config.positions == "learned":
-        return transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(
-                **shared,
-                n_positions=config.max_length,
-                n_embd=config.hidden_size,
-                n_layer=config.num_layers,
-                n_head=config.num_heads,
-                n_inner=config.ffn_size,
-                activation_function=_ACTIVATIONS[config.activation],
-                layer_norm_epsilon=config.norm_epsilon,
-                **dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
-            )
-        )
-    kind = "Qwen3" if config.qk_norm else "Mistral" if config.sliding_window else "Qwen2" if config.qkv_bias else "Llama"
-    if kind == "Mistral":
-        shared["sliding_window"] = config.sliding_window
-    settings = getattr(transformers, f"{kind}Config")(
-        **shared,
-        max_position_embeddings=config.max_length,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        num_key_value_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        intermediate_size=config.ffn_size,
-        hidden_act=_ACTIVATIONS[config.activation],
-        rms_norm_eps=config.norm_epsilon,
-        rope_parameters=_rope(config),
-    )
-    return getattr(transformers, f"{kind}ForCausalLM")(settings)
+from tfllm.interop.configs import family_of, write_config
+from tfllm.interop.heads import write_settings
 
 
-def _rope(config: ModelConfig) -> dict[str, Any]:
-    if config.rope_scaling is None:
-        return {"rope_type": "default", "rope_theta": config.rope_theta}
-    return {
-        "rope_type": "llama3",
-        "rope_theta": config.rope_theta,
-        "factor": config.rope_scaling.factor,
-        "low_freq_factor": config.rope_scaling.low_frequency_factor,
-        "high_freq_factor": config.rope_scaling.high_frequency_factor,
-        "original_max_position_embeddings": config.rope_scaling.original_max_length,
-    }
+def peer(case: Case) -> Any:
+    """The same architecture and head: `BertForPreTraining`, `GPT2LMHeadModel`, `LlamaForCausalLM` or one of their kin."""
+    family = family_of(case.config)
+    values = write_config(case.config, family)
+    values |= write_settings(case.task, case.settings, config=case.config, family=family)
+    fixed = dict(attn_implementation="eager", bos_token_id=None, eos_token_id=None)
+    settings = transformers.AutoConfig.for_model(values.pop("model_type"), **values, **fixed)
+    return getattr(transformers, values["architectures"][0])(settings)
 
 
-def theirs(config: ModelConfig, batch: dict[str, np.ndarray], seed: int) -> Outcome:
+def theirs(case: Case, batch: dict[str, np.ndarray], seed: int) -> Outcome:
     """Logits, loss and gradients of the peer with the weights of `seed`."""
-    model = peer(config).float().train()
+    model = peer(case).float().train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(weight(name, tuple(parameter.shape), seed)))
-    logits = model(
-        input_ids=torch.from_numpy(batch["token_ids"]).long(),
-        position_ids=torch.from_numpy(batch["positions"]).long(),
-    ).logits
-    targets, weights = torch.from_numpy(batch["target_ids"]).long(), torch.from_numpy(batch["target_weights"])
-    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-    loss = (nats * weights.flatten()).sum() / weights.sum()
+    tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
+    tensors = {name: tensor if tensor.is_floating_point() else tensor.long() for name, tensor in tensors.items()}
+    logits = _logits(case, model, tensors)
+    loss = _loss(case, logits, tensors)
     loss.backward()
-    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
-    return Outcome(logits.detach().numpy(), loss.item(), gradients)
+    # Of two biases an untied masked language model has, one is never used.
+    used = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    gradients = {name: gradient.numpy() for name, gradient in used.items()}
+    found = {name: value.detach().numpy() for name, value in logits.items()}
+    return Outcome(found | {"logits": there(case, found["logits"], batch)}, loss.item(), gradients)
+
+
+def _logits(case: Case, model: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """In the shapes of our models: scores at the masked places, [B, 2, S] for spans, [B] for a number."""
+    if case.config.causal:
+        return {"logits": model(input_ids=tensors["token_ids"], position_ids=tensors["positions"]).logits}
+    said = model(input_ids=tensors["token_ids"], attention_mask=tensors["segment_ids"], token_type_ids=tensors["type_ids"])
+    if case.task == "question_answerer":
+        return {"logits": torch.stack([said.start_logits, said.end_logits], 1)}
+    if case.task == "text_regressor":
+        return {"logits": said.logits[:, 0]}
+    if case.task != "masked_lm":
+        return {"logits": said.logits}
+    rows = torch.arange(len(tensors["token_ids"]))[:, None]
+    if "seq_relationship_logits" not in said:
+        return {"logits": said.logits[rows, tensors["target_places"]]}
+    tokens = said.prediction_logits[rows, tensors["target_places"]]
+    return {"logits": tokens, "pair_logits": said.seq_relationship_logits}
+
+
+def _loss(case: Case, found: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The objective of our models, written out."""
+    logits = found["logits"]
+    if "target_weights" in tensors:
+        weights = tensors["target_weights"]
+        nats = cross_entropy(logits.flatten(0, 1), tensors["target_ids"].flatten(), reduction="none")
+        loss = (nats * weights.flatten()).sum()
+        if "pair_logits" in found:
+            pairs = cross_entropy(found["pair_logits"], tensors["pair_labels"], reduction="none")
+            loss = loss + weights.shape[1] * (pairs * tensors["row_weights"]).sum()
+        return loss / weights.sum()
+    weights = tensors["row_weights"]
+    if case.task == "question_answerer":
+        hidden = logits.masked_fill(tensors["answer_places"][:, None] == 0, -1e9)
+        ends = zip(hidden.unbind(1), (tensors["span_starts"], tensors["span_ends"]), strict=True)
+        rows = sum(cross_entropy(scores, places, reduction="none") for scores, places in ends) / 2
+    elif case.task == "text_regressor":
+        rows = (logits - tensors["labels"]) ** 2
+    elif case.settings.get("multi_label"):
+        rows = binary_cross_entropy_with_logits(logits, tensors["labels"], reduction="none").mean(1)
+    else:
+        rows = cross_entropy(logits, tensors["labels"], reduction="none")
+    return (rows * weights).sum() / weights.sum()

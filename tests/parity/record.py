@@ -16,9 +16,9 @@ SEED = 0
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for name, config in CASES.items():
-        outcome = theirs(config, batch(config, SEED), SEED)
+    for name, case in CASES.items():
+        outcome = theirs(case, batch(case, SEED), SEED)
         gradients = {f"gradient/{each}": value for each, value in outcome.gradients.items()}
         path = GOLDEN / f"{name}.npz"
-        np.savez_compressed(path, logits=outcome.logits, loss=outcome.loss, **gradients)
+        np.savez_compressed(path, **outcome.logits, loss=outcome.loss, **gradients)
         print(f"{path.name}: {path.stat().st_size // 1024} KB, loss {outcome.loss:.4f}")

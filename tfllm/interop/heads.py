@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tfllm.config import ModelConfig
 from tfllm.interop.names import Weights
 
 _ARCHITECTURES = {
@@ -69,7 +70,9 @@ def labels_of(values: dict[str, Any]) -> list[str]:
 def read_settings(task: str, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
     """What our model's constructor takes beside the config."""
     if task == "masked_lm":
-        return {"next_sentence": "cls.seq_relationship.weight" in weights}
+        # RoBERTa's head has GELU whatever its blocks have.
+        own = {"transform_activation": "gelu"} if values["model_type"] == "roberta" else {}
+        return own | {"next_sentence": "cls.seq_relationship.weight" in weights}
     if task == "text_embedder":
         return _pooling(folder)
     if task not in _CLASSIFIERS:
@@ -108,26 +111,13 @@ def _modes(switches: dict[str, Any]) -> list[str]:
     return [key for key in switches if key.startswith("pooling_mode_")]
 
 
-def write_settings(model: Any, family: str) -> dict[str, Any]:
+def write_settings(task: str, settings: dict[str, Any], *, config: ModelConfig, family: str) -> dict[str, Any]:
     """`architectures`, labels and kind of problem of `config.json`.
 
     Raises:
         ValueError: Hugging Face has no class that computes what this model does.
     """
-    task, settings = model.task, model.settings()
-    if settings.get("pooling", "pooler") != "pooler" and task != "text_embedder":
-        raise ValueError(f"pooling={settings['pooling']!r}: Hugging Face's classifiers read the pooled first token ('pooler')")
-    if settings.get("pooling") == "pooler" and task == "text_embedder":
-        raise ValueError("pooling='pooler': sentence-transformers pools by mean or first token; give TextEmbedder one of those")
-    if settings.get("next_sentence") and family != "bert":
-        raise ValueError(
-            f"next_sentence=True: {family} has no class with a head for pairs; leave it behind with MaskedLM.from_pretrained"
-        )
-    if "transform_activation" in settings:
-        raise ValueError(
-            f"the layer before the scores has {settings['transform_activation']} and {settings['transform_epsilon']}, "
-            f"the config {model.config.activation} and {model.config.norm_epsilon}: Hugging Face has one of each for both"
-        )
+    _check_class(task, settings, config, family)
     kinds = {
         "causal_lm": "Model" if family in ("gpt2", "openai-gpt") else "ForCausalLM",
         "masked_lm": "ForPreTraining" if settings.get("next_sentence") else "ForMaskedLM",
@@ -147,6 +137,25 @@ def write_settings(model: Any, family: str) -> dict[str, Any]:
     if task == "text_regressor":
         values["problem_type"] = "regression"
     return values
+
+
+def _check_class(task: str, settings: dict[str, Any], config: ModelConfig, family: str) -> None:
+    if settings.get("pooling", "pooler") != "pooler" and task != "text_embedder":
+        raise ValueError(f"pooling={settings['pooling']!r}: Hugging Face's classifiers read the pooled first token ('pooler')")
+    if settings.get("pooling") == "pooler" and task == "text_embedder":
+        raise ValueError("pooling='pooler': sentence-transformers pools by mean or first token; give TextEmbedder one of those")
+    if settings.get("next_sentence") and family != "bert":
+        raise ValueError(
+            f"next_sentence=True: {family} has no class with a head for pairs; leave it behind with MaskedLM.from_pretrained"
+        )
+    activation = settings.get("transform_activation", config.activation)
+    epsilon = settings.get("transform_epsilon", config.norm_epsilon)
+    expected = "gelu" if family == "roberta" else config.activation
+    if task == "masked_lm" and (activation, epsilon) != (expected, config.norm_epsilon):
+        raise ValueError(
+            f"the layer before the scores has transform_activation={activation!r}, transform_epsilon={epsilon}; {family}'s has "
+            f"{expected!r} and {config.norm_epsilon}"
+        )
 
 
 def write_pooling(model: Any, folder: Path) -> None:

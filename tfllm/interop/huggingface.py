@@ -87,7 +87,8 @@ def to_huggingface(model: LanguageModel, tokenizer: Tokenizer, folder: str | Pat
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}: not this model's")
     check_writable(tokenizer)
-    values = write_config(config, family) | write_settings(model, family) | {"torch_dtype": "float32"}
+    values = write_config(config, family) | {"torch_dtype": "float32"}
+    values |= write_settings(model.task, model.settings(), config=config, family=family)
     if family == "roberta" and values["pad_token_id"] != tokenizer.pad_id:
         raise ValueError(
             f"position_offset={config.position_offset}, and the tokenizer's pad_id is {tokenizer.pad_id}: in RoBERTa the first "

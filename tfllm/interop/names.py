@@ -98,10 +98,14 @@ def _drop_buffers(weights: Weights, config: ModelConfig) -> None:
 
 
 def _drop_copies(weights: Weights, stack: _Stack, config: ModelConfig) -> None:
-    table = stack.prefix + stack.table
-    copies = [(f"{head}.decoder.bias", f"{head}.bias") for head in ("cls.predictions", "lm_head")]
-    if config.tied_embeddings:
-        copies += [(name, table) for name in ("cls.predictions.decoder.weight", "lm_head.decoder.weight", "lm_head.weight")]
+    heads, table = ("cls.predictions", "lm_head"), stack.prefix + stack.table
+    if not config.tied_embeddings:
+        for head in heads:
+            if f"{head}.bias" in weights:  # Transformers 4 kept one bias under two names, 5 keeps one that it never uses
+                weights.setdefault(f"{head}.decoder.bias", weights.pop(f"{head}.bias"))
+        return
+    copies = [(f"{head}.decoder.bias", f"{head}.bias") for head in heads]
+    copies += [(name, table) for name in ("cls.predictions.decoder.weight", "lm_head.decoder.weight", "lm_head.weight")]
     for copy, original in copies:
         if copy not in weights:
             continue

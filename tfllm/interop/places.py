@@ -99,9 +99,10 @@ def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> 
     else:
         found = _dense("lm_head.dense", "transform/dense") | _norm("lm_head.layer_norm", "transform/norm")
         head = "lm_head"
-    found[f"{head}.bias"] = Place("head/bias")
-    if not config.tied_embeddings:
-        found[f"{head}.decoder.weight"] = Place("head/kernel")
+    if config.tied_embeddings:
+        found[f"{head}.bias"] = Place("head/bias")
+    else:  # then Transformers uses the decoder's own bias
+        found |= {f"{head}.decoder.weight": Place("head/kernel"), f"{head}.decoder.bias": Place("head/bias")}
     return found | (_dense("cls.seq_relationship", "pair_head") if next_sentence else {})
 
 
