@@ -7,8 +7,10 @@ Text's op does it. One short text goes through the `tokenizers` library; many, a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -19,7 +21,8 @@ import numpy as np
 import tokenizers
 
 from tfllm.tokenizers.base import Description, check_ids, check_strings, check_text, fingerprint_of, write_folder
-from tfllm.tokenizers.bert_text import LITERAL, TextSettings, words_of
+from tfllm.tokenizers.bert_tables import TextSettings
+from tfllm.tokenizers.bert_text import LITERAL, words_of
 from tfllm.tokenizers.wordpiece_files import CLS, CONTINUES, MASK, PAD, SEP, canonical, parse_model, read_model, with_specials
 from tfllm.tokenizers.wordpiece_training import train_vocabulary
 
@@ -43,10 +46,9 @@ class WordPieceTokenizer:
     pair_separators, keeps_spaces = 1, False
 
     def __init__(self, asset: bytes) -> None:
-        """Asset: a `tokenizer.json` whose every part is carried; see `from_file`."""
-        self._model = parse_model(asset)
-        self._asset = canonical(self._model)
-        self._native: Any = tokenizers.Tokenizer.from_str(self._asset.decode())
+        """Asset: a `tokenizer.json` as `canonical` writes it. Other ones: `from_file`."""
+        self._asset, self._model = asset, parse_model(asset)
+        self._native: Any = tokenizers.Tokenizer.from_str(asset.decode())
         self._fingerprint = fingerprint_of(self.kind, self._asset)
         ids = self._model.ids()
         self.vocab_size = max(ids.values()) + 1
@@ -105,17 +107,15 @@ class WordPieceTokenizer:
         check_text(text)
         return self._native.encode(text, add_special_tokens=False).ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_batch(self, texts: Sequence[str], *, threads: int | None = None) -> list[np.ndarray]:
+        """Int32 [S] a text; in blocks, as many at once as `threads` (all cores, unless given)."""
         encoded = [check_text(text) for text in texts]
         if sum(map(len, encoded)) <= FEW_BYTES:
             few = self._native.encode_batch(list(texts), add_special_tokens=False)
             return [np.array(encoding.ids, np.int32) for encoding in few]
-        return [ids for block in _blocks(encoded) for ids in self._encode_block(block)]
-
-    def _encode_block(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        ids = self._tokenize_eagerly(texts)
-        values, splits = ids.values.numpy(), ids.row_splits.numpy().tolist()
-        return [values[start:end] for start, end in pairwise(splits)]
+        graph, blocks = self._tokenize_eagerly, list(_blocks(encoded))
+        with ThreadPoolExecutor(min(threads or len(os.sched_getaffinity(0)), len(blocks))) as pool:
+            return [ids for rows in pool.map(graph, blocks) for ids in _rows(rows)]
 
     @cached_property
     def _tokenize_eagerly(self) -> Any:
@@ -207,6 +207,12 @@ def _matcher(asset: bytes) -> _Matcher:
     no_limit = 1 << 30  # its own limit counts bytes, BERT's characters
     built = builder.build_fast_wordpiece_model(list(ids), no_limit, CONTINUES, unk, True, False)
     return _Matcher(np.frombuffer(bytes(built), np.uint8), np.array(list(ids.values()), np.int32))
+
+
+def _rows(ids: tf.RaggedTensor) -> list[np.ndarray]:
+    """Int32 [B, (S)] -> B times int32 [S]."""
+    values, splits = ids.values.numpy(), ids.row_splits.numpy().tolist()
+    return [values[start:end] for start, end in pairwise(splits)]
 
 
 def _blocks(texts: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers.models import WordPiece
 
-from tfllm.tokenizers.bert_text import TextSettings
+from tfllm.tokenizers.bert_tables import TextSettings
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
@@ -45,7 +45,13 @@ class WordPieceModel:
         for piece in {PAD, CLS, SEP, self.unk}:
             if piece not in self.ids():
                 raise ValueError(f"the vocabulary has no {piece!r}; a WordPiece tokenizer needs {PAD} {self.unk} {CLS} {SEP}")
-        for token in self.added:
+        ids = dict(self.vocabulary)
+        for token in sorted(self.added, key=lambda token: token.id):
+            if token.id != (given := ids.setdefault(token.content, len(ids))):
+                raise ValueError(
+                    f"the added token {token.content!r} has the id {token.id}, and `tokenizers` gives it {given}: ids of "
+                    "added tokens go on where the vocabulary ends"
+                )
             # Each is found in the text as a whole, and then has to pass as one word.
             if not 0 < len(token.content) < self.max_characters or re.search(r"\s", token.content):
                 raise ValueError(

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from tfllm.tokenizers.bert_text import TextSettings
+from tfllm.tokenizers.bert_tables import TextSettings
 from tfllm.tokenizers.wordpiece_files import CONTINUES, SPECIALS, UNK
 
 LEAST_COUNT = 2
