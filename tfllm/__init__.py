@@ -30,6 +30,9 @@ _HOMES = {
     "from_huggingface": "tfllm.interop",
     "from_keras_hub": "tfllm.interop",
     "to_huggingface": "tfllm.interop",
+    "Pretraining": "tfllm.settings",
+    "Finetuning": "tfllm.settings",
+    "pretrain": "tfllm.pretraining",
     "finetune": "tfllm.finetuning",
     "predict": "tfllm.prediction",
     "export": "tfllm.exporting",
@@ -70,6 +73,8 @@ if TYPE_CHECKING:
     )
     from tfllm.prediction import predict
     from tfllm.presets import preset, preset_names
+    from tfllm.pretraining import pretrain
+    from tfllm.settings import Finetuning, Pretraining
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,14 @@
 """Fine-tuning from end to end: a pretrained encoder and labelled data in; a run with its best model, and scores, out.
 
 The parts are public, too: `tfllm.data` reads the files, the models learn by `fit`, `train.scores` counts. This is how they go
-together. Source of the default settings: Devlin et al. 2018, appendix A.3.
+together.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features, train
-from tfllm.data.labelled import Labelled, Questions, Tagged
+from tfllm.data.labelled import (
+    Labelled,
+    Questions,
+    Tagged,
+    question_answering,
+    regression,
+    tagging,
+    text_classification,
+    text_pairs,
+)
 from tfllm.models import (
     QuestionAnswerer,
     TextClassifier,
@@ -27,34 +36,11 @@ from tfllm.models import (
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.spans import best_spans
 from tfllm.prediction.words import is_bio
+from tfllm.settings import Finetuning
+from tfllm.tokenizers import Tokenizer
 from tfllm.train import scores
 from tfllm.train.evaluating import Evaluation
 from tfllm.train.pictures import confusion_picture
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to fine-tune. Rates are per step, lengths in epochs unless said."""
-
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float = 5e-5
-    """Highest; it rises over the first `warmup` of all steps and falls in a line to 0."""
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    layer_decay: float = 1.0
-    """Factor of the learning rate from each block to the one below (0.8 to 0.95 help on small data)."""
-    freeze: int = 0
-    """Blocks, from the embeddings up, that stay as they are."""
-    class_weights: bool = False
-    """Count rare classes as much as frequent ones."""
-    gradient_accumulation: int = 1
-    seed: int = 0
-    """Of the order of the rows and of dropout."""
-    patience: int | None = None
-    """Stop after so many epochs without a better one."""
-    best: str | None = None
-    """The validation measure whose best epoch is kept; the task's own unless given."""
 
 
 class _Task(NamedTuple):
@@ -70,7 +56,7 @@ def finetune(
     validation: Labelled,
     *,
     folder: str | Path,
-    settings: Settings | None = None,
+    settings: Finetuning | None = None,
     verbose: int | str = "auto",
 ) -> train.Run:
     """Trains a task's model on labelled rows; killed at any moment, the same call goes on where the run was.
@@ -94,7 +80,7 @@ def finetune(
     Raises:
         ValueError: the data is another task's, or a setting is out of range.
     """
-    settings = settings or Settings()
+    settings = settings or Finetuning()
     for rows in (training, validation):
         check_data(model, rows)
     if settings.epochs < 1 or not 0 <= settings.warmup < 1:
@@ -133,6 +119,60 @@ def finetune(
         verbose=verbose,
     )
     return run
+
+
+def read(
+    task: str,
+    source: Any,
+    tokenizer: Tokenizer,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    label: str | None = None,
+    labels: Sequence[str] | None = None,
+    multi_label: bool = False,
+    max_length: int = 128,
+) -> Labelled:
+    """Rows of a task by its name, for those who know it only when they run: the command line.
+
+    Args:
+        task: "classification", "regression", "tagging", "question-answering" or "embedding".
+        source: a file, as the task's function in `tfllm.data` takes it.
+        text, pair, label: names of columns; a CoNLL file's label is a number.
+        labels: of the training data, for all other data.
+
+    Raises:
+        ValueError: names file and line.
+    """
+    if task == "classification":
+        classes: dict[str, Any] = dict(label=label or "label", labels=labels, multi_label=multi_label)
+        return text_classification(source, tokenizer, text=text, pair=pair, max_length=max_length, **classes)
+    if task == "regression":
+        return regression(source, tokenizer, text=text, pair=pair, label=label or "label", max_length=max_length)
+    if task == "embedding":
+        return text_pairs(source, tokenizer, text=text, pair=pair or "text_pair", max_length=max_length)
+    if task == "tagging":
+        column = int(label) if label and label.removeprefix("-").isdecimal() else label
+        return tagging(source, tokenizer, column=column, labels=labels, max_length=max_length)
+    return question_answering(source, tokenizer, max_length=max_length, stride=max_length // 3)
+
+
+def learner(
+    task: str, pretrained: LanguageModel, rows: Labelled, *, multi_label: bool = False, pooling: Any = None, **options: Any
+) -> LanguageModel:
+    """A model for such rows on a pretrained stack. `options` are `from_pretrained`'s: seed, dtype, config."""
+    pairs = rows.second is not None
+    pooled = {} if pooling is None else {"pooling": pooling}
+    if task == "classification":
+        classes = dict(labels=rows.labels, pairs=pairs, multi_label=multi_label)
+        return TextClassifier.from_pretrained(pretrained, **classes, **pooled, **options)
+    if task == "regression":
+        return TextRegressor.from_pretrained(pretrained, pairs=pairs, **pooled, **options)
+    if task == "embedding":
+        return TextEmbedder.from_pretrained(pretrained, **pooled, **options)
+    if task == "tagging":
+        return TokenClassifier.from_pretrained(pretrained, labels=rows.labels, **options)
+    return QuestionAnswerer.from_pretrained(pretrained, **options)
 
 
 def evaluator(model: LanguageModel, rows: Labelled, *, batch_size: int = 32) -> Callable[[], Evaluation]:

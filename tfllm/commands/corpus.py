@@ -1,0 +1,85 @@
+"""From text to a tokenizer and a token store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tfllm.commands.arguments import Paths
+
+
+def tokenizer(
+    paths: Paths,
+    *,
+    out: Path,
+    kind: Literal["unigram", "bpe", "wordpiece", "byte_bpe", "bytes"] = "unigram",
+    vocab_size: int | None = None,
+    invalid_utf8: Literal["error", "skip"] = "error",
+) -> None:
+    """Train a tokenizer on text.
+
+    Args:
+        paths: Text files, folders or globs.
+        out: Folder for the tokenizer.
+        kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
+            GPT-2's and RoBERTa's.
+        vocab_size: Entries of the vocabulary; 8192 unless given.
+        invalid_utf8: What to do with files that are not UTF-8.
+    """
+    from tfllm import tokenizers
+
+    if out.exists():
+        raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
+    trained = tokenizers.train(list(paths), kind=kind, vocab_size=vocab_size, invalid_utf8=invalid_utf8)
+    trained.save(out)
+    print(f"{out}: {trained.kind} tokenizer, {trained.vocab_size} entries")
+
+
+def prepare(
+    paths: Paths,
+    *,
+    tokenizer: Path,
+    out: Path,
+    field: str = "text",
+    separator: str | None = None,
+    exclude: tuple[str, ...] = (),
+    validation: float = 0.005,
+    processes: int | None = None,
+    invalid_utf8: Literal["error", "skip"] = "error",
+) -> None:
+    """Turn text into a token store: deduplicated, split, shuffled by hash.
+
+    Args:
+        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files.
+        tokenizer: Folder of the tokenizer.
+        out: Folder for the store. Interrupted, call again: it goes on.
+        field: Name of the text in JSON lines and Parquet.
+        separator: String between documents of a text file; without one, a file is a document.
+        exclude: Patterns of files to leave out.
+        validation: Share of the documents held out, chosen by their hash.
+        processes: Worker processes; all cores unless given.
+        invalid_utf8: What to do with documents that are not UTF-8.
+    """
+    from tfllm import data, tokenizers
+
+    store = data.prepare(
+        list(paths),
+        tokenizers.load(tokenizer),
+        out,
+        field=field,
+        separator=separator,
+        exclude=exclude,
+        validation=validation,
+        processes=processes,
+        invalid_utf8=invalid_utf8,
+    )
+    print_store(store)
+
+
+def print_store(store: Any) -> None:
+    """Says what a store holds."""
+    splits = store.manifest["splits"]
+    for name, split in splits.items():
+        print(f"{name}: {split['documents']:,} documents, {split['tokens']:,} tokens, {split['utf8_bytes']:,} bytes")
+    manifest = store.manifest
+    print(f"{manifest['duplicates_removed']} duplicates removed, {manifest['skipped_documents']} documents skipped")

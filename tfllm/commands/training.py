@@ -1,0 +1,161 @@
+"""Pretraining, fine-tuning, and what came of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from tfllm.commands.arguments import Folder, load_model
+from tfllm.config import ModelConfig
+from tfllm.presets import preset as named_preset
+from tfllm.settings import Finetuning, Pretraining
+
+Task = Literal["classification", "regression", "tagging", "question-answering", "embedding"]
+
+
+def pretrain(
+    store: Folder,
+    *,
+    tokenizer: Path,
+    run: Path,
+    preset: str = "llama-mini",
+    config: Path | None = None,
+    weights_from: Path | None = None,
+    prompts: tuple[str, ...] = (),
+    settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining(),  # noqa: B008  (frozen)
+) -> None:
+    """Train a language model: a decoder (next token) or an encoder (hidden tokens), as the preset is.
+
+    Killed at any moment, the same command goes on where the run was.
+
+    Args:
+        store: Folder of the token store.
+        tokenizer: Folder of the store's tokenizer.
+        run: Folder of the run: checkpoints, and logs for TensorBoard.
+        preset: Architecture; `tfllm info` lists the names. The vocabulary is the tokenizer's.
+        config: A JSON file with an architecture of your own (as `tfllm info NAME` prints it), in place of a preset.
+        weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
+        prompts: Continued (or filled, where they say [MASK]) at the end of each epoch, for TensorBoard.
+    """
+    import tfllm
+    from tfllm.data import Store
+
+    words = tfllm.tokenizers.load(tokenizer)
+    architecture = (ModelConfig.load(config) if config else named_preset(preset)).replace(vocab_size=words.vocab_size)
+    if settings.sequence_length > architecture.max_length:
+        longer = settings.sequence_length
+        print(f"max_length of the preset is {architecture.max_length}: made {longer}, for rows of that length")
+        architecture = architecture.replace(max_length=longer)
+    tfllm.pretrain(
+        Store.open(store, words),
+        words,
+        config=architecture,
+        folder=run,
+        settings=settings,
+        weights_from=weights_from,
+        prompts=prompts or (("",) if architecture.causal else ()),
+    )
+    use = "generate" if architecture.causal else "predict"
+    print(f"done: tfllm {use} {run} …; tensorboard --logdir {run / 'logs'}")
+
+
+def finetune(
+    model: Folder,
+    *,
+    task: Task,
+    data: Path,
+    validation: Path,
+    run: Path,
+    test: Path | None = None,
+    text: str = "text",
+    pair: str | None = None,
+    label: str | None = None,
+    multi_label: bool = False,
+    max_length: int | None = None,
+    pooling: Literal["pooler", "first", "mean"] | None = None,
+    dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+    settings: Annotated[Finetuning, tyro.conf.arg(name="")] = Finetuning(),  # noqa: B008  (frozen)
+) -> None:
+    """Teach a pretrained encoder a task. The best epoch's model is kept in RUN/best.
+
+    Killed at any moment, the same command goes on where the run was.
+
+    Args:
+        model: A pretrained encoder: a run, a model folder or a Hugging Face folder.
+        task: What to learn.
+        data: What to learn from: .csv, .tsv, .jsonl (texts), .txt or .conll (CoNLL), .conllu, SQuAD .json.
+        validation: What to choose the best epoch by; the same kind of file.
+        run: Folder of the run: checkpoints, the best model, and logs for TensorBoard.
+        test: Scored once, at the end, with the best model.
+        text: Column of the text.
+        pair: Column of the second text, where rows are pairs.
+        label: Column of the label; of CoNLL files its number, of CoNLL-U its name.
+        multi_label: Any number of labels may hold.
+        max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
+        pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
+        dtype: mixed_bfloat16 is faster where the processor has it.
+    """
+    import tfllm
+    from tfllm import finetuning
+
+    pretrained, words = load_model(model)
+    longest = min(max_length or (384 if task == "question-answering" else 128), pretrained.config.max_length)
+    columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest)
+    rows = finetuning.read(task, data, words, **columns)
+    held_out = finetuning.read(task, validation, words, **columns, labels=rows.labels)
+    learner = finetuning.learner(
+        task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
+    )
+    finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
+    print(json.dumps({"best epoch": finished.best_record}, indent=2))
+    if test is not None:
+        best, _ = tfllm.load(run / "best")
+        scores = finetuning.evaluator(best, finetuning.read(task, test, words, **columns, labels=rows.labels))().scores
+        print(json.dumps({"test": scores}, indent=2))
+    print(f"done: tfllm predict {run / 'best'} …; tfllm export {run / 'best'} --name …")
+
+
+def evaluate(
+    model: Folder,
+    *,
+    store: Path,
+    split: str = "validation",
+    sequence_length: int = 256,
+    batch_size: int = 16,
+    stride: int | None = None,
+    document_masks: bool = False,
+) -> None:
+    """Score a split of a store with a language model, and print the metrics as JSON.
+
+    A decoder is asked for every token once, an encoder for the same hidden tokens each time. Other models: `finetune --test`.
+
+    Args:
+        model: A run, a checkpoint, a model folder or a Hugging Face folder.
+        store: Folder of the token store.
+        split: validation or train.
+        sequence_length: Tokens of a row.
+        batch_size: Rows of a batch.
+        stride: For decoders: new tokens of a row, half of it unless given; each is scored with the rest of the row before it.
+        document_masks: Keep documents that share a row from seeing each other; as in training.
+    """
+    import keras
+
+    from tfllm.data import Store
+    from tfllm.pretraining import batches
+
+    loaded, words = load_model(model)
+    if loaded.task not in ("causal_lm", "masked_lm"):
+        raise ValueError(f"{model} holds a {type(loaded).__name__}: a store scores language models only")
+    options: dict[str, Any] = dict(sequence_length=sequence_length, batch_size=batch_size, document_masks=document_masks)
+    if loaded.causal:
+        options["stride"] = max(1, sequence_length // 2) if stride is None else stride
+    if loaded.settings().get("next_sentence"):
+        options["pairs"] = "next"
+    measures = {"token_bytes": words.token_bytes()} if loaded.causal else {}
+    loaded.compile(keras.optimizers.SGD(), **measures)  # which keeps no state
+    rows = batches(loaded, Store.open(store, words), words, **options, split=split, shuffle=False, repeat=False)
+    metrics = loaded.evaluate(rows, return_dict=True)
+    print(json.dumps({name: float(value) for name, value in metrics.items()} | options, indent=2))

@@ -1,0 +1,131 @@
+"""Pretraining from end to end: a token store and an architecture in; a run with its checkpoints out.
+
+A decoder learns every next token (`CausalLM`), an encoder hidden tokens (`MaskedLM`), and pairs of texts if asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm import train
+from tfllm.config import ModelConfig
+from tfllm.data.causal import causal_lm
+from tfllm.data.masked import masked_lm
+from tfllm.data.store import Store
+from tfllm.generation import generate
+from tfllm.models import CausalLM, MaskedLM
+from tfllm.models.base import LanguageModel
+from tfllm.prediction import predict
+from tfllm.settings import Pretraining
+from tfllm.tokenizers import Tokenizer
+
+
+def pretrain(
+    store: Store,
+    tokenizer: Tokenizer,
+    *,
+    config: ModelConfig,
+    folder: str | Path,
+    settings: Pretraining | None = None,
+    weights_from: str | Path | None = None,
+    prompts: Sequence[str] = (),
+    verbose: int | str = "auto",
+) -> train.Run:
+    """Trains a language model; killed at any moment, the same call goes on where the run was.
+
+    >>> config = tfllm.preset("bert-mini", vocab_size=tokenizer.vocab_size)
+    >>> run = tfllm.pretrain(store, tokenizer, config=config, folder="runs/mini")
+    >>> model, tokenizer = tfllm.load("runs/mini")
+
+    Args:
+        config: the architecture; its `pooler` is left out where no pairs are learnt from.
+        folder: of the run: checkpoints and TensorBoard logs.
+        weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
+        prompts: shown to the model at the end of each epoch, for TensorBoard: a decoder continues them, an encoder fills what
+            they hide.
+        verbose: as Keras' `fit` has it.
+
+    Raises:
+        ValueError: a setting is out of range, or the store, the tokenizer and the model do not fit each other.
+    """
+    settings = settings or Pretraining()
+    if settings.epochs < 1:
+        raise ValueError(f"epochs={settings.epochs} must be at least 1")
+    if config.causal and settings.pairs != "none":
+        raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
+    model = _model(config, settings)
+    steps = settings.epochs * settings.steps_per_epoch
+    warmup = min(100, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
+    rates = train.schedule(settings.schedule, peak=settings.learning_rate, steps=steps, warmup_steps=warmup)
+    optimizer = getattr(train, settings.optimizer)(rates, weight_decay=settings.weight_decay)
+    measures: dict[str, Any] = {"token_bytes": tokenizer.token_bytes()} if config.causal else {}
+    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **measures)
+    rows = _rows(config, settings)
+    run = train.Run(
+        folder,
+        model,
+        tokenizer=tokenizer,
+        steps_per_epoch=settings.steps_per_epoch,
+        data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(rows)}",
+        weights_from=weights_from,
+    )
+    print(f"{config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
+    held_out = None
+    if store.manifest["splits"]["validation"]["documents"]:
+        held_out = batches(model, store, tokenizer, **rows, split="validation", repeat=False).take(settings.validation_steps)
+    tokens = settings.batch_size * settings.sequence_length
+    model.fit(
+        batches(model, store, tokenizer, **rows, seed=settings.seed, start_step=run.step),
+        validation_data=held_out,
+        epochs=settings.epochs,
+        initial_epoch=run.epoch,
+        steps_per_epoch=settings.steps_per_epoch,
+        callbacks=run.callbacks(
+            sample=_sampler(model, tokenizer, prompts, settings.sequence_length // 2) if prompts else None,
+            flops_per_token=3 * config.forward_flops_per_token(settings.sequence_length, targets=_targets(config, settings)),
+            tokens_per_step=None if config.causal else tokens,
+        ),
+        verbose=verbose,
+    )
+    return run
+
+
+def batches(model: LanguageModel, store: Store, tokenizer: Tokenizer, **rows: Any) -> tf.data.Dataset:
+    """The batches that a language model learns from; `rows` as `data.causal_lm` and `data.masked_lm` take them."""
+    return causal_lm(store, **rows) if model.causal else masked_lm(store, tokenizer, **rows)
+
+
+def _model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
+    options: dict[str, Any] = dict(seed=settings.seed, dtype=settings.dtype)
+    if config.causal:
+        return CausalLM(config, **options)
+    pairs = settings.pairs != "none"
+    return MaskedLM(config.replace(pooler=pairs), next_sentence=pairs, **options)
+
+
+def _rows(config: ModelConfig, settings: Pretraining) -> dict[str, Any]:
+    """What the batches are made of, as far as `batches` takes it."""
+    rows = dict(
+        sequence_length=settings.sequence_length, batch_size=settings.batch_size, document_masks=settings.document_masks
+    )
+    if config.causal:
+        return rows
+    return rows | dict(mask_share=settings.mask_share, unit=settings.mask_unit, pairs=settings.pairs)
+
+
+def _targets(config: ModelConfig, settings: Pretraining) -> float:
+    """Share of the tokens whose scores are computed."""
+    return 1.0 if config.causal else settings.mask_share
+
+
+def _sampler(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], max_new_tokens: int
+) -> Callable[[], list[str]]:
+    if model.causal:
+        return lambda: [each.prompt + each.text for each in generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)]
+    return lambda: [each["text"] for each in predict(model, tokenizer, prompts)]

