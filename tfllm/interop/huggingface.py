@@ -196,5 +196,8 @@ def _weights(model: LanguageModel, family: str) -> Weights:
     values = {name: np.asarray(variable, np.float32) for name, variable in variables.items()}
     if left := sorted(set(values) - {place.variable for place in table.values()}):
         raise ValueError(f"{family} has no place for {', '.join(left)}")
+    for name in [name for name in table if name.endswith(".decoder.bias")]:
+        # Transformers 5 reads the decoder's and calls the other missing, 4 reads both into one.
+        table[name.replace(".decoder.", ".")] = table[name]
     bare = stack_prefix(family) if model.task == "text_embedder" else ""
     return {name.removeprefix(bare): np.ascontiguousarray(place.of(values)) for name, place in table.items()}

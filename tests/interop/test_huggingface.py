@@ -1,0 +1,336 @@
+"""Hugging Face folders: what is written is read again to the last bit, old names are known, and faults are named."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import small
+from safetensors.numpy import load_file, save_file
+from small import MODELS, features, strong, tokenizer_for
+
+import tfllm
+from tfllm.interop.huggingface import from_huggingface, to_huggingface
+from tfllm.train.weights import named
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """By the class's name: the folder of a model as `to_huggingface` writes it. Copy it before you change it."""
+    folders = {}
+    for name in MODELS:
+        folder = tmp_path_factory.mktemp("written") / "model"
+        model = strong(name)
+        to_huggingface(model, tokenizer_for(model.config, tmp_path_factory.mktemp("tokenizer")), folder)
+        folders[name] = folder
+    return folders
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """Copies a written folder, its tensors and fields changed by a function."""
+
+    def make(name, *, weights=lambda tensors: tensors, config=lambda values: values):
+        folder = tmp_path / "copy"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(written[name], folder)
+        save_file(weights(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+        values = config(json.loads((folder / "config.json").read_text()))
+        (folder / "config.json").write_text(json.dumps(values))
+        return folder
+
+    return make
+
+
+def assert_same(ours, name):
+    expected = strong(name)
+    assert type(ours) is type(expected) and ours.config == expected.config and ours.settings() == expected.settings()
+    theirs = named(expected.variables)
+    for path, variable in named(ours.variables).items():
+        np.testing.assert_array_equal(variable.numpy(), theirs[path].numpy(), err_msg=path)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_written_is_read_again_bit_for_bit(written, name, tmp_path):
+    model, tokenizer = from_huggingface(written[name])
+    assert_same(model, name)
+    assert tokenizer.fingerprint() == tokenizer_for(model.config, tmp_path).fingerprint()
+    assert json.loads((written[name] / "config.json").read_text())["architectures"] == [name.partition(" ")[0]]
+
+
+def test_a_folder_read_is_a_model_to_save_and_load(written, tmp_path):
+    model, tokenizer = tfllm.from_huggingface(written["BertForSequenceClassification"])
+    tfllm.save(model, tokenizer, tmp_path / "saved")
+    assert_same(tfllm.load(tmp_path / "saved")[0], "BertForSequenceClassification")
+
+
+def rename(pattern, by):
+    return lambda tensors: {re.sub(pattern, by, name): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("BertForPreTraining", rename(r"^", "module.")),
+        ("BertForPreTraining", rename(r"^", "model.")),
+        ("BertForPreTraining", lambda t: rename(r"\.bias$", ".beta")(rename(r"LayerNorm\.weight$", "LayerNorm.gamma")(t))),
+        ("BertModel", rename(r"^", "bert.")),
+        ("BertModel", rename(r"^", "0.auto_model.")),
+        ("RobertaModel", rename(r"^", "roberta.")),
+        ("RobertaModel", rename(r"^", "encoder.roberta.")),
+        ("GPT2LMHeadModel", rename(r"^transformer\.", "")),
+    ],
+)
+def test_names_of_other_years_are_known(copy, name, change):
+    assert_same(from_huggingface(copy(name, weights=change))[0], name)
+
+
+def with_buffers(tensors):
+    embeddings = tensors["bert.embeddings.word_embeddings.weight"]
+    return tensors | {
+        "bert.embeddings.position_ids": np.arange(19)[None],
+        "bert.embeddings.token_type_ids": np.zeros([1, 19], np.int64),
+        "cls.predictions.decoder.weight": embeddings.copy(),
+        "cls.predictions.decoder.bias": tensors["cls.predictions.bias"].copy(),
+    }
+
+
+def test_buffers_and_copies_of_tied_tensors_are_left_out(copy):
+    assert_same(from_huggingface(copy("BertForPreTraining", weights=with_buffers))[0], "BertForPreTraining")
+
+
+def test_a_tied_bias_under_its_other_name_alone_is_taken(copy):
+    change = rename(r"^cls\.predictions\.bias$", "cls.predictions.decoder.bias")
+    assert_same(from_huggingface(copy("BertForPreTraining", weights=change))[0], "BertForPreTraining")
+
+
+def test_gpt2s_masks_and_copies_are_left_out(copy):
+    def change(tensors):
+        mask = np.tril(np.ones([1, 1, 19, 19], np.uint8))
+        tensors |= {f"transformer.h.{i}.attn.bias": mask for i in range(2)} | {
+            "transformer.h.0.attn.masked_bias": np.array(-1e4, np.float32)
+        }
+        return tensors | {"lm_head.weight": tensors["transformer.wte.weight"].copy()}
+
+    assert_same(from_huggingface(copy("GPT2LMHeadModel", weights=change))[0], "GPT2LMHeadModel")
+
+
+@pytest.mark.parametrize(
+    ("buffer", "message"),
+    [
+        ("bert.embeddings.position_ids", "position_ids is not the usual one"),
+        ("bert.embeddings.token_type_ids", "token_type_ids is not the usual one"),
+        ("cls.predictions.decoder.weight", "should be a copy of bert.embeddings.word_embeddings.weight, and is not"),
+        ("cls.predictions.decoder.bias", "should be a copy of cls.predictions.bias, and is not"),
+    ],
+)
+def test_a_buffer_or_copy_that_differs_is_refused(copy, buffer, message):
+    def change(tensors):
+        tensors = with_buffers(tensors)
+        return tensors | {buffer: tensors[buffer] + 1}
+
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(copy("BertForPreTraining", weights=change))
+
+
+def test_an_old_robertas_unused_pooler_gives_way_to_that_of_its_head(copy):
+    name = "RobertaForSequenceClassification"
+    pooler = {
+        "roberta.pooler.dense.weight": np.ones([12, 12], np.float32),
+        "roberta.pooler.dense.bias": np.ones(12, np.float32),
+    }
+    assert_same(from_huggingface(copy(name, weights=lambda tensors: tensors | pooler))[0], name)
+
+
+def drop(*names):
+    return lambda tensors: {name: value for name, value in tensors.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("BertModel", drop("encoder.layer.1.output.dense.bias"), "bert.encoder.layer.1.output.dense.bias is missing"),
+        ("BertModel", lambda t: t | {"extra.weight": np.ones(3)}, "extra.weight is unexpected"),
+        ("BertModel", drop("embeddings.word_embeddings.weight"), "no tensor is called …embeddings.word_embeddings.weight"),
+        ("BertModel", lambda t: t | {"a.embeddings.word_embeddings.weight": np.ones(3)}, "several models in one file"),
+        (
+            "BertModel",
+            lambda t: t | {"embeddings.LayerNorm.bias": np.ones(3, np.float32)},
+            r"embeddings.LayerNorm.bias is \[3\] in the file and \[12\] by config.json",
+        ),
+        ("BertForSequenceClassification", drop("bert.pooler.dense.bias"), "bert.pooler.dense.bias is missing"),
+        ("BertModel", lambda t: t | {"embeddings.LayerNorm.beta": np.ones(12)}, "holds bert.embeddings.LayerNorm.bias twice"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(copy, name, change, message):
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(copy(name, weights=change))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("BertModel", dict(model_type="t5"), "model_type='t5' is not read here; accepted: bert, roberta, gpt2"),
+        ("BertModel", dict(hidden_act="mish"), "activation 'mish' is unknown; accepted: gelu, "),
+        ("BertModel", dict(position_embedding_type="relative_key"), "position_embedding_type='relative_key' is not carried"),
+        ("BertModel", dict(is_decoder=True), "is_decoder=True is not carried"),
+        ("BertModel", dict(num_hidden_layers=None), "num_layers=None"),
+        ("BertForSequenceClassification", dict(id2label={"0": "a", "1": "b"}), "has 3 rows for the 2 labels"),
+        ("BertForSequenceClassification", dict(id2label={"1": "a", "2": "b"}), r"numbers its labels \[1, 2\]"),
+        ("BertForSequenceClassification", dict(problem_type="regression"), "problem_type='regression' with 3 labels"),
+        ("BertForTokenClassification", dict(architectures=["BertForMultipleChoice"]), "BertForMultipleChoice.*task="),
+        ("LlamaForCausalLM", dict(rope_parameters=dict(rope_type="yarn")), "rotary positions of type 'yarn'"),
+    ],
+)
+def test_a_config_that_is_not_carried_is_named(copy, name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(copy(name, config=lambda values: values | fields))
+
+
+def test_a_missing_field_of_the_config_is_named(copy):
+    with pytest.raises(ValueError, match="lacks intermediate_size"):
+        from_huggingface(copy("BertModel", config=lambda values: {k: v for k, v in values.items() if k != "intermediate_size"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "settings"),
+    [
+        ("BertForPreTraining", "text_classifier", dict(labels=["bad", "good"])),
+        ("BertForSequenceClassification", "token_classifier", dict(labels=["a", "b"])),
+        ("BertModel", "masked_lm", dict(next_sentence=True)),
+        ("RobertaForMaskedLM", "question_answerer", {}),
+        ("BertForMaskedLM", "text_embedder", dict(pooling="first")),
+    ],
+)
+def test_another_task_gets_a_new_head_on_the_files_stack(written, name, task, settings):
+    model, _ = from_huggingface(written[name], task=task, **settings)
+    assert model.task == task and model.settings().items() >= settings.items()
+    ours, theirs = named(model.stack.variables), named(strong(name).stack.variables)
+    for path in ours:
+        np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
+
+
+def test_a_head_of_another_kind_can_be_left_behind(copy):
+    folder = copy("BertForTokenClassification", config=lambda values: values | dict(architectures=["BertForMultipleChoice"]))
+    assert from_huggingface(folder, task="text_embedder")[0].task == "text_embedder"
+
+
+def test_a_classifier_of_an_unsaid_kind_is_what_is_asked_for(copy):
+    folder = copy("BertForTokenClassification", config=lambda values: values | dict(architectures=None))
+    assert_same(from_huggingface(folder, task="token_classifier")[0], "BertForTokenClassification")
+    with pytest.raises(ValueError, match="Name one in config"):
+        from_huggingface(folder)
+
+
+def test_shards_are_read_as_their_index_says(copy):
+    folder = copy("BertModel")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(sorted(tensors))}
+    for file in set(files.values()):
+        save_file({name: tensors[name] for name in files if files[name] == file}, folder / file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": files}))
+    assert_same(from_huggingface(folder)[0], "BertModel")
+    index.write_text(json.dumps({"weight_map": files | {"more": "part-0.safetensors"}}))
+    with pytest.raises(ValueError, match="do not agree on more"):
+        from_huggingface(folder)
+    index.write_text(json.dumps({"weight_map": files | {"more": "../part-2.safetensors"}}))
+    with pytest.raises(ValueError, match=r"names '\.\./part-2\.safetensors', which is not a file of its own folder"):
+        from_huggingface(folder)
+    index.write_text(json.dumps({"weight_map": files}))
+    (folder / "part-1.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"part-1\.safetensors is missing"):
+        from_huggingface(folder)
+
+
+def test_what_is_there_instead_of_weights_is_said(copy):
+    folder = copy("BertModel")
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match="git lfs pull"):
+        from_huggingface(folder)
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="damaged"):
+        from_huggingface(folder)
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors or pytorch_model\.bin.*it holds.*tf_model\.h5"):
+        from_huggingface(folder)
+
+
+def test_a_name_of_the_hub_is_told_how_to_download():
+    with pytest.raises(FileNotFoundError, match="hf download google-bert/bert-base-uncased --local-dir bert-base-uncased"):
+        from_huggingface("google-bert/bert-base-uncased")
+
+
+def test_a_model_folder_of_ours_is_told_apart(written, tmp_path):
+    tfllm.save(*from_huggingface(written["BertModel"]), tmp_path / "ours")
+    with pytest.raises(ValueError, match=r"open it with tfllm\.load"):
+        from_huggingface(tmp_path / "ours")
+
+
+def test_tasks_that_cannot_be_are_refused(written):
+    with pytest.raises(ValueError, match="task='chat' is unknown; it is one of causal_lm"):
+        from_huggingface(written["BertModel"], task="chat")
+    with pytest.raises(ValueError, match="wants a decoder"):
+        from_huggingface(written["BertModel"], task="causal_lm")
+
+
+def test_files_that_contradict_each_other_about_case_are_refused(copy):
+    folder = copy("BertModel")
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(do_lower_case=False)))
+    with pytest.raises(ValueError, match=r"do_lower_case=False, tokenizer\.json lowercase=True"):
+        from_huggingface(folder)
+    (folder / "tokenizer.json").unlink()
+    assert from_huggingface(folder)[1].encode("The") != from_huggingface(folder)[1].encode("the")
+
+
+def test_a_tokenizer_of_another_size_is_refused(written, tmp_path):
+    with pytest.raises(ValueError, match="the tokenizer has 265 entries, the model 60"):
+        from_huggingface(written["BertModel"], tokenizer=tokenizer_for(small.ROBERTA, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "settings", "message"),
+    [
+        ("modern-encoder-mini", "masked_lm", {}, "in the way of 'bert', the nearest, stand .*norm_place='pre'"),
+        ("llama-tiny", "causal_lm", {}, "in the way"),
+        ("bert-tiny", "text_classifier", dict(labels=["a", "b"], pooling="mean"), "pooling='mean'"),
+        ("bert-tiny", "text_embedder", dict(pooling="pooler"), "pooling='pooler'"),
+        ("bert-tiny", "masked_lm", dict(transform_epsilon=1e-3), "transform_epsilon=0.001; bert's has 'gelu' and 1e-12"),
+        ("roberta-base", "masked_lm", dict(next_sentence=True), "no class with a head for pairs"),
+    ],
+)
+def test_what_hugging_face_has_no_class_for_is_said(config, task, settings, message, tmp_path):
+    sizes = dict(vocab_size=small.VOCAB["bert"], num_layers=1, hidden_size=12, num_heads=2, max_length=8)
+    config = tfllm.preset(config).replace(**sizes)
+    if config.causal:
+        config = config.replace(qk_norm=True, sliding_window=3)
+    if config.position_offset:
+        config = config.replace(vocab_size=small.VOCAB["roberta"])
+    model = small.TASKS[task](config, **settings)
+    with pytest.raises(ValueError, match=message):
+        to_huggingface(model, tokenizer_for(config, tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_of_a_folder_that_could_not_be_written(tmp_path, monkeypatch):
+    model = strong("BertModel")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tfllm.interop.huggingface.write_tokenizer", full)
+    with pytest.raises(OSError, match="No space left"):
+        to_huggingface(model, tokenizer_for(model.config, tmp_path), tmp_path / "out")
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(FileExistsError, match="not empty"):
+        to_huggingface(model, tokenizer_for(model.config, tmp_path), tmp_path / "taken")
+
+
+def test_outputs_survive_the_round_trip_under_padding(written):
+    model, tokenizer = from_huggingface(written["RobertaForSequenceClassification"])
+    batch = features(model.config, tokenizer.pad_id)
+    np.testing.assert_array_equal(model(batch).numpy(), strong("RobertaForSequenceClassification")(batch).numpy())

