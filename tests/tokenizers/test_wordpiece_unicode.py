@@ -43,6 +43,8 @@ def assert_same_words(texts: Sequence[str], chosen: TextSettings) -> None:
         assert words == others, ascii(text)
 
 
+EDGES = [chr(edge + step) for edge in (*range(0x40000, 0x110000, 0x10000), 0xE1000) for step in range(-4, 4)]
+EDGES += [chr(code) for code in range(0x10FFFC, 0x110000)]
 OTHERS = [TextSettings(False, False, True), TextSettings(True, False, False), TextSettings(False, True, True)]
 
 
@@ -50,7 +52,7 @@ OTHERS = [TextSettings(False, False, True), TextSettings(True, False, False), Te
 def test_every_code_point(chosen: TextSettings) -> None:
     """Alone among letters, after marks, and among its neighbours; planes without assigned characters in part."""
     assert_same_words(contexts(CHARACTERS[: 0x32000 - 0x800], 40), chosen)
-    assert_same_words(contexts([*CHARACTERS[0x32000 - 0x800 :: 97], *CHARACTERS[-3:]], 40), chosen)
+    assert_same_words(contexts([*CHARACTERS[0x32000 - 0x800 :: 97], *EDGES], 40), chosen)
 
 
 @pytest.mark.slow
