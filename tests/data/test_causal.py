@@ -11,6 +11,8 @@ import tensorflow as tf
 from tfllm.data import Store, StoreError, causal_lm, prepare
 from tfllm.tokenizers import ByteTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:Validation has")  # small corpora
+
 
 def make(folder, texts, *, tokenizer=None, validation=0.0, shards=1):
     folder.mkdir()

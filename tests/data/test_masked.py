@@ -75,7 +75,7 @@ def test_rows_as_in_the_docstring(tmp_path):
     ]
 
 
-def test_types_and_static_shapes(store):
+def test_types_and_static_shapes_and_no_python_in_the_loop(store):
     row, targets = tf.TensorSpec([4, 16], tf.int32), tf.TensorSpec([4, 3], tf.int32)
     base = {
         "token_ids": row,
@@ -94,13 +94,9 @@ def test_types_and_static_shapes(store):
     ):
         dataset = masked_lm(store, FRAMED, sequence_length=16, batch_size=4, **settings)
         assert dataset.element_spec == base | more
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_python_in_the_loop(store, kind):
-    graph = masked_lm(store, FRAMED, sequence_length=16, batch_size=4, **kind)._as_serialized_graph().numpy()
-    assert b"ImmutableConst" in graph
-    assert b"PyFunc" not in graph
+        graph = dataset._as_serialized_graph().numpy()
+        assert b"ImmutableConst" in graph
+        assert b"PyFunc" not in graph
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,7 +118,7 @@ def test_a_mixture_far_along_is_no_different(store):
     assert not equal(*two)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[1:3])
 def test_the_number_of_threads_changes_nothing(store, kind):
     found = []
     for threads in (1, 2):
@@ -157,8 +153,7 @@ def test_other_masks_in_every_epoch(tmp_path):
     assert all(len(set(places)) > 18 for places in seen.values())
 
 
-@pytest.mark.parametrize("unit", ["token", "word", "span"])
-@pytest.mark.parametrize("pairs", ["none", "next"])
+@pytest.mark.parametrize(("unit", "pairs"), [("token", "none"), ("word", "next"), ("span", "order")])
 def test_what_is_hidden_and_what_is_not(store, unit, pairs):
     for batch in batches(store, FRAMED, sequence_length=32, batch_size=50, unit=unit, pairs=pairs, steps=20):
         ids, used = unmasked(batch), batch["target_weights"] > 0
@@ -177,7 +172,10 @@ def test_evaluation_reads_every_place_once_and_pads_with_weight_0(store):
         expected = Counter(id for stream in streams(store, split) for id in stream[:-1].tolist())
         settings = {"sequence_length": 18, "batch_size": 7, "split": split, "repeat": False}
         found = Counter()
-        for batch in batches(store, FRAMED, **settings):
+        rows = sum(-(-(len(stream) - 1) // 16) for stream in streams(store, split))
+        once = batches(store, FRAMED, **settings)
+        assert len(once) == -(-rows // 7)
+        for batch in once:
             ids, segments = unmasked(batch), batch["segment_ids"]
             assert ((ids != 0) == (segments == 1)).all()
             for row, used in zip(ids, segments.sum(axis=1), strict=True):
@@ -185,9 +183,9 @@ def test_evaluation_reads_every_place_once_and_pads_with_weight_0(store):
                     assert (row[0], row[used - 1]) == (259, 260)
                     found.update(row[1 : used - 1].tolist())
         assert found == expected
-        again, other = batches(store, FRAMED, **settings), batches(store, FRAMED, **settings, seed=1)
-        assert all(equal(*pair) for pair in zip(again, batches(store, FRAMED, **settings), strict=True)), "fixed masks"
-        assert not all(equal(*pair) for pair in zip(again, other, strict=True))
+    again, other = batches(store, FRAMED, **settings), batches(store, FRAMED, **settings, seed=1)
+    assert all(equal(*pair) for pair in zip(once, again, strict=True)), "fixed masks"
+    assert not all(equal(*pair) for pair in zip(once, other, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["next", "order"])
@@ -234,7 +232,7 @@ def test_documents_stay_on_their_side(tmp_path):
     alone = runs("validation") - runs("train")
     assert len(alone) > 1000
     for kind in KINDS:
-        for split in ("train", "validation"):
+        for split in ("train", "validation") if kind is KINDS[0] else ("train",):
             settings = {"sequence_length": 64, "batch_size": 64, "split": split, "steps": 8}
             rows = np.concatenate([unmasked(batch) for batch in batches(store, tokenizer, **settings, **kind)])
             read = {bytes(row[place : place + 12].astype(store.dtype)) for row in rows for place in range(64 - 11)}

@@ -200,8 +200,8 @@ def test_too_few_documents(tmp_path, texts, kind, count):
         masked_lm(store, FRAMED, sequence_length=16, batch_size=2, pairs=kind)
 
 
-def test_two_documents_are_enough_on_one_shard_or_two(tmp_path):
-    for shards in (1, 2, 9):
+def test_two_documents_are_enough_on_one_shard_or_nine(tmp_path):
+    for shards in (1, 9):
         store = make(tmp_path / str(shards), ["a" * 50, "b" * 50], shards=shards)
         seen = Counter()
         for batch in batches(store, FRAMED, sequence_length=24, batch_size=16, pairs="next", steps=20):

@@ -24,6 +24,8 @@ from tfllm.data.workers import WorkerError
 from tfllm.files import WriteError
 from tfllm.tokenizers import ByteTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:Validation has")  # small corpora
+
 
 def tree(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}

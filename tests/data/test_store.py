@@ -8,6 +8,8 @@ import pytest
 from tfllm.data import Store, StoreError, prepare
 from tfllm.tokenizers import ByteTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:Validation has")  # small corpora
+
 
 @pytest.fixture
 def store(tmp_path):
