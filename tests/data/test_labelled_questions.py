@@ -116,6 +116,7 @@ def test_one_answer_a_question_as_in_the_docstring():
     assert first.start >= found.contexts.starts[found.windows[1]] > 0
     none, second = found.answers(starts, ends, np.array([1, 2, 9.0]), np.array([4, 3, 1.0]))
     assert (none.text, none.start, none.end, none.score) == ("", 0, 0, -1)
+    assert found.answers(starts, ends, np.array([1, 2, 9.0]), np.array([3, 4, 1.0]))[0].score == -1
     bold, _ = found.answers(starts, ends, np.array([1, 2, 9.0]), np.array([4, 3, 1.0]), threshold=1)
     assert bold.text != ""
 
