@@ -143,7 +143,9 @@ class Transformer(Composite):
         elif self.config.positions == "sinusoidal":
             x += tf.cast(encodings.sinusoids(places, self.config.hidden_size), x.dtype)
         if self.type_embedding is not None:
-            x += self.type_embedding(features.get(TYPE_IDS, tf.zeros([1, 1], tf.int32)))
+            # With one kind of text (RoBERTa) both texts of a pair are of it.
+            types = features.get(TYPE_IDS) if self.config.num_types > 1 else None
+            x += self.type_embedding(tf.zeros([1, 1], tf.int32) if types is None else types)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         return dropout(x, self.config.dropout, None if seed is None else fold_in(seed, 0))
