@@ -330,6 +330,13 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_written(tmp_path, monkeyp
         to_huggingface(model, tokenizer_for(model.config, tmp_path), tmp_path / "taken")
 
 
+def test_a_roberta_has_one_kind_of_text_for_both_of_a_pair(written):
+    model, tokenizer = from_huggingface(written["RobertaForQuestionAnswering"])
+    batch = features(model.config, tokenizer.pad_id)
+    second = batch | {"type_ids": batch["segment_ids"]}
+    np.testing.assert_array_equal(model(batch).numpy(), model(second).numpy())
+
+
 def test_outputs_survive_the_round_trip_under_padding(written):
     model, tokenizer = from_huggingface(written["RobertaForSequenceClassification"])
     batch = features(model.config, tokenizer.pad_id)

@@ -1,11 +1,14 @@
 """KerasHub's BERT and RoBERTa as ours: the same outputs."""
 
+import json
+
 import keras
 import keras_hub
 import numpy as np
 import pytest
+from small import BERT, MERGES, ROBERTA, features, tokenizer_for
 
-from tfllm.interop import from_keras_hub
+from tfllm.interop import from_huggingface, from_keras_hub, to_huggingface
 from tfllm.models import MaskedLM, TextEmbedder
 
 SIZES = dict(vocabulary_size=61, num_layers=2, num_heads=3, hidden_dim=18, intermediate_dim=29, max_sequence_length=23)
@@ -76,6 +79,26 @@ def test_the_tokenizer_of_the_preprocessor_comes_along():
     assert tokenizer.encode("The Cafes") == list(theirs("The Cafes")) == [5, 6, 7]
     assert tokenizer.encode("café") == [6]  # as BERT's; KerasHub's keeps the accent
     assert tokenizer.mask_id == 4
+
+
+def test_a_roberta_goes_on_to_hugging_face(tmp_path):
+    ours = tokenizer_for(ROBERTA, tmp_path)
+    pieces = json.loads((tmp_path / "vocab.json").read_text())
+    theirs = keras_hub.models.RobertaTokenizer(vocabulary=pieces, merges=[" ".join(pair) for pair in MERGES])
+    backbone = strong(keras_hub.models.RobertaBackbone(**SIZES | dict(vocabulary_size=len(pieces))), 0)
+    preprocessor = keras_hub.models.RobertaMaskedLMPreprocessor(theirs, sequence_length=8)
+    model, tokenizer = from_keras_hub(keras_hub.models.RobertaMaskedLM(backbone=backbone, preprocessor=preprocessor))
+    assert tokenizer.fingerprint() == ours.fingerprint()
+    again, _ = from_huggingface(to_huggingface(model, tokenizer, tmp_path / "out"))
+    batch = features(model.config, tokenizer.pad_id)
+    np.testing.assert_array_equal(again(batch).numpy(), model(batch).numpy())
+
+
+def test_a_bert_masked_language_model_has_no_form_in_hugging_face(tmp_path):
+    backbone = keras_hub.models.BertBackbone(**SIZES | dict(vocabulary_size=BERT.vocab_size))
+    model, _ = from_keras_hub(keras_hub.models.BertMaskedLM(backbone=backbone))
+    with pytest.raises(ValueError, match="transform_activation='gelu', transform_epsilon=1e-05"):
+        to_huggingface(model, tokenizer_for(BERT, tmp_path), tmp_path / "out")
 
 
 def test_other_models_are_refused_by_name():

@@ -68,7 +68,10 @@ def from_huggingface(
         raise ValueError(f"{folder}: {error}") from error
     tokenizer = tokenizer or read_tokenizer(folder)
     if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}")
+        raise ValueError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}. If the "
+            "folder's own do not agree, resize the model in Transformers first: model.resize_token_embeddings(len(tokenizer))"
+        )
     return model, tokenizer
 
 
