@@ -71,10 +71,20 @@ def qwen(folder: Path) -> Path:
     return _written(folder, spec)
 
 
-def qwen35(folder: Path, qwen_file: Path) -> Path:
-    """Qwen's vocabulary under the split pattern of Qwen 3.5, which keeps marks with letters."""
-    spec = json.loads(qwen_file.read_bytes())
-    spec["pre_tokenizer"]["pretokenizers"][0] = _split(QWEN35_PATTERN)
+def qwen35(folder: Path) -> Path:
+    """GPT-2's vocabulary under the split pattern of Qwen 3.5, which keeps marks with letters."""
+    gpt2(folder)
+    pieces = json.loads((folder / "encoder.json").read_bytes())
+    merges = (folder / "vocab.bpe").read_text(encoding="utf-8").strip().split("\n")[1:]
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    spec = {
+        "version": "1.0",
+        "added_tokens": [special | {"id": pieces["<|endoftext|>"], "content": "<|endoftext|>"}],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_split(QWEN35_PATTERN), byte_level]},
+        "model": {"type": "BPE", "vocab": pieces, "merges": merges},
+    }
     return _written(folder, spec)
 
 

@@ -53,6 +53,19 @@ def test_a_pair_of_files_and_its_tokenizer_json_are_one(gpt2: Path, tmp_path: Pa
     assert ByteBPETokenizer.from_file(tmp_path).fingerprint() == ours.fingerprint()
 
 
+def test_added_tokens_that_are_not_special_decode_to_themselves(trained: ByteBPETokenizer, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    spec = json.loads(trained._asset)
+    spec["added_tokens"].append(spec["added_tokens"][0] | {"id": 400, "content": "<think>", "special": False})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    tokenizer = ByteBPETokenizer.from_file(tmp_path)
+    assert tokenizer.decode([1, 400, *tokenizer.encode("a"), 0]) == "<think>a" and 400 not in tokenizer.encode("<think>")
+    assert (
+        tokenizer.detokenize(tf.constant([[1, 400, 0]])).numpy().tolist() == [b"<think>"] and tokenizer.token_bytes()[400] == 7
+    )
+
+
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "model": (lambda spec: spec["model"].update(type="Unigram"), "model type is 'Unigram'; accepted: 'BPE'"),
     "dropout": (lambda spec: spec["model"].update(dropout=0.1), "dropout is 0.1"),

@@ -79,7 +79,7 @@ class Vocabulary:
                 "byte_fallback": False,
                 "ignore_merges": self.ignore_merges,
                 "vocab": dict(sorted(self.pieces.items(), key=lambda item: item[1])),
-                "merges": [list(pair) for pair in self.merges],
+                "merges": self.merges,
             },
         }
 

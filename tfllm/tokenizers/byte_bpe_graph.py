@@ -43,9 +43,10 @@ class MaskToken:
     takes_right: bool = False
 
     def classes(self) -> str:
-        """RE2 over class letters: "<>>>>>", and "[_nwNW-]*<>>>>>" where white space before it goes with it."""
-        space = f"[{SPACES}{LAST_SPACES[1:]}-]*"
-        return (space if self.takes_left else "") + "<>*" + (space if self.takes_right else "")
+        """RE2 over class letters: "<>*", and "[_nw]*<>*" where white space before it goes with it."""
+        left = f"[{SPACES}]*" if self.takes_left else ""
+        right = f"[{SPACES}{LAST_SPACES[1:]}{LAST_SPACES[0]}]*" if self.takes_right else ""
+        return f"{left}<>*{right}"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,7 @@ def split(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     values = points.values
     classified = values if model.mask is None else _mark_mask(values, points.value_rowids(), model.mask.content)
     classes = _class_strings(points.with_values(classified), model.pattern)
-    pattern = model.pattern.classes if model.mask is None else f"{model.mask.classes()}|{model.pattern.classes}"
-    cut = tf.strings.regex_replace(classes, pattern, r"\0|")
+    cut = _cut(classes, model)
     cut_flat = tf.io.decode_raw(tf.strings.reduce_join(cut, axis=0), tf.uint8)
     # The n-th cut stands behind its word and n other cuts.
     ends = tf.where(cut_flat == ord("|"))[:, 0]
@@ -110,6 +110,18 @@ def split(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
         masked = tf.gather(tf.concat([[0], tf.cumsum(tf.cast(classified == MASK, tf.int32))], 0), tf.concat([[0], ends], 0))
         words = tf.where(masked[1:] > masked[:-1], private_letter(model.mask.id), words)
     return tf.RaggedTensor.from_row_lengths(words, counts, validate=False)
+
+
+def _cut(classes: tf.Tensor, model: GraphModel) -> tf.Tensor:
+    """Class strings [B] with a bar behind each word: "at's_-0" -> "at|'s|_|-0|"."""
+    import tensorflow as tf
+
+    if model.mask is None:
+        return tf.strings.regex_replace(classes, model.pattern.classes, r"\0|")
+    # Fenced off first: ".\n<mask>" gives its line break to the mask, not to the stop.
+    fenced = tf.strings.regex_replace(classes, model.mask.classes(), r"^\0")
+    cut = tf.strings.regex_replace(fenced, rf"\^{model.mask.classes()}|{model.pattern.classes}", r"\0|")
+    return tf.strings.regex_replace(cut, r"\^", "")
 
 
 def escaped(literal: str) -> str:

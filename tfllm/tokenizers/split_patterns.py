@@ -60,7 +60,7 @@ def _tiktoken(digits: str, letters: str = r"\p{L}", other: str = r"\p{L}\p{N}") 
 
 
 def _tiktoken_classes(digits: str, letters: str = LETTERS, before: str = "[-W.']?") -> str:
-    return rf"'(?:s|t|re|ve|m|ll|d)|{before}{letters}+|{digits}|-?[.']+[nN]*|[_nwNW-]*[nN]+|[_nw]+|[-NW]"
+    return rf"'(?:s|t|re|ve|m|ll|d)|{before}{letters}+|{digits}|-?[.']+[nN]*|[_nw]*[nN]+|[_nw]+|[-NW]"
 
 
 LLAMA3 = SplitPattern(_tiktoken(r"\p{N}{1,3}"), _tiktoken_classes("0{1,3}"))
