@@ -3,6 +3,8 @@
 Command:   python training/classify_bbc_news.py
 """
 
+from functools import partial
+
 import datasets
 from finetune_recipe import Recipe, main
 
@@ -13,8 +15,8 @@ RECIPE = Recipe(
     name="bbc-news",
     data=datasets.bbc_news,
     read=lambda path, tokenizer, **labels: text_classification(path, tokenizer, max_length=256, **labels),
-    model=TextClassifier.from_pretrained,
-    settings=Finetuning(epochs=3, batch_size=16, learning_rate=1e-4),
+    model=partial(TextClassifier.from_pretrained, pooling="mean"),
+    settings=Finetuning(epochs=3, batch_size=16, learning_rate=1e-4, best="val_loss"),
     measure="accuracy",
 )
 

@@ -15,7 +15,7 @@ RECIPE = Recipe(
     name="boolq",
     data=datasets.boolq,
     read=lambda path, tokenizer, **labels: text_classification(path, tokenizer, pair="text_pair", max_length=192, **labels),
-    model=partial(TextClassifier.from_pretrained, pairs=True),
+    model=partial(TextClassifier.from_pretrained, pairs=True, pooling="mean"),
     settings=Finetuning(epochs=3, batch_size=32, learning_rate=1e-4),
     measure="accuracy",
 )

@@ -3,6 +3,8 @@
 Command:   python training/classify_polarity.py
 """
 
+from functools import partial
+
 import datasets
 from finetune_recipe import Recipe, main
 
@@ -13,8 +15,8 @@ RECIPE = Recipe(
     name="polarity",
     data=datasets.polarity_sentences,
     read=lambda path, tokenizer, **labels: text_classification(path, tokenizer, max_length=96, **labels),
-    model=TextClassifier.from_pretrained,
-    settings=Finetuning(epochs=4, batch_size=16, learning_rate=1e-4, layer_decay=0.9),
+    model=partial(TextClassifier.from_pretrained, pooling="mean"),
+    settings=Finetuning(epochs=4, batch_size=16, learning_rate=1e-4, layer_decay=0.9, best="val_loss"),
     measure="accuracy",
 )
 

@@ -1,10 +1,11 @@
 """A small training run that is killed and started again, in real processes. Run by test_restarts.py.
 
-    python lives.py FOLDER KILLS
+    python lives.py KIND FOLDER KILLS
 
-This process imports TensorFlow but computes nothing, so it can fork: each life of the run is a fork, killed by SIGKILL at a
-random moment (even lives) or while a checkpoint is being written (odd ones). The last life is left alone. Prints one JSON line:
-the digest of all final weights and optimizer state, the loss curve, and how each life ended.
+KIND is "causal", or "masked": hidden tokens and next sentences. This process imports TensorFlow but computes nothing, so it can
+fork: each life of the run is a fork, killed by SIGKILL at a random moment (even lives) or while a checkpoint is being written
+(odd ones). The last life is left alone. Prints one JSON line: the digest of all final weights and optimizer state, the loss
+curve, and how each life ended.
 """
 
 from __future__ import annotations
@@ -25,33 +26,26 @@ import numpy as np
 import tensorflow  # noqa: F401  before the forks
 
 import tfllm
-from tfllm.data import causal_lm
 from tfllm.tokenizers import ByteTokenizer
 
 STEPS_PER_EPOCH = 4
 EPOCHS = 40
 
 
-def live(folder: Path) -> None:
+def live(kind: str, folder: Path) -> None:
     """Trains from wherever the run is to its end."""
     tokenizer = ByteTokenizer()
     store = tfllm.data.Store.open(folder / "store", tokenizer)
-    config = tfllm.preset("llama-tiny", vocab_size=tokenizer.vocab_size, num_layers=1, dropout=0.1, attention_dropout=0.1)
-    model = tfllm.CausalLM(config)
-    rates = tfllm.train.schedule("cosine", peak=3e-3, steps=STEPS_PER_EPOCH * EPOCHS, warmup_steps=8)
-    model.compile(tfllm.train.adamw(rates), token_bytes=tokenizer.token_bytes())
-    run = tfllm.train.Run(folder / "run", model, tokenizer=tokenizer, steps_per_epoch=STEPS_PER_EPOCH, data=store.fingerprint)
-    batches = causal_lm(store, sequence_length=32, batch_size=4, start_step=run.step)
-    model.fit(
-        batches,
-        epochs=EPOCHS,
-        initial_epoch=run.epoch,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        callbacks=run.callbacks(),
-        verbose=0,
+    settings = tfllm.Pretraining(
+        **dict(epochs=EPOCHS, steps_per_epoch=STEPS_PER_EPOCH, batch_size=4, sequence_length=32, learning_rate=3e-3),
+        **dict(warmup_steps=8, pairs="next" if kind == "masked" else "none", validation_steps=1),
     )
+    sizes = dict(vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=64, dropout=0.1, attention_dropout=0.1)
+    config = tfllm.preset("bert-tiny" if kind == "masked" else "llama-tiny", **sizes)
+    run = tfllm.pretrain(store, tokenizer, config=config, folder=folder / "run", settings=settings, verbose=0)
+    model = run.model
     values = b"".join(np.asarray(variable).tobytes() for variable in [*model.variables, *model.optimizer.variables])
-    curve = [[record["step"], record["loss"], record["bits_per_byte"], record["gradient_norm"]] for record in run.history]
+    curve = [[record[name] for name in ("step", "loss", "perplexity", "gradient_norm", "val_loss")] for record in run.history]
     (folder / "result.json").write_text(json.dumps({"digest": hashlib.sha256(values).hexdigest(), "curve": curve}))
 
 
@@ -79,14 +73,14 @@ def epochs_seen(saved: Path) -> set[str]:
     return {path.name for path in saved.glob("step-*")}
 
 
-def main(folder: Path, kills: int) -> None:
+def main(kind: str, folder: Path, kills: int) -> None:
     chance = random.Random(kills)
     ends = []
     for life in range(kills + 1):
         child = os.fork()
         if child == 0:
             keras.backend.clear_session()
-            live(folder)
+            live(kind, folder)
             os._exit(0)
         if life < kills:
             ends.append(kill_at_a_moment(child, folder, chance, while_saving=life % 2 == 1))
@@ -97,4 +91,4 @@ def main(folder: Path, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

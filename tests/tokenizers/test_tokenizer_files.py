@@ -99,8 +99,8 @@ def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -
     bpe.save(tmp_path)
     path = tmp_path / DESCRIPTION_FILE
     good = path.read_text()
-    path.write_text(good.replace('"sentencepiece"', '"wordpiece"'))
-    with pytest.raises(ValueError, match=r"kind 'wordpiece'; accepted: 'bytes', 'sentencepiece'"):
+    path.write_text(good.replace('"sentencepiece"', '"morphemes"'))
+    with pytest.raises(ValueError, match=r"kind 'morphemes'; accepted: 'bytes', 'sentencepiece', 'byte_bpe', 'wordpiece'"):
         tokenizers.load(tmp_path)
     for broken in (good[:40], "[]", "{}"):
         path.write_text(broken)

@@ -71,8 +71,8 @@ def test_bytes_need_no_training() -> None:
 
 
 def test_wrong_settings_are_named(folder: Path) -> None:
-    with pytest.raises(ValueError, match="kind is 'wordpiece'; accepted: 'unigram', 'bpe', 'bytes'"):
-        tokenizers.train(folder, kind="wordpiece")
+    with pytest.raises(ValueError, match="kind is 'morphemes'; accepted: 'unigram', 'bpe', 'byte_bpe', 'wordpiece', 'bytes'"):
+        tokenizers.train(folder, kind="morphemes")
     with pytest.raises(ValueError, match="vocab_size is 200; at least 262 ids"):
         tokenizers.train(folder, vocab_size=200)
     with pytest.raises(ValueError, match=r"character_coverage is 0\.5; accepted: 0.98 to 1"):

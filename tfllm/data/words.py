@@ -57,6 +57,11 @@ class Pieces:
     """int32 [N]: number of the text in the batch."""
 
 
+def valid_utf8(texts: tf.Tensor) -> tf.Tensor:
+    """string [B] with U+FFFD for what is no UTF-8, so that characters can be cut out by `Words`' offsets."""
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+
+
 def split_words(texts: tf.Tensor, *, keep_spaces: bool) -> Words:
     """Words of texts. Invalid UTF-8 becomes U+FFFD first, which is a symbol.
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 from tfllm.data.framing import frame
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.masks import fill_masks
-from tfllm.prediction.rows import fitting
 from tfllm.prediction.spans import find_answers
 from tfllm.prediction.words import tag_words
 from tfllm.tokenizers import Tokenizer
@@ -60,8 +59,7 @@ def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers
 
 def _framed(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
     second = None if text_pair is None else tokenizer.tokenize(text_pair)
-    rows = frame(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.config.max_length)
-    return fitting(model, rows)
+    return frame(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.config.max_length)
 
 
 def _classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:

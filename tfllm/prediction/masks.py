@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import frame
-from tfllm.features import TARGET_PLACES, TOKEN_IDS
-from tfllm.prediction.rows import fitting
+from tfllm.features import SEGMENT_IDS, TARGET_PLACES, TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
 
 MASK = "[MASK]"
@@ -31,7 +30,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
     places = tf.where(hidden)
     by_row = tf.RaggedTensor.from_value_rowids(tf.cast(places[:, 1], tf.int32), places[:, 0], nrows=tf.size(text, tf.int64))
     targets = by_row.to_tensor()
-    scores = tf.nn.softmax(model(fitting(model, rows) | {TARGET_PLACES: targets}))
+    scores = tf.nn.softmax(model(rows | {TARGET_PLACES: targets}))
     top = tf.math.top_k(scores, min(CHOICES, model.config.vocab_size))
     there = tf.sequence_mask(by_row.row_lengths(), tf.shape(targets)[1])
     filled = tf.tensor_scatter_nd_update(rows[TOKEN_IDS], places, tf.boolean_mask(top.indices[..., 0], there))
@@ -40,7 +39,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
     def by_mask(values: tf.Tensor) -> tf.RaggedTensor:
         return by_row.with_values(tf.boolean_mask(values, there))
 
-    lengths = tf.reduce_sum(rows["segment_ids"], 1)
+    lengths = tf.reduce_sum(rows[SEGMENT_IDS], 1)
     return {
         "token": by_mask(tf.gather(names, top.indices)),
         "score": by_mask(top.values),

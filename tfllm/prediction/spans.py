@@ -7,9 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import answer_places, context_windows, frame
-from tfllm.data.words import split_words, word_pieces
+from tfllm.data.words import split_words, valid_utf8, word_pieces
 from tfllm.features import ANSWER_PLACES
-from tfllm.prediction.rows import fitting, valid_utf8
 from tfllm.tokenizers import Tokenizer
 
 ROW = 384
@@ -38,7 +37,7 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     )
     rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=length)
     places = answer_places(rows)
-    scores = model(fitting(model, rows) | {ANSWER_PLACES: places})
+    scores = model(rows | {ANSWER_PLACES: places})
     spans = best_spans(scores)
     best, none = _by_text(windows.texts, spans["score"], scores[:, 0, 0] + scores[:, 1, 0], tf.size(context))
     gain = tf.gather(spans["score"], best) - none

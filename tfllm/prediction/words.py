@@ -8,8 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import frame
-from tfllm.data.words import Words, split_words, word_pieces
-from tfllm.prediction.rows import fitting, valid_utf8
+from tfllm.data.words import Words, split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
 
 
@@ -45,7 +44,7 @@ def tag_words(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, An
 def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
     pieces = word_pieces(words.strings, tokenizer, model.config.max_length)
     rows = frame(pieces.ids, tokenizer=tokenizer, max_length=model.config.max_length)
-    probabilities = tf.nn.softmax(model(fitting(model, rows)))
+    probabilities = tf.nn.softmax(model(rows))
     # Place 0 is the [CLS]; rows come in the order of their texts, so first pieces come in the order of all words.
     place = tf.cast(tf.ragged.range(pieces.ids.row_lengths()).values, tf.int32) + 1
     places = tf.stack([tf.cast(pieces.ids.value_rowids(), tf.int32), place], 1)
