@@ -39,7 +39,7 @@ import tyro
 from tfllm.tokenizers import ByteBPETokenizer
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests"), str(HERE.parent / "tests" / "tokenizers")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / folder) for folder in ("tests", "tests/tokenizers", "training"))]
 import byte_bpe_real  # noqa: E402 - beside the tests that read it
 from conftest import DJANGO  # noqa: E402
 from fetch import fetch  # noqa: E402
