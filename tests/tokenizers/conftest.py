@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fetch import fetch
 
 import tfllm.tokenizers as tokenizers
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import fetch
 
 DJANGO = ("Django", "5.2.7", "59a13a6515f787dec9d97a0438cd2efac78c8aca1c80025244b0fe507fe0754b")
 

@@ -73,7 +73,7 @@ def best_spans(scores: tf.Tensor) -> dict[str, tf.Tensor]:
     column = tf.range(size)
     distance = column[None] - column[:, None]
     allowed = (distance >= 0) & (distance < LONGEST_ANSWER) & (column[:, None] > 0)
-    together = tf.where(allowed, scores[:, 0, :, None] + scores[:, 1, None, :], scores.dtype.min)
+    together = tf.where(allowed, scores[:, 0, :, None] + scores[:, 1, None, :], tf.float32.min)
     flat = tf.reshape(together, [-1, size * size])
     best = tf.argmax(flat, 1, output_type=tf.int32)
     return {"start": best // size, "end": best % size, "score": tf.reduce_max(flat, 1)}

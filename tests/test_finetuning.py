@@ -1,0 +1,206 @@
+"""Fine-tuning from end to end, on real labels: scores, the best epoch, patience, restarts, and what is refused."""
+
+import json
+import math
+import shutil
+
+import datasets
+import numpy as np
+import pytest
+from fetch import skipping
+from sklearn.metrics import f1_score
+
+import tfllm
+from tfllm import data, finetuning
+from tfllm.data.reading_words import Sentence
+from tfllm.tokenizers import ByteTokenizer
+
+CONFIG = tfllm.preset("bert-tiny", vocab_size=259, max_length=96, num_layers=1, hidden_size=32, num_heads=2, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """Sentences of film reviews: 168 to learn from, 43 to choose by."""
+    with skipping():
+        folder = datasets.polarity_sentences(tmp_path_factory.mktemp("data"))
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()][::15]
+    training = data.text_classification([line for i, line in enumerate(lines) if i % 5], ByteTokenizer(), max_length=96)
+    return training, data.text_classification(lines[::5], ByteTokenizer(), labels=training.labels, max_length=96)
+
+
+def classifier(training, **settings):
+    return tfllm.TextClassifier(CONFIG, labels=training.labels, **settings)
+
+
+SETTINGS = tfllm.Finetuning(epochs=3, batch_size=32, learning_rate=3e-3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def finished(reviews, tmp_path_factory):
+    return tfllm.finetune(
+        classifier(reviews[0]), *reviews, folder=tmp_path_factory.mktemp("runs") / "run", settings=SETTINGS, verbose=0
+    )
+
+
+def test_scores_are_measured_each_epoch_and_the_best_is_kept(reviews, finished):
+    assert [record["step"] for record in finished.history] == [6, 12, 18]
+    assert finished.history[-1]["loss"] < finished.history[0]["loss"]
+    best, tokenizer = tfllm.load(finished.folder / "best")
+    record = max(finished.history, key=lambda record: record["val_accuracy"])
+    assert finished.best_record == record
+    scores = finetuning.evaluator(best, reviews[1])().scores
+    assert scores == {
+        name.removeprefix("val_"): record[name] for name in ("val_accuracy", "val_macro_f1", "val_micro_f1", "val_matthews")
+    }
+    texts, truth = [each.text for each in reviews[1].records], [each.labels[0] for each in reviews[1].records]
+    labels = [answer["label"] for answer in tfllm.predict(best, tokenizer, texts)]
+    assert math.isclose(f1_score(truth, labels, average="macro"), scores["macro_f1"], rel_tol=1e-6)
+
+
+def test_pictures_and_scores_are_on_tensorboard(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished.folder / "logs" / "validation"), {"images": 9, "tensors": 99})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    assert {"confusion", "accuracy", "macro_f1", "matthews", "loss"} <= set(tags)
+    assert len(events.Tensors("macro_f1")) == 3
+
+
+def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path):
+    """Two epochs by one process, the third by another model made anew: the same weights, bit for bit."""
+    _first_epochs(reviews, tmp_path / "run")
+    run = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
+    for ours, theirs in zip(run.model.variables, finished.model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [record["val_loss"] for record in run.history] == [record["val_loss"] for record in finished.history]
+    again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
+    assert again.step == 18 and len(again.history) == 3
+
+
+def _first_epochs(reviews, folder):
+    """The same call, killed after two epochs."""
+
+    class Killed(Exception):
+        pass
+
+    real = tfllm.train.Run.save
+
+    def save(self, logs=None):
+        path = real(self, logs)
+        if self.step == 12:
+            raise Killed
+        return path
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(tfllm.train.Run, "save", save)
+        tfllm.finetune(classifier(reviews[0]), *reviews, folder=folder, settings=SETTINGS, verbose=0)
+
+
+def test_patience_ends_a_run(reviews, tmp_path):
+    still = tfllm.Finetuning(epochs=9, batch_size=80, learning_rate=1e-12, patience=2)
+    run = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=still, verbose=0)
+    assert len(run.history) == 3 and run.exhausted
+    again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=still, verbose=0)
+    assert len(again.history) == 3
+
+
+def test_what_is_frozen_stays_and_classes_are_weighted(reviews, tmp_path):
+    model = classifier(reviews[0])
+    before = model.stack.token_embedding.embeddings.numpy()
+    settings = tfllm.Finetuning(epochs=1, freeze=1, class_weights=True, batch_size=80)
+    tfllm.finetune(model, *reviews, folder=tmp_path / "run", settings=settings, verbose=0)
+    np.testing.assert_array_equal(model.stack.token_embedding.embeddings, before)
+
+
+WORDS = [
+    Sentence(("Ada", "went", "to", "London"), ("B-PER", "O", "O", "B-LOC"), (True, True, True, False), f"line {i}")
+    for i in range(24)
+]
+QUESTIONS = [
+    {
+        "id": str(i),
+        "question": f"Who was number {i}?",
+        "context": f"Number {i} was Ada." if i % 3 else "Nothing is known.",
+        "answers": ["Ada"] if i % 3 else [],
+        "answer_start": [len(f"Number {i} was ")] if i % 3 else [],
+    }
+    for i in range(24)
+]
+PAIRS = [{"text": f"the number {i}", "text_pair": f"{i}, a number"} for i in range(24)]
+RATED = [{"text": "good " * (i % 5 + 1), "label": float(i % 5)} for i in range(24)]
+MANY = [
+    {"text": f"{'red ' * (i % 2)}{'blue' * (i % 3 == 0)} x", "label": ["red"] * (i % 2) + ["blue"] * (i % 3 == 0)}
+    for i in range(24)
+]
+TASKS = {
+    "tagging": (WORDS, {"precision", "recall", "f1", "accuracy", "f1_PER", "f1_LOC"}, "val_f1"),
+    "question-answering": (
+        QUESTIONS,
+        {"exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable"},
+        "val_f1",
+    ),
+    "embedding": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
+    "regression": (RATED, {"pearson", "spearman", "mean_squared_error"}, "val_loss"),
+    "classification": (MANY, {"accuracy", "macro_f1", "micro_f1"}, "val_accuracy"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_learns_and_is_scored(task, tmp_path):
+    """By heart: what is learnt is what is asked."""
+    source, measures, best = TASKS[task]
+    options = {"multi_label": True} if task == "classification" else {}
+    rows = finetuning.read(task, source, ByteTokenizer(), max_length=48, **options)
+    pretrained = tfllm.MaskedLM(CONFIG.replace(num_layers=2, hidden_size=64))
+    model = finetuning.learner(task, pretrained, rows, seed=1, **options)
+    settings = tfllm.Finetuning(epochs=15, batch_size=12, learning_rate=5e-3)
+    run = tfllm.finetune(model, rows, rows, folder=tmp_path / "run", settings=settings, verbose=0)
+    assert run.best == best
+    assert {f"val_{name}" for name in measures} <= set(run.history[-1])
+    scores = finetuning.evaluator(model, rows)().scores
+    wanted = {
+        "tagging": "f1",
+        "question-answering": "f1",
+        "embedding": "recall_at_1",
+        "regression": "pearson",
+        "classification": "macro_f1",
+    }
+    assert scores[wanted[task]] > 0.8, scores
+
+
+def test_what_does_not_fit_is_refused(reviews, tmp_path):
+    training, validation = reviews
+    with pytest.raises(ValueError, match=r"TokenClassifier learns from rows of Tagged, got Labelled"):
+        tfllm.finetune(tfllm.TokenClassifier(CONFIG, labels=["O", "B-X"]), training, validation, folder=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the rows' labels are \('neg', 'pos'\), the model's \('a', 'b'\)"):
+        tfllm.finetune(tfllm.TextClassifier(CONFIG, labels=["a", "b"]), training, validation, folder=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was made with pairs=True, the rows are another kind"):
+        tfllm.finetune(classifier(training, pairs=True), training, validation, folder=tmp_path / "run")
+    with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64"):
+        tfllm.finetune(
+            tfllm.TextClassifier(CONFIG.replace(max_length=64), labels=training.labels),
+            training,
+            validation,
+            folder=tmp_path / "run",
+        )
+    with pytest.raises(ValueError, match="MaskedLM is not fine-tuned here; accepted: TextClassifier"):
+        tfllm.finetune(tfllm.MaskedLM(CONFIG), training, validation, folder=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"epochs=0 must be at least 1"):
+        tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=tfllm.Finetuning(epochs=0))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"best='val_rouge' was not measured; the epoch's measures are step, accuracy"):
+        tfllm.finetune(
+            classifier(training),
+            training,
+            validation,
+            folder=tmp_path / "run",
+            verbose=0,
+            settings=tfllm.Finetuning(epochs=1, best="val_rouge"),
+        )
+
+
+def test_another_tasks_folder_is_refused(reviews, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    with pytest.raises(ValueError, match="holds a run of another model: pooling was pooler, is mean"):
+        tfllm.finetune(classifier(reviews[0], pooling="mean"), *reviews, folder=tmp_path / "run", settings=SETTINGS)
