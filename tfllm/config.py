@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from tfllm.files import write_atomically
 
 Norm = Literal["layer", "rms"]
 NormPlace = Literal["pre", "post"]
@@ -257,10 +258,7 @@ class ModelConfig:
 
     def save(self, path: str | Path) -> None:
         """Writes the fields as JSON: the old file or the new one, never a part."""
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        beside.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-        beside.replace(path)
+        write_atomically(Path(path), [(json.dumps(self.to_dict(), indent=2) + "\n").encode()])
 
     @classmethod
     def load(cls, path: str | Path) -> ModelConfig:

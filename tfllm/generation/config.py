@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from tfllm.files import write_atomically
 
 FILE = "generation.json"
 REPLACEMENT = "\ufffd"
@@ -103,9 +104,7 @@ class GenerationConfig:
     def save(self, folder: str | Path) -> Path:
         """Writes `generation.json` into `folder`: the old file or the new one, never a part."""
         path = Path(folder) / FILE
-        beside = path.with_name(f".{FILE}.{os.getpid()}.partial")
-        beside.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_atomically(path, [(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()])
         return path
 
     @classmethod

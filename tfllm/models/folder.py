@@ -6,12 +6,12 @@ A checkpoint of a run is such a folder with the state of training beside it, so 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
+from tfllm.files import whole_folder
 from tfllm.models.base import LanguageModel
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.masked_lm import MaskedLM
@@ -37,13 +37,8 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    write_model(model, tokenizer, beside)
-    if folder.exists():
-        folder.rmdir()
-    beside.rename(folder)
+    with whole_folder(folder) as partial:
+        write_model(model, tokenizer, partial)
     return folder
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from tfllm.files import write_atomically
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -141,26 +142,14 @@ def check_strings(texts: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(texts, [None])
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Writes beside, then renames: a reader sees the old file or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_folder(folder: str | Path, description: Description, asset: bytes = b"") -> None:
     """Asset first, its hash in its name; then `tokenizer.json`, whose renaming is the switch; then old assets go."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if description.asset:
-        write_atomic(folder / description.asset, asset)
-    write_atomic(folder / DESCRIPTION_FILE, (json.dumps(asdict(description), indent=1) + "\n").encode())
+        write_atomically(folder / description.asset, [asset], durable=True)
+    text = json.dumps(asdict(description), indent=1) + "\n"
+    write_atomically(folder / DESCRIPTION_FILE, [text.encode()], durable=True)
     for old in folder.glob(f"{description.kind}-*.model"):
         if old.name != description.asset:
             old.unlink()

@@ -19,6 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tfllm.files import sync_folder, whole_folder
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
 
@@ -66,16 +67,15 @@ def write_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
 
 def replace_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes a model folder in the place of an older one: the old or the new one is there, but for the moment between."""
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    write_model(model, tokenizer, beside)
-    doomed = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(doomed, ignore_errors=True)
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    with whole_folder(new) as partial:
+        write_model(model, tokenizer, partial)
     if folder.exists():
-        folder.rename(doomed)
-    beside.rename(folder)
-    shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def task_changes(folder: Path, model: Any) -> list[str]:
@@ -112,12 +112,12 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: d
         (beside / STATE).write_text(json.dumps(state | {"sha256": sums}, indent=2) + "\n")
         _flushed_sha256(beside / STATE)
         for inner in (beside / "tokenizer", beside):
-            _flush_folder(inner)
+            sync_folder(inner)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise OSError(f"could not write the checkpoint {final}; earlier ones are untouched: {error}") from error
     beside.rename(final)
-    _flush_folder(final.parent)
+    sync_folder(final.parent)
     return final
 
 
@@ -181,11 +181,3 @@ def _flushed_sha256(path: Path) -> str:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
