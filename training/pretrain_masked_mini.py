@@ -103,10 +103,10 @@ def _tokenizer(raw: Store, folder: Path) -> Tokenizer:
 
 
 def blanks(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Blank]:
-    """The first plain sentence of each text that has one, its middle word hidden: four letters or more, one piece.
+    """The first plain sentence of each text whose middle word has four letters or more and is one piece; that word hidden.
 
-    "…\\n\\nThis option is only used when the\\nkernel has been built with debugging. …"
-    -> "This option is only used when [MASK] …" would hide "the"; so the text's next sentence is looked at
+    "Sizes\\n===\\nThe first number of every line\\ngives blocks that the new device can hold. It is …"
+    -> "The first number of every line gives [MASK] that the new device can hold.", "blocks"
     """
     for text in texts:
         for sentence in SENTENCE.findall(" ".join(text.split())):
