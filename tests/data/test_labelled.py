@@ -35,10 +35,12 @@ def test_classes_as_in_the_docstring():
     assert found.first.values.tolist() == [107, 198, 172, 113, 114]
     assert found.first.splits.tolist() == [0, 3, 5]
     assert found.row_features[features.LABELS].tolist() == [1, 0]
+    assert (found.task, found.multi_label) == ("text_classifier", False)
     several = [{"text": "hé", "label": ["pos", "glad"]}, {"text": "no", "label": []}]
     found = text_classification(several, ByteTokenizer(), multi_label=True)
     assert found.labels == ("glad", "pos")
     assert found.row_features[features.LABELS].tolist() == [[1, 1], [0, 0]]
+    assert (found.task, found.multi_label) == ("text_classifier", True)
 
 
 def test_labels_of_the_training_data_are_kept():
@@ -55,9 +57,10 @@ def test_numbers_and_pairs_as_in_the_docstrings():
     assert found.first.values.tolist() == [107, 198, 172]
     assert found.row_features[features.LABELS].dtype == np.float32
     assert found.row_features[features.LABELS].tolist() == [0.5]
+    assert found.task == "text_regressor"
     pairs = text_pairs([{"text": "hé", "text_pair": "no"}], ByteTokenizer())
     assert np.split(pairs.first.values, pairs.first.splits[1:-1])[1].tolist() == [113, 114]
-    assert (len(pairs), pairs.record_of.tolist()) == (2, [0, 0])
+    assert (len(pairs), pairs.record_of.tolist(), pairs.task) == (2, [0, 0], "text_embedder")
 
 
 def test_evaluation_as_in_the_docstring():

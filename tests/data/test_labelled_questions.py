@@ -15,6 +15,7 @@ ADA = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer
 
 def test_as_in_the_docstring():
     found = question_answering([ADA], ByteTokenizer())
+    assert (found.task, found.stride) == ("question_answerer", 128)
     (batch,) = found.batches(1, shuffle=False, repeat=False)
     ids = batch[features.TOKEN_IDS][0].numpy()
     assert ids[:18].tolist() == [1, *(3 + byte for byte in b"Who?"), 1, *(3 + byte for byte in b"It was Ada."), 1]

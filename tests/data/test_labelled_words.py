@@ -30,7 +30,7 @@ def rows_of(found):
 
 def test_as_in_the_docstring():
     found = tagging([sentence("U.S./B-LOC", "won/O")], ByteTokenizer())
-    assert found.labels == ("B-LOC", "I-LOC", "O")
+    assert (found.task, found.labels) == ("token_classifier", ("B-LOC", "I-LOC", "O"))
     assert found.first.values.tolist() == [88, 49, 86, 49, 35, 122, 114, 113]
     assert found.token_features[features.TARGET_IDS].tolist() == [0, 1, 1, 1, 2, 0, 0, 0]
     assert found.token_features[features.TARGET_WEIGHTS].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]

@@ -50,6 +50,8 @@ class Questions(Labelled):
     """int32 [records]: the context of each question; equal ones are kept once."""
     windows: np.ndarray
     """int32 [N]: the window's first piece in its context."""
+    stride: int
+    """Ids of the context that neighbouring rows share."""
 
     def characters(self, row: int, start: int, end: int) -> slice:
         """The characters of the context from the word at place `start` of a row to the one at `end`, both taken in.
@@ -142,6 +144,7 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
     places = spans - starts[:, None] + (1 + first.lengths + tokenizer.pair_separators)[:, None]
     places = np.where(holds[:, None], places, 0).astype(np.int32)
     return Questions(
+        task="question_answerer",
         tokenizer=tokenizer,
         max_length=max_length,
         records=records,
@@ -152,6 +155,7 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
         contexts=contexts,
         context_of=context_of,
         windows=starts,
+        stride=stride,
     )
 
 

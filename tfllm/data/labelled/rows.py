@@ -53,6 +53,9 @@ class Flat:
 class Labelled:
     """N rows, tokenized, with what is to be learnt of them, and the records they came from."""
 
+    task: str
+    """Of the model that learns from them: "text_classifier", "text_regressor", "text_embedder", "token_classifier",
+    "question_answerer"."""
     tokenizer: Tokenizer
     max_length: int
     records: Sequence[Any]
@@ -62,6 +65,8 @@ class Labelled:
     second: Flat | None = None
     labels: tuple[str, ...] = ()
     """The name of each class; () where there are none."""
+    multi_label: bool = False
+    """Any number of classes a row; LABELS are float32 [N, C] then."""
     row_features: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Feature -> [N] or [N, C]."""
     token_features: Mapping[str, np.ndarray] = field(default_factory=dict)

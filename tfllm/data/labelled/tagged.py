@@ -89,6 +89,7 @@ def tagging(
     rows = list(_rows(sentences, tokenizer, max_length, numbers, entities))
     offsets = np.cumsum([0] + [len(part.texts) for part in rows[:-1]], dtype=np.int32)
     return Tagged(
+        task="token_classifier",
         tokenizer=tokenizer,
         max_length=max_length,
         records=sentences,

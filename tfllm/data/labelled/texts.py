@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +56,8 @@ def text_classification(
             row[[check_label(name, numbers, record.place) for name in record.labels]] = 1
     else:
         classes = np.array([check_label(record.labels[0], numbers, record.place) for record in records], np.int32)
-    return _labelled(records, tokenizer, max_length, labels=names, values=classes)
+    made = _labelled(records, tokenizer, max_length, task="text_classifier", values=classes)
+    return replace(made, labels=names, multi_label=multi_label)
 
 
 def regression(
@@ -75,7 +76,7 @@ def regression(
     """
     records = read_texts(source, text=text, pair=pair, number=label, skip_empty=skip_empty)
     numbers = np.array([record.number for record in records], np.float32)
-    return _labelled(records, tokenizer, max_length, labels=(), values=numbers)
+    return _labelled(records, tokenizer, max_length, task="text_regressor", values=numbers)
 
 
 def text_pairs(
@@ -94,6 +95,7 @@ def text_pairs(
     records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty)
     both = [one for record in records for one in (record.text, record.pair or "")]
     return Labelled(
+        task="text_embedder",
         tokenizer=tokenizer,
         max_length=max_length,
         records=records,
@@ -110,18 +112,18 @@ class _Encoded:
 
 
 def _labelled(
-    records: Sequence[TextRecord], tokenizer: Tokenizer, max_length: int, *, labels: tuple[str, ...], values: np.ndarray
+    records: Sequence[TextRecord], tokenizer: Tokenizer, max_length: int, *, task: str, values: np.ndarray
 ) -> Labelled:
     pairs = None if records[0].pair is None else [record.pair or "" for record in records]
     rows = _encoded([record.text for record in records], pairs, tokenizer, max_length)
     return Labelled(
+        task=task,
         tokenizer=tokenizer,
         max_length=max_length,
         records=records,
         record_of=np.arange(len(records), dtype=np.int32),
         first=rows.first,
         second=rows.second,
-        labels=labels,
         row_features={features.LABELS: values},
     )
 
