@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import compare_pretraining
 import pretrain_masked_mini
 
-WORDS = {"blocks", "module"}
-TOKENIZER = SimpleNamespace(encode=lambda word: [1] if word in WORDS else [1, 2])
+PIECES = {"blocks", "and"}
+TOKENIZER = SimpleNamespace(encode=lambda word: [1] if word in PIECES else [1, 2])
 
 
 def test_a_blank_is_the_middle_word_of_a_plain_sentence():
     held_out = [
         "Sizes\n===\nThe first number of every line\ngives blocks that the new device can hold. It is",
-        "This sentence is of ten words, but the middle rare. Of these ten or more the last is the module, says the man.",
+        "This sentence has eleven words, and the middle one is short. Here the middle one of eleven words is many pieces.",
         "Too short. `Code` is not plain, however long the sentence that it stands in may be.",
     ]
     assert [(blank.text, blank.word) for blank in pretrain_masked_mini.blanks(held_out, TOKENIZER)] == [
