@@ -44,7 +44,7 @@ SETTINGS = tfllm.Pretraining(
     sequence_length=128,
     optimizer="muon",
     learning_rate=3e-3,
-    schedule="wsd",
+    schedule="cosine",
     mask_unit="word",
     dtype="mixed_bfloat16",
 )
