@@ -7,6 +7,7 @@ import shutil
 import datasets
 import numpy as np
 import pytest
+import tensorflow as tf
 from fetch import skipping
 from sklearn.metrics import f1_score
 
@@ -103,6 +104,8 @@ def test_patience_ends_a_run(reviews, tmp_path):
     assert len(run.history) == 3 and run.exhausted
     again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=still, verbose=0)
     assert len(again.history) == 3
+    with pytest.raises(ValueError, match="the run has ended by its patience: load best/, or give more patience"):
+        again.model.fit(reviews[0].batches(80), steps_per_epoch=3, initial_epoch=3, epochs=4, callbacks=again.callbacks())
 
 
 def test_what_is_frozen_stays_and_classes_are_weighted(reviews, tmp_path):
@@ -142,7 +145,7 @@ TASKS = {
     ),
     "embedding": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
     "regression": (RATED, {"pearson", "spearman", "mean_squared_error"}, "val_loss"),
-    "classification": (MANY, {"accuracy", "macro_f1", "micro_f1"}, "val_accuracy"),
+    "classification": (MANY, {"accuracy", "macro_f1", "micro_f1"}, "val_micro_f1"),
 }
 
 
@@ -171,11 +174,13 @@ def test_every_task_learns_and_is_scored(task, tmp_path):
 
 def test_what_does_not_fit_is_refused(reviews, tmp_path):
     training, validation = reviews
-    with pytest.raises(ValueError, match=r"TokenClassifier learns from rows of Tagged, got Labelled"):
+    with pytest.raises(
+        ValueError, match=r"TokenClassifier learns from rows of a token_classifier, got rows of a text_classifier"
+    ):
         tfllm.finetune(tfllm.TokenClassifier(CONFIG, labels=["O", "B-X"]), training, validation, folder=tmp_path / "run")
     with pytest.raises(ValueError, match=r"the rows' labels are \('neg', 'pos'\), the model's \('a', 'b'\)"):
         tfllm.finetune(tfllm.TextClassifier(CONFIG, labels=["a", "b"]), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"was made with pairs=True, the rows are another kind"):
+    with pytest.raises(ValueError, match=r"was made with pairs=True, the rows with pairs=False: make both alike"):
         tfllm.finetune(classifier(training, pairs=True), training, validation, folder=tmp_path / "run")
     with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64"):
         tfllm.finetune(
@@ -186,18 +191,37 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         )
     with pytest.raises(ValueError, match="MaskedLM is not fine-tuned here; accepted: TextClassifier"):
         tfllm.finetune(tfllm.MaskedLM(CONFIG), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"epochs=0 must be at least 1"):
+    with pytest.raises(ValueError, match=r"epochs=0 and batch_size=32 must be at least 1"):
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=tfllm.Finetuning(epochs=0))
+    with pytest.raises(
+        ValueError, match=r"best='val_rouge' is not measured; TextClassifier has val_loss, val_accuracy, val_macro"
+    ):
+        typo = tfllm.Finetuning(epochs=1, best="val_rouge")
+        tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=typo)
+    with pytest.raises(ValueError, match=r"task='clasification' is unknown; it is one of classification, regression"):
+        finetuning.read("clasification", "train.csv", ByteTokenizer())
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match=r"best='val_rouge' was not measured; the epoch's measures are step, accuracy"):
-        tfllm.finetune(
-            classifier(training),
-            training,
-            validation,
-            folder=tmp_path / "run",
-            verbose=0,
-            settings=tfllm.Finetuning(epochs=1, best="val_rouge"),
-        )
+
+
+def test_a_model_predicts_as_much_of_a_text_as_it_learnt_from(finished, reviews):
+    best, tokenizer = tfllm.load(finished.folder / "best")
+    assert best.max_length == reviews[0].max_length
+    short = tfllm.TextClassifier.from_pretrained(best, labels=best.labels, max_length=20)
+    first, second = tfllm.predict(short, tokenizer, ["the same beginning, and an end", "the same beginning, and another"])
+    assert first == second, "what is behind 20 tokens is not read"
+    first, second = tfllm.predict(best, tokenizer, ["the same beginning, and an end", "the same beginning, and another"])
+    assert first != second
+
+
+def test_vectors_that_are_all_alike_find_nobody():
+    rows = data.text_pairs(PAIRS, ByteTokenizer(), max_length=48)
+    model = tfllm.TextEmbedder(CONFIG, normalize=False)
+    for variable in model.variables:
+        variable.assign(tf.zeros_like(variable))
+    assert finetuning.evaluator(model, rows)().scores["recall_at_1"] == 0
+    for variable in model.variables:
+        variable.assign(np.full(variable.shape, np.nan))
+    assert finetuning.evaluator(model, rows)().scores["recall_at_1"] == 0
 
 
 def test_another_tasks_folder_is_refused(reviews, finished, tmp_path):

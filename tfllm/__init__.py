@@ -48,6 +48,7 @@ _MODULES = (
     "layers",
     "models",
     "prediction",
+    "pretraining",
     "tokenizers",
     "train",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -237,6 +238,12 @@ class ModelConfig:
             }
             changes = {name: 0 for name, follows in derived.items() if follows} | changes
         return dataclasses.replace(self, **changes)
+
+    def differences(self, now: ModelConfig, *, but_for: Iterable[str] = ()) -> list[str]:
+        """What another config has otherwise, as "hidden_size was 64, is 128", but for what may differ."""
+        values = now.to_dict()
+        changed = {name: old for name, old in self.to_dict().items() if name not in but_for and old != values[name]}
+        return [f"{name} was {old}, is {values[name]}" for name, old in changed.items()]
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -57,8 +57,11 @@ def write_atomically(path: Path, parts: Sequence[Any], *, durable: bool = False)
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Args:
+        durable: wait until the disk has all of it.
 
     Raises:
         OSError: from the renaming, where `path` is there already and not an empty folder.
@@ -68,6 +71,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        if durable:
+            for entry in partial.rglob("*"):
+                sync(entry)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -75,7 +81,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the renames in `folder` are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -74,7 +74,8 @@ def pretrain(
         data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(rows)}",
         weights_from=weights_from,
     )
-    print(f"{config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
+    if verbose:
+        print(f"{model.config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
     held_out = None
     if store.manifest["splits"]["validation"]["documents"]:
         held_out = batches(model, store, tokenizer, **rows, split="validation", repeat=False).take(settings.validation_steps)

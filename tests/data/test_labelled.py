@@ -182,6 +182,28 @@ def test_pairs_stay_neighbours():
         found.batches(7)
 
 
+@pytest.mark.parametrize(("pairs", "batch_size"), [(5, 8), (5, 10), (75, 8), (131, 4), (300, 8)])
+def test_no_pair_is_its_own_negative(pairs, batch_size):
+    """Windows hold the ends of two epochs; none of their batches does."""
+    records = [{"text": f"{one:04}", "text_pair": "y" * int(1 + size)} for one, size in enumerate(varied(pairs))]
+    found = text_pairs(records, BertLike())
+    steps = pairs // (batch_size // 2)
+    for shuffle in (True, False):
+        drawn = [numbers_of(batch)[::2] for batch in found.batches(batch_size, shuffle=shuffle).take(5 * steps)]
+        assert {len(set(one)) for one in drawn} == {batch_size // 2}
+        counts = np.bincount(np.ravel(drawn), minlength=pairs)
+        # What is left over is left to chance.
+        assert counts.min() >= (5 if pairs % (batch_size // 2) == 0 else 1 if shuffle else 4)
+        assert counts.max() == 5
+
+
+def test_few_pairs_fill_no_large_batch():
+    found = text_pairs([{"text": "a", "text_pair": "b"}] * 5, BertLike())
+    with pytest.raises(ValueError, match="batch_size=12 is not accepted: there are 10 rows"):
+        found.batches(12)
+    assert len(list(found.batches(12, shuffle=False, repeat=False))) == 1
+
+
 def test_class_weights_as_in_the_docstring():
     found = text_classification(table([4] * 4, labels="aaab"), BertLike())
     assert found.class_weights().tolist() == [0.5, 1.5]

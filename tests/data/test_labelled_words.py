@@ -77,6 +77,15 @@ def test_an_entity_goes_on_with_i_where_there_is_one():
     assert row == ("[a-b]", {1: "B-X", 2: "I-X", 3: "I-X"})
 
 
+def test_sentences_given_are_read_as_a_file_is():
+    found = tagging([sentence("Ada/I-PER", "won/O"), sentence("EU/I-ORG", "UN/B-ORG")], BertLike())
+    assert found.labels == ("B-ORG", "B-PER", "I-ORG", "I-PER", "O")
+    assert [one.labels for one in found.records] == [("B-PER", "O"), ("B-ORG", "B-ORG")]
+    assert list(rows_of(found))[0] == ("[Adawon]", {1: "B-PER", 4: "O"})
+    with pytest.raises(ValueError, match="f, line 1: the tag 'E-X' is neither IOB1 nor IOB2"):
+        tagging([sentence("a/B-X", "b/E-X")], BertLike())
+
+
 def test_long_sentences_go_on_in_another_row_and_nothing_is_lost():
     labels = ["N", "V", "D"]
     sentences = [

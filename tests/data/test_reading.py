@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 
+import numpy as np
 import pytest
 
 from tfllm.data.reading import Row, TextRecord, label_names, read_lines, read_rows, read_texts, suffix_of
@@ -60,8 +61,8 @@ def test_all_formats_say_the_same(tmp_path, suffix):
 
 
 def test_labels_of_json_are_read_as_json_spells_them():
-    rows = [{"text": "a", "label": value} for value in (True, False, 3, " x ")]
-    assert [record.labels for record in read_texts(rows, label="label")] == [("true",), ("false",), ("3",), ("x",)]
+    rows = [{"text": "a", "label": value} for value in (True, False, 3, np.int64(0), " x ")]
+    assert [record.labels for record in read_texts(rows, label="label")] == [("true",), ("false",), ("3",), ("0",), ("x",)]
     for value in (None, 1.5, "", " ", ["a"]):
         refuses("record 1: the label is", [{"text": "a", "label": value}], label="label")
 
@@ -82,7 +83,12 @@ def test_several_labels_a_row(tmp_path):
         ("t.csv", 'text,label\n"a"x,b\n', "t.csv, line 2: ',' expected"),
         ("t.csv", "text,text\na,b\n", "t.csv, line 1: the first line names a column twice"),
         ("t.csv", "", "t.csv is empty"),
-        ("t.csv", "text,label\n", "t.csv holds no record"),
+        ("t.csv", "text,label\n", "t.csv has no lines below its first"),
+        ("t.jsonl", "\n", "t.jsonl holds no record"),
+        ("t.csv", "text,label\ra,b\r", "t.csv, line 1: a carriage return (CR) stands alone. End lines with LF or CRLF"),
+        ("t.csv", '"text","label"\r"a","b"\r', "t.csv, line 1: a carriage return (CR) stands alone"),
+        ("t.csv", "text,label\na\rb,c\n", "t.csv, line 2: a carriage return (CR) stands alone"),
+        ("t.tsv", "text\tlabel\ra\tb\r", "t.tsv, line 1: a carriage return (CR) stands alone"),
         ("t.csv", "label,body\nb,a\n", "t.csv, line 2: there is no column 'text', only 'label', 'body'"),
         ("t.csv", "text,label\na,b\n  ,b\n", "t.csv, line 3: the column 'text' is empty"),
         ("t.csv", "text,label\na,b\nc,\n", "t.csv, line 3: the label is ''"),
@@ -123,7 +129,8 @@ def test_a_long_cell_is_read(tmp_path):
 
 def test_label_names_as_in_the_docstring():
     assert label_names(["neg", "pos", "pos"]) == ("neg", "pos")
-    assert label_names(["10", "9", "10"]) == ("9", "10")
+    assert label_names(["10", "9", "10", "-1"]) == ("-1", "9", "10")
+    assert label_names(["a", "0", "-", "1", "-2", "-1"]) == ("-2", "-1", "0", "1", "-", "a")
     assert label_names(["a"], ["b", "a"]) == ("b", "a")
     for given in ([], ["a", "a"], [""], [1]):
         with pytest.raises(ValueError, match="are not accepted: give each once"):

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from tfllm.data.reading_questions import Question, read_questions
@@ -26,11 +27,19 @@ def test_as_in_the_docstring(tmp_path, monkeypatch):
 def test_spellings_of_answers():
     for changes in ({"answers": "Ada", "answer_start": 7}, {"answers": {"text": ["Ada"], "answer_start": [7]}}):
         assert read_questions([ADA | changes])[0].answers == ("Ada",)
+    assert read_questions([ADA | {"answer_start": [np.int64(7)]}])[0].starts == (7,)
     several = read_questions([ADA | {"answers": ["Ada", "was Ada"], "answer_start": [7, 3], "id": 5}])[0]
     assert (several.id, several.answers, several.starts) == ("5", ("Ada", "was Ada"), (7, 3))
     for none in ({"answers": []}, {"answers": None}, {"answers": [], "answer_start": []}):
         unasked = {key: value for key, value in ADA.items() if not key.startswith("answer")} | none
         assert read_questions([unasked])[0].answers == ()
+
+
+def test_what_is_impossible_has_no_answers():
+    (found,) = read_questions([ADA | {"is_impossible": True}])
+    assert (found.answers, found.starts) == ((), ())
+    for value in (False, None):
+        assert read_questions([ADA | {"is_impossible": value}])[0].answers == ("Ada",)
 
 
 def test_squad_1_and_2(tmp_path):
@@ -49,6 +58,8 @@ def test_squad_1_and_2(tmp_path):
         ({"answer_start": []}, "record 1: 1 answers and 0 answer_start"),
         ({"answer_start": ["7"]}, "record 1: answer_start is '7'"),
         ({"answers": [""]}, "record 1: the answer is ''"),
+        ({"answer_start": [True]}, "record 1: answer_start is True"),
+        ({"is_impossible": "false"}, "record 1: is_impossible is 'false'; accepted: true or false"),
         ({"question": " "}, "record 1: the question is empty"),
         ({"context": None}, "record 1: the column 'context' is None"),
     ],
@@ -69,6 +80,8 @@ def test_broken_files_and_ids(tmp_path):
         path.write_text(content)
         with pytest.raises(ValueError, match=re.escape(message)):
             read_questions(path)
+    with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): is_impossible is 'no'")):
+        read_questions(squad(tmp_path, is_impossible="no"))
     with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): at character 8")):
         read_questions(squad(tmp_path, answers=[{"text": "Ada", "answer_start": 8}]))
     with pytest.raises(ValueError, match="record 2: the id 'a' came before, at record 1"):

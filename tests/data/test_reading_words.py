@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tfllm.data.reading_words import Sentence, as_iob2, read_sentences
+from tfllm.data.reading_words import Sentence, as_iob2, is_bio, read_sentences
 
 
 def write(tmp_path, content, name="train.txt"):
@@ -56,6 +56,13 @@ def test_all_sentences_decide_together():
         as_iob2(tagged("O I-PER", "O B-PER"))
     with pytest.raises(ValueError, match="'E-PER' is neither IOB1 nor IOB2"):
         as_iob2(tagged("B-PER E-PER O"))
+
+
+def test_labels_of_entities():
+    for labels in (["B-X"], ["O", "I-X"], ["O", "B-a-b", "I-a-b"]):
+        assert is_bio(labels)
+    for labels in ([], ["O"], ["O", "NOUN"], ["O", "B-"], ["B-X", "E-X"]):
+        assert not is_bio(labels)
 
 
 CONLLU = """# sent_id = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import shutil
@@ -10,7 +12,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import datasets
+import finetune_recipe
 import pytest
+from fetch import skipping
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -38,13 +43,28 @@ def run(command: list[str], place: Path) -> str:
 
 
 def test_the_python_runs_as_written(place: Path) -> None:
-    training, serving = blocks("python")
+    training, serving, _ = blocks("python")
     assert len(training.splitlines()) <= 20
     answer = run([sys.executable, "-c", training], place).partition("def main(")[2]
     assert len(answer) > 20
     served = run([sys.executable, "-c", serving], place)
     # The exported answer is longer (128 tokens against 40) and starts with the same bytes.
     assert served.startswith(answer.rstrip("\n"))
+
+
+def test_fine_tuning_runs_as_written(place: Path) -> None:
+    """MiniLM and BBC News in the place of the reader's checkpoint and files."""
+    with skipping():
+        finetune_recipe.minilm(place / "all-MiniLM-L6-v2")
+        topics = datasets.bbc_news(place / "topics")
+    lines = [json.loads(line) for line in (topics / "train.jsonl").read_text().splitlines()][::35]
+    for name, rows in (("train", lines[::2]), ("validation", lines[1::2])):
+        with (place / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["text", "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+    *_, finetuning = blocks("python")
+    run([sys.executable, "-c", finetuning + "print(tfllm.check('saved_models/topics'))\n"], place)
 
 
 def test_the_commands_run_as_written(place: Path) -> None:

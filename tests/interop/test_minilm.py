@@ -29,7 +29,7 @@ def loaded(tmp_path_factory):
 
 def test_sentences_are_as_near_to_each_other_as_published(loaded):
     model, tokenizer = loaded
-    assert model.settings() == {"pooling": "mean", "normalize": True}
+    assert model.settings() == {"max_length": 256, "pooling": "mean", "normalize": True}
     texts = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
     rows = [[tokenizer.cls_id, *tokenizer.encode(text), tokenizer.sep_id] for text in texts]
     ids = np.zeros([4, 10], np.int32)

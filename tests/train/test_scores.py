@@ -25,6 +25,16 @@ def test_several_classes_as_in_the_docstring():
     assert math.isclose(found.macro_f1, (1 + 2 / 3) / 2)
 
 
+def test_classes_that_are_nowhere_are_left_out_of_the_mean():
+    rows = [[1, 0, 0], [0, 1, 0]]
+    assert scores.multi_label_scores(rows, rows).macro_f1 == 1
+    assert scores.class_scores([0, 1], [0, 1], 3).macro_f1 == 1
+    # One that is only predicted, or only true, counts.
+    for predicted, truth in ((rows, [[1, 0, 0], [0, 0, 0]]), ([[1, 0, 0], [0, 0, 0]], rows)):
+        assert scores.multi_label_scores(predicted, truth).macro_f1 == 0.5
+    assert math.isnan(scores.multi_label_scores([[0, 0]], [[0, 0]]).macro_f1)
+
+
 def test_numbers_as_in_the_docstring():
     found = scores.number_scores([1, 2, 4], [1, 2, 3])
     assert math.isclose(found.pearson, 3 / (2 * (14 / 3)) ** 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ def load_model(folder: Path, **options: Any) -> tuple[Any, Any]:
     """Model and tokenizer of one of our folders (run, checkpoint, model) or of a Hugging Face folder."""
     import tfllm
 
-    if (folder / "task.json").is_file() or (folder / "checkpoints").is_dir() or not (folder / "config.json").is_file():
-        return tfllm.load(folder, **options)
-    return tfllm.from_huggingface(folder, **options)
+    path = folder / "config.json"
+    if path.is_file() and "model_type" in json.loads(path.read_text()):  # Hugging Face's
+        return tfllm.from_huggingface(folder, **options)
+    return tfllm.load(folder, **options)

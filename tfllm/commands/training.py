@@ -101,6 +101,10 @@ def finetune(
     import tfllm
     from tfllm import finetuning
 
+    if multi_label and task != "classification":
+        raise ValueError(f"--multi-label is for classification, the task is {task}")
+    if pooling and task in ("tagging", "question-answering"):
+        raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
     pretrained, words = load_model(model)
     longest = min(max_length or (384 if task == "question-answering" else 128), pretrained.config.max_length)
     columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest)
@@ -127,6 +131,7 @@ def evaluate(
     batch_size: int = 16,
     stride: int | None = None,
     document_masks: bool = False,
+    pairs: Literal["next", "order"] = "next",
 ) -> None:
     """Score a split of a store with a language model, and print the metrics as JSON.
 
@@ -140,6 +145,7 @@ def evaluate(
         batch_size: Rows of a batch.
         stride: For decoders: new tokens of a row, half of it unless given; each is scored with the rest of the row before it.
         document_masks: Keep documents that share a row from seeing each other; as in training.
+        pairs: For encoders that learnt from pairs: which pairs.
     """
     import keras
 
@@ -153,7 +159,7 @@ def evaluate(
     if loaded.causal:
         options["stride"] = max(1, sequence_length // 2) if stride is None else stride
     if loaded.settings().get("next_sentence"):
-        options["pairs"] = "next"
+        options["pairs"] = pairs
     measures = {"token_bytes": words.token_bytes()} if loaded.causal else {}
     loaded.compile(keras.optimizers.SGD(), **measures)  # which keeps no state
     rows = batches(loaded, Store.open(store, words), words, **options, split=split, shuffle=False, repeat=False)

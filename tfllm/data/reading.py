@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +143,23 @@ def read_texts(
 def label_names(found: Iterable[str], given: Sequence[str] | None = None) -> tuple[str, ...]:
     """The labels, each at the place of its number: those given, else those found, sorted (whole numbers by size).
 
-        neg pos pos -> neg pos        10 9 10 -> 9 10
+        neg pos pos -> neg pos        10 9 10 -1 -> -1 9 10
 
     Raises:
         ValueError: a label was given twice, or none at all.
     """
     if given is None:
-        names = sorted(set(found), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+        names = sorted(set(found), key=_by_size)
     else:
         names = list(given)
     if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"Labels {names} are not accepted: give each once, as non-empty strings.")
     return tuple(names)
+
+
+def _by_size(name: str) -> tuple[int, int, str]:
+    whole = name.removeprefix("-").isdecimal()
+    return (not whole, int(name) if whole else 0, name)
 
 
 def check_label(label: str, names: Mapping[str, int], place: str) -> int:
@@ -227,11 +233,16 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
     format = dict(delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
     reader = csv.reader(lines, **format)
     header: list[str] = []
-    begin = 1
+    begin, empty = 1, True
     while True:
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            # The module has one exception for all, and speaks of how to open files.
+            if str(error).startswith("new-line character"):
+                raise ValueError(
+                    f"{path}, line {begin}: a carriage return (CR) stands alone. End lines with LF or CRLF; quote cells with a CR."
+                ) from None
             raise ValueError(f"{path}, line {begin}: {error}. Double the quotes inside a quoted cell, and close it.") from None
         place, begin = f"{path}, line {begin}", reader.line_num + 1
         if cells is None:
@@ -241,6 +252,7 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
         if header and len(cells) != len(header):
             raise ValueError(f"{place}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header}).")
         if header:
+            empty = False
             yield Row(dict(zip(header, cells, strict=True)), place)
         elif len(set(cells)) < len(cells):
             raise ValueError(f"{place}: the first line names a column twice: {cells}. Give each its own name.")
@@ -248,6 +260,8 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
             header = cells
     if not header:
         raise ValueError(f"{path} is empty. The first line names the columns, each other line is a record.")
+    if empty:
+        raise ValueError(f"{path} has no lines below its first, which names the columns ({header}). Give one a record.")
 
 
 def _text(row: Row, column: str) -> str:
@@ -268,7 +282,7 @@ def _labels(row: Row, column: str, multi_label: bool) -> tuple[str, ...]:
 def _label(row: Row, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    label = str(value) if isinstance(value, int) else value
+    label = str(value) if isinstance(value, Integral) else value
     if not isinstance(label, str) or not label.strip():
         raise ValueError(f"{row.place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false.")
     return check_utf8(label.strip(), row.place)

@@ -1,7 +1,7 @@
 """Files of questions about texts in, records out, checked; pure Python.
 
     .json    SQuAD 1.1 and 2.0: data -> paragraphs (context) -> qas (id, question, answers, is_impossible)
-    .jsonl   one object a line: question, context, answers, answer_start; no answers: the text holds none
+    .jsonl   one object a line: question, context, answers, answer_start; no answers, or is_impossible: the text holds none
     .gz after either: the same, compressed
 
 Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from tfllm.data.reading import PathLike, Row, Source, check_utf8, name_of, read_lines, read_rows, string_of, suffix_of
@@ -36,7 +37,8 @@ def read_questions(source: Source) -> list[Question]:
         {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}, line 1
         -> Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")
 
-    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} is read, too.
+    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} is read, too. Answers of what
+    is_impossible are left out.
 
     Raises:
         ValueError: a field is missing, empty or of another type; an answer is not at its offset; an id comes twice; there is
@@ -66,21 +68,24 @@ def _question(row: Row, number: int) -> Question:
     for column, text in zip(("question", "context"), texts, strict=True):
         if not text.strip():
             raise ValueError(f"{row.place}: the {column} is empty. Fill it, or leave the record out.")
+    impossible = row.columns.get("is_impossible")
+    if impossible not in (None, False, True):
+        raise ValueError(f"{row.place}: is_impossible is {impossible!r:.60}; accepted: true or false.")
     nested = row.columns.get("answers")
     holder = nested if isinstance(nested, Mapping) else {"text": nested, "answer_start": row.columns.get("answer_start")}
-    answers, starts = _listed(holder.get("text")), _listed(holder.get("answer_start"))
+    answers, starts = ([] if impossible else _listed(holder.get(name)) for name in ("text", "answer_start"))
     if len(answers) != len(starts):
         raise ValueError(f"{row.place}: {len(answers)} answers and {len(starts)} answer_start; accepted: one for each answer.")
     for answer, start in zip(answers, starts, strict=True):
         _check_answer(row, texts[1], answer, start)
     id = str(row.columns.get("id", number))
-    return Question(id, texts[0], texts[1], tuple(answers), tuple(starts), row.place)
+    return Question(id, texts[0], texts[1], tuple(answers), tuple(map(int, starts)), row.place)
 
 
 def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
     if not isinstance(answer, str) or not answer.strip():
         raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
-    if not isinstance(start, int) or isinstance(start, bool):
+    if not isinstance(start, Integral) or isinstance(start, bool):
         raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
     there = context[start : start + len(answer)] if start >= 0 else ""
     if there != answer:
@@ -113,6 +118,7 @@ def _squad_rows(path: PathLike) -> Iterator[Row]:
                 columns = {
                     "id": asked.get("id", place),
                     "question": asked.get("question"),
+                    "is_impossible": asked.get("is_impossible"),
                     "context": paragraph.get("context"),
                     "answers": [answer.get("text") for answer in answers],
                     "answer_start": [answer.get("answer_start") for answer in answers],

@@ -10,7 +10,7 @@ Source of the tag schemes IOB1 and IOB2: Tjong Kim Sang and Veenstra 1999, "Repr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tfllm.data.reading import PathLike, read_lines, suffix_of
@@ -63,6 +63,15 @@ def read_sentences(path: PathLike, *, column: int | str | None = None) -> list[S
     if not sentences:
         raise ValueError(f"{path} holds no sentence. Give one word a line, and a blank line after each sentence.")
     return sentences
+
+
+def is_bio(labels: Iterable[str]) -> bool:
+    """Are these labels of entities: O, B-… and I-… only, and not O alone?
+
+    B-PER I-PER O -> True        O -> False        NOUN VERB -> False
+    """
+    found = set(labels)
+    return bool(found - {"O"}) and all(re.fullmatch(r"O|[BI]-.+", label) for label in found)
 
 
 def as_iob2(sentences: Sequence[Sentence]) -> list[Sentence]:

@@ -104,7 +104,10 @@ def _pooling(folder: Path) -> dict[str, Any]:
         chosen = {key.removeprefix("pooling_mode_") for key, on in switches.items() if on is True and key in _modes(switches)}
     if chosen - {"mean_tokens", "cls_token", "mean"} or len(chosen) != 1:
         raise ValueError(f"sentence-transformers pools by {', '.join(sorted(chosen))}; accepted: mean_tokens, or cls_token")
-    return {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
+    limits = folder / "sentence_bert_config.json"
+    longest = json.loads(limits.read_text()).get("max_seq_length") if limits.is_file() else None
+    pooling = {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
+    return pooling | ({"max_length": longest} if longest else {})
 
 
 def _modes(switches: dict[str, Any]) -> list[str]:
@@ -173,5 +176,5 @@ def write_pooling(model: Any, folder: Path) -> None:
         "pooling_mode_mean_sqrt_len_tokens": False,
     }
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(switches, indent=2) + "\n")
-    limits = {"max_seq_length": model.config.max_length, "do_lower_case": False}
+    limits = {"max_seq_length": model.max_length, "do_lower_case": False}
     (folder / "sentence_bert_config.json").write_text(json.dumps(limits, indent=2) + "\n")

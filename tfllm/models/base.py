@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tfllm.models.transformer import Transformer
 
 
+_FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
+"""What a config may have otherwise than that of the weights it takes."""
+
+
 class LanguageModel(TrainableModel):
     """A model built, weights and all, from its config and settings. Its `.keras` file holds them and the weights.
 
@@ -46,6 +50,7 @@ class LanguageModel(TrainableModel):
         kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)
         self.config, self._weights_seed = config, seed
+        self.max_length = config.max_length
 
     @classmethod
     def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
@@ -59,15 +64,19 @@ class LanguageModel(TrainableModel):
             settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
 
         Raises:
-            ValueError: the given config has other weights than the pretrained stack.
+            TypeError: `pretrained` is no model.
+            ValueError: the given config is another architecture.
         """
+        if not isinstance(pretrained, LanguageModel):
+            raise TypeError(f"got {pretrained!r:.60}; give a model: load one with tfllm.load or tfllm.from_huggingface")
         config = settings.pop("config", pretrained.config)
+        changed = pretrained.config.differences(config, but_for=_FREE)
+        if changed:
+            raise ValueError(f"the given config is not the pretrained {type(pretrained).__name__}'s: {'; '.join(changed)}")
         model = cls(config, **settings)
-        theirs = named(pretrained.stack.variables)
-        ours = named(model.stack.variables)
-        different = sorted(name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape)
-        if different:
-            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(different[:8])}")
+        theirs, ours = named(pretrained.stack.variables), named(model.stack.variables)
+        if missing := sorted(ours.keys() - theirs.keys()):
+            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(missing[:8])}")
         for name, variable in ours.items():
             variable.assign(theirs[name])
         return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+import inspect
+from typing import Any, Literal, Self, get_args
 
 import tensorflow as tf
 
@@ -24,16 +25,39 @@ class EncoderTask(LanguageModel):
 
     Args:
         outputs: numbers the dense layer gives; 0 for no layer.
+        max_length: longest row in tokens that predictions read, as the rows of training were; the config's unless given.
     """
 
-    def __init__(self, config: ModelConfig, *, outputs: int, seed: int = 0, **kwargs: Any):
+    def __init__(self, config: ModelConfig, *, outputs: int, max_length: int | None = None, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
+        if max_length is not None:
+            self.set_max_length(max_length)
         policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
         self.stack = Transformer(config, name="encoder", **policy)
         self.head = None
         if outputs:
             self.head = Linear(config.hidden_size, outputs, use_bias=True, stddev=stddev, name="head", **policy)
         self.build()
+
+    @classmethod
+    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
+        # What stands for a text is what the checkpoint has learnt to let stand for it.
+        if hasattr(pretrained, "pooling") and "pooling" in inspect.signature(cls).parameters:
+            settings.setdefault("pooling", pretrained.pooling)
+        return super().from_pretrained(pretrained, **settings)
+
+    def settings(self) -> dict[str, Any]:
+        return {"max_length": self.max_length}
+
+    def set_max_length(self, max_length: int) -> None:
+        """Makes predictions read as much of a text as the rows that were learnt from.
+
+        Raises:
+            ValueError: the model cannot place so many tokens, or so few hold no text.
+        """
+        if max_length < 4 or (self.config.positions == "learned" and max_length > self.config.max_length):
+            raise ValueError(f"max_length={max_length}: give 4 to {self.config.max_length}, the most this model places")
+        self.max_length = max_length
 
     def freeze(self, blocks: int) -> None:
         """Keeps the embeddings and the first `blocks` blocks as they are; call it before `compile`.

@@ -5,7 +5,6 @@ A checkpoint of a run is such a folder with the state of training beside it, so 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfllm.models.text_regressor import TextRegressor
 from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.checkpoints import TASK, model_folder, write_model
+from tfllm.train.checkpoints import model_folder, read_task, write_model
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
@@ -59,21 +58,10 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
     tokenizer = tokenizers.load(folder / "tokenizer")
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
-    settings = _task(folder)
-    model = TASKS[settings.pop("task")](config, **settings, dtype=dtype)
+    settings = read_task(folder)
+    task = settings.pop("task")
+    if task not in TASKS:
+        raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
+    model = TASKS[task](config, **settings, dtype=dtype)
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
-
-
-def _task(folder: Path) -> dict[str, Any]:
-    path = folder / TASK
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: it says what the model is for; copy the whole folder")
-    try:
-        settings = json.loads(path.read_text())
-        known = settings["task"] in TASKS
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): restore it from a copy") from error
-    if not known:
-        raise ValueError(f"{path} names the task {settings['task']!r}; this version knows {', '.join(TASKS)}")
-    return settings

@@ -20,13 +20,31 @@ from tfllm.train.step import Objective
 
 @keras.saving.register_keras_serializable(package="tfllm")
 class QuestionAnswerer(EncoderTask):
-    """Scores of every place as the answer's first and as its last token; place 0 says that there is no answer."""
+    """Scores of every place as the answer's first and as its last token; place 0 says that there is no answer.
+
+    Args:
+        max_length: longest row of question and context in tokens; 384 at most unless given.
+        stride: tokens of a long context that neighbouring rows share; a third of a row, at most 128, unless given.
+    """
 
     task = "question_answerer"
     counted = "rows"
 
-    def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
-        super().__init__(config, outputs=2, seed=seed, **kwargs)
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        max_length: int | None = None,
+        stride: int | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        longest = min(384, config.max_length) if max_length is None else max_length
+        super().__init__(config, outputs=2, max_length=longest, seed=seed, **kwargs)
+        self.stride = min(128, self.max_length // 3) if stride is None else stride
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"stride": self.stride}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""

@@ -52,7 +52,12 @@ class TextClassifier(EncoderTask):
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"labels": list(self.labels), "pairs": self.pairs, "multi_label": self.multi_label, "pooling": self.pooling}
+        return super().settings() | {
+            "labels": list(self.labels),
+            "pairs": self.pairs,
+            "multi_label": self.multi_label,
+            "pooling": self.pooling,
+        }
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
@@ -83,7 +88,10 @@ class TextClassifier(EncoderTask):
         return [Ratio("loss"), Ratio("accuracy")]
 
     def objective(self, features: Features, training: bool) -> Objective:
-        """Cross-entropy over rows; with several labels, the mean over labels of each one's binary cross-entropy."""
+        """Cross-entropy over rows; with several labels, the mean over labels of each one's binary cross-entropy.
+
+        The accuracy is the share of rows with every label right.
+        """
         scores, labels = self(features, training=training), features[LABELS]
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(scores)[:1]))
         smoothing = self._label_smoothing if training else 0.0
@@ -93,6 +101,6 @@ class TextClassifier(EncoderTask):
             return Objective(sums.loss, sums.weight, measures)
         wanted = labels * (1 - smoothing) + 0.5 * smoothing
         nats = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), 1)
-        right = tf.reduce_mean(tf.cast((scores > 0) == (labels > 0.5), tf.float32), 1)
+        right = tf.cast(tf.reduce_all((scores > 0) == (labels > 0.5), 1), tf.float32)
         loss, correct, weight = tf.reduce_sum(weights * nats), tf.reduce_sum(weights * right), tf.reduce_sum(weights)
         return Objective(loss, weight, {"loss": (loss, weight), "accuracy": (correct, weight)})

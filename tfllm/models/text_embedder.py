@@ -34,7 +34,7 @@ class TextEmbedder(EncoderTask):
         super().__init__(config, outputs=0, seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"pooling": self.pooling, "normalize": self.normalize}
+        return super().settings() | {"pooling": self.pooling, "normalize": self.normalize}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Vectors, float32 [B, D]."""

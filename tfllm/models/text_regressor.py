@@ -35,7 +35,7 @@ class TextRegressor(EncoderTask):
         super().__init__(config, outputs=1, seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"pairs": self.pairs, "pooling": self.pooling}
+        return super().settings() | {"pairs": self.pairs, "pooling": self.pooling}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """float32 [B]."""

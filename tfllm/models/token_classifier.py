@@ -34,7 +34,7 @@ class TokenClassifier(EncoderTask):
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
 
     def settings(self) -> dict[str, Any]:
-        return {"labels": list(self.labels)}
+        return super().settings() | {"labels": list(self.labels)}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, S, C]."""

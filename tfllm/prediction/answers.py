@@ -59,7 +59,7 @@ def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers
 
 def _framed(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
     second = None if text_pair is None else tokenizer.tokenize(text_pair)
-    return frame(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.config.max_length)
+    return frame(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.max_length)
 
 
 def _classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:

@@ -25,7 +25,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
     Returns:
         `token` string and `score` float32, ragged [B, (masks), 5]; `text` string [B], put together from ids again.
     """
-    rows = frame(_masked(tokenizer, text), tokenizer=tokenizer, max_length=model.config.max_length)
+    rows = frame(_masked(tokenizer, text), tokenizer=tokenizer, max_length=model.max_length)
     hidden = rows[TOKEN_IDS] == tokenizer.mask_id
     places = tf.where(hidden)
     by_row = tf.RaggedTensor.from_value_rowids(tf.cast(places[:, 1], tf.int32), places[:, 0], nrows=tf.size(text, tf.int64))

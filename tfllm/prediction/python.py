@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.answers import answers, inputs_of
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.base import check_text
 
 _FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, Any]] = weakref.WeakKeyDictionary()
 
@@ -31,14 +32,18 @@ def predict(
         batch_size: rows at a time.
 
     Raises:
+        TypeError: an input is no string.
         ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict.
     """
     names = inputs_of(model)
-    columns = [[column] if isinstance(column, str) else list(column) for column in texts]
+    columns = [[column] if isinstance(column, str | bytes) else list(column) for column in texts]
     if len(columns) != len(names) or len({len(column) for column in columns}) != 1:
         counts = ", ".join(str(len(column)) for column in columns) or "none"
         raise ValueError(f"{type(model).__name__} wants {' and '.join(names)}, of as many rows each; got rows: {counts}")
     function = _function(model, tokenizer)
+    for column in columns:
+        for text in column:
+            check_text(text)
     found: list[dict[str, Any]] = []
     for begin in range(0, len(columns[0]), batch_size):
         batch = {

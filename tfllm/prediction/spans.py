@@ -11,10 +11,10 @@ from tfllm.data.words import split_words, valid_utf8, word_pieces
 from tfllm.features import ANSWER_PLACES
 from tfllm.tokenizers import Tokenizer
 
-ROW = 384
-STRIDE = 128
 LONGEST_ANSWER = 30
 """Tokens of an answer, at most (Devlin et al. 2018)."""
+LEAST_SCORE = -1e4
+"""Of a context without a word."""
 
 
 def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -31,16 +31,15 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     context = valid_utf8(context)
     words = split_words(context, keep_spaces=tokenizer.keeps_spaces)
     pieces = word_pieces(words.strings, tokenizer, None)
-    length = min(ROW, model.config.max_length)
     windows = context_windows(
-        tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=length, stride=min(STRIDE, length // 3)
+        tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=model.max_length, stride=model.stride
     )
-    rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=length)
+    rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
     places = answer_places(rows)
     scores = model(rows | {ANSWER_PLACES: places})
     spans = best_spans(scores)
     best, none = _by_text(windows.texts, spans["score"], scores[:, 0, 0] + scores[:, 1, 0], tf.size(context))
-    gain = tf.gather(spans["score"], best) - none
+    gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
     # From places in the row to pieces of the context, to words, to characters.
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
     offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)

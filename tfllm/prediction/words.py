@@ -42,8 +42,8 @@ def tag_words(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, An
 
 
 def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
-    pieces = word_pieces(words.strings, tokenizer, model.config.max_length)
-    rows = frame(pieces.ids, tokenizer=tokenizer, max_length=model.config.max_length)
+    pieces = word_pieces(words.strings, tokenizer, model.max_length)
+    rows = frame(pieces.ids, tokenizer=tokenizer, max_length=model.max_length)
     probabilities = tf.nn.softmax(model(rows))
     # Place 0 is the [CLS]; rows come in the order of their texts, so first pieces come in the order of all words.
     place = tf.cast(tf.ragged.range(pieces.ids.row_lengths()).values, tf.int32) + 1

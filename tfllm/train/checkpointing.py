@@ -34,7 +34,7 @@ class Checkpointing(keras.callbacks.Callback):
     Asked to end during an epoch's validation, it waits for it: the epoch's record holds both.
 
     Raises:
-        ValueError: `fit` was given other epochs than the run's.
+        ValueError: `fit` was given other epochs than the run's, or the run has ended.
         SystemExit: with `EXIT_PREEMPTED`, once saved.
     """
 
@@ -43,6 +43,8 @@ class Checkpointing(keras.callbacks.Callback):
         self._run, self._asked_to_end = run, False
 
     def on_train_begin(self, logs: Any = None) -> None:
+        if self._run.exhausted:
+            raise ValueError("the run has ended by its patience: load best/, or give more patience (`run.exhausted` says so)")
         if self.params["steps"] != self._run.steps_per_epoch:
             raise ValueError(
                 f"fit has steps_per_epoch={self.params['steps']}, the run {self._run.steps_per_epoch}: give both the same"

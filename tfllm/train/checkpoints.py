@@ -68,19 +68,36 @@ def write_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
 def replace_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes a model folder in the place of an older one: the old or the new one is there, but for the moment between."""
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for left in (new, old):
+    for left in (new, old, *folder.parent.glob(f".{new.name}.*.partial")):
         shutil.rmtree(left, ignore_errors=True)
-    with whole_folder(new) as partial:
+    with whole_folder(new, durable=True) as partial:
         write_model(model, tokenizer, partial)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
+    sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def read_task(folder: Path) -> dict[str, Any]:
+    """The `task.json` of a model folder; without one it is a causal model's, as all were once.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = folder / TASK
+    if not path.is_file():
+        return {"task": "causal_lm"}
+    try:
+        task = json.loads(path.read_text())
+        return {"task": task["task"], **task}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): restore it from a copy") from error
 
 
 def task_changes(folder: Path, model: Any) -> list[str]:
     """What differs between the task of a model folder and a model's own."""
-    there, here = json.loads((folder / TASK).read_text()), _task_of(model)
+    there, here = read_task(folder), _task_of(model)
     return [f"{name} was {there.get(name)}, is {here.get(name)}" for name in here | there if there.get(name) != here.get(name)]
 
 

@@ -7,14 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 
 
+LARGEST = 20
+"""Inches, of 100 pixels, that a picture of classes has at most."""
+
+COUNTED = 20
+"""Classes up to which the counts can be read."""
+
+NAMED = 60
+"""Classes up to which the names can be read."""
+
+
 def confusion_picture(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Truth down, prediction across, each row as shares of its sum, with the counts in the cells. int [C, C]."""
-    figure, canvas = _figure(width=2 + 0.7 * len(labels), height=1.5 + 0.6 * len(labels))
+    """Truth down, prediction across, each row as shares of its sum. int [C, C].
+
+    The counts stand in the cells of up to 20 classes; of more than 60, the numbers of some stand for the names.
+    """
+    figure, canvas = _figure(width=min(LARGEST, 2 + 0.7 * len(labels)), height=min(LARGEST, 1.5 + 0.6 * len(labels)))
     axes = figure.add_subplot(xlabel="predicted", ylabel="true")
     axes.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
-    axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    for (row, column), count in np.ndenumerate(confusion):
+    if len(labels) <= NAMED:
+        axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+    for (row, column), count in np.ndenumerate(confusion) if len(labels) <= COUNTED else ():
         share = count / max(confusion[row].sum(), 1)
         axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
     canvas.draw()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import warnings
@@ -62,7 +63,7 @@ class Run:
         weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own.
         keep: checkpoints kept.
         best: name of the validation measure whose best epoch is kept as a model folder, "val_loss" or "val_macro_f1", say.
-            Losses, errors and perplexities are best low, all others high.
+            Losses, errors, perplexities and bits per byte are best low, all others high.
         patience: stop after as many epochs without a better one; needs `best`.
 
     Raises:
@@ -124,8 +125,9 @@ class Run:
             return None
         if self.best not in self.history[-1]:
             raise ValueError(f"best={self.best!r} was not measured; the epoch's measures are {', '.join(self.history[-1])}")
-        name, falling = self.best, re.search("loss|error|perplexity", self.best)
-        return (min if falling else max)(self.history, key=lambda record: record[name])
+        name, low = self.best, re.fullmatch("val_(.*_)?(loss|error|perplexity|bits_per_byte)", self.best)
+        measured = [record for record in self.history if not math.isnan(record[name])]
+        return (min if low else max)(measured, key=lambda record: record[name], default=None)
 
     @property
     def exhausted(self) -> bool:
@@ -191,14 +193,14 @@ class Run:
         self._metrics = {}
 
     def _restore(self, checkpoint: Path) -> None:
-        changed = _changes(ModelConfig.load(checkpoint / "config.json"), self.model.config, {"remat"})
+        changed = ModelConfig.load(checkpoint / "config.json").differences(self.model.config, but_for={"remat"})
         changed += task_changes(checkpoint, self.model)
         if changed:
             raise ValueError(f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder")
         state = read_state(checkpoint)
         identity, settings = self._identity(), self._settings()
         for part, value in identity.items():
-            if state["identity"][part] != value:
+            if state["identity"].get(part, value) != value:
                 raise ValueError(
                     f"{self.folder} was trained with another {part} ({state['identity'][part]!r}, now {value!r}). "
                     "Give it what it was started with, or choose another folder"
@@ -228,7 +230,7 @@ class Run:
 
     def _take_weights(self, source: Path) -> None:
         free = {"remat", "dropout", "attention_dropout", "initializer_range"}
-        changed = _changes(ModelConfig.load(source / "config.json"), self.model.config, free)
+        changed = ModelConfig.load(source / "config.json").differences(self.model.config, but_for=free)
         if changed:
             raise ValueError(f"{source} holds the weights of another model: {'; '.join(changed)}")
         theirs = tokenizers.load(source / "tokenizer").fingerprint()
@@ -245,6 +247,7 @@ class Run:
             "tokenizer": self.tokenizer.fingerprint(),
             "data": self._data,
             "optimizer": type(self.model.optimizer).__name__,
+            "best": self.best or "",
         }
 
     def _settings(self) -> dict[str, Any]:
@@ -260,13 +263,6 @@ class Run:
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
         }
-
-
-def _changes(there: ModelConfig, here: ModelConfig, free: set[str]) -> list[str]:
-    """What differs between two architectures, but for what is free to."""
-    values = here.to_dict()
-    changed = {name: old for name, old in there.to_dict().items() if name not in free and old != values[name]}
-    return [f"{name} was {old}, is {values[name]}" for name, old in changed.items()]
 
 
 def _short(value: Any) -> str:

@@ -39,6 +39,7 @@ class MultiLabelScores:
     accuracy: float
     """Rows with every class right."""
     macro_f1: float
+    """Mean over the classes, those without rows and predictions left out; nan where that is all of them."""
     micro_f1: float
 
 
@@ -108,7 +109,7 @@ def multi_label_scores(predicted: ArrayLike, truth: ArrayLike) -> MultiLabelScor
     predicted, truth = _same(predicted, truth)
     return MultiLabelScores(
         accuracy=float(metrics.accuracy_score(truth, predicted)),
-        macro_f1=float(metrics.f1_score(truth, predicted, average="macro", zero_division=0)),
+        macro_f1=float(metrics.f1_score(truth, predicted, average="macro", zero_division=np.nan)),
         micro_f1=float(metrics.f1_score(truth, predicted, average="micro", zero_division=0)),
     )
 

@@ -130,6 +130,9 @@ class Labelled:
         short. With `shuffle` a permutation keyed by (seed, epoch) says which row comes when; the rows of a window of batches
         are sorted by length, and the window's batches come in a random order: little padding, and no order to be learnt.
 
+        Pairs, shuffled: an epoch ends with a batch, and the pairs left over wait for another. So a batch holds no pair twice,
+        and no pair is its own negative.
+
         Evaluation (shuffle=False, repeat=False): each row once, in order; the last batch is filled with empty rows of weight 0.
 
         Args:
@@ -142,14 +145,15 @@ class Labelled:
             the batch's longest row, up to a multiple of 16.
 
         Raises:
-            ValueError: a setting is out of range.
+            ValueError: a setting is out of range; a batch for training has more rows than there are pairs for.
         """
-        self._check(batch_size, seed, start_step)
+        self._check(batch_size, seed, start_step, repeat)
         steps = None if repeat else -(-len(self) // batch_size)
         if steps is not None and start_step > steps:
             raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
         arrays = self._arrays(class_weights)
-        draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps)
+        distinct = self.together > 1 and shuffle and repeat
+        draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps, distinct)
 
         @tf.autograph.experimental.do_not_convert
         def batch(step: tf.Tensor, arrays: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -163,9 +167,14 @@ class Labelled:
         both = tf.data.Dataset.zip((numbers, tf.data.Dataset.from_tensors(arrays).repeat()))
         return both.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
-    def _check(self, batch_size: int, seed: int, start_step: int) -> None:
+    def _check(self, batch_size: int, seed: int, start_step: int, repeat: bool) -> None:
         if batch_size < 1 or batch_size % self.together:
             raise ValueError(f"batch_size={batch_size} is not accepted: give a multiple of {self.together}, above 0.")
+        if self.together > 1 and repeat and batch_size > len(self):
+            raise ValueError(
+                f"batch_size={batch_size} is not accepted: there are {len(self)} rows, and a pair that comes twice would be "
+                f"its own negative. Give {len(self)} at most."
+            )
         if not 0 <= seed < 2**32 or start_step < 0:
             raise ValueError(f"seed={seed}, start_step={start_step}: accepted are seeds from 0 to 2**32 - 1, steps from 0.")
 
@@ -222,6 +231,13 @@ class _Drawing:
     shuffle: bool
     steps: int | None
     """Of a single pass; None: without end."""
+    distinct: bool
+    """No group comes twice in a batch: epochs end with a batch, and no batch mixes two."""
+
+    @property
+    def epoch(self) -> int:
+        """Draws before the next permutation."""
+        return self.groups_in_all - (self.groups_in_all % self.batch if self.distinct else 0)
 
     def groups(self, step: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """int64 [], lengths int64 [groups] -> int64 [batch]; `groups_in_all` and above is past the end of a pass."""
@@ -234,15 +250,18 @@ class _Drawing:
         key = order.keys(self.seed, window[None], tf.constant([-1], tf.int64))
         slot = order.permuted(slot[None], tf.cast(here, tf.int64)[None], key)[0]
         inside = tf.range(size * self.batch, dtype=tf.int64)
-        group = self._group(window * size * self.batch + inside)
+        draw = window * size * self.batch + inside
+        group = self._group(draw)
         width = -(-tf.gather(lengths, tf.minimum(group, self.groups_in_all - 1)) // MULTIPLE)
         # Past the end comes last, so that all rows are in the batches there are. Widths tie; draws keep their order there.
         width = tf.where(group < self.groups_in_all, width, tf.int32.max)
+        if self.distinct:
+            width = tf.where(draw // self.epoch == draw[0] // self.epoch, width, width + tf.int32.max)
         by_width = tf.argsort(width * (size * self.batch) + inside)
         return tf.gather(group, by_width[slot * self.batch :][: self.batch])
 
     def _group(self, draw: tf.Tensor) -> tf.Tensor:
-        epoch, index = draw // self.groups_in_all, draw % self.groups_in_all
+        epoch, index = draw // self.epoch, draw % self.epoch
         if self.shuffle:
             size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
             index = order.permuted(index, size, order.keys(self.seed, epoch))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import tensorflow as tf
 from tfllm import features
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.reading import PathLike, check_label, label_names
-from tfllm.data.reading_words import Sentence, read_sentences
+from tfllm.data.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 
@@ -70,7 +69,7 @@ def tagging(
     A sentence too long goes on in another row, cut between two words; nothing is left out.
 
     Args:
-        source: a CoNLL or CoNLL-U file (reading_words.py), or sentences.
+        source: a CoNLL or CoNLL-U file (reading_words.py), or sentences; entity tags in IOB1 or IOB2.
         column: of the label; CoNLL: a number, -1 (the last) by default; CoNLL-U: a name, "UPOS" by default.
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted, and
             the I- of each B-.
@@ -79,9 +78,10 @@ def tagging(
     Raises:
         ValueError: names file and line; see reading_words.py.
     """
-    sentences = read_sentences(source, column=column) if isinstance(source, (str, os.PathLike)) else list(source)
+    given = not isinstance(source, (str, os.PathLike))
+    sentences = as_iob2(list(source)) if given else read_sentences(source, column=column)
     found = {label for sentence in sentences for label in sentence.labels}
-    entities = all(re.fullmatch(r"O|[BI]-.+", label) for label in labels or found)
+    entities = is_bio(labels or found)
     if entities:
         found |= {"I" + label[1:] for label in found if label != "O"}
     names = label_names(found, labels)

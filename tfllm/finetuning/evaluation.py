@@ -1,0 +1,84 @@
+"""How each task's model does on labelled rows. `forward` is the model in a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tfllm import features
+from tfllm.data.labelled import Labelled, Questions, Tagged
+from tfllm.prediction.spans import best_spans
+from tfllm.prediction.words import is_bio
+from tfllm.train import scores
+from tfllm.train.evaluating import Evaluation
+from tfllm.train.pictures import confusion_picture
+
+
+def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:
+    """The model's output for each row, rows of padding left out."""
+    left = len(rows)
+    for batch in rows.batches(batch_size, shuffle=False, repeat=False):
+        yield from np.asarray(forward(batch))[:left]
+        left -= batch_size
+
+
+def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    outputs, truth = np.array(list(_outputs(model, rows, forward, batch_size))), rows.row_features[features.LABELS]
+    if model.multi_label:
+        return Evaluation(dataclasses.asdict(scores.multi_label_scores(outputs > 0, truth > 0.5)))
+    found = scores.class_scores(outputs.argmax(-1), truth, len(model.labels))
+    values = {name: value for name, value in dataclasses.asdict(found).items() if name != "confusion"}
+    return Evaluation(values, {"confusion": lambda: confusion_picture(found.confusion, model.labels)})
+
+
+def evaluate_numbers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    outputs = np.array(list(_outputs(model, rows, forward, batch_size)))
+    return Evaluation(dataclasses.asdict(scores.number_scores(outputs, rows.row_features[features.LABELS])))
+
+
+def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    assert isinstance(rows, Tagged)
+    predicted = rows.by_sentence([row.argmax(-1) for row in _outputs(model, rows, forward, batch_size)])
+    truth = [list(sentence.labels) for sentence in rows.records]
+    if not is_bio(model.labels):
+        return Evaluation({"accuracy": scores.tag_accuracy(predicted, truth)})
+    found = dataclasses.asdict(scores.entity_scores(predicted, truth))
+    by_label = {f"f1_{label}": value for label, value in found.pop("f1_by_label").items()}
+    return Evaluation(found | by_label)
+
+
+def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    assert isinstance(rows, Questions)
+    spans: dict[str, list[Any]] = {"start": [], "end": [], "score": [], "none": []}
+    for row in _outputs(model, rows, forward, batch_size):
+        for name, value in best_spans(row[None]).items():
+            spans[name].append(value[0])
+        spans["none"].append(row[0, 0] + row[1, 0])
+    starts, ends, best, none = (np.array(spans[name]) for name in ("start", "end", "score", "none"))
+    answers = rows.answers(starts, ends, best, none)
+    predicted = {question.id: answer.text for question, answer in zip(rows.records, answers, strict=True)}
+    truth = {question.id: question.answers for question in rows.records}
+    found = dataclasses.asdict(scores.answer_scores(predicted, truth))
+    return Evaluation({name: value for name, value in found.items() if not math.isnan(value)})
+
+
+def evaluate_vectors(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    """How often a text's partner is the nearest of all second texts, and the mean of one over its rank; ties rank last."""
+    vectors = np.array(list(_outputs(model, rows, forward, batch_size)))
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    ranks = []
+    for begin in range(0, len(vectors) // 2, _BLOCK):
+        block = slice(2 * begin, 2 * (begin + _BLOCK))
+        cosines, partners = vectors[block][0::2] @ vectors[1::2].T, vectors[block][1::2]
+        own = (vectors[block][0::2] * partners).sum(1, keepdims=True)
+        ranks.append((~(cosines < own - 1e-6)).sum(1))
+    rank = np.concatenate(ranks)
+    return Evaluation({"recall_at_1": float((rank == 1).mean()), "mean_reciprocal_rank": float((1 / rank).mean())})
+
+
+_BLOCK = 1024
+"""Texts whose cosines with all others are held at a time."""

@@ -1,0 +1,110 @@
+"""`finetune`: one call from labelled rows to the best epoch's model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfllm import train
+from tfllm.data.labelled import Labelled, Questions
+from tfllm.finetuning.tasks import check_data, evaluator, task_of
+from tfllm.models.base import LanguageModel
+from tfllm.settings import Finetuning
+
+
+def finetune(
+    model: LanguageModel,
+    training: Labelled,
+    validation: Labelled,
+    *,
+    folder: str | Path,
+    settings: Finetuning | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> train.Run:
+    """Trains a task's model on labelled rows; killed at any moment, the same call goes on where the run was.
+
+    >>> pretrained, tokenizer = tfllm.from_huggingface("minilm")
+    >>> rows = tfllm.data.text_classification("train.csv", tokenizer)
+    >>> held_out = tfllm.data.text_classification("validation.csv", tokenizer, labels=rows.labels)
+    >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=rows.labels)
+    >>> run = tfllm.finetune(model, rows, held_out, folder="runs/topics")
+    >>> best, tokenizer = tfllm.load("runs/topics/best")
+
+    Args:
+        model: a new one; `compile` is called here, and its `max_length` becomes the rows', so that it predicts as it learns.
+        training, validation: rows of the model's task, from `tfllm.data`.
+        folder: of the run: checkpoints, `best/` and TensorBoard logs.
+        callbacks: of yours, after the run's.
+        verbose: as Keras' `fit` has it.
+
+    Returns:
+        The run, with a record an epoch in `history`.
+
+    Raises:
+        ValueError: the data is another task's, or a setting is out of range.
+    """
+    settings = settings or Finetuning()
+    for rows in (training, validation):
+        check_data(model, rows)
+    task, best = task_of(model), settings.best or task_of(model).best
+    _check_settings(settings, model, best)
+    _read_as(model, training)
+    if settings.freeze is not None:
+        model.freeze(settings.freeze)
+    steps_per_epoch = math.ceil(len(training) / settings.batch_size)
+    steps = settings.epochs * steps_per_epoch
+    rates = train.schedule(
+        "linear", peak=settings.learning_rate, steps=steps, warmup_steps=int(settings.warmup * steps), final_fraction=0.0
+    )
+    optimizer = train.adamw(
+        rates, weight_decay=settings.weight_decay, beta_2=0.999, epsilon=1e-6, layer_decay=settings.layer_decay
+    )
+    own = {name: getattr(settings, name) for name in task.settings}
+    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
+    weights = training.class_weights() if settings.class_weights else None
+    run = train.Run(
+        folder,
+        model,
+        tokenizer=training.tokenizer,
+        steps_per_epoch=steps_per_epoch,
+        data=f"{training.fingerprint} and {validation.fingerprint}, batches of {settings.batch_size}, seed {settings.seed}, "
+        f"weighted {weights is not None}, frozen {settings.freeze}",
+        keep=1,
+        best=best,
+        patience=settings.patience,
+    )
+    if run.exhausted:
+        return run
+    model.fit(
+        training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights),
+        validation_data=validation.batches(settings.batch_size, shuffle=False, repeat=False),
+        epochs=settings.epochs,
+        initial_epoch=run.epoch,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=[*run.callbacks(evaluate=evaluator(model, validation, batch_size=settings.batch_size)), *callbacks],
+        verbose=verbose,
+    )
+    return run
+
+
+def _read_as(model: Any, rows: Labelled) -> None:
+    """Makes the model read a text as far as its rows of training do."""
+    model.set_max_length(rows.max_length)
+    if isinstance(rows, Questions):
+        model.stride = rows.stride
+
+
+def _check_settings(settings: Finetuning, model: LanguageModel, best: str) -> None:
+    if settings.epochs < 1 or settings.batch_size < 1 or not 0 <= settings.warmup < 1:
+        raise ValueError(
+            f"epochs={settings.epochs} and batch_size={settings.batch_size} must be at least 1, "
+            f"warmup={settings.warmup} in [0, 1)"
+        )
+    known = [f"val_{metric.name}" for metric in model.measures()] + [f"val_{name}" for name in task_of(model).scores]
+    if best not in known and not best.startswith("val_f1_"):
+        raise ValueError(f"best={best!r} is not measured; {type(model).__name__} has {', '.join(dict.fromkeys(known))}")

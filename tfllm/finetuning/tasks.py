@@ -1,0 +1,159 @@
+"""The tasks by name: what reads their files, what learns them, what they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
+from tfllm.finetuning import evaluation
+from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
+from tfllm.models.base import LanguageModel
+from tfllm.prediction.words import is_bio
+from tfllm.tokenizers import Tokenizer
+from tfllm.train.evaluating import Evaluation
+
+
+class Task(NamedTuple):
+    """What a task is judged by."""
+
+    name: str
+    """On the command line."""
+    evaluate: Callable[[Any, Labelled, Callable[..., Any], int], Evaluation]
+    scores: tuple[str, ...]
+    """What `evaluate` gives, and f1_… of each kind of entity."""
+    best: str
+    """The measure by which the best epoch is kept."""
+    settings: tuple[str, ...] = ()
+    """Of `Finetuning`, what the model's `compile` takes beside the common ones."""
+
+
+def read(
+    task: str,
+    source: Any,
+    tokenizer: Tokenizer,
+    *,
+    text: str = "text",
+    pair: str | None = None,
+    label: str | None = None,
+    labels: Sequence[str] | None = None,
+    multi_label: bool = False,
+    max_length: int = 128,
+) -> Labelled:
+    """Rows of a task by its name, for those who know it only when they run: the command line.
+
+    Args:
+        task: "classification", "regression", "tagging", "question-answering" or "embedding".
+        source: a file, as the task's function in `tfllm.data` takes it.
+        text, pair, label: names of columns; a CoNLL file's label is a number.
+        labels: of the training data, for all other data.
+
+    Raises:
+        ValueError: names file and line.
+    """
+    _known(task)
+    if task == "classification":
+        classes: dict[str, Any] = dict(label=label or "label", labels=labels, multi_label=multi_label)
+        return text_classification(source, tokenizer, text=text, pair=pair, max_length=max_length, **classes)
+    if task == "regression":
+        return regression(source, tokenizer, text=text, pair=pair, label=label or "label", max_length=max_length)
+    if task == "embedding":
+        return text_pairs(source, tokenizer, text=text, pair=pair or "text_pair", max_length=max_length)
+    if task == "tagging":
+        column = int(label) if label and label.removeprefix("-").isdecimal() else label
+        return tagging(source, tokenizer, column=column, labels=labels, max_length=max_length)
+    return question_answering(source, tokenizer, max_length=max_length, stride=min(128, max_length // 3))
+
+
+def learner(
+    task: str, pretrained: LanguageModel, rows: Labelled, *, multi_label: bool = False, pooling: Any = None, **options: Any
+) -> LanguageModel:
+    """A model for such rows on a pretrained stack. `options` are `from_pretrained`'s: seed, dtype, config."""
+    _known(task)
+    pairs = rows.second is not None
+    pooled = {} if pooling is None else {"pooling": pooling}
+    if task == "classification":
+        classes = dict(labels=rows.labels, pairs=pairs, multi_label=multi_label)
+        return TextClassifier.from_pretrained(pretrained, **classes, **pooled, **options)
+    if task == "regression":
+        return TextRegressor.from_pretrained(pretrained, pairs=pairs, **pooled, **options)
+    if task == "embedding":
+        return TextEmbedder.from_pretrained(pretrained, **pooled, **options)
+    if task == "tagging":
+        return TokenClassifier.from_pretrained(pretrained, labels=rows.labels, **options)
+    return QuestionAnswerer.from_pretrained(pretrained, **options)
+
+
+def evaluator(model: LanguageModel, rows: Labelled, *, batch_size: int = 32) -> Callable[[], Evaluation]:
+    """A function that scores the model, as it is when called, on labelled rows of its task.
+
+    >>> tfllm.finetuning.evaluator(model, test)().scores
+    {'accuracy': 0.98, 'macro_f1': 0.97, 'micro_f1': 0.98, 'matthews': 0.97}
+
+    Raises:
+        ValueError: the rows are another task's.
+    """
+    check_data(model, rows)
+    forward = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    return lambda: task_of(model).evaluate(model, rows, forward, batch_size)
+
+
+def task_of(model: LanguageModel) -> Task:
+    if isinstance(model, TokenClassifier):
+        return _ENTITIES if is_bio(model.labels) else _PARTS_OF_SPEECH
+    if isinstance(model, TextClassifier):
+        return _SEVERAL_LABELS if model.multi_label else _CLASSES
+    for kind, task in ((QuestionAnswerer, _ANSWERS), (TextEmbedder, _VECTORS), (TextRegressor, _NUMBERS)):
+        if isinstance(model, kind):
+            return task
+    accepted = "TextClassifier, TextRegressor, TokenClassifier, QuestionAnswerer, TextEmbedder"
+    raise ValueError(f"{type(model).__name__} is not fine-tuned here; accepted: {accepted}")
+
+
+def check_data(model: Any, rows: Labelled) -> None:
+    """Raises ValueError unless the rows are what the model learns from."""
+    task_of(model)
+    kind = type(model).__name__
+    if rows.task != model.task:
+        raise ValueError(f"{kind} learns from rows of a {model.task}, got rows of a {rows.task}: read the file for this task")
+    if rows.tokenizer.vocab_size != model.config.vocab_size:
+        size = rows.tokenizer.vocab_size
+        raise ValueError(f"the rows' tokenizer has {size} ids, the model's vocabulary {model.config.vocab_size}")
+    if hasattr(model, "labels") and model.labels != rows.labels:
+        raise ValueError(f"the rows' labels are {rows.labels}, the model's {model.labels}: give the data labels=model.labels")
+    for setting, theirs in (("multi_label", rows.multi_label), ("pairs", rows.second is not None)):
+        ours = getattr(model, setting, theirs)
+        if ours != theirs:
+            raise ValueError(f"{kind} was made with {setting}={ours}, the rows with {setting}={theirs}: make both alike")
+    if rows.max_length > model.config.max_length and model.config.positions == "learned":
+        raise ValueError(f"rows of up to {rows.max_length} tokens; the model places {model.config.max_length}: cut them there")
+
+
+def _known(task: str) -> None:
+    names = [each.name for each in (_CLASSES, _NUMBERS, _ENTITIES, _ANSWERS, _VECTORS)]
+    if task not in names:
+        raise ValueError(f"task={task!r} is unknown; it is one of {', '.join(names)}")
+
+
+_CLASSES = Task(
+    "classification",
+    evaluation.evaluate_classes,
+    ("accuracy", "macro_f1", "micro_f1", "matthews"),
+    "val_accuracy",
+    ("label_smoothing",),
+)
+_SEVERAL_LABELS = _CLASSES._replace(scores=("accuracy", "macro_f1", "micro_f1"), best="val_micro_f1")
+_NUMBERS = Task("regression", evaluation.evaluate_numbers, ("pearson", "spearman", "mean_squared_error"), "val_loss")
+_ENTITIES = Task("tagging", evaluation.evaluate_words, ("precision", "recall", "f1", "accuracy"), "val_f1")
+_PARTS_OF_SPEECH = _ENTITIES._replace(scores=("accuracy",), best="val_accuracy")
+_ANSWERS = Task(
+    "question-answering",
+    evaluation.evaluate_answers,
+    ("exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable"),
+    "val_f1",
+)
+_VECTORS = Task(
+    "embedding", evaluation.evaluate_vectors, ("recall_at_1", "mean_reciprocal_rank"), "val_recall_at_1", ("temperature",)
+)
