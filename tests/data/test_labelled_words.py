@@ -81,7 +81,7 @@ def test_sentences_given_are_read_as_a_file_is():
     found = tagging([sentence("Ada/I-PER", "won/O"), sentence("EU/I-ORG", "UN/B-ORG")], BertLike())
     assert found.labels == ("B-ORG", "B-PER", "I-ORG", "I-PER", "O")
     assert [one.labels for one in found.records] == [("B-PER", "O"), ("B-ORG", "B-ORG")]
-    assert list(rows_of(found))[0] == ("[Adawon]", {1: "B-PER", 4: "O"})
+    assert next(iter(rows_of(found))) == ("[Adawon]", {1: "B-PER", 4: "O"})
     with pytest.raises(ValueError, match="f, line 1: the tag 'E-X' is neither IOB1 nor IOB2"):
         tagging([sentence("a/B-X", "b/E-X")], BertLike())
 

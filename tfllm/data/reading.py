@@ -148,10 +148,7 @@ def label_names(found: Iterable[str], given: Sequence[str] | None = None) -> tup
     Raises:
         ValueError: a label was given twice, or none at all.
     """
-    if given is None:
-        names = sorted(set(found), key=_by_size)
-    else:
-        names = list(given)
+    names = sorted(set(found), key=_by_size) if given is None else list(given)
     if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"Labels {names} are not accepted: give each once, as non-empty strings.")
     return tuple(names)
@@ -238,12 +235,7 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            # The module has one exception for all, and speaks of how to open files.
-            if str(error).startswith("new-line character"):
-                raise ValueError(
-                    f"{path}, line {begin}: a carriage return (CR) stands alone. End lines with LF or CRLF; quote cells with a CR."
-                ) from None
-            raise ValueError(f"{path}, line {begin}: {error}. Double the quotes inside a quoted cell, and close it.") from None
+            raise ValueError(f"{path}, line {begin}: {_explained(error)}") from None
         place, begin = f"{path}, line {begin}", reader.line_num + 1
         if cells is None:
             break
@@ -262,6 +254,13 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
         raise ValueError(f"{path} is empty. The first line names the columns, each other line is a record.")
     if empty:
         raise ValueError(f"{path} has no lines below its first, which names the columns ({header}). Give one a record.")
+
+
+def _explained(error: csv.Error) -> str:
+    # The module tells its errors apart by their messages only, and this one speaks of how to open files.
+    if str(error).startswith("new-line character"):
+        return "a carriage return (CR) stands alone. End lines with LF or CRLF, and quote a cell that holds a CR."
+    return f"{error}. Double the quotes inside a quoted cell, and close it."
 
 
 def _text(row: Row, column: str) -> str:

@@ -87,7 +87,8 @@ def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
         raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
     if not isinstance(start, Integral) or isinstance(start, bool):
         raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
-    there = context[start : start + len(answer)] if start >= 0 else ""
+    begin = int(start)
+    there = context[begin : begin + len(answer)] if begin >= 0 else ""
     if there != answer:
         where = context.find(answer)
         hint = f"It is at {where} (characters, not bytes)." if where >= 0 else "The context does not hold it."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-
 LARGEST = 20
 """Inches, of 100 pixels, that a picture of classes has at most."""
 

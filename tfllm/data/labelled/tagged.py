@@ -78,8 +78,7 @@ def tagging(
     Raises:
         ValueError: names file and line; see reading_words.py.
     """
-    given = not isinstance(source, (str, os.PathLike))
-    sentences = as_iob2(list(source)) if given else read_sentences(source, column=column)
+    sentences = read_sentences(source, column=column) if isinstance(source, (str, os.PathLike)) else as_iob2(list(source))
     found = {label for sentence in sentences for label in sentence.labels}
     entities = is_bio(labels or found)
     if entities:
