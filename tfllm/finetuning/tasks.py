@@ -11,7 +11,7 @@ from tfllm.data.labelled import Labelled, question_answering, regression, taggin
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel
-from tfllm.prediction.words import is_bio
+from tfllm.data.reading_words import is_bio
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.evaluating import Evaluation
 

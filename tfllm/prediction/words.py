@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import frame
+from tfllm.data.reading_words import is_bio
 from tfllm.data.words import Words, split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
 
@@ -78,8 +79,3 @@ def _entities(words: Words, tags: Tags, labels: tuple[str, ...]) -> dict[str, tf
         "end": by_text(tf.math.unsorted_segment_max(tf.boolean_mask(words.ends.values, inside), entity, count)),
         "score": by_text(tf.math.unsorted_segment_min(tf.boolean_mask(tags.score, inside), entity, count)),
     }
-
-
-def is_bio(labels: tuple[str, ...]) -> bool:
-    """Are these labels of entities (O, B-…, I-…)?"""
-    return "O" in labels and all(label == "O" or label[:2] in ("B-", "I-") for label in labels)
