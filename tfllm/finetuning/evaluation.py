@@ -11,8 +11,8 @@ import numpy as np
 
 from tfllm import features
 from tfllm.data.labelled import Labelled, Questions, Tagged
-from tfllm.prediction.spans import best_spans
 from tfllm.data.reading_words import is_bio
+from tfllm.prediction.spans import best_spans
 from tfllm.train import scores
 from tfllm.train.evaluating import Evaluation
 from tfllm.train.pictures import confusion_picture
