@@ -1,22 +1,17 @@
-"""What every model shares: it is made from a `ModelConfig` alone, saves itself, and spells a block's arguments out once."""
+"""What every model shares: it is made from a `ModelConfig` alone, saves itself, and starts from another."""
 
 from __future__ import annotations
 
-import math
 import random
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED
-from tfllm.layers.block import Block
+from tfllm.models.transformer import Transformer
 from tfllm.train.step import TrainableModel
 from tfllm.train.weights import named
-
-if TYPE_CHECKING:
-    from tfllm.models.transformer import Transformer
-
 
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
 """What a config may have otherwise than that of the weights it takes."""
@@ -106,36 +101,3 @@ def seeded(features: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tenso
     if not training or DROPOUT_SEED in features:
         return features
     return features | {DROPOUT_SEED: tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32)}
-
-
-def block_from(config: ModelConfig, **kwargs: Any) -> Block:
-    """The block an architecture is made of."""
-    residual_stddev = config.initializer_range / (math.sqrt(2 * config.num_layers) if config.norm_place == "pre" else 1)
-    return Block(
-        config.hidden_size,
-        attention=dict(
-            num_heads=config.num_heads,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-            qkv_bias=config.qkv_bias,
-            output_bias=config.attention_output_bias,
-            qk_norm=config.norm if config.qk_norm else "",
-            norm_epsilon=config.norm_epsilon,
-            dropout=config.attention_dropout,
-            stddev=config.initializer_range,
-            output_stddev=residual_stddev,
-        ),
-        feedforward=dict(
-            inner_size=config.ffn_size,
-            activation=config.activation,
-            gated=config.gated_ffn,
-            use_bias=config.ffn_bias,
-            stddev=config.initializer_range,
-            output_stddev=residual_stddev,
-        ),
-        norm_kind=config.norm,
-        norm_place=config.norm_place,
-        norm_epsilon=config.norm_epsilon,
-        dropout=config.dropout,
-        **kwargs,
-    )

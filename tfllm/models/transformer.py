@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, POSITIONS, SEGMENT_IDS, TOKEN_IDS, TYPE_IDS
 from tfllm.layers import positions as encodings
 from tfllm.layers.base import Composite
+from tfllm.layers.block import Block
 from tfllm.layers.cache import Cache, new_cache, write_labels
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
@@ -17,7 +19,6 @@ from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import Pooler
 from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
-from tfllm.models.base import block_from
 
 Features = dict[str, tf.Tensor]
 
@@ -159,3 +160,36 @@ class Transformer(Composite):
 def _forgetful(block: Any, penalty: tf.Tensor, turn: Any, seed: tf.Tensor | None) -> Any:
     """The block as a function that keeps its input only and runs again in the backward pass (Chen et al. 2016)."""
     return tf.recompute_grad(lambda x: block(x, penalty, turn=turn, seed=seed)[0])
+
+
+def block_from(config: ModelConfig, **kwargs: Any) -> Block:
+    """The block an architecture is made of."""
+    residual_stddev = config.initializer_range / (math.sqrt(2 * config.num_layers) if config.norm_place == "pre" else 1)
+    return Block(
+        config.hidden_size,
+        attention=dict(
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            qkv_bias=config.qkv_bias,
+            output_bias=config.attention_output_bias,
+            qk_norm=config.norm if config.qk_norm else "",
+            norm_epsilon=config.norm_epsilon,
+            dropout=config.attention_dropout,
+            stddev=config.initializer_range,
+            output_stddev=residual_stddev,
+        ),
+        feedforward=dict(
+            inner_size=config.ffn_size,
+            activation=config.activation,
+            gated=config.gated_ffn,
+            use_bias=config.ffn_bias,
+            stddev=config.initializer_range,
+            output_stddev=residual_stddev,
+        ),
+        norm_kind=config.norm,
+        norm_place=config.norm_place,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        **kwargs,
+    )
