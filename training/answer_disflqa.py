@@ -1,6 +1,7 @@
 """Disfl-QA: answers in a passage to spoken questions with slips of the tongue, some without an answer.
 
 Command:   python training/answer_disflqa.py
+Hardware:  2 CPU cores, 4 GB
 """
 
 import datasets

