@@ -228,3 +228,27 @@ def test_another_tasks_folder_is_refused(reviews, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "run")
     with pytest.raises(ValueError, match="holds a run of another model: pooling was pooler, is mean"):
         tfllm.finetune(classifier(reviews[0], pooling="mean"), *reviews, folder=tmp_path / "run", settings=SETTINGS)
+
+
+def test_other_first_weights_are_another_run(reviews, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    with pytest.raises(ValueError, match="was trained with another data"):
+        tfllm.finetune(classifier(reviews[0], seed=9), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
+
+
+def test_settings_are_refused_before_the_run_has_a_folder(reviews, tmp_path):
+    for wrong, message in (
+        ({"best": "val_f1_PER"}, "best='val_f1_PER' is not measured"),
+        ({"batch_size": 8, "gradient_accumulation": 3}, "gradient_accumulation=3 does not divide batch_size=8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=tfllm.Finetuning(**wrong))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_does_not_continue_texts(finished):
+    model, tokenizer = tfllm.load(finished.folder / "best")
+    with pytest.raises(ValueError, match=r"a TextClassifier does not continue texts; tfllm.predict asks it"):
+        tfllm.generate(model, tokenizer, "once")
+    with pytest.raises(ValueError, match=r"a TextClassifier does not continue texts"):
+        next(tfllm.stream(model, tokenizer, "once"))

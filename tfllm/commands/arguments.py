@@ -16,7 +16,13 @@ def load_model(folder: Path, **options: Any) -> tuple[Any, Any]:
     """Model and tokenizer of one of our folders (run, checkpoint, model) or of a Hugging Face folder."""
     import tfllm
 
-    path = folder / "config.json"
-    if path.is_file() and "model_type" in json.loads(path.read_text()):  # Hugging Face's
+    if _is_huggingface(folder / "config.json"):
         return tfllm.from_huggingface(folder, **options)
     return tfllm.load(folder, **options)
+
+
+def _is_huggingface(path: Path) -> bool:
+    try:
+        return "model_type" in json.loads(path.read_text())
+    except (OSError, ValueError):  # `tfllm.load` says what is wrong with it
+        return False

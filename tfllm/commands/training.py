@@ -106,19 +106,20 @@ def finetune(
     if pooling and task in ("tagging", "question-answering"):
         raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
     pretrained, words = load_model(model)
-    longest = min(max_length or (384 if task == "question-answering" else 128), pretrained.config.max_length)
+    longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
+    longest = min(longest, pretrained.config.max_length)
     columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest)
     rows = finetuning.read(task, data, words, **columns)
     held_out = finetuning.read(task, validation, words, **columns, labels=rows.labels)
+    asked = None if test is None else finetuning.read(task, test, words, **columns, labels=rows.labels)
     learner = finetuning.learner(
         task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
     )
     finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
     print(json.dumps({"best epoch": finished.best_record}, indent=2))
-    if test is not None:
+    if asked is not None:
         best, _ = tfllm.load(run / "best")
-        scores = finetuning.evaluator(best, finetuning.read(task, test, words, **columns, labels=rows.labels))().scores
-        print(json.dumps({"test": scores}, indent=2))
+        print(json.dumps({"test": finetuning.evaluator(best, asked)().scores}, indent=2))
     print(f"done: tfllm predict {run / 'best'} …; tfllm export {run / 'best'} --name …")
 
 

@@ -109,7 +109,7 @@ def export(model: Folder, *, name: str, folder: Path = Path("saved_models")) -> 
     """
     import tfllm
 
-    if Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
     loaded, words = load_model(model)
     config = tfllm.GenerationConfig.load(model) if loaded.causal else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfllm import train
 from tfllm.data.labelled import Labelled, Questions
+from tfllm.data.reading_words import is_bio
 from tfllm.finetuning.tasks import check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.settings import Finetuning
@@ -54,6 +57,7 @@ def finetune(
     task, best = task_of(model), settings.best or task_of(model).best
     _check_settings(settings, model, best)
     _read_as(model, training)
+    start = _digest(model)
     if settings.freeze is not None:
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
@@ -73,12 +77,15 @@ def finetune(
         tokenizer=training.tokenizer,
         steps_per_epoch=steps_per_epoch,
         data=f"{training.fingerprint} and {validation.fingerprint}, batches of {settings.batch_size}, seed {settings.seed}, "
-        f"weighted {weights is not None}, frozen {settings.freeze}",
+        f"weighted {weights is not None}, frozen {settings.freeze}, first weights {start}",
         keep=1,
         best=best,
         patience=settings.patience,
     )
-    if run.exhausted:
+    if verbose:
+        rows = f"{len(training)} rows to learn from, {len(validation)} to choose by"
+        print(f"{rows}; {folder} is at epoch {run.epoch} of {settings.epochs}")
+    if run.exhausted or run.step >= steps:
         return run
     model.fit(
         training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights),
@@ -92,6 +99,14 @@ def finetune(
     return run
 
 
+def _digest(model: Any) -> str:
+    """Of the weights that a run begins with: one from another checkpoint is another run."""
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        digest.update(np.ascontiguousarray(variable).data)
+    return digest.hexdigest()[:16]
+
+
 def _read_as(model: Any, rows: Labelled) -> None:
     """Makes the model read a text as far as its rows of training do."""
     model.set_max_length(rows.max_length)
@@ -99,12 +114,19 @@ def _read_as(model: Any, rows: Labelled) -> None:
         model.stride = rows.stride
 
 
-def _check_settings(settings: Finetuning, model: LanguageModel, best: str) -> None:
+def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
     if settings.epochs < 1 or settings.batch_size < 1 or not 0 <= settings.warmup < 1:
         raise ValueError(
             f"epochs={settings.epochs} and batch_size={settings.batch_size} must be at least 1, "
             f"warmup={settings.warmup} in [0, 1)"
         )
-    known = [f"val_{metric.name}" for metric in model.measures()] + [f"val_{name}" for name in task_of(model).scores]
-    if best not in known and not best.startswith("val_f1_"):
+    if settings.batch_size % settings.gradient_accumulation:
+        raise ValueError(
+            f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "
+            "give a batch_size that is a multiple of it"
+        )
+    kinds = {f"f1_{label[2:]}" for label in getattr(model, "labels", ()) if label != "O" and is_bio(model.labels)}
+    names = [*(metric.name for metric in model.measures()), *task_of(model).scores, *sorted(kinds)]
+    known = [f"val_{name}" for name in names]
+    if best not in known:
         raise ValueError(f"best={best!r} is not measured; {type(model).__name__} has {', '.join(dict.fromkeys(known))}")

@@ -73,7 +73,7 @@ def generate(
     """
     config = (config or GenerationConfig()).replace(**overrides)
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    _check_tokenizer(model, tokenizer)
+    _check_fit(model, tokenizer)
     if not texts:
         return []
     padded = _pad(model, tokenizer, texts, config)
@@ -110,7 +110,7 @@ def stream(
             f"stream continues one prompt once, got {type(prompt).__name__} and num_sequences="
             f"{config.num_sequences}: use tfllm.generate for more"
         )
-    _check_tokenizer(model, tokenizer)
+    _check_fit(model, tokenizer)
     padded = _pad(model, tokenizer, [prompt], config)
     functions = _functions(model, tokenizer, config)
     return _pieces(model, functions, padded, tokenizer, config)
@@ -154,7 +154,9 @@ def _cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
 
 
-def _check_tokenizer(model: LanguageModel, tokenizer: Tokenizer) -> None:
+def _check_fit(model: LanguageModel, tokenizer: Tokenizer) -> None:
+    if not model.config.causal:
+        raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "

@@ -60,6 +60,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
     settings = read_task(folder)
     task = settings.pop("task")
+    if task == CausalLM.task and not config.causal:
+        raise FileNotFoundError(f"{folder / 'task.json'} is missing: it says what this encoder is for; copy the whole folder")
     if task not in TASKS:
         raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
     model = TASKS[task](config, **settings, dtype=dtype)

@@ -37,9 +37,11 @@ def predict(
     """
     names = inputs_of(model)
     columns = [[column] if isinstance(column, str | bytes) else list(column) for column in texts]
-    if len(columns) != len(names) or len({len(column) for column in columns}) != 1:
-        counts = ", ".join(str(len(column)) for column in columns) or "none"
-        raise ValueError(f"{type(model).__name__} wants {' and '.join(names)}, of as many rows each; got rows: {counts}")
+    kind, wanted = type(model).__name__, " and ".join(names)
+    if len(columns) != len(names):
+        raise ValueError(f"this {kind} takes {len(names)} ({wanted}) for each answer, got {len(columns)}")
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError(f"{kind} takes as many of {wanted}, got {', '.join(str(len(column)) for column in columns)}")
     function = _function(model, tokenizer)
     for column in columns:
         for text in column:
