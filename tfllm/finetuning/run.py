@@ -83,8 +83,8 @@ def finetune(
         patience=settings.patience,
     )
     if verbose:
-        rows = f"{len(training)} rows to learn from, {len(validation)} to choose by"
-        print(f"{rows}; {folder} is at epoch {run.epoch} of {settings.epochs}")
+        counts = f"{len(training)} rows to learn from, {len(validation)} to choose by"
+        print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
     if run.exhausted or run.step >= steps:
         return run
     model.fit(
