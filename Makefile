@@ -12,7 +12,7 @@ help: ## say what each target does
 demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores
 	$(BIN)/python training/pretrain_causal_mini.py
 
-test: .venv/installed-test ## run every quick test: under 12 minutes on 2 cores
+test: .venv/installed-test ## run every quick test: 10 to 20 minutes on 2 cores
 	$(PYTEST)
 
 lint: .venv/installed-test ## format, lint, types and import directions
