@@ -1,5 +1,8 @@
 """What models say of texts, against the same found on another way: in Python, from the rows that training reads."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -163,6 +166,28 @@ def test_rows_of_a_batch_do_not_matter_to_each_other(wordpiece):
     for text, expected in zip(TEXTS, together, strict=True):
         [alone] = tfllm.predict(model, wordpiece, text)
         np.testing.assert_allclose(alone["probabilities"], expected["probabilities"], rtol=1e-4, atol=1e-6)
+
+
+def test_reading_less_of_a_text_is_noticed(wordpiece):
+    model = strong("text_classifier", wordpiece)
+    texts = ["Ada wrote the program in London", "Ada wrote the program in text"]
+
+    def apart() -> float:
+        first, second = (each["probabilities"] for each in tfllm.predict(model, wordpiece, texts))
+        return float(np.abs(np.subtract(first, second)).max())
+
+    assert apart() > 1e-3
+    model.set_max_length(6)
+    assert apart() < 1e-6
+
+
+def test_models_are_not_kept_alive(wordpiece):
+    model = strong("text_embedder", wordpiece)
+    tfllm.predict(model, wordpiece, "Ada")
+    left = weakref.ref(model)
+    del model
+    gc.collect()
+    assert left() is None
 
 
 def test_a_model_without_kinds_of_text_reads_pairs(tokenizer):

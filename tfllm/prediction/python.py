@@ -13,7 +13,7 @@ from tfllm.prediction.answers import answers, inputs_of
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import check_text
 
-_FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, Any]] = weakref.WeakKeyDictionary()
+_FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, dict[str, Any], Any]] = weakref.WeakKeyDictionary()
 
 
 def predict(
@@ -57,20 +57,13 @@ def predict(
 
 
 def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
-    """Traced once a model."""
+    """Traced once a model, tokenizer and settings (how much of a text is read, say)."""
     known = _FUNCTIONS.get(model)
-    if known is None or known[0] is not tokenizer:
+    if known is None or known[0] is not tokenizer or known[1] != model.settings():
         signature = {name: tf.TensorSpec([None], tf.string) for name in inputs_of(model)}
-        reference = weakref.ref(model)
-
-        def run(**texts: tf.Tensor) -> Any:
-            living = reference()
-            assert living is not None
-            return answers(living, tokenizer)(**texts)
-
-        known = tokenizer, tf.function(run, autograph=False, reduce_retracing=True).get_concrete_function(**signature)
-        _FUNCTIONS[model] = known
-    return known[1]
+        function = tf.function(answers(model, tokenizer), autograph=False).get_concrete_function(**signature)
+        known = _FUNCTIONS[model] = (tokenizer, model.settings(), function)
+    return known[2]
 
 
 def _records(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
