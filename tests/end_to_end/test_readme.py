@@ -13,9 +13,9 @@ import sysconfig
 from pathlib import Path
 
 import datasets
-import finetune_recipe
 import pytest
 from fetch import skipping
+from minilm import minilm
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -55,7 +55,7 @@ def test_the_python_runs_as_written(place: Path) -> None:
 def test_fine_tuning_runs_as_written(place: Path) -> None:
     """MiniLM and BBC News in the place of the reader's checkpoint and files."""
     with skipping():
-        finetune_recipe.minilm(place / "all-MiniLM-L6-v2")
+        minilm(place / "all-MiniLM-L6-v2")
         topics = datasets.bbc_news(place / "topics")
     lines = [json.loads(line) for line in (topics / "train.jsonl").read_text().splitlines()][::35]
     for name, rows in (("train", lines[::2]), ("validation", lines[1::2])):
@@ -64,7 +64,10 @@ def test_fine_tuning_runs_as_written(place: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     *_, finetuning = blocks("python")
-    run([sys.executable, "-c", finetuning + "print(tfllm.check('saved_models/topics'))\n"], place)
+    finetuning = finetuning.replace("tfllm.predict(", "[answer] = tfllm.predict(")
+    said = run([sys.executable, "-c", finetuning + "print(answer['label'], tfllm.check('saved_models/topics').ok)\n"], place)
+    label, ok = said.splitlines()[-1].split()
+    assert label in {line["label"] for line in lines} and ok == "True"
 
 
 def test_the_commands_run_as_written(place: Path) -> None:
