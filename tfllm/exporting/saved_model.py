@@ -19,7 +19,7 @@ from tfllm.exporting import warm_up
 from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE
 from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation import GenerationConfig
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
 
@@ -44,11 +44,7 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
     if config is not None and not model.causal:
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
-            "the tokenizer is not this model's"
-        )
+    check_tokenizer(model, tokenizer)
     if config.num_sequences != 1:
         raise ValueError(
             f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "

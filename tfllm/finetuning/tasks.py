@@ -11,7 +11,7 @@ from tfllm.data.labelled import Labelled, question_answering, regression, taggin
 from tfllm.data.reading_words import is_bio
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.evaluating import Evaluation
 
@@ -118,9 +118,7 @@ def check_data(model: Any, rows: Labelled) -> None:
     kind = type(model).__name__
     if rows.task != model.task:
         raise ValueError(f"{kind} learns from rows of a {model.task}, got rows of a {rows.task}: read the file for this task")
-    if rows.tokenizer.vocab_size != model.config.vocab_size:
-        size = rows.tokenizer.vocab_size
-        raise ValueError(f"the rows' tokenizer has {size} ids, the model's vocabulary {model.config.vocab_size}")
+    check_tokenizer(model, rows.tokenizer)
     if hasattr(model, "labels") and model.labels != rows.labels:
         raise ValueError(f"the rows' labels are {rows.labels}, the model's {model.labels}: give the data labels=model.labels")
     for setting, theirs in (("multi_label", rows.multi_label), ("pairs", rows.second is not None)):

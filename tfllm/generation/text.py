@@ -21,7 +21,7 @@ from tfllm.generation.config import REPLACEMENT, GenerationConfig
 from tfllm.generation.decode import Prompts, Results, State, Stop
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.layers.counter_random import fold_in
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -157,11 +157,7 @@ def _cut(text: str, stop: Sequence[str]) -> str:
 def _check_fit(model: LanguageModel, tokenizer: Tokenizer) -> None:
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
-            "the tokenizer is not this model's"
-        )
+    check_tokenizer(model, tokenizer)
 
 
 def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], config: GenerationConfig) -> Prompts:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED
 from tfllm.models.transformer import Transformer
+from tfllm.tokenizers import Tokenizer
 from tfllm.train.step import TrainableModel
 from tfllm.train.weights import named
 
@@ -94,6 +95,15 @@ class LanguageModel(TrainableModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LanguageModel:
         return cls(ModelConfig.from_dict(config["config"]), **{key: config[key] for key in config if key != "config"})
+
+
+def check_tokenizer(model: Any, tokenizer: Tokenizer) -> None:
+    """Raises ValueError unless the vocabularies are of one size."""
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
+            "the tokenizer is not this model's"
+        )
 
 
 def seeded(features: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import frame
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.prediction.masks import fill_masks
 from tfllm.prediction.spans import find_answers
 from tfllm.prediction.words import tag_words
@@ -49,11 +49,7 @@ def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers
         ValueError: the tokenizer is not the model's, or the model does not predict.
     """
     inputs_of(model)
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
-            "the tokenizer is not this model's"
-        )
+    check_tokenizer(model, tokenizer)
     return lambda **texts: _TASKS[model.task](model, tokenizer, **texts)
 
 
