@@ -60,11 +60,7 @@ def pretrain(
         raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
     model = _model(config, settings)
     steps = settings.epochs * settings.steps_per_epoch
-    warmup = min(100, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
-    rates = train.schedule(settings.schedule, peak=settings.learning_rate, steps=steps, warmup_steps=warmup)
-    optimizer = getattr(train, settings.optimizer)(rates, weight_decay=settings.weight_decay)
-    measures: dict[str, Any] = {"token_bytes": tokenizer.token_bytes()} if config.causal else {}
-    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **measures)
+    _compile(model, tokenizer, settings, steps)
     rows = _rows(config, settings)
     run = train.Run(
         folder,
@@ -107,6 +103,14 @@ def _model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
         return CausalLM(config, **options)
     pairs = settings.pairs != "none"
     return MaskedLM(config.replace(pooler=pairs), next_sentence=pairs, **options)
+
+
+def _compile(model: Any, tokenizer: Tokenizer, settings: Pretraining, steps: int) -> None:
+    warmup = min(100, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
+    rates = train.schedule(settings.schedule, peak=settings.learning_rate, steps=steps, warmup_steps=warmup)
+    optimizer = getattr(train, settings.optimizer)(rates, weight_decay=settings.weight_decay)
+    measures = {"token_bytes": tokenizer.token_bytes()} if model.causal else {}
+    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **measures)
 
 
 def _rows(config: ModelConfig, settings: Pretraining) -> dict[str, Any]:

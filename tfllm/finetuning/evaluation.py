@@ -19,15 +19,15 @@ from tfllm.train.pictures import confusion_picture
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:
-    """The model's output for each row, rows of padding left out."""
+    """The model's outputs, batch by batch, rows of padding left out."""
     left = len(rows)
     for batch in rows.batches(batch_size, shuffle=False, repeat=False):
-        yield from np.asarray(forward(batch))[:left]
+        yield np.asarray(forward(batch))[:left]
         left -= batch_size
 
 
 def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
-    outputs, truth = np.array(list(_outputs(model, rows, forward, batch_size))), rows.row_features[features.LABELS]
+    outputs, truth = np.concatenate(list(_outputs(model, rows, forward, batch_size))), rows.row_features[features.LABELS]
     if model.multi_label:
         return Evaluation(dataclasses.asdict(scores.multi_label_scores(outputs > 0, truth > 0.5)))
     found = scores.class_scores(outputs.argmax(-1), truth, len(model.labels))
@@ -36,13 +36,14 @@ def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], ba
 
 
 def evaluate_numbers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
-    outputs = np.array(list(_outputs(model, rows, forward, batch_size)))
+    outputs = np.concatenate(list(_outputs(model, rows, forward, batch_size)))
     return Evaluation(dataclasses.asdict(scores.number_scores(outputs, rows.row_features[features.LABELS])))
 
 
 def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
     assert isinstance(rows, Tagged)
-    predicted = rows.by_sentence([row.argmax(-1) for row in _outputs(model, rows, forward, batch_size)])
+    classes = [row for part in _outputs(model, rows, forward, batch_size) for row in part.argmax(-1)]
+    predicted = rows.by_sentence(classes)
     truth = [list(sentence.labels) for sentence in rows.records]
     if not is_bio(model.labels):
         return Evaluation({"accuracy": scores.tag_accuracy(predicted, truth)})
@@ -53,12 +54,8 @@ def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batc
 
 def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
     assert isinstance(rows, Questions)
-    spans: dict[str, list[Any]] = {"start": [], "end": [], "score": [], "none": []}
-    for row in _outputs(model, rows, forward, batch_size):
-        for name, value in best_spans(row[None]).items():
-            spans[name].append(value[0])
-        spans["none"].append(row[0, 0] + row[1, 0])
-    starts, ends, best, none = (np.array(spans[name]) for name in ("start", "end", "score", "none"))
+    parts = [best_spans(part) | {"none": part[:, :, 0].sum(1)} for part in _outputs(model, rows, forward, batch_size)]
+    starts, ends, best, none = (np.concatenate([part[name] for part in parts]) for name in ("start", "end", "score", "none"))
     answers = rows.answers(starts, ends, best, none)
     predicted = {question.id: answer.text for question, answer in zip(rows.records, answers, strict=True)}
     truth = {question.id: question.answers for question in rows.records}
@@ -68,7 +65,7 @@ def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], ba
 
 def evaluate_vectors(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
     """How often a text's partner is the nearest of all second texts, and the mean of one over its rank; ties rank last."""
-    vectors = np.array(list(_outputs(model, rows, forward, batch_size)))
+    vectors = np.concatenate(list(_outputs(model, rows, forward, batch_size)))
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     ranks = []
     for begin in range(0, len(vectors) // 2, _BLOCK):

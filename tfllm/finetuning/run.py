@@ -54,7 +54,7 @@ def finetune(
     settings = settings or Finetuning()
     for rows in (training, validation):
         check_data(model, rows)
-    task, best = task_of(model), settings.best or task_of(model).best
+    best = settings.best or task_of(model).best
     _check_settings(settings, model, best)
     _read_as(model, training)
     start = _digest(model)
@@ -62,14 +62,7 @@ def finetune(
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
     steps = settings.epochs * steps_per_epoch
-    rates = train.schedule(
-        "linear", peak=settings.learning_rate, steps=steps, warmup_steps=int(settings.warmup * steps), final_fraction=0.0
-    )
-    optimizer = train.adamw(
-        rates, weight_decay=settings.weight_decay, beta_2=0.999, epsilon=1e-6, layer_decay=settings.layer_decay
-    )
-    own = {name: getattr(settings, name) for name in task.settings}
-    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
+    _compile(model, settings, steps)
     weights = training.class_weights() if settings.class_weights else None
     run = train.Run(
         folder,
@@ -97,6 +90,17 @@ def finetune(
         verbose=verbose,
     )
     return run
+
+
+def _compile(model: Any, settings: Finetuning, steps: int) -> None:
+    rates = train.schedule(
+        "linear", peak=settings.learning_rate, steps=steps, warmup_steps=int(settings.warmup * steps), final_fraction=0.0
+    )
+    optimizer = train.adamw(
+        rates, weight_decay=settings.weight_decay, beta_2=0.999, epsilon=1e-6, layer_decay=settings.layer_decay
+    )
+    own = {name: getattr(settings, name) for name in task_of(model).settings}
+    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
 
 
 def _digest(model: Any) -> str:
