@@ -46,6 +46,7 @@ def prepare(
     validation: float = 0.005,
     processes: int | None = None,
     invalid_utf8: Literal["error", "skip"] = "error",
+    near_duplicates: float | None = None,
 ) -> None:
     """Turn text into a token store: deduplicated, split, shuffled by hash.
 
@@ -59,6 +60,7 @@ def prepare(
         validation: Share of the documents held out, chosen by their hash.
         processes: Worker processes; all cores unless given.
         invalid_utf8: What to do with documents that are not UTF-8.
+        near_duplicates: Remove documents this similar, 0.8 say: estimated overlap of their sets of five words in a row.
     """
     from tfllm import data, tokenizers
 
@@ -72,6 +74,7 @@ def prepare(
         validation=validation,
         processes=processes,
         invalid_utf8=invalid_utf8,
+        near_duplicates=near_duplicates,
     )
     print_store(store)
 
@@ -82,4 +85,5 @@ def print_store(store: Any) -> None:
     for name, split in splits.items():
         print(f"{name}: {split['documents']:,} documents, {split['tokens']:,} tokens, {split['utf8_bytes']:,} bytes")
     manifest = store.manifest
-    print(f"{manifest['duplicates_removed']} duplicates removed, {manifest['skipped_documents']} documents skipped")
+    near = f", {manifest['near_duplicates_removed']} near duplicates" if "near_duplicates_removed" in manifest else ""
+    print(f"{manifest['duplicates_removed']} duplicates{near} removed, {manifest['skipped_documents']} documents skipped")

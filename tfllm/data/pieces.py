@@ -4,10 +4,12 @@ A piece is one file, so it is there whole or not at all, and a preparation that 
 pieces it finds. The order by hash makes the shards a merge: every shard is a range of hashes, and a range of
 hashes is one slice of every piece.
 
-    8 bytes   length of the header
-    header    JSON {"documents", "ids", "empty", "duplicates", "skipped"}, padded with spaces
-    index     [documents] of INDEX, sorted by hash
-    ids       [ids] uint16 or uint32
+    8 bytes     length of the header
+    header      JSON {"documents", "ids", "empty", "skipped", "bands", "hashes"}, padded with spaces
+    index       [documents] of INDEX, sorted by hash
+    keys        [bands, documents] uint64, and
+    signatures  [documents, hashes] uint8, where near duplicates are looked for (near_duplicates.py), else none
+    ids         [ids] uint16 or uint32
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import hashlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,17 @@ from typing import Any
 import numpy as np
 
 from tfllm.data.chunks import Chunk, Document, Reading, read
+from tfllm.data.near_duplicates import Likeness, Signatures, sign
 from tfllm.files import write_atomically
 
-INDEX = np.dtype([("hash", "<u8", 4), ("start", "<u8"), ("length", "<u8"), ("utf8_bytes", "<u8"), ("u2581", "<u8")])
-"""A document: its sha256 as four numbers, most significant first; its slice of the ids; its size as text."""
+INDEX = np.dtype(
+    [("hash", "<u8", 4), ("start", "<u8"), ("length", "<u8"), ("utf8_bytes", "<u8"), ("u2581", "<u4"), ("copies", "<u4")]
+)
+"""A document: its sha256 as four numbers, most significant first; its slice of the ids; its size as text; whether it
+holds U+2581; how often it is in the chunk."""
+
+PIECE_FORMAT = 2
+"""Another piece is not gone on with, but made anew."""
 
 BATCH_BYTES = 1 << 20
 
@@ -41,23 +50,48 @@ class Piecework:
     reading: Reading
     folder: Path
     dtype: str
+    likeness: Likeness | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A finished piece, mapped into memory."""
+    """A piece, in memory or mapped into it."""
 
     header: dict[str, Any]
     index: np.ndarray
+    keys: np.ndarray
+    signatures: np.ndarray
     ids: np.ndarray
 
     @classmethod
     def open(cls, path: Path, dtype: str) -> Piece:
         data = np.asarray(np.memmap(path, np.uint8, "r"))  # a plain array slices four times as fast
-        start = 8 + int(data[:8].view("<u8")[0])
-        header = json.loads(data[8:start].tobytes())
-        middle = start + header["documents"] * INDEX.itemsize
-        return cls(header, data[start:middle].view(INDEX), data[middle:].view(dtype))
+        place = 8 + int(data[:8].view("<u8")[0])
+        header = json.loads(data[8:place].tobytes())
+        parts = []
+        for size in (INDEX.itemsize, header["bands"] * 8, header["hashes"]):
+            parts.append(data[place : place + header["documents"] * size])
+            place += header["documents"] * size
+        index, keys, signatures = parts
+        return cls(
+            header=header,
+            index=index.view(INDEX),
+            keys=keys.view("<u8").reshape(header["bands"], header["documents"]),
+            signatures=signatures.reshape(header["documents"], header["hashes"]),
+            ids=data[place:].view(dtype),
+        )
+
+    def write(self, path: Path) -> None:
+        """The whole file or none."""
+        text = json.dumps(self.header).encode()
+        text += b" " * (-(len(text) + 8) % 64)  # what follows is read in place, so it is aligned
+        parts = (self.index.view(np.uint8), np.ascontiguousarray(self.keys), self.signatures, self.ids)
+        write_atomically(path, [np.array([len(text)], "<u8"), text, *parts])
+
+
+def names_of(hashes: np.ndarray) -> np.ndarray:
+    """sha256 as four numbers [N, 4] -> as bytes, "S32" [N]; both sort alike."""
+    return np.ascontiguousarray(hashes, ">u8").view("S32").reshape(-1)
 
 
 def piece_path(folder: Path, number: int) -> Path:
@@ -65,39 +99,70 @@ def piece_path(folder: Path, number: int) -> Path:
 
 
 def make_piece(chunk: Chunk, work: Piecework) -> int:
-    """Read, hash and tokenize a chunk, write its piece; returns the chunk's bytes (for the progress bar).
+    """Read, hash and tokenize a chunk, write its piece; returns the chunk's bytes (for the progress bar)."""
+    piece_of(read(chunk, work.reading), work).write(piece_path(work.folder, chunk.number))
+    return chunk.size
 
-    Exact duplicates inside the chunk are tokenized once.
 
-        chunk "b" "a" "b", a byte tokenizer whose ids are byte + 3, sha256(b) = 3e23… sha256(a) = ca97…
-        -> index: b (start 0, length 1), a (start 1, length 1); ids: 101 100; duplicates 1
+def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
+    """The documents as a piece. Exact duplicates among them are tokenized once.
+
+    documents "b" "a" "b", a byte tokenizer whose ids are byte + 3, sha256(b) = 3e23… sha256(a) = ca97…
+    -> index: b (start 0, length 1, copies 2), a (start 1, length 1, copies 1); ids: 101 100
     """
-    unique: dict[bytes, str] = {}
-    counts: Counter[str] = Counter(empty=0, duplicates=0)
-    skipped: Counter[str] = Counter()
-    for document in read(chunk, work.reading):
-        _keep(document, unique, counts, skipped)
-    hashes = sorted(unique)
+    found = _Found()
+    for document in documents:
+        found.add(document)
+    hashes = sorted(found.texts)
+    texts = [found.texts[key] for key in hashes]
     index = np.zeros(len(hashes), INDEX)
     index["hash"] = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 4)
-    index["utf8_bytes"] = [len(unique[key].encode()) for key in hashes]
-    index["u2581"] = ["\u2581" in unique[key] for key in hashes]
-    encode = _one_thread(work.tokenizer)
-    ids = []
-    for place, batch in _batches([unique[key] for key in hashes]):
-        rows = encode(batch)
-        index["length"][place : place + len(rows)] = [len(row) for row in rows]
-        ids.append(_checked(rows, work))
+    index["utf8_bytes"] = [len(text.encode()) for text in texts]
+    index["u2581"] = ["\u2581" in text for text in texts]
+    index["copies"] = [found.copies[key] for key in hashes]
+    index["length"], ids = _tokenize(texts, work)
     index["start"][1:] = np.cumsum(index["length"][:-1])
-    flat = np.concatenate(ids) if ids else np.zeros(0, work.dtype)
-    header = {"documents": len(index), "ids": len(flat), **counts, "skipped": dict(sorted(skipped.items()))}
-    text = json.dumps(header).encode()
-    text += b" " * (-(len(text) + 8) % 64)  # what follows is read in place, so it is aligned
-    write_atomically(
-        piece_path(work.folder, chunk.number),
-        [np.array([len(text)], "<u8"), text, index.view(np.uint8), flat],
-    )
-    return chunk.size
+    signed = sign(texts, work.likeness) if work.likeness else Signatures.none(len(texts))
+    header = {
+        "documents": len(texts),
+        "ids": len(ids),
+        "empty": found.empty,
+        "skipped": dict(sorted(found.skipped.items())),
+        "bands": len(signed.keys),
+        "hashes": signed.bytes.shape[1],
+    }
+    return Piece(header, index, signed.keys, signed.bytes, ids)
+
+
+@dataclass
+class _Found:
+    """The documents of a chunk by their sha256, and what is no document."""
+
+    texts: dict[bytes, str] = field(default_factory=dict)
+    copies: Counter[bytes] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+
+    def add(self, document: Document) -> None:
+        if document.text is None:
+            self.skipped[document.file] += 1
+        elif not document.data:
+            self.empty += 1
+        else:
+            key = hashlib.sha256(document.data).digest()
+            self.texts[key] = document.text
+            self.copies[key] += 1
+
+
+def _tokenize(texts: list[str], work: Piecework) -> tuple[np.ndarray, np.ndarray]:
+    """The number of ids of every text, and all ids."""
+    encode = _one_thread(work.tokenizer)
+    lengths, ids = [], [np.zeros(0, work.dtype)]
+    for batch in _batches(texts):
+        rows = encode(batch)
+        lengths += [len(row) for row in rows]
+        ids.append(_checked(rows, work))
+    return np.array(lengths, np.uint64), np.concatenate(ids)
 
 
 def _one_thread(tokenizer: Any) -> Callable[[list[str]], list[np.ndarray]]:
@@ -107,27 +172,14 @@ def _one_thread(tokenizer: Any) -> Callable[[list[str]], list[np.ndarray]]:
     return tokenizer.encode_batch
 
 
-def _keep(document: Document, unique: dict[bytes, str], counts: Counter[str], skipped: Counter[str]) -> None:
-    if document.text is None:
-        skipped[document.file] += 1
-    elif not document.data:
-        counts["empty"] += 1
-    else:
-        key = hashlib.sha256(document.data).digest()
-        counts["duplicates"] += key in unique
-        unique[key] = document.text
-
-
-def _batches(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Runs of texts of about BATCH_BYTES characters, with the place of the first."""
+def _batches(texts: list[str]) -> Iterator[list[str]]:
+    """Runs of texts of about BATCH_BYTES characters."""
     start = size = 0
-    for place, text in enumerate(texts):
+    for place, text in enumerate(texts, 1):
         size += len(text)
-        if size >= BATCH_BYTES:
-            yield start, texts[start : place + 1]
-            start, size = place + 1, 0
-    if start < len(texts):
-        yield start, texts[start:]
+        if size >= BATCH_BYTES or place == len(texts):
+            yield texts[start:place]
+            start, size = place, 0
 
 
 def _checked(rows: list[np.ndarray], work: Piecework) -> np.ndarray:

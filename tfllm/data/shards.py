@@ -1,5 +1,5 @@
 """Piece files in, the shards of a store out: documents in the order of their sha256, each once, with
-separators between.
+separators between, without those that are listed as near duplicates.
 
     shard    1 ids 1 ids 1 … ids 1       1 is the separator; opens and closes every document
     offsets  where every document's ids start, uint64; it ends one before the next start, or at the shard's
@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from tfllm.data.pieces import Piece, piece_path
+from tfllm.data.near_duplicates import among
+from tfllm.data.pieces import Piece, names_of, piece_path
+from tfllm.data.sources import SourceError
 from tfllm.files import write_atomically
 
 SHARD_IDS = 1 << 26
@@ -39,6 +42,8 @@ class Shardwork:
     separator_id: int
     threshold: int
     """A document whose second hash number is below it is for validation."""
+    near_duplicates: np.ndarray
+    """The sha256 of those to leave out, "S32", sorted."""
 
 
 @dataclass(frozen=True)
@@ -69,49 +74,98 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Totals:
-    """The pieces summed up; ids and documents still count duplicates of different pieces."""
+    """Counts of documents, to be added up in any order; every copy counts, so no cut of the corpus into chunks matters."""
 
-    documents: int
-    train_ids: int
-    validation_ids: int
+    documents: int = 0
+    near_duplicates: int = 0
+    """Documents to leave out; none of the other numbers counts them."""
+    train_ids: int = 0
+    validation_ids: int = 0
+    low: int = 1 << 64
+    """The lowest hash number that chooses between training and validation, and that document's ids."""
+    low_ids: int = 0
+    high: int = -1
+    empty: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, index: np.ndarray, goes: np.ndarray, validation: float) -> Totals:
+        """Of the documents of an INDEX, those left out that go."""
+        near_duplicates = int(index["copies"][goes].sum())
+        index = index[~goes]
+        if not len(index):
+            return cls(near_duplicates=near_duplicates)
+        keys, ids = index["hash"][:, 1], (index["length"] + 1) * index["copies"]
+        held_out = keys < _threshold(validation)
+        low = keys.min()
+        return cls(
+            documents=int(index["copies"].sum()),
+            near_duplicates=near_duplicates,
+            train_ids=int(ids[~held_out].sum()),
+            validation_ids=int(ids[held_out].sum()),
+            low=int(low),
+            low_ids=int(ids[keys == low].sum()),
+            high=int(keys.max()),
+        )
+
+    def __add__(self, other: Totals) -> Totals:
+        low = min(self.low, other.low)
+        return Totals(
+            documents=self.documents + other.documents,
+            near_duplicates=self.near_duplicates + other.near_duplicates,
+            train_ids=self.train_ids + other.train_ids,
+            validation_ids=self.validation_ids + other.validation_ids,
+            low=low,
+            low_ids=sum(one.low_ids for one in (self, other) if one.low == low),
+            high=max(self.high, other.high),
+            empty=self.empty + other.empty,
+            skipped=self.skipped + other.skipped,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The split settled: a document whose second hash number is below the threshold is for validation."""
+
     threshold: int
-    empty: int
-    duplicates: int
-    skipped: dict[str, int]
+    jobs: tuple[ShardJob, ...]
 
 
-def sum_up(folder: Path, pieces: int, dtype: str, validation: float) -> Totals:
-    """Count what is there and settle the split.
+def settle(totals: Totals, validation: float, shards: int | None) -> Plan:
+    """The split and its shards.
 
     A fraction that would leave validation empty (a small corpus) gives it the one document with the lowest
     hash number, if there are two documents at least.
+
+    Raises:
+        SourceError: nothing is left to train on.
     """
-    low, high, documents = None, None, 0
-    threshold = min(int(validation * 2**64), 2**64 - 1)
-    ids = {True: 0, False: 0}
-    empty = duplicates = 0
-    skipped: dict[str, int] = {}
-    lowest_ids = 0
+    if not totals.documents:
+        raise SourceError(
+            f"No document is left: {totals.empty} were empty and {totals.skipped.total()} were not UTF-8. Nothing to prepare."
+        )
+    threshold, train_ids, validation_ids = _threshold(validation), totals.train_ids, totals.validation_ids
+    if validation and threshold <= totals.low < totals.high:
+        threshold, train_ids, validation_ids = totals.low + 1, train_ids - totals.low_ids, totals.low_ids
+    if not train_ids:
+        raise SourceError(f"All {totals.documents} documents fall to validation={validation}. Lower it.")
+    counts = {"train": shards or max(1, -(-train_ids // SHARD_IDS)), "validation": -(-validation_ids // SHARD_IDS)}
+    return Plan(threshold, tuple(ShardJob(split, number, of) for split, of in counts.items() for number in range(of)))
+
+
+def _threshold(validation: float) -> int:
+    return min(int(validation * 2**64), 2**64 - 1)
+
+
+def sum_up(folder: Path, pieces: int, dtype: str, near_duplicates: np.ndarray, validation: float) -> Totals:
+    """Add up what is in the pieces."""
+    totals = Totals()
     for number in range(pieces):
         piece = Piece.open(piece_path(folder, number), dtype)
-        empty += piece.header["empty"]
-        duplicates += piece.header["duplicates"]
-        for file, count in piece.header["skipped"].items():
-            skipped[file] = skipped.get(file, 0) + count
-        if not len(piece.index):
-            continue
-        keys, lengths = piece.index["hash"][:, 1], piece.index["length"] + 1
-        documents += len(keys)
-        for side in (True, False):
-            ids[side] += int(lengths[(keys < threshold) == side].sum())
-        place = int(keys.argmin())
-        if low is None or int(keys[place]) < low:
-            low, lowest_ids = int(keys[place]), int(lengths[place])
-        high = max(high or 0, int(keys.max()))
-    if validation and low is not None and low >= threshold and low != high:
-        threshold = low + 1
-        ids = {True: lowest_ids, False: ids[False] - lowest_ids}
-    return Totals(documents, ids[False], ids[True], threshold, empty, duplicates, skipped)
+        goes = among(names_of(piece.index["hash"]), near_duplicates)
+        totals += Totals(empty=piece.header["empty"], skipped=Counter(piece.header["skipped"]))
+        totals += Totals.of(piece.index, goes, validation)
+    return totals
 
 
 def write_shard(job: ShardJob, work: Shardwork) -> ShardRecord:
@@ -124,30 +178,51 @@ def write_shard(job: ShardJob, work: Shardwork) -> ShardRecord:
     if result.exists():
         return ShardRecord(**json.loads(result.read_text()))
     index, piece_of = _gather_index(job, work)
-    order = np.lexsort(index["hash"].T[::-1])
-    fresh = np.ones(len(order), bool)
-    hashes = index["hash"][order]
-    fresh[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
-    order = order[fresh]
-    lengths = index["length"][order].astype(np.int64)
-    starts = 1 + np.cumsum(lengths + 1) - (lengths + 1)
-    ids = np.full(1 + int((lengths + 1).sum()), work.separator_id, work.dtype)
-    _copy_ids(ids, index[order], piece_of[order], starts, work)
-    offsets = starts.astype("<u8")
+    order = in_order(index["hash"])
+    index, piece_of = index[order], piece_of[order]
+    ids, offsets = lay_out(index["length"], work.dtype, work.separator_id)
+    _copy_ids(ids, index, piece_of, offsets, work)
     write_atomically(work.store / f"{job.name}.tokens", [ids], durable=True)
     write_atomically(work.store / f"{job.name}.offsets", [offsets], durable=True)
-    record = ShardRecord(
+    record = describe(job, index, ids, offsets)
+    write_atomically(result, [json.dumps(asdict(record)).encode()])
+    return record
+
+
+def first_hash(number: int, of: int) -> int:
+    """The lowest top 64 bits of a hash that the shard holds."""
+    return -(-(number << 64) // of)
+
+
+def in_order(hashes: np.ndarray) -> np.ndarray:
+    """The places of the hashes [N, 4] sorted, of equal ones the first."""
+    order = np.lexsort(hashes.T[::-1])
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
+    return order[fresh]
+
+
+def lay_out(lengths: np.ndarray, dtype: str, separator_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """A shard with room for its documents' ids, and the offsets where each goes.
+
+    lengths 2 1, separator 1  ->  1 1 1 1 1 1,  offsets 1 4
+    """
+    each = lengths.astype(np.int64) + 1
+    return np.full(1 + int(each.sum()), separator_id, dtype), (1 + np.cumsum(each) - each).astype("<u8")
+
+
+def describe(job: ShardJob, index: np.ndarray, ids: np.ndarray, offsets: np.ndarray) -> ShardRecord:
+    """What the manifest says of a finished shard."""
+    return ShardRecord(
         file=f"{job.name}.tokens",
         length=len(ids),
         tokens=len(ids) - 1,
-        documents=len(order),
-        utf8_bytes=int(index["utf8_bytes"][order].sum()),
-        documents_with_u2581=int(index["u2581"][order].sum()),
+        documents=len(index),
+        utf8_bytes=int(index["utf8_bytes"].sum()),
+        documents_with_u2581=int(index["u2581"].sum()),
         sha256=hashlib.sha256(ids.data).hexdigest(),
         offsets_sha256=hashlib.sha256(offsets.data).hexdigest(),
     )
-    write_atomically(result, [json.dumps(asdict(record)).encode()])
-    return record
 
 
 def _pieces(work: Shardwork) -> Iterator[tuple[int, Piece]]:
@@ -157,7 +232,7 @@ def _pieces(work: Shardwork) -> Iterator[tuple[int, Piece]]:
 
 
 def _gather_index(job: ShardJob, work: Shardwork) -> tuple[np.ndarray, np.ndarray]:
-    low, high = (-(-(place << 64) // job.of) for place in (job.number, job.number + 1))
+    low, high = (first_hash(place, job.of) for place in (job.number, job.number + 1))
     parts, numbers = [], []
     for number, piece in _pieces(work):
         top = piece.index["hash"][:, 0]
@@ -165,6 +240,7 @@ def _gather_index(job: ShardJob, work: Shardwork) -> tuple[np.ndarray, np.ndarra
         last = len(top) if high > 2**64 - 1 else np.searchsorted(top, np.uint64(high))
         part = piece.index[first:last]
         part = part[(part["hash"][:, 1] < np.uint64(work.threshold)) == (job.split == "validation")]
+        part = part[~among(names_of(part["hash"]), work.near_duplicates)]
         parts.append(part)
         numbers.append(np.full(len(part), number, np.int64))
     return np.concatenate(parts), np.concatenate(numbers)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfllm.data.pieces import PIECE_FORMAT
 from tfllm.data.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
 from tfllm.files import WriteError, sync_folder, write_atomically
@@ -41,7 +42,10 @@ def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint
         shutil.rmtree(work_folder(folder), ignore_errors=True)  # left if killed right after the last rename
         return store
     old = store.manifest["settings"]
-    changed = [f"{name} was {old[name]!r}, now {settings[name]!r}" for name in settings if old[name] != settings[name]]
+    names = dict.fromkeys([*old, *settings])
+    changed = [
+        f"{name} was {old.get(name)!r}, now {settings.get(name)!r}" for name in names if old.get(name) != settings.get(name)
+    ]
     raise StoreError(
         f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files'}. "
         "Give another `out`, or delete it first."
@@ -64,11 +68,11 @@ def working(out: Path, fingerprint: str) -> Iterator[Path]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
-        ours = work / fingerprint[:16]
+        ours = work / f"{fingerprint[:16]}-{PIECE_FORMAT}"
         for entry in work.iterdir():
             if entry.is_dir() and entry != ours:
                 shutil.rmtree(entry, ignore_errors=True)
-        for name in ("pieces", "store", "results"):
+        for name in ("pieces", "links", "store", "results"):
             (ours / name).mkdir(parents=True, exist_ok=True)
             for leftover in (ours / name).glob("*.partial"):
                 leftover.unlink()
