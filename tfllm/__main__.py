@@ -24,12 +24,12 @@ import sys
 
 import tyro
 
-from tfllm.commands import corpus, inspecting, training, using
+from tfllm.commands import corpus, inspecting, launch, training, using
 
 app = tyro.extras.SubcommandApp()
 for command in (
     *(corpus.tokenizer, corpus.prepare),
-    *(training.pretrain, training.finetune, training.evaluate),
+    *(training.pretrain, training.finetune, training.evaluate, launch.launch),
     *(using.generate, using.predict, using.export, using.convert),
     *(inspecting.check, inspecting.info),
 ):
@@ -38,7 +38,8 @@ for command in (
 
 def main() -> None:
     """Runs a command; what a user can mend is said in one line. TFLLM_TRACEBACK=1 shows where it came from."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if sys.argv[1:2] != ["launch"]:  # whose workers keep what the user has
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app.cli(prog="tfllm", description=(__doc__ or "").replace("    tfllm", "  tfllm"))
     except BrokenPipeError:  # `tfllm info | head`

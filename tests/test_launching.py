@@ -1,0 +1,441 @@
+"""Local workers: real processes, without TensorFlow."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tfllm.launching import launch
+from tfllm.launching.cluster import Task, cluster_tasks, reserve_port, tf_config
+from tfllm.launching.launcher import python_command
+from tfllm.launching.lines import Lines
+
+LAUNCH = "import json, sys; from tfllm.launching import launch; sys.exit(launch(sys.argv[2:], **json.loads(sys.argv[1])))"
+START = """import json, os, signal, subprocess, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+kind, index = config["task"]["type"], config["task"]["index"]
+def sleep():  # a minute is for ever: every test ends in seconds
+    print("sleeps", os.getpid(), flush=True)
+    time.sleep(60)
+met = 0
+def meet():  # until all are here: none is ended before it began
+    global met
+    met += 1
+    name = f"{__file__}.met{met}." + config["cluster"]["worker"][0][-5:]
+    open(name, "a").write("x")
+    while os.path.getsize(name) < sum(map(len, config["cluster"].values())):
+        time.sleep(.02)
+def save(code=143):
+    def saved(*_):
+        print("saved", flush=True)
+        sys.exit(code)
+    signal.signal(signal.SIGTERM, saved)
+"""
+
+
+class Launched:
+    """A launcher on a script that begins with START."""
+
+    def __init__(self, folder: Path, script: str, **options):
+        path = folder / "worker.py"
+        path.write_text(START + script)
+        command = [sys.executable, "-c", LAUNCH, json.dumps({"workers": 2, "grace": 10, **options}), str(path)]
+        plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain)
+
+    def until(self, pattern: str, times: int = 1) -> list[str]:
+        """What the pattern catches in standard output, once it was there so often."""
+        found: list[str] = []
+        while len(found) < times:
+            line = self.process.stdout.readline().decode()
+            assert line, f"no {pattern} before the end: {self.process.stderr.read().decode()}"
+            found += re.findall(pattern, line)
+        return found
+
+    def end(self) -> "Launched":
+        out, err = self.process.communicate(timeout=30)
+        self.code, self.out, self.err = self.process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
+        return self
+
+
+def gone(*pids: str, within: float = 5.0) -> bool:
+    """Whether the processes end. One that nobody reaps yet has ended."""
+
+    def alive(pid: str) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    deadline = time.monotonic() + within
+    while any(map(alive, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_cluster_has_its_tasks():
+    assert cluster_tasks(2) == [Task("worker", 0), Task("worker", 1)]
+    assert [str(task) for task in cluster_tasks(2, 1)] == ["chief 0", "worker 0", "worker 1", "ps 0"]
+    assert json.loads(tf_config(cluster_tasks(2), [4001, 4002], Task("worker", 1))) == {
+        "cluster": {"worker": ["127.0.0.1:4001", "127.0.0.1:4002"]},
+        "task": {"type": "worker", "index": 1},
+    }
+    assert json.loads(tf_config(cluster_tasks(1, 2), [1, 2, 3, 4], Task("ps", 1))) == {
+        "cluster": {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"], "ps": ["127.0.0.1:3", "127.0.0.1:4"]},
+        "task": {"type": "ps", "index": 1},
+    }
+
+
+def test_a_command_is_a_file_a_module_or_one_of_ours():
+    assert python_command(["train.py", "--epochs", "3"])[1:] == ["train.py", "--epochs", "3"]
+    assert python_command(["-m", "mine.train"])[1:] == ["-m", "mine.train"]
+    assert python_command(["pretrain", "runs/store"])[1:] == ["-m", "tfllm", "pretrain", "runs/store"]
+
+
+def test_lines_are_whole_however_they_come():
+    lines = Lines()
+    assert lines.feed(b"one\ntw", 0.0) == [b"one"]
+    assert lines.feed(b"o\n\n", 0.0) == [b"two", b""]
+    assert lines.feed(b"last", 0.0) == []
+    assert lines.rest() == [b"last"]
+    text = b"".join(b"%d %s\n" % (n, b"\xff\x00\xe4" * (n % 7)) for n in range(300))
+    draw = random.Random(0)
+    lines, found, left = Lines(), [], text
+    while left:
+        size = draw.randrange(1, 40)
+        found += lines.feed(left[:size], 0.0)
+        left = left[size:]
+    assert found == text.split(b"\n")[:-1] and lines.rest() == []
+
+
+def test_a_progress_bar_is_shown_now_and_then_and_at_its_end():
+    whole = Lines()
+    assert whole.feed(b"10%\r20%\r30%\n", 0.0) == [b"30%"]
+    assert whole.feed(b"one\r\ntwo\r", 0.0) == [b"one", b"two"]
+    assert whole.feed(b"\nthree\n", 0.0) == [b"three"]  # two was shown
+    bar, shown = Lines(interval=5.0), []
+    for second in range(12):
+        shown += bar.feed(b"\r%2d/12" % second, float(second))
+    assert shown == [b" 0/12", b" 5/12", b"10/12"]  # a state is whole once the next begins
+    assert bar.feed(b"\r12/12\ndone\n", 12.0) == [b"12/12", b"done"]
+    ended = Lines()
+    assert ended.feed(b"\r10%\r20%", 0.0) + ended.rest() == [b"10%", b"20%"]
+    wiped = Lines()
+    assert wiped.feed(b"\r90%\r    \rdone\n", 0.0) == [b"done"]
+
+
+def test_a_line_without_end_does_not_fill_memory():
+    lines = Lines(longest=100)
+    assert [len(line) for _ in range(5) for line in lines.feed(b"x" * 60, 0.0)] == [120, 120]
+    assert lines.rest() == [b"x" * 60]
+
+
+def test_each_worker_knows_its_place_and_keeps_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    script = "print(json.dumps(config), os.environ.get('TF_CPP_MIN_LOG_LEVEL'), os.getpgid(0) == os.getpid(), sys.argv[1:])"
+    (tmp_path / "worker.py").write_text(START + script + "\nprint('warns', index, file=sys.stderr)\nsys.stdin.read()")
+    command = [sys.executable, "-m", "tfllm", "launch", "--workers", "2", "--", str(tmp_path / "worker.py"), "--workers", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    rows = {line[:11]: line[11:] for line in done.stdout.splitlines()}
+    assert sorted(rows) == ["[worker 0] ", "[worker 1] "]
+    for index, row in enumerate(rows[name] for name in sorted(rows)):
+        config, end = json.JSONDecoder().raw_decode(row)
+        assert config["task"] == {"type": "worker", "index": index}
+        assert row[end:] == " None True ['--workers', '7']"
+        hosts, ports = zip(*(address.split(":") for address in config["cluster"]["worker"]), strict=True)
+        assert hosts == ("127.0.0.1", "127.0.0.1") and len(set(ports)) == 2
+    assert sorted(done.stderr.splitlines()) == ["[worker 0] warns 0", "[worker 1] warns 1"]
+
+
+def test_help_is_there_and_fast():
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "tfllm", "launch", "--help"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "Run a command in several local workers" in done.stdout
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "how"),
+    [("sys.exit(3)", 3, "exit code 3"), ("os.kill(os.getpid(), 9)", 137, r"exit code 137 \(signal 9, Killed\)")],
+)
+def test_one_failure_ends_all_and_gives_the_code(tmp_path, failure, code, how):
+    start = time.monotonic()
+    done = Launched(tmp_path, f"save(0)\nmeet()\nif index:\n    print('last words')\n    {failure}\nsleep()").end()
+    assert done.code == code
+    assert re.fullmatch(rf"tfllm launch: worker 1 ended with {how}; the others have 10 s to end\n", done.err)
+    assert "[worker 0] saved" in done.out and "[worker 1] last words" in done.out
+    assert time.monotonic() - start < 8
+
+
+def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace(tmp_path):
+    start = time.monotonic()
+    script = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nmeet()\nif index:\n    sys.exit(4)\nsleep()"
+    done = Launched(tmp_path, script, grace=0.5).end()
+    assert done.code == 4
+    assert "tfllm launch: worker 0 did not end within 0.5 s: killed\n" in done.err
+    assert gone(*re.findall(r"sleeps (\d+)", done.out)) and time.monotonic() - start < 8
+
+
+def test_one_that_is_done_is_waited_for_by_nobody_and_waits_for_nobody(tmp_path):
+    done = Launched(tmp_path, "if index == 0:\n    sys.exit()\ntime.sleep(1)\nprint('done')").end()
+    assert (done.code, done.out, done.err) == (0, "[worker 1] done\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_asked_to_end_all_save_and_none_is_restarted(tmp_path, number):
+    started = Launched(tmp_path, "save()\nsleep()", restarts=3)
+    started.until("sleeps", 2)
+    started.process.send_signal(number)
+    done = started.end()
+    assert done.code == 143
+    assert sorted(done.out.splitlines()) == ["[worker 0] saved", "[worker 1] saved"]
+    assert done.err == "tfllm launch: asked to end: the workers have 10 s to\n"
+
+
+@pytest.mark.parametrize(("script", "code"), [("save(index * 5)", 5), ("save(0)", 0), ("save(0 if index else 143)", 143)])
+def test_asked_to_end_the_code_says_how_it_went(tmp_path, script, code):
+    started = Launched(tmp_path, f"{script}\nsleep()", restarts=3)
+    started.until("sleeps", 2)
+    started.process.terminate()
+    assert started.end().code == code
+
+
+def test_asked_to_end_while_it_waits_for_a_restart(tmp_path):
+    started = Launched(tmp_path, "sys.exit(1)", restarts=1000)
+    for line in iter(started.process.stderr.readline, b""):
+        if b"starting all again" in line:
+            break
+    started.process.terminate()
+    assert started.end().code == 143 and started.err == ""
+
+
+COUNT = """path = f"{__file__}.{index}"
+open(path, "a").write("x")
+count = os.path.getsize(path)
+print(config["cluster"])
+meet()
+"""
+
+
+def test_restarts_begin_anew_with_other_ports(tmp_path):
+    done = Launched(
+        tmp_path, COUNT + "if index and count < 3:\n    sys.exit(count)\nif count < 3:\n    sleep()", restarts=3
+    ).end()
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "tfllm launch: worker 1 ended with exit code 1; the others have 10 s to end",
+        "tfllm launch: starting all again in 1 s, 2 restarts left",
+        "tfllm launch: worker 1 ended with exit code 2; the others have 10 s to end",
+        "tfllm launch: starting all again in 1 s, 1 restarts left",
+    ]
+    ports = re.findall(r"127.0.0.1:(\d+)", "".join(sorted(set(re.findall(r"\{.*\}", done.out)))))
+    assert len(ports) == 6 and len(set(ports)) == 6
+
+
+def test_restarts_come_to_an_end(tmp_path):
+    done = Launched(tmp_path, COUNT + "sys.exit(count)", workers=1, restarts=1).end()
+    assert done.code == 2 and done.out.count("cluster") == 0 and done.err.count("starting all again") == 1
+
+
+def test_a_worker_that_was_preempted_alone_is_a_failure(tmp_path):
+    script = "save()\n" + COUNT + "if count == 1:\n    index and os.kill(os.getpid(), 15)\n    sleep()"
+    done = Launched(tmp_path, script, restarts=1).end()
+    assert done.code == 0 and done.out.count("saved") == 2
+    assert "worker 1 ended with exit code 143; the others" in done.err
+    assert Launched(tmp_path, "sys.exit(143)").end().code == 143
+
+
+CHILD = (
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint('child', child.pid, flush=True)\n"
+)
+
+
+def test_children_of_a_worker_end_with_it(tmp_path):
+    for end in ("", "os.kill(os.getpid(), 9)"):
+        done = Launched(tmp_path, CHILD + end).end()
+        assert gone(*re.findall(r"child (\d+)", done.out))
+
+
+def test_a_child_that_left_its_group_holds_nobody_up(tmp_path):
+    script = CHILD.replace("time.sleep(60)']", "time.sleep(60)'], start_new_session=True") + "print('unterminated', end='')"
+    start = time.monotonic()
+    done = Launched(tmp_path, script).end()
+    children = re.findall(r"child (\d+)", done.out)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    assert len(children) == 2 and done.code == 0 and time.monotonic() - start < 8
+    assert done.out.count("] unterminated\n") == 2
+
+
+def test_sigterm_goes_to_workers_and_not_to_their_children(tmp_path):
+    handler = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(143 if child.poll() is None else 1)))\n"
+    started = Launched(tmp_path, CHILD + handler + "sleep()")
+    pids = started.until(r"(?:child|sleeps) (\d+)", 4)
+    started.process.terminate()
+    assert started.end().code == 143 and gone(*pids)
+
+
+def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
+    started = Launched(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + CHILD + "sleep()")
+    pids = started.until(r"(?:child|sleeps) (\d+)", 4)
+    assert not gone(*pids, within=0.0)
+    launcher = started.process.pid
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)  # the guard too: a batch system may send it to every process
+    time.sleep(0.2)
+    started.process.kill()
+    assert gone(*pids)
+    started.end()
+
+
+def test_nothing_outlives_a_launcher_that_is_killed_while_it_starts(tmp_path):
+    (tmp_path / "marked.py").write_text("import time; time.sleep(60)")
+    command = [sys.executable, "-c", LAUNCH, '{"workers": 4}', str(tmp_path / "marked.py")]
+
+    def marked() -> list[str]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                found += [path.parent.name] if str(tmp_path / "marked.py").encode() in path.read_bytes() else []
+            except OSError:
+                continue
+        return found
+
+    seen = 0
+    for delay in range(12):
+        process = subprocess.Popen(command, start_new_session=True)
+        time.sleep(0.06 + 0.015 * delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        left = marked()
+        seen += len(left)
+        assert gone(*left)
+    assert seen and not marked()
+
+
+def test_many_lines_of_several_workers_do_not_mix(tmp_path):
+    script = "for n in range(100_000):\n    print(kind, index, n, 'x' * (n % 50))\n    n % 10 or print(n, file=sys.stderr)"
+    done = Launched(tmp_path, script, workers=2).end()
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert len(lines) == 200_000
+    for index in range(2):
+        mine = [line for line in lines if line.startswith(f"[worker {index}] ")]
+        assert mine == [f"[worker {index}] worker {index} {n} {'x' * (n % 50)}" for n in range(100_000)]
+        assert done.err.count(f"[worker {index}] ") == 10_000
+
+
+def test_any_bytes_pass(tmp_path):
+    garbage = random.Random(1).randbytes(100_000).replace(b"\r", b"")
+    (tmp_path / "garbage").write_bytes(garbage)
+    started = Launched(tmp_path, f"sys.stdout.buffer.write(open({str(tmp_path / 'garbage')!r}, 'rb').read())", workers=1)
+    out, _ = started.process.communicate(timeout=30)
+    assert out == b"".join(b"[worker 0] " + line + b"\n" for line in garbage.split(b"\n"))
+
+
+def test_a_reserved_port_is_the_workers_alone():
+    with reserve_port() as held, socket.socket() as other, socket.socket() as server:
+        port = held.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+
+
+def test_a_port_in_use_ends_in_a_restart_with_others(tmp_path):
+    serve = """
+import socket
+def serve(place):
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("127.0.0.1", int(config["cluster"]["worker"][place].split(":")[1])))
+    server.listen()
+    return server
+if count == 1 and index:
+    taken = serve(0)  # the first time, worker 1 takes the port of worker 0
+meet()
+if count == 1 and index:
+    sleep()
+server = serve(index)
+"""
+    done = Launched(tmp_path, COUNT + serve, restarts=1).end()
+    assert done.code == 0
+    assert "[worker 0] OSError: [Errno 98] Address already in use" in done.err
+    assert "tfllm launch: worker 0 ended with exit code 1; the others" in done.err
+
+
+def test_a_chief_that_is_done_ends_workers_and_servers(tmp_path):
+    script = "save()\nmeet()\nif kind == 'chief':\n    print(sorted(config['cluster']))\n    sys.exit()\nsleep()"
+    done = Launched(tmp_path, script, parameter_servers=1, restarts=3).end()
+    assert (done.code, done.err) == (0, "")
+    assert "[chief 0] ['chief', 'ps', 'worker']\n" in done.out
+    assert {"[ps 0] saved", "[worker 0] saved", "[worker 1] saved"} <= set(done.out.splitlines())
+
+
+def test_beside_parameter_servers_a_worker_alone_is_started_again(tmp_path):
+    script = """
+path = f"{__file__}.{kind}{index}"
+open(path, "a").write("x")
+count = os.path.getsize(path)
+if kind == "chief":
+    while not os.path.exists(f"{__file__}.again"):
+        time.sleep(.05)
+    sys.exit()
+if (kind, index, count) == ("worker", 1, 1):
+    os.kill(os.getpid(), 9)
+if count == 2:
+    open(f"{__file__}.again", "w")
+sleep()
+"""
+    done = Launched(tmp_path, script, parameter_servers=1, restarts=2).end()
+    assert done.code == 0
+    assert "worker 1 ended with exit code 137 (signal 9, Killed): starting it again, 1 restarts left" in done.err
+    sizes = {path.name[len("worker.py.") :]: path.stat().st_size for path in tmp_path.glob("worker.py.*")}
+    assert sizes == {"chief0": 1, "worker0": 1, "worker1": 2, "ps0": 1, "again": 0}
+
+
+def test_a_reader_that_has_gone_ends_the_workers(tmp_path):
+    started = Launched(tmp_path, "save()\nwhile True:\n    print('line')\n    time.sleep(.01)")
+    started.until("line")
+    started.process.stdout.close()
+    assert started.process.wait(timeout=20) == 143
+    assert b"asked to end" in started.process.stderr.read()
+
+
+def test_what_cannot_be_launched_is_said(monkeypatch):
+    with pytest.raises(ValueError, match="nothing to run: say what after --"):
+        launch([], workers=1)
+    with pytest.raises(ValueError, match=r"got workers=0, .* at least 1 worker"):
+        launch(["x.py"], workers=0)
+    with pytest.raises(ValueError, match=r"grace=-1: .* nothing below 0"):
+        launch(["x.py"], workers=1, grace=-1)
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(ValueError, match=r"TF_CONFIG is set .* unset TF_CONFIG"):
+        launch(["x.py"], workers=1)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(OSError, match="works on Linux, this is win32"):
+        launch(["x.py"], workers=1)
+
+
+def test_handlers_are_put_back(tmp_path):
+    (tmp_path / "worker.py").touch()
+    check = """import signal, sys
+from tfllm.launching import launch
+assert launch(sys.argv[1:], workers=1) == 0
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.set_wakeup_fd(-1) == -1"""
+    subprocess.run([sys.executable, "-c", check, str(tmp_path / "worker.py")], timeout=30, check=True)

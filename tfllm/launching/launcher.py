@@ -1,0 +1,80 @@
+"""`tfllm launch`: arguments in, the exit code of the workers they start out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tfllm.launching.cluster import cluster_tasks, reserve_port
+from tfllm.launching.team import ASKED_TO_END, Signals, Team, guard
+
+PAUSE = 1.0
+"""Seconds before a restart: whatever failed finds ports, memory and locks given back."""
+
+
+def launch(
+    arguments: Sequence[str], *, workers: int, parameter_servers: int = 0, restarts: int = 0, grace: float = 30.0
+) -> int:
+    """Run a command in several processes of one cluster on this machine, until all have ended.
+
+    Args:
+        arguments: what each process runs, as `python_command` reads it.
+        workers: processes that train.
+        parameter_servers: with any, a cluster for tf.distribute.ParameterServerStrategy: these, and a chief.
+        restarts: starts after a failure, in total.
+        grace: seconds between SIGTERM and SIGKILL, for saving.
+
+    Returns:
+        0, or the exit code of the first process that failed (128 + n for signal n). Asked to end (SIGTERM, SIGINT, SIGHUP),
+        143 once all have ended as they were asked to.
+
+    Raises:
+        ValueError: numbers out of range, nothing to run, or a TF_CONFIG that is set already.
+        OSError: this is not Linux; or it has no port or process left to give.
+    """
+    if sys.platform != "linux":
+        raise OSError(f"launch works on Linux, this is {sys.platform}: start each worker with its own TF_CONFIG")
+    _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
+    command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
+    with Signals() as signals, guard() as wards, contextlib.ExitStack() as held:
+        team = Team(command, tasks, signals=signals, wards=wards, grace=grace, restarts=restarts)
+        while True:
+            reserved = [reserve_port() for _ in tasks]
+            held.close()  # not before: a restart gets other ports
+            for port in reserved:
+                held.enter_context(port)
+            code = team.run([port.getsockname()[1] for port in reserved])
+            if code == 0 or signals.asked or not team.restarts:
+                return code
+            team.restarts -= 1
+            team.say(f"starting all again in {PAUSE:g} s, {team.restarts} restarts left")
+            if signals.wait(PAUSE):
+                return ASKED_TO_END
+
+
+def python_command(arguments: Sequence[str]) -> list[str]:
+    """What a process runs: a Python file, a module, or else a command of tfllm.
+
+    train.py --epochs 3    ->  python train.py --epochs 3
+    -m mine.train          ->  python -m mine.train
+    pretrain runs/store    ->  python -m tfllm pretrain runs/store
+    """
+    if not arguments:
+        raise ValueError(
+            "launch has nothing to run: say what after --, a tfllm command, FILE.py or -m MODULE, and its arguments"
+        )
+    plain = arguments[0] == "-m" or arguments[0].endswith(".py")
+    return [sys.executable, *([] if plain else ["-m", "tfllm"]), *arguments]
+
+
+def _check(*, workers: int, parameter_servers: int, restarts: int, grace: float) -> None:
+    if workers < 1 or parameter_servers < 0 or restarts < 0 or not 0 <= grace < float("inf"):
+        given = f"workers={workers}, parameter_servers={parameter_servers}, restarts={restarts}, grace={grace}"
+        raise ValueError(f"launch got {given}: it takes at least 1 worker, and nothing below 0")
+    if "TF_CONFIG" in os.environ:
+        raise ValueError(
+            f"TF_CONFIG is set ({os.environ['TF_CONFIG']}), so this process is one of a cluster already: run the command "
+            "without launch, or unset TF_CONFIG"
+        )
