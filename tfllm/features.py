@@ -58,4 +58,4 @@ ANSWER_PLACES = "answer_places"
 """int32 [B, S]: 1 where an answer may begin or end, and at place 0, which says that there is none."""
 
 DROPOUT_SEED = "dropout_seed"
-"""int32 [], put in by the training step: the seed of every dropout mask of this forward pass."""
+"""int32 [B], put in by the training step: the seed of every dropout mask of a row in this forward pass."""

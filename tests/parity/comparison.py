@@ -37,7 +37,7 @@ def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, 
     features = {name: tf.constant(value) for name, value in batch.items()}
     variables = named(model.trainable_variables)
     with tf.GradientTape() as tape:
-        objective = model.objective(features | {"dropout_seed": tf.constant(0)}, training=True)
+        objective = model.objective(features | {"dropout_seed": tf.zeros(len(features["token_ids"]), tf.int32)}, training=True)
         loss = objective.loss / objective.weight
     gradients = tape.gradient(loss, [variable.value for variable in variables.values()])
     dense = {name: tf.convert_to_tensor(gradient).numpy() for name, gradient in zip(variables, gradients, strict=True)}

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.counter_random import fold_in
 from tfllm.models import CausalLM
 from tfllm.train import losses
 from tfllm.train.step import NonFiniteError, TrainableModel
@@ -94,21 +93,20 @@ def test_an_update_is_by_the_mean_over_tokens():
     assert history["gradient_norm"][0] == pytest.approx(norm, rel=1e-5)
 
 
-def test_accumulation_changes_nothing(plainly_trained):
-    said, weights = trained(gradient_accumulation=4)
-    np.testing.assert_allclose(said, plainly_trained[0], rtol=1e-6)
-    assert_close(weights, plainly_trained[1], 2e-6)
+@pytest.mark.parametrize("config", [CONFIG, DROPPING], ids=["plain", "dropping"])
+def test_accumulation_changes_nothing(config):
+    (said, weights), (undivided, theirs) = (trained(config, gradient_accumulation=count) for count in (4, 1))
+    np.testing.assert_allclose(said, undivided, rtol=1e-6)
+    assert_close(weights, theirs, 2e-6)
 
 
-def test_every_micro_batch_has_dropout_of_its_own():
-    model, seed = compiled(DROPPING, gradient_accumulation=2), tf.constant(5)
-    halves = {name: tf.concat([value[:4], value[:4]], 0) for name, value in one_batch().items()}
-    gradients, objective = model._gradients(halves, seed)
-    half = {name: value[:4] for name, value in halves.items()}
-    first, second = (model._micro_gradients(half, fold_in(seed, i)) for i in range(2))
-    assert abs(float(first[1].loss) - float(second[1].loss)) > 0.1
-    assert float(objective.loss) == pytest.approx(float(first[1].loss) + float(second[1].loss), rel=1e-6)
-    assert_close([g.numpy() for g in gradients], [(a + b).numpy() for a, b in zip(first[0], second[0], strict=True)], 1e-6)
+def test_every_row_has_dropout_of_its_own():
+    model = compiled(DROPPING)
+    alike = {name: tf.repeat(value[1:2], 2, 0) for name, value in one_batch().items()} | {
+        "target_weights": tf.ones([2, LENGTH])
+    }
+    losses = [float(model._gradients(alike | {"dropout_seed": tf.constant(seeds)})[1].loss) for seeds in ([5, 5], [5, 6])]
+    assert abs(losses[0] - losses[1]) > 0.01 * losses[0]
 
 
 def test_a_batch_that_cannot_be_split_is_refused():
@@ -172,8 +170,8 @@ def graphs_in(graph: tf.Graph) -> list[tf.Graph]:
 
 
 def matrix_products(model: CausalLM) -> int:
-    spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in one_batch().items()}
-    step = tf.function(model._gradients).get_concrete_function(spec, tf.TensorSpec([], tf.int32))
+    batch = one_batch() | {"dropout_seed": tf.range(ROWS)}
+    step = tf.function(model._gradients).get_concrete_function(batch)
     return sum("MatMul" in op.type for graph in graphs_in(step.graph) for op in graph.get_operations())
 
 
@@ -181,7 +179,9 @@ def matrix_products(model: CausalLM) -> int:
 def test_rematerialisation_changes_nothing(dtype):
     """Bit for bit, outside a graph (within one, products are fused otherwise): the same dropout, the same precision."""
     plain, frugal = (compiled(DROPPING.replace(remat=remat, num_layers=2), dtype=dtype) for remat in (False, True))
-    (gradients, said), (again, the_same) = (model._gradients(one_batch(), tf.constant(7)) for model in (plain, frugal))
+    (gradients, said), (again, the_same) = (
+        model._gradients(one_batch() | {"dropout_seed": tf.range(ROWS)}) for model in (plain, frugal)
+    )
     assert float(said.loss) == float(the_same.loss)
     assert all(gradient.dtype == tf.float32 for gradient in gradients)
     assert_same(gradients, again)

@@ -72,7 +72,7 @@ class Attention(Composite):
             penalty: float32 [B or 1, 1, S, T], from `masks.attention_penalty`; None where every token sees all.
             turn: rotary positions of the S tokens.
             cache, start: keys and values [B, K, T, H] so far, and the slot where the new ones go.
-            seed: int32 [], of the dropout on the attention probabilities.
+            seed: int32 [B], of the dropout on the attention probabilities.
 
         Returns:
             [B, S, D], and the keys and values attended to, [B, K, T, H].

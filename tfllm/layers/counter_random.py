@@ -35,9 +35,9 @@ def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
 
 
 def random_words(seed: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """`count` uint32 words, uniform: [count]."""
-    first = tf.bitcast(seed, tf.uint32)
-    second = tf.bitcast(fold_in(seed, 0), tf.uint32)
+    """`count` uint32 words a seed, uniform. int32 [...] -> [..., count]."""
+    first = tf.bitcast(seed, tf.uint32)[..., None]
+    second = tf.bitcast(fold_in(seed, 0), tf.uint32)[..., None]
     # Places far apart as numbers: two rounds leave traces between places a power of two or so apart.
     return _mix(tf.cast(tf.range(count), tf.uint32) * _word(_GOLDEN) + first, second)
 

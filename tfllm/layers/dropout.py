@@ -1,6 +1,7 @@
-"""Dropout (Srivastava et al. 2014) without state: the mask is a function of a seed.
+"""Dropout (Srivastava et al. 2014) without state: the mask of a row is a function of the row's seed.
 
-No seed, no dropout: that is how inference is told from training, all through the layers.
+So a row is dropped alike wherever it is computed: in a whole batch, a micro-batch, or on any replica. No seeds, no dropout:
+that is how inference is told from training, all through the layers.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     of the rate kept: the expectation is exact.
 
     Args:
-        x: [...] floating.
+        x: [B, ...] floating.
         rate: in [0, 1).
-        seed: int32 [], or None for the identity.
+        seed: int32 [B], or None for the identity.
     """
     if seed is None or kept_share(rate) == 1:
         return x
@@ -27,9 +28,9 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
 
 
 def keep_mask(shape: tf.Tensor, rate: float, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """1 where a unit is kept, 0 where it is dropped."""
-    count = tf.reduce_prod(shape)
-    lanes = tf.reshape(tf.bitcast(random_words(seed, (count + 3) // 4), tf.uint8), [-1])[:count]
+    """1 where a unit is kept, 0 where it is dropped: `dtype` [B, ...], as `shape` says, by the rows' seeds, int32 [B]."""
+    count = tf.reduce_prod(shape[1:])
+    lanes = tf.reshape(tf.bitcast(random_words(seed, (count + 3) // 4), tf.uint8), [shape[0], -1])[:, :count]
     return tf.cast(tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape), dtype)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import DROPOUT_SEED
+from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.models.transformer import Transformer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.step import TrainableModel
@@ -107,7 +107,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> None:
 
 
 def seeded(features: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:
-    """The features with a fresh seed of dropout, where they will need one and have none."""
+    """The features with fresh seeds of dropout, where they will need some and have none."""
     if not training or DROPOUT_SEED in features:
         return features
-    return features | {DROPOUT_SEED: tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32)}
+    return features | {DROPOUT_SEED: tf.random.uniform(tf.shape(features[TOKEN_IDS])[:1], maxval=tf.int32.max, dtype=tf.int32)}

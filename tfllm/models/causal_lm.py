@@ -14,9 +14,9 @@ from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel, seeded
 from tfllm.models.transformer import Features, Transformer
+from tfllm.train.gradients import Objective
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
-from tfllm.train.step import Objective
 
 
 @keras.saving.register_keras_serializable(package="tfllm")

@@ -13,9 +13,9 @@ from tfllm.layers.base import Linear
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel, seeded
 from tfllm.models.transformer import Features, Transformer
+from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio
-from tfllm.train.step import Objective
 
 
 @keras.saving.register_keras_serializable(package="tfllm")

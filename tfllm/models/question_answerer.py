@@ -13,9 +13,9 @@ from tfllm.layers.masks import HIDDEN
 from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
+from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
-from tfllm.train.step import Objective
 
 
 @keras.saving.register_keras_serializable(package="tfllm")

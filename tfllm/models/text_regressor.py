@@ -12,8 +12,8 @@ from tfllm.features import LABELS, ROW_WEIGHTS
 from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
+from tfllm.train.gradients import Objective
 from tfllm.train.metrics import Ratio
-from tfllm.train.step import Objective
 
 
 @keras.saving.register_keras_serializable(package="tfllm")

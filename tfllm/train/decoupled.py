@@ -1,6 +1,6 @@
 """What `tfllm.train.optimizers` share: the order of a step, decoupled decay, averaged weights (EMA).
 
-Enters: gradients of a model's trainable variables, each replica's share of the sum. Leaves: new weights.
+Enters: gradients of a model's trainable variables, each replica's share of the sum, or the sum. Leaves: new weights.
 
 Order of a step: gradients made dense and summed over the replicas; clipped by their global norm (Keras clips
 each replica's share before the sum, which is another result than on one device); weights of rank 2 and more
@@ -62,6 +62,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         use_ema = ema is not None
         super().__init__(learning_rate, weight_decay, use_ema=use_ema, ema_momentum=ema or 0.0, name=name)
         self.clip_norm, self.layer_decay, self.ema, self.decay_embeddings = clip_norm, layer_decay, ema, decay_embeddings
+        self._norm: tf.Tensor | None = None
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
@@ -85,11 +86,21 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         """Updates one variable, already decayed, and its slots (number `index`) on their device."""
         raise NotImplementedError
 
+    def apply_sum(self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], norm: tf.Tensor) -> None:
+        """`apply` for gradients summed over the replicas already, whose global norm (float32 []) is known."""
+        self._norm = norm
+        try:
+            self.apply(gradients, variables)
+        finally:
+            self._norm = None
+
     def _backend_apply_gradients(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
-        dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        total, norm = list(gradients), self._norm
+        if norm is None:
+            dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
+            total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
         if self.clip_norm is not None:
-            total, _ = tf.clip_by_global_norm(total, self.clip_norm)
+            total, _ = tf.clip_by_global_norm(total, self.clip_norm, use_norm=norm)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,
             self._distribution_strategy,

@@ -17,11 +17,18 @@ class Ratio(keras.metrics.Metric):
 
     def __init__(self, name: str, **kwargs: Any):
         super().__init__(name=name, dtype="float64", **kwargs)
-        self.total = self.add_weight(name="total", shape=(), initializer="zeros", dtype="float64")
-        self.weight = self.add_weight(name="weight", shape=(), initializer="zeros", dtype="float64")
+        self.total, self.weight = self._sum("total"), self._sum("weight")
+
+    def _sum(self, name: str) -> keras.Variable:
+        # Keras' own would be one a replica, summed when read, by all workers together. The sums that come here are the same
+        # on every replica, so a worker can read them alone.
+        with keras.name_scope(self.name):
+            return keras.Variable(
+                "zeros", shape=(), dtype="float64", trainable=False, aggregation="only_first_replica", name=name
+            )
 
     def update_state(self, total: tf.Tensor, weight: tf.Tensor) -> None:
-        """Adds one batch: its sum and its weight, scalars."""
+        """Adds one batch: its sum and its weight over all replicas, scalars."""
         self.total.assign_add(tf.cast(total, tf.float64))
         self.weight.assign_add(tf.cast(weight, tf.float64))
 

@@ -10,27 +10,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfllm.features import DROPOUT_SEED
 from tfllm.layers.counter_random import fold_in
+from tfllm.train.decoupled import DecoupledOptimizer
+from tfllm.train.gradients import Features, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
-
-Features = dict[str, tf.Tensor]
-
-
-class Objective(NamedTuple):
-    """What a task says of a batch."""
-
-    loss: tf.Tensor
-    """float32 []: sum over what is counted (tokens, rows), with a gradient."""
-    weight: tf.Tensor
-    """float32 []: how much was counted; the step minimises loss / weight."""
-    measures: dict[str, tuple[tf.Tensor, tf.Tensor]]
-    """Metric name -> (sum, weight)."""
+from tfllm.train.strategies import distributed, local, losing_no_worker, refuse_keras_distribution, workers
 
 
 class NonFiniteError(FloatingPointError):
@@ -41,6 +31,7 @@ class TrainableModel(keras.Model):
     """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
 
     train_function: Callable[[Any], Any] | None
+    test_function: Callable[[Any], Any] | None
     counted = "tokens"
     """What `Objective.weight` counts."""
 
@@ -83,6 +74,12 @@ class TrainableModel(keras.Model):
                 raise ValueError(f"{name}={value} must be at least 1")
         if self.dtype_policy.compute_dtype == "float16":
             raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
+        refuse_keras_distribution()
+        strategy = self.distribute_strategy
+        if optimizer._distribution_strategy is not strategy:
+            raise ValueError(
+                "the model was made in a strategy's scope, the optimizer in another: make both `with strategy.scope():`"
+            )
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
         self.training_settings: dict[str, Any] = {"seed": seed, "gradient_accumulation": gradient_accumulation}
         super().compile(
@@ -91,26 +88,32 @@ class TrainableModel(keras.Model):
             run_eagerly=run_eagerly,
             jit_compile=False,  # Keras would put the optimizer inside the XLA function (keras #18145)
         )
-        # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
-        self.__dict__.update(
-            _measures={metric.name: metric for metric in self.measures()},
-            _gradient_norm=Ratio("gradient_norm"),
-        )
+        with strategy.scope():
+            # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
+            self.__dict__.update(
+                _measures={metric.name: metric for metric in self.measures()},
+                _gradient_norm=Ratio("gradient_norm"),
+            )
+            optimizer.build(self.trainable_variables)
         # XLA around forward and backward only.
-        self._run_gradients = tf.function(self._mean_gradients, jit_compile=True) if jit_compile else self._mean_gradients
+        self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
         self._steps_done_before = 0
-        self.optimizer.build(self.trainable_variables)
+        self.end_asked = self.end_agreed = False
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
         handler = signal.getsignal(signal.SIGTERM)
+        x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
         try:
-            return super().fit(x, *args, **kwargs)
+            return super().fit(x, *args, validation_data=validation_data, **kwargs)
         finally:
             # Callbacks that listen for it are not told of an error.
             if signal.getsignal(signal.SIGTERM) is not handler:
                 signal.signal(signal.SIGTERM, handler)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -118,27 +121,29 @@ class TrainableModel(keras.Model):
             return []
         return [*self._measures.values(), self._gradient_norm]
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        seed = fold_in(tf.constant(self.seed, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32))
-        gradients, objective = self._run_gradients(features, seed)
-        weight = _at_least_epsilon(objective.weight)
-        norm = tf.linalg.global_norm(gradients)
+    def train_step(self, data: Any) -> None:
+        """One step, run by every replica on its rows at the same time."""
+        features = _numbers(data)
+        slopes, objective = _summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(features)}))
+        weight = at_least_epsilon(objective.weight)
+        if not self._divides_first:
+            slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
+        norm = tf.linalg.global_norm(slopes)
         with tf.control_dependencies([self._assert_finite(objective.loss / weight, norm)]):
-            gradients = [tf.identity(gradient) for gradient in gradients]
-        self.optimizer.apply(gradients, self.trainable_variables)
+            slopes = [tf.identity(slope) for slope in slopes]
+        if isinstance(self.optimizer, DecoupledOptimizer):
+            self.optimizer.apply_sum(slopes, self.trainable_variables, norm)
+        else:  # which sums over the replicas by itself
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
         self._update(objective)
         self._gradient_norm.update_state(norm, 1.0)
-        return self.get_metrics_result()
 
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._update(self.objective(features, training=False))
-        return {name: metric.result() for name, metric in self._measures.items()}
+    def test_step(self, data: Any) -> None:
+        self._update(_summed(self.objective(_numbers(data), training=False)))
 
     def predict_step(self, data: Any) -> tf.Tensor:
-        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self(features)
+        return self(_numbers(data))
 
     def resume_inside_epoch(self, steps_done: int) -> None:
         """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch.
@@ -158,8 +163,7 @@ class TrainableModel(keras.Model):
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
-        super().make_train_function(force=True)
-        run: Any = self.train_function
+        run = self._function_of(self.train_step, [*self._measures.values(), self._gradient_norm])
 
         def train_function(iterator: Any) -> Any:
             if self._steps_done_before > 0:
@@ -174,48 +178,68 @@ class TrainableModel(keras.Model):
 
         self.train_function = train_function
 
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            self.test_function = self._function_of(self.test_step, list(self._measures.values()))
+
+    def _function_of(self, step: Callable[[Any], None], metrics: list[Ratio]) -> Callable[[Any], dict[str, tf.Tensor]]:
+        """What `fit` calls: `steps_per_execution` batches of an iterator (or those that are left) -> the metrics then.
+
+        Keras' own takes the mean of each replica's metrics, which ends in an error on several workers (keras #20585).
+
+        Raises (what it returns):
+            StopIteration, OutOfRangeError: the iterator has no batch left.
+            WorkerLostError: another worker did not take part.
+        """
+        strategy = self.distribute_strategy
+
+        def one(iterator: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            strategy.run(step, (next(iterator),))
+            agreed = strategy.run(lambda: _summed(tf.identity(asked)))
+            return local(strategy, agreed), {metric.name: metric.result() for metric in metrics}
+
+        if not self.run_eagerly:
+            one = tf.function(one, reduce_retracing=True, autograph=False)
+
+        def function(iterator: Any) -> dict[str, tf.Tensor]:
+            results: dict[str, tf.Tensor] = {}
+            # A loop in the graph is no faster, and collectives inside one mix up its rounds.
+            for _ in range(self.steps_per_execution):
+                try:
+                    agreed, results = one(iterator, tf.constant(float(self.end_asked)))
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    if not results:
+                        raise
+                    break
+            self.end_agreed = bool(agreed)
+            return results
+
+        return losing_no_worker(function) if workers(strategy) > 1 else function
+
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
 
-    def _mean_gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
-        """Gradients of loss / weight, one a trainable variable, and the summed objective."""
-        if self.gradient_accumulation == 1:
-            return self._micro_gradients(features, fold_in(seed, 0), mean=True)
-        gradients, objective = self._gradients(features, seed)
-        weight = _at_least_epsilon(objective.weight)
-        return [gradient / tf.cast(weight, gradient.dtype) for gradient in gradients], objective
+    def _row_seeds(self, features: Features) -> tf.Tensor:
+        """A seed of dropout for each row, by its place in the batch of all replicas. int32 [B]."""
+        step = fold_in(tf.constant(self.seed, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32))
+        rows = tf.shape(next(iter(features.values())))[0]
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return fold_in(step, tf.cast(replica, tf.int32) * rows + tf.range(rows))
 
-    def _gradients(self, features: Features, seed: tf.Tensor) -> tuple[list[tf.Tensor], Objective]:
-        """Gradients of the summed loss and the summed objective, one micro-batch after the other."""
-        count = self.gradient_accumulation
-        micro = {name: _split_rows(name, value, count) for name, value in features.items()}
+    @property
+    def _divides_first(self) -> bool:
+        """Is the weight of the whole batch known where the backward pass starts?"""
+        return self.gradient_accumulation == 1 and self.distribute_strategy.num_replicas_in_sync == 1
 
-        def body(i: tf.Tensor, gradients: Any, objective: Any) -> tuple[Any, ...]:
-            part = {name: value[i] for name, value in micro.items()}
-            more, said = self._micro_gradients(part, fold_in(seed, i))
-            add = tf.nest.map_structure(tf.add, (gradients, objective), (more, said))
-            return i + 1, *add
-
-        shapes = tf.function(self._micro_gradients).get_concrete_function(
-            {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in micro.items()},
-            tf.TensorSpec([], tf.int32),
+    def _gradients(self, features: Features) -> tuple[list[tf.Tensor], Objective]:
+        """Gradients of this replica's summed loss (of loss / weight where that is the whole batch), and its objective."""
+        return gradients(
+            lambda rows: self.objective(rows, training=True),
+            self.trainable_variables,
+            features,
+            parts=self.gradient_accumulation,
+            mean=self._divides_first,
         )
-        start = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), shapes.structured_outputs)
-        _, gradients, objective = tf.while_loop(lambda i, *_: i < count, body, [tf.constant(0), *start], parallel_iterations=1)
-        return gradients, objective
-
-    def _micro_gradients(self, features: Features, seed: tf.Tensor, mean: bool = False) -> tuple[list[tf.Tensor], Objective]:
-        """Gradients of the summed loss or, with `mean`, of loss / weight: divided where the backward pass starts."""
-        variables = self.trainable_variables
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
-            objective = self.objective(features | {DROPOUT_SEED: seed}, training=True)
-        upstream = tf.ones_like(objective.loss)
-        if mean:
-            upstream /= tf.cast(_at_least_epsilon(objective.weight), upstream.dtype)
-        values = [variable.value for variable in variables]
-        gradients = tape.gradient(objective.loss, values, output_gradients=upstream, unconnected_gradients="zero")
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], objective
 
     def _assert_finite(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Operation:
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
@@ -243,16 +267,15 @@ class TrainableModel(keras.Model):
 _NON_FINITE = "not finite:"
 
 
-def _at_least_epsilon(weight: tf.Tensor) -> tf.Tensor:
-    """A batch without a target has weight 0 and loss 0."""
-    return tf.maximum(weight, tf.keras.backend.epsilon())
+def _numbers(data: Any) -> Features:
+    """The features of a batch but for strings, which are for people: no GPU, TPU or XLA takes one."""
+    features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return {name: value for name, value in features.items() if value.dtype != tf.string}
 
 
-def _split_rows(name: str, value: tf.Tensor, count: int) -> tf.Tensor:
-    """[B, ...] -> [count, B / count, ...]."""
-    if value.shape[0] is None or value.shape[0] % count:
-        raise ValueError(
-            f"gradient_accumulation={count} does not divide the batch: {name} has {value.shape[0]} rows. "
-            "Give a batch_size that is a multiple of it"
-        )
-    return tf.reshape(value, [count, value.shape[0] // count, *value.shape[1:]])
+def _summed(values: Any) -> Any:
+    """Each tensor summed over all replicas."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(values)))

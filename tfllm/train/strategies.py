@@ -1,0 +1,218 @@
+"""Where a model trains: one device, several, or several workers; and what the workers of a run say to each other.
+
+Enters: a strategy's name, or any `tf.distribute.Strategy`. Leaves: the strategy, in whose scope the model is made, and the
+datasets that give each worker its share of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import keras
+import tensorflow as tf
+
+Kind = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu"]
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of the run has ended, or cannot be reached: the step it shared could not be done."""
+
+
+def strategy(kind: Kind = "auto", *, devices: int | Sequence[str] | None = None) -> tf.distribute.Strategy:
+    """Makes the strategy that a model is to train under.
+
+    >>> with tfllm.train.strategy("mirrored", devices=2).scope():
+    ...     model = tfllm.CausalLM(config)
+    ...     model.compile(tfllm.train.adamw(1e-3))
+    >>> model.fit(...)
+
+    A batch is always the whole one, over all workers and replicas; losses, weights and dropout are those of one device.
+
+    Args:
+        kind: "one" device; "mirrored", all devices of this process; "multi_worker", all devices of all the processes that
+            TF_CONFIG names (`tfllm launch` sets it); "parameter_server", the same with variables on servers of their own, not
+            in step; "tpu". "auto": what TF_CONFIG says; without it, mirrored where there are several GPUs, else one.
+        devices: how many of this process's GPUs to take, or processors where it has none (the one processor is then split
+            into as many devices); or their names. All GPUs, or one processor, unless given.
+
+    Raises:
+        ValueError: the name is unknown, or there are no such devices, or TF_CONFIG says otherwise.
+        RuntimeError: TensorFlow has been used before, so that the processor cannot be split any more.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(Kind))}")
+    cluster = _cluster()
+    if kind == "auto":
+        kind = _kind_of(cluster, devices)
+    if kind in ("multi_worker", "parameter_server") and not cluster:
+        raise ValueError(
+            f"strategy {kind!r} wants TF_CONFIG to name the workers: start them with `tfllm launch --workers N -- …`"
+        )
+    if kind == "tpu":
+        return _tpu()
+    if kind == "parameter_server":
+        return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+    if kind == "multi_worker":
+        if devices is not None:
+            raise ValueError(
+                f"devices={devices!r}: every worker takes all its GPUs, or its one processor; CUDA_VISIBLE_DEVICES hides some"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if kind == "mirrored":
+        names = _devices(devices)
+        # Parts of one processor need no collectives, which wait for each other's threads.
+        sums = None if _gpus() else tf.distribute.ReductionToOneDevice()
+        return tf.distribute.MirroredStrategy(names, cross_device_ops=sums)
+    return tf.distribute.get_strategy() if devices is None else tf.distribute.OneDeviceStrategy(_devices(devices)[0])
+
+
+def refuse_keras_distribution() -> None:
+    """Raises ValueError where the user has set `keras.distribution`, which does nothing under TensorFlow."""
+    if keras.distribution.distribution() is not None:
+        raise ValueError(
+            "keras.distribution is set, which does nothing under TensorFlow (every device would train by itself): unset it "
+            "(keras.distribution.set_distribution(None)) and make the model in tfllm.train.strategy(…).scope()"
+        )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Is this the process that writes, for all workers?"""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not workers(strategy) > 1:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def workers(strategy: tf.distribute.Strategy) -> int:
+    """Processes that take every step together."""
+    return getattr(strategy.extended, "_num_workers", 1)
+
+
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Waits until every worker is here."""
+    if workers(strategy) > 1:
+        strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+
+
+def local(strategy: tf.distribute.Strategy, value: Any) -> Any:
+    """Of a result that is the same on all replicas, this worker's."""
+    return tf.nest.map_structure(lambda each: strategy.experimental_local_results(each)[0], value)
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A dataset that can make a part of each batch without the rest: those of `tfllm.data` are."""
+
+    def share(self, part: int, parts: int) -> tf.data.Dataset:
+        """The part-th of `parts` equal parts of each batch, in its order of rows."""
+
+
+def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
+    """What `fit` is to be given for `data`: on several workers, each one's share.
+
+    A dataset of `tfllm.data` is made in parts, each where it is needed; of any other dataset every worker makes all and keeps
+    its part, unless its own `auto_shard_policy` says otherwise. In both cases all workers' rows together, in their order, are
+    the batch of one device.
+
+    Raises:
+        ValueError: the batch cannot be shared out evenly.
+    """
+    if workers(strategy) == 1 or not isinstance(data, tf.data.Dataset):
+        return data
+    policies = tf.data.experimental.AutoShardPolicy
+    if isinstance(data, Shared):
+        shared = data
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = strategy.num_replicas_in_sync // context.num_input_pipelines
+            share = shared.share(context.input_pipeline_id, context.num_input_pipelines)
+            return share if here == 1 else in_parts(share, here)
+
+        return strategy.distribute_datasets_from_function(of_worker)
+    options = tf.data.Options()
+    if data.options().experimental_distribute.auto_shard_policy == policies.AUTO:
+        options.experimental_distribute.auto_shard_policy = policies.DATA
+    return data.with_options(options)
+
+
+def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
+    """Each batch as `parts` batches after each other.
+
+    7 8 9 10 | 11 12 13 14, 2 parts -> 7 8 | 9 10 | 11 12 | 13 14
+    """
+
+    def split(batch: Any) -> tf.data.Dataset:
+        halves = tf.nest.map_structure(lambda value: tf.reshape(value, [parts, -1, *value.shape[1:]]), batch)
+        return tf.data.Dataset.from_tensor_slices(halves)
+
+    return dataset.flat_map(split)
+
+
+def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A step shared by several workers, whose error says so when one of them is gone."""
+
+    def step(*args: Any) -> Any:
+        try:
+            return call(*args)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError) as error:
+            raise WorkerLostError(
+                "another worker of this run ended or cannot be reached, so the step was not done; the last checkpoint is "
+                "whole. Start all workers again to go on from it (`tfllm launch --restarts N` does). TensorFlow said: "
+                f"{error.message:.300}"
+            ) from error
+
+    return step
+
+
+def _cluster() -> dict[str, list[str]]:
+    """The cluster of TF_CONFIG, {} where it names one worker or none."""
+    config = os.environ.get("TF_CONFIG", "")
+    try:
+        cluster = json.loads(config or "{}").get("cluster", {})
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG is not a JSON object with a cluster ({error}): {config!r:.200}") from error
+    return cluster if sum(map(len, cluster.values())) > 1 else {}
+
+
+def _kind_of(cluster: dict[str, list[str]], devices: Any) -> Kind:
+    if cluster:
+        return "parameter_server" if cluster.get("ps") else "multi_worker"
+    if devices is None:
+        devices = _gpus()
+    count = devices if isinstance(devices, int) else len(devices)
+    return "mirrored" if count > 1 else "one"
+
+
+def _gpus() -> int:
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def _devices(devices: int | Sequence[str] | None) -> list[str]:
+    """Names of the devices to take."""
+    if isinstance(devices, Sequence):
+        return list(devices)
+    kind = "GPU" if _gpus() else "CPU"
+    if devices is not None:
+        if devices < 1:
+            raise ValueError(f"devices={devices}: give 1 or more, or their names")
+        if kind == "CPU":
+            processor = tf.config.list_physical_devices("CPU")[0]
+            if len(tf.config.get_logical_device_configuration(processor) or [None]) < devices:
+                parts = [tf.config.LogicalDeviceConfiguration()] * devices
+                tf.config.set_logical_device_configuration(processor, parts)
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    if devices is not None and len(found) < devices:
+        raise ValueError(f"devices={devices}: there are {len(found)} ({', '.join(found)})")
+    return found[:devices]
+
+
+def _tpu() -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
