@@ -439,3 +439,29 @@ assert launch(sys.argv[1:], workers=1) == 0
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.set_wakeup_fd(-1) == -1"""
     subprocess.run([sys.executable, "-c", check, str(tmp_path / "worker.py")], timeout=30, check=True)
+
+
+def test_the_scripts_in_the_docs_say_who_is_who(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "launching.md").read_text()
+    for name, body in {
+        "tfllm": "echo $TF_CONFIG; exit 143",
+        "scontrol": "[ $1 = requeue ] && echo requeued $2 || printf 'a\\nb\\n'",
+        "srun": 'shift 2; SLURM_PROCID=1 exec "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def shell(script: str, **given: str) -> list[str]:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        done = subprocess.run(["bash", "-c", script], env={**given, "PATH": path}, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 143, done.stderr
+        return done.stdout.splitlines()
+
+    slurm = re.search(r"```bash\n(.*?)```", text, re.S).group(1)
+    config, requeued = shell(slurm, SLURM_JOB_NODELIST="a,b", SLURM_JOB_ID="7")
+    task = {"type": "worker", "index": 1}
+    assert json.loads(config) == {"cluster": {"worker": ["a:12345", "b:12345"]}, "task": task}
+    assert requeued == "requeued 7"
+    pod = re.search(r"args:\n +- \|\n(.*?)\n +volumeMounts", text, re.S).group(1)
+    (config,) = shell(pod, WORKERS="2", JOB_COMPLETION_INDEX="1")
+    assert json.loads(config) == {"cluster": {"worker": ["train-0.train:2222", "train-1.train:2222"]}, "task": task}
