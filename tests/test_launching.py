@@ -299,6 +299,17 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
     started.end()
 
 
+def test_a_run_outlives_its_guard(tmp_path):
+    script = COUNT + "if count == 1:\n    print('here', flush=True)\n    time.sleep(1)\nsys.exit(2 - count)"
+    started = Launched(tmp_path, script, restarts=1)
+    started.until("here", 2)
+    launcher = started.process.pid
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        if b"-ISc" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    assert started.end().code == 0 and "starting all again" in started.err
+
+
 def test_nothing_outlives_a_launcher_that_is_killed_while_it_starts(tmp_path):
     (tmp_path / "marked.py").write_text("import time; time.sleep(60)")
     command = [sys.executable, "-c", LAUNCH, '{"workers": 4}', str(tmp_path / "marked.py")]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
-from tfllm.launching.team import ASKED_TO_END, Signals, Team, guard
+from tfllm.launching.team import ASKED_TO_END, Signals, Team
 
 PAUSE = 1.0
 """Seconds before a restart: whatever failed finds ports, memory and locks given back."""
@@ -38,8 +38,8 @@ def launch(
         raise OSError(f"launch works on Linux, this is {sys.platform}: start each worker with its own TF_CONFIG")
     _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
     command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
-    with Signals() as signals, guard() as wards, contextlib.ExitStack() as held:
-        team = Team(command, tasks, signals=signals, wards=wards, grace=grace, restarts=restarts)
+    with Signals() as signals, contextlib.ExitStack() as held:
+        team = Team(command, tasks, signals=signals, grace=grace, restarts=restarts)
         while True:
             reserved = [reserve_port() for _ in tasks]
             held.close()  # not before: a restart gets other ports

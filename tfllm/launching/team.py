@@ -39,7 +39,7 @@ for group in groups:
 
 
 @contextlib.contextmanager
-def guard() -> Iterator[int]:
+def _guard() -> Iterator[int]:
     """The file descriptor on which a guard process hears of groups."""
     silent = subprocess.DEVNULL
     # A session of its own: what the launcher's group or terminal is sent, spares the guard.
@@ -112,17 +112,14 @@ class Team:
         command: what each runs.
         tasks: one a process.
         signals: what the launcher is sent.
-        wards: file descriptor of the guard.
         grace: seconds between SIGTERM and SIGKILL.
         restarts: how many are left. One is used up here when a worker of a parameter-server cluster fails: it alone is
             started again, and the chief goes on meanwhile with the others.
     """
 
-    def __init__(
-        self, command: Sequence[str], tasks: Sequence[Task], *, signals: Signals, wards: int, grace: float, restarts: int
-    ):
+    def __init__(self, command: Sequence[str], tasks: Sequence[Task], *, signals: Signals, grace: float, restarts: int):
         self.restarts = restarts
-        self._command, self._tasks, self._signals, self._wards, self._grace = command, tasks, signals, wards, grace
+        self._command, self._tasks, self._signals, self._grace = command, tasks, signals, grace
 
     def run(self, ports: Sequence[int]) -> int:
         """Start all, wait for all; the exit code as `launch` returns it."""
@@ -131,7 +128,7 @@ class Team:
         self._ending: Literal["", "asked", "failed", "done"] = ""
         self._deadline: float | None = None
         self._failure, self._codes = 0, set[int]()
-        with selectors.DefaultSelector() as self._selector:
+        with selectors.DefaultSelector() as self._selector, _guard() as self._wards:
             self._selector.register(self._signals.socket, selectors.EVENT_READ)
             try:
                 for task in self._tasks:
@@ -195,7 +192,8 @@ class Team:
         member.kill()  # children it left behind
         for stream in list(member.streams):
             self._forward(member, stream, last=True)
-        os.write(self._wards, b"%d\n" % member.process.pid)
+        with contextlib.suppress(BrokenPipeError):  # the guard was killed: no reason to end a run that goes well
+            os.write(self._wards, b"%d\n" % member.process.pid)
         status = member.process.wait()
         self._living.remove(member)
         self._judge(member.task, status)
