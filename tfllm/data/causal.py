@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfllm import features
 from tfllm.data import packing, rows
+from tfllm.data.batches import Batches
 from tfllm.data.objectives import causal_shift
 from tfllm.data.store import Store
 
@@ -24,7 +25,7 @@ def causal_lm(
     shuffle: bool = True,
     repeat: bool = True,
     stride: int | None = None,
-) -> tf.data.Dataset:
+) -> Batches:
     """Batches of packed rows for a causal language model, from step `start_step` on.
 
         shard 1 7 8 9 1 5 6 1, S = 3, B = 2, shuffle=False
@@ -78,7 +79,7 @@ def causal_lm(
         spots = rows.spots(taken, epoch, shards, seed=seed, shuffle=shuffle, step=step, once=not repeat)
         if repeat:
             places, there = packing.ring_places(spots.start, spots.ring, sequence_length), None
-            counts = tf.ones([batch_size, sequence_length])
+            counts = tf.ones([draw.shape[0], sequence_length])
         else:
             places = tf.minimum(spots.start[:, None] + tf.range(sequence_length + 1, dtype=tf.int64), spots.ring[:, None])
             there = packing.targets_there(spots.row, spots.ring, sequence_length, step)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfllm import features
 from tfllm.data import masking, order, packing, rows
+from tfllm.data.batches import Batches
 from tfllm.data.framing import frame, separators
 from tfllm.data.pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
 from tfllm.data.store import Store
@@ -38,7 +39,7 @@ def masked_lm(
     document_masks: bool = False,
     shuffle: bool = True,
     repeat: bool = True,
-) -> tf.data.Dataset:
+) -> Batches:
     """Batches of rows with hidden tokens for an encoder, from step `start_step` on.
 
         shard 1 71 104 105 74 1 68 69 102 1; cls 259, sep 260, mask 261, two separators between texts

@@ -14,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfllm.data import order
+from tfllm.data.batches import Batches
 from tfllm.data.store import Store, StoreError
 
 
@@ -141,19 +142,25 @@ def gather(paths: Sequence[Path], lengths: Sequence[int], number: tf.Tensor, pla
 
 def dataset(
     batch: Callable[[tf.Tensor], dict[str, tf.Tensor]], rows: Rows, *, batch_size: int, start_step: int, repeat: bool
-) -> tf.data.Dataset:
-    """`batch` of the draws int64 [B] of every step from `start_step` on; for ever, or until each row was drawn once."""
+) -> Batches:
+    """`batch` of the draws int64 [B] of every step from `start_step` on; for ever, or until each row was drawn once.
+
+    `batch` takes any part of the draws, too.
+    """
     steps = None if repeat else -(-sum(rows.by_store) // batch_size)
     if steps is not None and start_step > steps:
         raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
 
-    @tf.autograph.experimental.do_not_convert
-    def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        return batch(step * batch_size + tf.range(batch_size, dtype=tf.int64))
+    def of_rows(first: int, count: int) -> tf.data.Dataset:
+        @tf.autograph.experimental.do_not_convert
+        def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
+            return batch(step * batch_size + first + tf.range(count, dtype=tf.int64))
 
-    steps_left = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
-    batches = steps_left.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+        steps_left = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
+        made = steps_left.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return made.prefetch(tf.data.AUTOTUNE)
+
+    return Batches(of_rows, batch_size)
 
 
 def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int], shards: Shards, length: int) -> Rows:

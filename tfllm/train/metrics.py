@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -35,6 +36,10 @@ class Ratio(keras.metrics.Metric):
     def result(self) -> tf.Tensor:
         """float32 []; of 0 before the first update."""
         return tf.cast(self.value_of(tf.math.divide_no_nan(self.total.value, self.weight.value)), tf.float32)
+
+    def sums(self) -> tuple[float, float]:
+        """The sum and the weight so far."""
+        return float(np.asarray(self.total)), float(np.asarray(self.weight))
 
     @staticmethod
     def value_of(ratio: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,7 @@ class TensorBoard(keras.callbacks.Callback):
                 if weight > weight_before:
                     ratio = tf.constant((total - total_before) / (weight - weight_before), tf.float64)
                     tf.summary.scalar(name, metric.value_of(ratio), step=step)
-            tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate), step=step)
+            tf.summary.scalar("learning_rate", float(np.asarray(self.model.optimizer.learning_rate)), step=step)
         self._before, self._written = sums, step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -102,7 +102,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._validation.close()
 
     def _sums(self) -> dict[str, tuple[Ratio, float, float]]:
-        return {metric.name: (metric, float(metric.total), float(metric.weight)) for metric in self.model.metrics}
+        return {metric.name: (metric, *metric.sums()) for metric in self.model.metrics}
 
     def _draw_attention(self, text: str, step: int) -> None:
         ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][

@@ -56,7 +56,7 @@ class Throughput(keras.callbacks.Callback):
     def _tokens(self) -> float:
         if self._tokens_per_step:
             return float(self._tokens_per_step * int(self.model.optimizer.iterations.numpy()))
-        return float(self.model.metrics[0].weight)
+        return self.model.metrics[0].sums()[1]
 
 
 def matmul_flops_per_second(dtype: str) -> float:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfllm import features
 from tfllm.data import order
+from tfllm.data.batches import Batches
 from tfllm.data.framing import MULTIPLE, answer_places, frame, laid, separators
 from tfllm.tokenizers import Tokenizer
 
@@ -120,7 +121,7 @@ class Labelled:
         shuffle: bool = True,
         repeat: bool = True,
         class_weights: np.ndarray | None = None,
-    ) -> tf.data.Dataset:
+    ) -> Batches:
         """Batches from step `start_step` on; any costs the same.
 
             rows 7 | 8 | 9, B = 2, shuffle=False, repeat=False, cls 1, sep 2 -> step 0: token_ids 1 7 2 | 1 8 2, row_weights 1 1
@@ -155,17 +156,21 @@ class Labelled:
         distinct = self.together > 1 and shuffle and repeat
         draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps, distinct)
 
-        @tf.autograph.experimental.do_not_convert
-        def batch(step: tf.Tensor, arrays: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            groups = draw.groups(step, arrays["lengths"])
-            rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
-            # What is past the end is one row: the empty one, added for it.
-            return self._features(arrays, tf.minimum(tf.reshape(rows, [batch_size]), len(self)))
+        def of_rows(first: int, count: int) -> tf.data.Dataset:
+            @tf.autograph.experimental.do_not_convert
+            def batch(step: tf.Tensor, arrays: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+                groups = draw.groups(step, arrays["lengths"])
+                rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
+                mine = tf.reshape(rows, [batch_size])[first : first + count]
+                # What is past the end is one row: the empty one, added for it.
+                return self._features(arrays, tf.minimum(mine, len(self)))
 
-        numbers = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
-        # As elements, not as captured constants: those would be copied into the graph, which holds 2 GB at most.
-        both = tf.data.Dataset.zip((numbers, tf.data.Dataset.from_tensors(arrays).repeat()))
-        return both.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+            numbers = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
+            # As elements, not as captured constants: those would be copied into the graph, which holds 2 GB at most.
+            both = tf.data.Dataset.zip((numbers, tf.data.Dataset.from_tensors(arrays).repeat()))
+            return both.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+        return Batches(of_rows, batch_size)
 
     def _check(self, batch_size: int, seed: int, start_step: int, repeat: bool) -> None:
         if batch_size < 1 or batch_size % self.together:

@@ -1,0 +1,140 @@
+"""Trains small models under a strategy, one after the other, and writes what happened: run by test_strategies.py.
+
+Command: python cases.py STRATEGY DEVICES STORE OUT CASE [CASE …]
+
+A case is JSON. Leaves OUT/<place of the case>-<task index>.json: each step's loss, rows seen, validation, predictions, weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
+
+import tfllm
+from tfllm.tokenizers import ByteTokenizer
+from tfllm.train import strategies
+
+TOKENIZER = ByteTokenizer()
+SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=32)
+BATCH = 12
+
+
+def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, Any]]) -> None:
+    strategy = make_strategy(kind, devices)
+    resolver = strategy.cluster_resolver
+    worker = 0 if resolver is None else resolver.task_id
+    for number, case in enumerate(cases):
+        (out / f"{number}-{worker}.json").write_text(json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case)))
+    strategies.meet(strategy)
+
+
+def make_strategy(kind: str, devices: int) -> tf.distribute.Strategy:
+    if kind != "multi_worker":
+        return strategies.strategy(kind, devices=devices)
+    # MultiWorkerMirroredStrategy takes one processor a process; with several it does what it does with several GPUs.
+    cpus = [tf.config.LogicalDeviceConfiguration()] * devices
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
+    CollectiveAllReduceExtended._initialize_local_devices = lambda self, resolver, worker: (
+        tuple(f"{worker}/device:CPU:{i}" for i in range(devices)),
+        "CPU",
+    )
+    return strategies.strategy(kind)
+
+
+class Noting(keras.callbacks.Callback):
+    """The loss of each step; and whether this is the process that writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = (0.0, 0.0)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = self.model.metrics[0].sums()
+        self.losses.append((now[0] - self._before[0]) / (now[1] - self._before[1]))
+        self._before = now
+
+
+def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> dict[str, Any]:
+    steps, execution = case.get("steps", 20), case.get("steps_per_execution", 1)
+    with strategy.scope():
+        model = make_model(case)
+        model.compile(
+            tfllm.train.adamw(3e-3),
+            **{name: case[name] for name in ("gradient_accumulation", "steps_per_execution", "jit_compile") if name in case},
+        )
+    training, validation = make_data(case, store)
+    note = Noting()
+    history = model.fit(
+        training, validation_data=validation, epochs=2, steps_per_epoch=steps // 2, verbose=0, callbacks=[note]
+    ).history
+    scores = model.evaluate(validation, verbose=0, return_dict=True)
+    values = [np.asarray(variable) for variable in model.trainable_variables]
+    return {
+        "losses": note.losses,
+        "each": execution,
+        "history": history,
+        "scores": {name: float(value) for name, value in scores.items()},
+        "norms": [float(np.linalg.norm(value)) for value in values],
+        "digest": hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest(),
+    }
+
+
+def make_model(case: dict[str, Any]) -> Any:
+    rates = dict(dropout=case.get("dropout", 0.0), attention_dropout=case.get("dropout", 0.0))
+    options = dict(dtype=case.get("dtype", "float32"))
+    if case["task"] == "causal":
+        return tfllm.CausalLM(tfllm.preset("llama-tiny", **SIZES | rates), **options)
+    encoder = tfllm.preset("bert-tiny", **SIZES | rates)
+    if case["task"] == "masked":
+        return tfllm.MaskedLM(encoder, next_sentence=True, **options)
+    return tfllm.TextClassifier(encoder, labels=["few", "many"], **options)
+
+
+def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
+    if case["task"] == "classification":
+        return classified(case)
+    if case["task"] == "causal":
+        rows = dict(sequence_length=24, batch_size=BATCH)
+        training = tfllm.data.causal_lm(store, **rows)
+        validation = tfllm.data.causal_lm(store, **rows, split="validation", repeat=False)
+    else:
+        rows = dict(sequence_length=24, batch_size=BATCH, pairs="next")
+        training = tfllm.data.masked_lm(store, TOKENIZER, **rows)
+        validation = tfllm.data.masked_lm(store, TOKENIZER, **rows, split="validation", repeat=False)
+    return training, validation.take(3)
+
+
+def classified(case: dict[str, Any]) -> tuple[Any, Any]:
+    """A user's own tf.data pipeline from strings, whose last batch is short; or tfllm's."""
+    texts = [f"{'sheep ' * (i % 4 + 1)}went over {i} fences" for i in range(100)]
+    labels = ["few" if i % 4 < 2 else "many" for i in range(100)]
+    records = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    rows = tfllm.data.text_classification(records, TOKENIZER, max_length=32)
+    if not case.get("own_pipeline"):
+        return rows.batches(BATCH), rows.batches(BATCH, shuffle=False, repeat=False)
+
+    def tokenized(text: Any, label: Any) -> dict[str, Any]:
+        ids = TOKENIZER.tokenize(text)[:, :30].to_tensor(shape=[None, 30])
+        return {"token_ids": ids, "segment_ids": tf.cast(ids > 0, tf.int32), "labels": label, "text": text}
+
+    classes = [0 if label == "few" else 1 for label in labels]
+    own = tf.data.Dataset.from_tensor_slices((texts, classes)).batch(BATCH).map(tokenized)
+    return own.repeat(), own
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), [json.loads(case) for case in sys.argv[5:]])

@@ -1,0 +1,45 @@
+"""A dataset whose batches can be made in parts, each by the worker that trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class Batches(tf.data.Dataset):
+    """Batches of B rows.
+
+    Args:
+        of_rows: (first, count) -> the rows from `first` on, `count` of them, of every batch.
+        batch_size: B.
+    """
+
+    def __init__(self, of_rows: Callable[[int, int], tf.data.Dataset], batch_size: int):
+        self._of_rows, self._batch_size = of_rows, batch_size
+        self._whole = of_rows(0, batch_size)
+        super().__init__(self._whole._variant_tensor)
+
+    def share(self, part: int, parts: int) -> tf.data.Dataset:
+        """The part-th of `parts` equal parts of each batch, made without the others.
+
+            rows 7 8 9 10 | 11 12 13 14, part 1 of 2 -> 9 10 | 13 14
+
+        Raises:
+            ValueError: `parts` does not divide B.
+        """
+        count = self._batch_size // parts
+        if count * parts != self._batch_size:
+            raise ValueError(f"batch_size={self._batch_size} cannot be shared by {parts}: give a multiple of {parts}")
+        return self._of_rows(part * count, count)
+
+    def take(self, count: int, name: str | None = None) -> Batches:
+        return Batches(lambda *rows: self._of_rows(*rows).take(count, name), self._batch_size)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return [self._whole]
+
+    @property
+    def element_spec(self) -> Any:
+        return self._whole.element_spec
