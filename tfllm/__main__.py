@@ -44,7 +44,7 @@ def main() -> None:
         app.cli(prog="tfllm", description=(__doc__ or "").replace("    tfllm", "  tfllm"))
     except BrokenPipeError:  # `tfllm info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as error:
         if os.environ.get("TFLLM_TRACEBACK"):
             raise
         print(f"tfllm: {error}", file=sys.stderr)

@@ -39,7 +39,7 @@ def prepare(
     paths: Paths,
     *,
     tokenizer: Path,
-    out: Path,
+    out: str,
     field: str = "text",
     separator: str | None = None,
     exclude: tuple[str, ...] = (),
@@ -47,6 +47,8 @@ def prepare(
     processes: int | None = None,
     invalid_utf8: Literal["error", "skip"] = "error",
     near_duplicates: float | None = None,
+    runner: Literal["DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner"] | None = None,
+    beam_options: tuple[str, ...] = (),
 ) -> None:
     """Turn text into a token store: deduplicated, split, shuffled by hash.
 
@@ -61,29 +63,37 @@ def prepare(
         processes: Worker processes; all cores unless given.
         invalid_utf8: What to do with documents that are not UTF-8.
         near_duplicates: Remove documents this similar, 0.8 say: estimated overlap of their sets of five words in a row.
+        runner: Prepare with Apache Beam (tfllm[beam]), to the same bytes; paths and out may be gs://, s3:// and so on.
+        beam_options: Beam's own options without their dashes: direct_num_workers=2 region=europe-west4.
     """
     from tfllm import data, tokenizers
 
-    store = data.prepare(
-        list(paths),
-        tokenizers.load(tokenizer),
-        out,
+    settings: dict[str, Any] = dict(
         field=field,
         separator=separator,
         exclude=exclude,
         validation=validation,
-        processes=processes,
         invalid_utf8=invalid_utf8,
         near_duplicates=near_duplicates,
     )
-    print_store(store)
+    if runner is None:
+        if beam_options:
+            raise ValueError("--beam-options go with --runner, such as --runner DirectRunner")
+        store = data.prepare(list(paths), tokenizers.load(tokenizer), Path(out), processes=processes, **settings)
+        print_manifest(store.manifest)
+        return
+    if processes is not None:
+        raise ValueError("--processes is for a preparation without --runner: with one, give --beam-options")
+    flags = [f"--{option.removeprefix('--')}" for option in beam_options]
+    manifest = data.prepare_with_beam(
+        list(paths), tokenizers.load(tokenizer), out, runner=runner, beam_options=flags, **settings
+    )
+    print_manifest(manifest)
 
 
-def print_store(store: Any) -> None:
+def print_manifest(manifest: dict[str, Any]) -> None:
     """Says what a store holds."""
-    splits = store.manifest["splits"]
-    for name, split in splits.items():
+    for name, split in manifest["splits"].items():
         print(f"{name}: {split['documents']:,} documents, {split['tokens']:,} tokens, {split['utf8_bytes']:,} bytes")
-    manifest = store.manifest
     near = f", {manifest['near_duplicates_removed']} near duplicates" if "near_duplicates_removed" in manifest else ""
     print(f"{manifest['duplicates_removed']} duplicates{near} removed, {manifest['skipped_documents']} documents skipped")

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from tfllm.commands.arguments import Folder
-from tfllm.commands.corpus import print_store
+from tfllm.commands.corpus import print_manifest
 from tfllm.config import ModelConfig
 from tfllm.presets import preset as named_preset
 from tfllm.presets import preset_names
@@ -43,7 +43,7 @@ def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
     elif (folder / "manifest.json").is_file():
         from tfllm.data import Store
 
-        print_store(Store.open(folder))
+        print_manifest(Store.open(folder).manifest)
     elif (folder / "config.json").is_file():
         _print_model(folder)
     else:

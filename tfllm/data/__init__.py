@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfllm.data.beam import prepare_with_beam
     from tfllm.data.causal import causal_lm
     from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
     from tfllm.data.masked import masked_lm
@@ -19,6 +20,7 @@ __all__ = [
     "causal_lm",
     "masked_lm",
     "prepare",
+    "prepare_with_beam",
     "question_answering",
     "regression",
     "tagging",
@@ -32,6 +34,7 @@ _HOME = {
     "causal_lm": "causal",
     "masked_lm": "masked",
     "prepare": "preparing",
+    "prepare_with_beam": "beam",
     "Labelled": "labelled",
     "question_answering": "labelled",
     "regression": "labelled",

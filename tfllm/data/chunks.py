@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import mmap
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
+from tfllm.data.places import ends_in, opened
 from tfllm.data.sources import Source, SourceError
 
 
@@ -105,21 +104,16 @@ def _spans(source: Source, reading: Reading, chunk_bytes: int) -> Iterator[tuple
 def _cuts(source: Source, separator: bytes, chunk_bytes: int) -> Iterator[int]:
     """Places to cut a file, each just after a separator that a plain left-to-right split finds too."""
     if separator and source.size > chunk_bytes:
-        with (
-            Path(source.path).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
+        with opened(source.path) as file:
+            cut = 0
             # One byte can be looked for from any place; in "\n\n\n" only the start tells which two are it.
-            cut, place = 0, 0
-            while True:
-                if len(separator) == 1:
-                    place = max(place, cut + chunk_bytes - 1)
-                place = data.find(separator, place)
-                if place < 0:
-                    break
-                place += len(separator)
-                if place - cut >= chunk_bytes and place < source.size:
-                    cut = place
+            while len(separator) == 1 and cut + chunk_bytes < source.size:
+                cut = next(ends_in(file, separator, cut + chunk_bytes - 1), source.size)
+                if cut < source.size:
+                    yield cut
+            for end in ends_in(file, separator, 0) if len(separator) > 1 else ():
+                if chunk_bytes <= end - cut and end < source.size:
+                    cut = end
                     yield cut
     yield source.size
 
@@ -128,7 +122,7 @@ def _unpacked(source: Source, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
     line = 1
     counted = 0
     held = bytearray()
-    with Path(source.path).open("rb") as raw:
+    with opened(source.path) as raw:
         try:
             for block in _blocks(source, raw):
                 held += block
@@ -175,11 +169,10 @@ def _row_groups(source: Source, field: str) -> Iterator[tuple[Span, int]]:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(source.path)
+        with opened(source.path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
+            schema, groups = file.schema_arrow, file.metadata.num_row_groups
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{source.path}: not a Parquet file ({error}). Replace it or exclude it.") from error
-    with file:
-        schema, groups = file.schema_arrow, file.metadata.num_row_groups
     if field not in schema.names:
         raise SourceError(f"{source.path}: no column {field!r}; there are {schema.names}. Give field=….")
     kind = schema.field(field).type
@@ -224,7 +217,7 @@ def _place(document: Document) -> str:
 
 def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
     try:
-        with Path(span.path).open("rb") as file:
+        with opened(span.path) as file:
             file.seek(span.start)
             data = file.read(span.end - span.start)
     except OSError as error:
@@ -273,7 +266,7 @@ def _field(text: str, field: str, span: Span, index: int) -> str:
 def _line(span: Span, index: int) -> int:
     if span.lines is not None:
         return span.start + index
-    with Path(span.path).open("rb") as file:
+    with opened(span.path) as file:
         return file.read(span.start).count(b"\n") + index + 1
 
 
@@ -282,7 +275,7 @@ def _parquet_documents(span: Span, field: str) -> Iterator[Document]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(span.path) as file:
+        with opened(span.path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
             for batch in file.iter_batches(256, row_groups=range(span.start, span.end), columns=[field]):
                 for text in batch.column(0).to_pylist():
                     yield Document(span.path, (text or "").encode(), text or "")

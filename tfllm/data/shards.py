@@ -130,6 +130,12 @@ class Plan:
     threshold: int
     jobs: tuple[ShardJob, ...]
 
+    def shard_of(self, name: bytes) -> ShardJob:
+        """Where a document belongs by its sha256."""
+        split = "validation" if int.from_bytes(name[8:16]) < self.threshold else "train"
+        of = sum(job.split == split for job in self.jobs)
+        return ShardJob(split, int.from_bytes(name[:8]) * of >> 64, of)
+
 
 def settle(totals: Totals, validation: float, shards: int | None) -> Plan:
     """The split and its shards.

@@ -107,7 +107,7 @@ def _expand(text: str, exclude: Sequence[str]) -> Iterator[str]:
     if path.is_dir():
         yield from _folder_files(text, "", exclude)
     elif path.exists() or path.is_symlink():
-        if not _excluded(path.name, exclude):
+        if not excluded(path.name, exclude):
             yield text
     elif not glob.has_magic(text):
         raise SourceError(f"{text!r} does not exist. Name a file, a folder or a glob such as 'books/**/*.txt'.")
@@ -154,10 +154,11 @@ def _entries(folder: str, below: str, exclude: Sequence[str]) -> list[tuple[os.D
             named = [(entry, f"{below}/{entry.name}".lstrip("/")) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}. Make it readable, or exclude it.") from error
-    return [(entry, relative) for entry, relative in named if not _excluded(relative, exclude)]
+    return [(entry, relative) for entry, relative in named if not excluded(relative, exclude)]
 
 
-def _excluded(relative: str, patterns: Sequence[str]) -> bool:
+def excluded(relative: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern names the file or folder of this path, as `find_sources` says."""
     name = relative.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in patterns)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.data.pieces import PIECE_FORMAT
+from tfllm.data.places import is_remote
 from tfllm.data.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
 from tfllm.files import WriteError, sync_folder, write_atomically
@@ -21,7 +22,8 @@ from tfllm.files import WriteError, sync_folder, write_atomically
 
 def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:
     """Of everything the store follows from; a file that kept its size and time counts as unchanged."""
-    files = [(os.path.realpath(source.path), source.size, source.modified) for source in sources]
+    places = [source.path if is_remote(source.path) else os.path.realpath(source.path) for source in sources]
+    files = [(place, source.size, source.modified) for place, source in zip(places, sources, strict=True)]
     text = json.dumps([FORMAT, files, settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,0 +1,185 @@
+"""Raw text in, a token store out, by Apache Beam: for a corpus beyond one machine. The store is `prepare`'s, byte for byte.
+
+    sources -> chunks -> documents with their ids -> by hash, each once -> (near duplicates out) -> by shard -> files
+
+The steps are the functions of local preparation; what waits in files there travels here as elements, since workers
+share no disk. Nothing looks finished until the launcher, when all shards are there, writes the manifest. A run that
+was ended begins anew: within a run the runner itself repeats what fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfllm.data.chunks import Reading
+from tfllm.data.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
+from tfllm.data.pieces import Piecework
+from tfllm.data.places import exists, find_remote, is_remote, move, opened, write_whole
+from tfllm.data.shards import ShardRecord, Totals
+from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
+from tfllm.data.store import StoreError, manifest_checksum
+from tfllm.data.working import check_place, existing, fingerprint_of, finish, working
+
+RUNNERS = {
+    # Beam's own "DirectRunner" may download a program to run the pipeline with; this is what it falls back to.
+    "DirectRunner": "FnApiRunner",
+    "FlinkRunner": "FlinkRunner",
+    "SparkRunner": "SparkRunner",
+    "DataflowRunner": "DataflowRunner",
+    "PortableRunner": "PortableRunner",
+}
+
+
+def prepare_with_beam(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tokenizer: Any,
+    out: str | os.PathLike[str],
+    *,
+    runner: str = "DirectRunner",
+    beam_options: Sequence[str] = (),
+    field: str = "text",
+    separator: str | None = None,
+    exclude: str | Sequence[str] = (),
+    validation: float = 0.005,
+    shards: int | None = None,
+    invalid_utf8: str = "error",
+    near_duplicates: float | None = None,
+) -> dict[str, Any]:
+    """Tokenize a corpus into a token store, as `prepare` does, on the workers of a Beam runner.
+
+    Args:
+        paths: as for `prepare`; and files, folders and globs behind a scheme (gs://, s3://), which all workers reach.
+        tokenizer: pickles; its class is importable on the workers.
+        out: the store's folder. With a scheme, copy it to a local disk to train from it.
+        runner: a key of RUNNERS.
+        beam_options: Beam's own, as on its command line: "--direct_num_workers=2", "--region=europe-west4" …
+        field, separator, exclude, validation, shards, invalid_utf8, near_duplicates: see `prepare`.
+
+    Returns:
+        The manifest, as it stands in `out`.
+
+    Raises:
+        ImportError: Beam is not installed.
+        ValueError: a setting or runner is not accepted.
+        SourceError, StoreError: as `prepare`.
+        RuntimeError: Beam's, with the words of what a worker raised in its message, where a runner gives no more.
+    """
+    settings = settings_of(
+        field=field,
+        separator=separator,
+        exclude=exclude,
+        validation=validation,
+        shards=shards,
+        invalid_utf8=invalid_utf8,
+        near_duplicates=near_duplicates,
+    )
+    options = _options(runner, beam_options)
+    sources = _find(paths, settings["exclude"])
+    fingerprint = fingerprint_of(sources, settings, tokenizer_entry(tokenizer))
+    job = _Job(tokenizer, settings, sources, fingerprint, options)
+    place = os.fspath(out)
+    manifest = job.to_remote(place) if is_remote(place) else job.to_local(Path(place))
+    report(manifest, tokenizer, place)
+    return manifest
+
+
+class _Job:
+    """One run of `prepare_with_beam`: the same for a store on a disk and one behind a scheme."""
+
+    def __init__(self, tokenizer: Any, settings: dict[str, Any], sources: list[Source], fingerprint: str, options: Any):
+        self.tokenizer, self.settings, self.sources = tokenizer, settings, sources
+        self.fingerprint, self.options = fingerprint, options
+        self.dtype = id_dtype(tokenizer)
+
+    def to_local(self, folder: Path) -> dict[str, Any]:
+        check_place(folder)
+        if folder.exists() and any(folder.iterdir()):
+            return existing(folder, self.tokenizer, self.settings, self.fingerprint).manifest
+        with working(folder, self.fingerprint) as work:
+            manifest = self.run(str((work / "store").absolute()), str((work / "result.json").absolute()))
+            finish(work, folder, manifest)
+        return manifest
+
+    def to_remote(self, folder: str) -> dict[str, Any]:
+        """Shards go to a folder beside, then to their place, then the manifest makes it a store."""
+        folder = folder.rstrip("/")
+        if (manifest := _manifest_at(folder)) is not None:
+            if manifest["fingerprint"] == self.fingerprint:
+                return manifest
+            raise StoreError(f"{folder} is a finished store made from other files or settings. Give another `out`.")
+        parent, _, name = folder.rpartition("/")
+        work = f"{parent}/.{name}.preparing/{self.fingerprint[:16]}"
+        manifest = self.run(work, f"{work}/result.json")
+        for split in manifest["splits"].values():
+            for record in split["shards"]:
+                for file in (record["file"], record["file"].removesuffix("tokens") + "offsets"):
+                    move(f"{work}/{file}", f"{folder}/{file}")
+        write_whole(f"{folder}/manifest.json", [(json.dumps(manifest, indent=1) + "\n").encode()])
+        return manifest
+
+    def run(self, store: str, result: str) -> dict[str, Any]:
+        """Have the pipeline write shards to `store` and its counts to `result`; returns the manifest."""
+        import apache_beam
+
+        from tfllm.data.beam_pipeline import Target, build
+
+        reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
+        piecework = Piecework(self.tokenizer, reading, Path(), self.dtype, likeness_of(self.settings))
+        target = Target(store, result, self.settings["validation"], self.settings["shards"])
+        with apache_beam.Pipeline(options=self.options) as pipeline:
+            build(pipeline, self.sources, piecework, target)
+        _check(self.sources)
+        with opened(result) as file:
+            found = json.load(file)
+        return manifest_of(
+            Totals(**found["totals"] | {"skipped": Counter(found["totals"]["skipped"])}),
+            [ShardRecord(**record) for record in found["records"]],
+            settings=self.settings,
+            identity=tokenizer_entry(self.tokenizer),
+            dtype=self.dtype,
+            sources=self.sources,
+            fingerprint=self.fingerprint,
+        )
+
+
+def _options(runner: str, flags: Sequence[str]) -> Any:
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise ImportError("A runner needs Apache Beam: pip install 'tfllm[beam]'.") from error
+    if runner not in RUNNERS:
+        raise ValueError(f"runner={runner!r} is not accepted; give one of {', '.join(RUNNERS)}.")
+    return PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])
+
+
+def _find(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], exclude: Sequence[str]) -> list[Source]:
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    texts = [os.fspath(path) for path in given]
+    remote = [text for text in texts if is_remote(text)]
+    local = [text for text in texts if not is_remote(text)]
+    sources = find_sources(local, exclude) if local or not remote else []
+    there = {source.path: source for path in remote for source in find_remote(path, exclude)}
+    return sorted([*sources, *there.values()], key=lambda source: source.path)
+
+
+def _check(sources: Sequence[Source]) -> None:
+    """Raise SourceError if a file changed while it was read."""
+    check_unchanged([source for source in sources if not is_remote(source.path)])
+    for source in sources:
+        if is_remote(source.path) and find_remote(source.path, ()) != [source]:
+            raise SourceError(f"{source.path} changed while it was read. Call again when nothing writes to it.")
+
+
+def _manifest_at(folder: str) -> dict[str, Any] | None:
+    if not exists(f"{folder}/manifest.json"):
+        return None
+    with opened(f"{folder}/manifest.json") as file:
+        manifest: dict[str, Any] = json.load(file)
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise StoreError(f"{folder}/manifest.json was changed or damaged: its checksum does not fit. Give another `out`.")
+    return manifest

@@ -1,0 +1,111 @@
+"""Files by path, on this machine or behind a scheme (gs://, s3://, hdfs://): opened, found and written whole.
+
+What has a scheme goes through Apache Beam's file systems, which each need their part of Beam (`apache-beam[gcp]`,
+`[aws]`, `[azure]`); a plain path needs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tfllm.data.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, kind_of
+from tfllm.files import write_atomically
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names its file system.
+
+    gs://bucket/a.txt  ->  yes
+    """
+    return "://" in path
+
+
+def opened(path: str) -> IO[bytes]:
+    """The file, to read bytes from any place of it; as it is, not unpacked."""
+    if not is_remote(path):
+        return Path(path).open("rb")
+    from apache_beam.io.filesystem import CompressionTypes
+
+    file: IO[bytes] = _systems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
+
+
+def ends_in(file: IO[bytes], separator: bytes, start: int) -> Iterator[int]:
+    """Where separators end, found from `start` on, left to right."""
+    file.seek(start)
+    held = b""
+    while block := file.read(1 << 20):
+        held += block
+        place = 0
+        while (found := held.find(separator, place)) >= 0:
+            place = found + len(separator)
+            yield start + place
+        place = max(place, len(held) - len(separator) + 1)  # what may begin a separator
+        start, held = start + place, held[place:]
+
+
+def write_whole(path: str, parts: Sequence[Any]) -> None:
+    """Write the buffers to `path` under another name, then rename: there whole or not at all, whoever else tries."""
+    if not is_remote(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), parts, durable=True)
+        return
+    from apache_beam.io.filesystem import CompressionTypes
+
+    partial = f"{path}.{uuid.uuid4().hex}.partial"
+    with _systems().create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        for part in parts:
+            file.write(memoryview(part).cast("B") if memoryview(part).nbytes else b"")
+    move(partial, path)
+
+
+def exists(path: str) -> bool:
+    """Whether the file is there; for a path with a scheme."""
+    return bool(_systems().exists(path))
+
+
+def move(path: str, to: str) -> None:
+    """Rename, over what may be there; for paths with a scheme."""
+    if exists(to):
+        _systems().delete([to])
+    _systems().rename([path], [to])
+
+
+def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
+    """The files that a path with a scheme stands for: a file, a folder (all below it, by FOLDER_SUFFIXES), a glob in
+    which `*` matches within a name and `**` across folders. Names that begin with a dot are passed over, `exclude` is
+    compared as `find_sources` does.
+
+    Raises:
+        SourceError: nothing is there.
+    """
+    plain = re.split(r"[*?\[]", path)[0]
+    root = path.rstrip("/") if plain == path else plain.rpartition("/")[0]
+    found = _systems().match([path])[0].metadata_list
+    if not found and plain == path:
+        everything = _systems().match([f"{root}/**"])[0].metadata_list
+        found = [one for one in everything if one.path.lower().endswith(FOLDER_SUFFIXES)]
+    sources = [
+        Source(one.path, kind_of(one.path), one.size_in_bytes, int(one.last_updated_in_seconds * 1e9))
+        for one in found
+        if not _left_out(one.path.removeprefix(root).lstrip("/") or one.path.rpartition("/")[2], exclude)
+    ]
+    if not sources:
+        raise SourceError(f"{path!r} holds no file to read. Name a file, a folder, or a glob such as 'gs://books/**.txt'.")
+    return sources
+
+
+def _left_out(relative: str, exclude: Sequence[str]) -> bool:
+    parts = relative.split("/")
+    below = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return any(part.startswith(".") for part in parts) or any(excluded(one, exclude) for one in below)
+
+
+def _systems() -> Any:
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
