@@ -38,6 +38,7 @@ def fit(run: Run, epochs: int, *more: keras.callbacks.Callback, **options: objec
     batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
     run.model.fit(
         batches,
+        validation_data=tf.data.Dataset.range(2).map(batch),
         epochs=epochs,
         initial_epoch=run.epoch,
         steps_per_epoch=run.steps_per_epoch,
@@ -68,25 +69,34 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("moment", "step"), [(1, 10), (3, 12)], ids=["inside an epoch", "at its last step"])
-def test_sigterm_saves_and_the_next_start_goes_on(folder: Path, tmp_path: Path, moment: int, step: int) -> None:
-    class Ask(keras.callbacks.Callback):
-        def on_train_batch_end(self, step: int, logs: object = None) -> None:
-            if step == moment:
-                os.kill(os.getpid(), signal.SIGTERM)
+class Ask(keras.callbacks.Callback):
+    """Asks the process to end after a step of the first epoch, or of its validation."""
 
+    def __init__(self, moment: int, where: str):
+        super().__init__()
+        setattr(self, f"on_{where}_batch_end", lambda step, logs: step == moment and os.kill(os.getpid(), signal.SIGTERM))
+
+
+@pytest.mark.parametrize(
+    ("where", "moment", "step", "epoch"),
+    [("train", 1, 11, 2), ("train", 2, 12, 2), ("train", 3, 12, 2), ("test", 0, 12, 2), ("test", 1, 13, 3)],
+    ids=["inside an epoch", "before its last step", "at its last step", "in its validation", "at the validation's end"],
+)
+def test_sigterm_saves_and_the_next_start_goes_on(
+    folder: Path, tmp_path: Path, where: str, moment: int, step: int, epoch: int
+) -> None:
     undisturbed = make(Path(shutil.copytree(folder, tmp_path / "undisturbed")))
     fit(undisturbed, 4)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as left:
-        fit(make(folder), 4, Ask())
+        fit(make(folder), 4, Ask(moment, where))
     assert left.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = make(folder)
-    assert (resumed.step, resumed.epoch) == (step, step // 4)
+    assert (resumed.step, resumed.epoch) == (step, epoch)
     fit(resumed, 4)
     assert_same(resumed, undisturbed)
-    kept = ("step", "loss", "perplexity", "accuracy", "bits_per_byte", "gradient_norm")
+    kept = ("step", "loss", "perplexity", "accuracy", "bits_per_byte", "gradient_norm", "val_loss")
     curves = [[[record[name] for name in kept] for record in run.history] for run in (resumed, undisturbed)]
     assert curves[0] == curves[1]
 
@@ -163,6 +173,7 @@ def test_a_full_disk_leaves_earlier_checkpoints(folder: Path) -> None:
         with pytest.raises(OSError, match="step-00000009; earlier ones are untouched"):
             run.model.optimizer.iterations.assign(9)
             run.save()
+            run.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -249,6 +260,11 @@ def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
 def test_old_checkpoints_go(folder: Path) -> None:
     fit(make(folder, keep=2), 4)
     assert [path.name for path in checkpoints(folder)] == ["step-00000012", "step-00000016"]
+
+
+def test_every_so_manieth_checkpoint_stays(folder: Path) -> None:
+    fit(make(folder, keep=1, keep_every=2), 5)
+    assert [path.name for path in checkpoints(folder)] == ["step-00000008", "step-00000016", "step-00000020"]
 
 
 def test_a_non_finite_loss_keeps_the_last_good_checkpoint(folder: Path) -> None:

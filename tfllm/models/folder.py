@@ -21,7 +21,7 @@ from tfllm.models.text_regressor import TextRegressor
 from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
-from tfllm.train.checkpoints import model_folder, read_task, write_model
+from tfllm.train.checkpoints import Snapshot, model_folder, read_task, write_model
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
@@ -37,7 +37,7 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
     with whole_folder(folder) as partial:
-        write_model(model, tokenizer, partial)
+        write_model(Snapshot.of(model, tokenizer), partial)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""When a run is saved: at the end of every epoch, and where it stands when the process is asked to end."""
+"""When a run is saved: after the last step of every epoch, and where it stands when a worker is asked to end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ class Savable(Protocol):
     @property
     def epoch(self) -> int: ...
 
-    def save(self, logs: dict[str, Any] | None = None) -> Any: ...
+    def save(self) -> Any: ...
+
+    def record(self, logs: dict[str, Any]) -> None: ...
+
+    def wait(self) -> None: ...
 
     @property
     def exhausted(self) -> bool: ...
@@ -29,9 +33,9 @@ class Savable(Protocol):
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves a run at the end of every epoch, and inside one when the process gets SIGTERM.
+    """Saves a run after every epoch's last step, and inside an epoch when the process gets SIGTERM.
 
-    Asked to end during an epoch's validation, it waits for it: the epoch's record holds both.
+    All workers end after the same step, that of training or validation which is next when one of them was asked to end.
 
     Raises:
         ValueError: `fit` was given other epochs than the run's, or the run has ended.
@@ -53,29 +57,37 @@ class Checkpointing(keras.callbacks.Callback):
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._leave_if_asked()
+        self._run.wait()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch != self._run.epoch:
             raise ValueError(f"fit begins epoch {epoch}, the run is at {self._run.epoch}: give fit initial_epoch=run.epoch")
-        self._leave_if_asked()
         self._run.restore_metrics()
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.end_asked = self._asked_to_end
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # After an epoch's last step comes its validation, and its end saves.
-        if batch + 1 < self._run.steps_per_epoch:
-            self._leave_if_asked()
+        if batch + 1 == self._run.steps_per_epoch or self.model.end_agreed:
+            self._run.save()
+        self._leave_if_agreed()
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.end_asked = self._asked_to_end
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._leave_if_agreed()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._run.save(logs or {})
+        self._run.record(logs or {})
         if self._run.exhausted:
             self.model.stop_training = True
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
         self._asked_to_end = True
 
-    def _leave_if_asked(self) -> None:
-        if self._asked_to_end:
-            path = self._run.save()
-            print(f"\nAsked to end: saved {path}. Start again to go on.", flush=True)
+    def _leave_if_agreed(self) -> None:
+        if self.model.end_agreed:
+            self._run.wait()
+            print("\nAsked to end: the run is saved. Start again to go on.", flush=True)
             raise SystemExit(EXIT_PREEMPTED)

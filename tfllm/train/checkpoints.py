@@ -1,5 +1,7 @@
 """Checkpoints: a model folder with the state of training beside it, written whole or not at all.
 
+Enters: a `Snapshot`, taken while training stands; it can be written while training goes on. Leaves:
+
     checkpoints/step-00000400/
         config.json  task.json  model.safetensors  tokenizer/     the model, as `tfllm.load` reads it
         optimizer.safetensors                          every variable of the optimizer, its step count among them
@@ -16,10 +18,14 @@ import json
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfllm.files import sync_folder, whole_folder
+import numpy as np
+
+from tfllm.config import ModelConfig
+from tfllm.files import sync_folder, whole_folder, write_atomically
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
 
@@ -31,10 +37,14 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints below a run's folder, oldest first. Copies under other names are nobody's business."""
     found = [path for path in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
-    return sorted((path for path in found if path.is_dir()), key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted((path for path in found if path.is_dir()), key=step_of)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -57,21 +67,39 @@ def model_folder(folder: str | Path) -> Path:
     return found
 
 
-def write_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+@dataclass(frozen=True)
+class Snapshot:
+    """A model as it is now, whatever becomes of it."""
+
+    config: ModelConfig
+    task: dict[str, Any]
+    tokenizer: Tokenizer
+    model: dict[str, np.ndarray]
+    """Values of the variables by name."""
+    optimizer: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Tokenizer, *, optimizer: bool = False) -> Snapshot:
+        """Of a model, and of its optimizer's state if asked for."""
+        state = weights.values(model.optimizer.variables) if optimizer else {}
+        return cls(model.config, _task_of(model), tokenizer, weights.values(model.variables), state)
+
+
+def write_model(snapshot: Snapshot, folder: Path) -> None:
     """Writes `config.json`, `task.json`, `model.safetensors` and `tokenizer/` into an existing folder."""
-    model.config.save(folder / "config.json")
-    (folder / TASK).write_text(json.dumps(_task_of(model), indent=2, ensure_ascii=False) + "\n")
-    weights.write(folder / "model.safetensors", model.variables)
-    tokenizer.save(folder / "tokenizer")
+    snapshot.config.save(folder / "config.json")
+    (folder / TASK).write_text(json.dumps(snapshot.task, indent=2, ensure_ascii=False) + "\n")
+    weights.write(folder / "model.safetensors", snapshot.model)
+    snapshot.tokenizer.save(folder / "tokenizer")
 
 
-def replace_model(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+def replace_model(snapshot: Snapshot, folder: Path) -> None:
     """Writes a model folder in the place of an older one: the old or the new one is there, but for the moment between."""
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for left in (new, old, *folder.parent.glob(f".{new.name}.*.partial")):
         shutil.rmtree(left, ignore_errors=True)
     with whole_folder(new, durable=True) as partial:
-        write_model(model, tokenizer, partial)
+        write_model(snapshot, partial)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
@@ -105,12 +133,11 @@ def _task_of(model: Any) -> dict[str, Any]:
     return json.loads(json.dumps({"task": model.task} | model.settings()))
 
 
-def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: dict[str, Any]) -> Path:
+def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any]) -> None:
     """Writes the checkpoint of `state["step"]` below a run's folder.
 
     Args:
-        model: compiled; its variables and its optimizer's are written.
-        tokenizer: the model's.
+        snapshot: with the optimizer's state.
         folder: of the run.
         state: goes into `state.json`, with the files' checksums added.
 
@@ -122,8 +149,8 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: d
     _remove_leftovers(final.parent)
     try:
         beside.mkdir(parents=True)
-        write_model(model, tokenizer, beside)
-        weights.write(beside / "optimizer.safetensors", model.optimizer.variables)
+        write_model(snapshot, beside)
+        weights.write(beside / "optimizer.safetensors", snapshot.optimizer)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}
         (beside / STATE).write_text(json.dumps(state | {"sha256": sums}, indent=2) + "\n")
@@ -135,7 +162,12 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, *, folder: Path, state: d
         raise OSError(f"could not write the checkpoint {final}; earlier ones are untouched: {error}") from error
     beside.rename(final)
     sync_folder(final.parent)
-    return final
+
+
+def write_history(history: list[dict[str, Any]], folder: Path) -> None:
+    """Puts the epochs' records into the `state.json` of a checkpoint."""
+    state = read_state(folder) | {"history": history}
+    write_atomically(folder / STATE, [(json.dumps(state, indent=2) + "\n").encode()], durable=True)
 
 
 def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
@@ -175,9 +207,11 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def remove_all_but(folder: Path, keep: int) -> None:
-    """Removes the oldest checkpoints of a run, so that `keep` are left."""
+def remove_all_but(folder: Path, keep: int, *, every: int | None = None) -> None:
+    """Removes the oldest checkpoints of a run, so that `keep` are left, and those of each multiple of `every` steps."""
     for path in checkpoints(folder)[:-keep]:
+        if every is not None and step_of(path) % every == 0:
+            continue
         doomed = path.with_name(f".{path.name}.removed")
         path.rename(doomed)
         shutil.rmtree(doomed)

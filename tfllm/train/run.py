@@ -6,32 +6,33 @@
         best/                the model of the best epoch so far, where `best` was asked for
         logs/                for TensorBoard
 
-A run that was killed goes on at the end of its last epoch, one that was asked to stop (SIGTERM) where it stood; both end with
-the weights, bit for bit, of a run left alone, on the same machine with the same number of threads.
+A checkpoint is written after an epoch's last step, while validation and the next epoch go on. A run that was killed goes on at
+its last one, a run that was asked to stop (SIGTERM) where it stood; both end with the weights, bit for bit, of a run left
+alone, on the same machine with the same number of threads.
+
+Of several workers each restores, and the first alone writes: the folder must be one that all of them see.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import math
-import os
 import re
-import warnings
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import keras
-import tensorflow as tf
-from tensorflow.python.framework.config import is_op_determinism_enabled  # there is no public way to ask
+import numpy as np
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.tokenizers import Tokenizer
-from tfllm.train import weights
+from tfllm.train import strategies, weights
 from tfllm.train.checkpointing import Checkpointing
 from tfllm.train.checkpoints import (
+    Snapshot,
     checkpoint_name,
     latest_checkpoint,
     model_folder,
@@ -41,10 +42,13 @@ from tfllm.train.checkpoints import (
     replace_model,
     task_changes,
     write_checkpoint,
+    write_history,
 )
 from tfllm.train.evaluating import Evaluating, Evaluation
+from tfllm.train.sameness import check_same, settings_of
 from tfllm.train.tensorboard import TensorBoard
 from tfllm.train.throughput import Throughput
+from tfllm.train.writing import WRITER
 
 
 class Run:
@@ -61,13 +65,15 @@ class Run:
         steps_per_epoch: how often to save: an epoch is the distance between two checkpoints.
         data: what the batches are made of (a store's fingerprint, batch size, seed …): a run goes on with its own data only.
         weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own.
-        keep: checkpoints kept.
+        keep: checkpoints kept, the newest.
+        keep_every: keep those of each multiple of so many epochs, too.
         best: name of the validation measure whose best epoch is kept as a model folder, "val_loss" or "val_macro_f1", say.
             Losses, errors, perplexities and bits per byte are best low, all others high.
         patience: stop after as many epochs without a better one; needs `best`.
 
     Raises:
-        ValueError: the folder holds a run of another model, tokenizer or data, or a damaged checkpoint.
+        ValueError: the folder holds a run of another model, tokenizer or data, or a damaged checkpoint; or not all workers
+            see the same one.
     """
 
     def __init__(
@@ -80,11 +86,12 @@ class Run:
         data: str = "",
         weights_from: str | Path | None = None,
         keep: int = 3,
+        keep_every: int | None = None,
         best: str | None = None,
         patience: int | None = None,
     ):
-        if steps_per_epoch < 1 or keep < 1:
-            raise ValueError(f"steps_per_epoch={steps_per_epoch} and keep={keep} must be at least 1")
+        if steps_per_epoch < 1 or keep < 1 or (keep_every or 1) < 1:
+            raise ValueError(f"steps_per_epoch={steps_per_epoch}, keep={keep}, keep_every={keep_every} must be at least 1")
         if patience is not None and (patience < 1 or best is None):
             raise ValueError(f"patience={patience} goes with best={best!r}: give a measure's name, and at least 1 epoch")
         if not model.compiled:
@@ -97,16 +104,26 @@ class Run:
         self.steps_per_epoch, self.keep, self.best, self.patience = steps_per_epoch, keep, best, patience
         self.history: list[dict[str, Any]] = []
         """One record an epoch: step, and every metric."""
-        self._data = data
+        self._data, self._keep_every = data, keep_every
         self._metrics: dict[str, float] = {}
+        self._paused = 0.0
+        self._strategy = model.distribute_strategy
+        self.writes = strategies.is_chief(self._strategy)
+        """Is this the worker that writes?"""
+        WRITER.wait()
         checkpoint = latest_checkpoint(self.folder)
         if checkpoint is not None:
             self._restore(checkpoint)
         elif weights_from is not None:
             self._take_weights(model_folder(weights_from))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder)
-        model.config.save(self.folder / "config.json")
+        if not strategies.agree(self._strategy, self.step):
+            raise ValueError(
+                f"{self.folder} is at step {self.step} here and at another for other workers: give one all can see"
+            )
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.folder)
+            model.config.save(self.folder / "config.json")
 
     @property
     def step(self) -> int:
@@ -115,8 +132,15 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
-        return self.step // self.steps_per_epoch
+        """Epochs done, with their validation."""
+        return (self.step - self._unrecorded) // self.steps_per_epoch
+
+    @property
+    def _unrecorded(self) -> int:
+        """Steps done since the last epoch's record."""
+        inside = self.step % self.steps_per_epoch
+        ended = self.step > 0 and not inside and (not self.history or self.history[-1]["step"] < self.step)
+        return self.steps_per_epoch if ended else inside
 
     @property
     def best_record(self) -> dict[str, Any] | None:
@@ -155,35 +179,69 @@ class Run:
         """
         evaluating = [] if evaluate is None else [Evaluating(evaluate)]
         pictures = evaluating[0].pictures if evaluating else None
+        board = TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every)
         return [
             # First saved, then shown: an error in a picture must not cost an epoch.
             Throughput(flops_per_token, tokens_per_step),
             *evaluating,
             Checkpointing(self),
-            TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every),
+            *([board] if self.writes else []),
         ]
 
-    def save(self, logs: dict[str, Any] | None = None) -> Path:
-        """Writes a checkpoint of this very step; `logs` becomes the epoch's record in the history."""
-        step = self.step
-        if logs is not None:
-            self.history.append({"step": step} | {name: float(value) for name, value in logs.items()})
-            if self.best_record is self.history[-1]:
-                # Before the checkpoint: killed in between, the epoch is done again, and the same is written again.
-                replace_model(self.model, self.tokenizer, self.folder / "best")
+    def save(self) -> Path:
+        """Has a checkpoint of this very step written, while training goes on; `wait` waits for it.
+
+        Raises:
+            OSError: an earlier one could not be written.
+        """
+        started, step = time.perf_counter(), self.step
         final = self.folder / "checkpoints" / checkpoint_name(step)
-        if not final.exists():
-            state = {
-                "step": step,
-                "steps_per_epoch": self.steps_per_epoch,
-                "identity": self._identity(),
-                "settings": self._settings(),
-                "metrics": {variable.path: float(variable) for variable in self.model.metrics_variables},
-                "history": self.history,
-            }
-            write_checkpoint(self.model, self.tokenizer, folder=self.folder, state=state)
-            remove_all_but(self.folder, self.keep)
+        if self.writes and not final.exists():
+            WRITER.wait()
+            snapshot = Snapshot.of(self.model, self.tokenizer, optimizer=True)
+            state = self._state()
+            WRITER.submit(lambda: self._write(snapshot, state))
+        self._paused = time.perf_counter() - started
         return final
+
+    def record(self, logs: dict[str, Any]) -> None:
+        """Ends an epoch, whose last step was saved: `logs` become its record in the history."""
+        step = self.step
+        self.history.append(
+            {"step": step} | {name: float(value) for name, value in logs.items()} | {"checkpoint_pause": self._paused}
+        )
+        if not self.writes:
+            return
+        if self.best_record is self.history[-1]:
+            # Before the record: killed in between, the epoch is validated again, and the same is written again.
+            best = Snapshot.of(self.model, self.tokenizer)
+            WRITER.submit(lambda: replace_model(best, self.folder / "best"))
+        final, history = self.folder / "checkpoints" / checkpoint_name(step), list(self.history)
+        WRITER.submit(lambda: write_history(history, final))
+
+    def wait(self) -> None:
+        """Waits until all that was saved is on the disk, and until all workers know it.
+
+        Raises:
+            OSError: something could not be written; what was written before is untouched.
+        """
+        WRITER.wait()
+        strategies.meet(self._strategy)
+
+    def _write(self, snapshot: Snapshot, state: dict[str, Any]) -> None:
+        write_checkpoint(snapshot, folder=self.folder, state=state)
+        every = self._keep_every and self._keep_every * self.steps_per_epoch
+        remove_all_but(self.folder, self.keep, every=every)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "identity": self._identity(),
+            "settings": settings_of(self.model),
+            "metrics": {variable.path: float(np.asarray(variable)) for variable in self.model.metrics_variables},
+            "history": list(self.history),
+        }
 
     def restore_metrics(self) -> None:
         """Gives the metrics of a half-done epoch back, after `fit` has reset them."""
@@ -198,35 +256,21 @@ class Run:
         if changed:
             raise ValueError(f"{self.folder} holds a run of another model: {'; '.join(changed)}. Choose another folder")
         state = read_state(checkpoint)
-        identity, settings = self._identity(), self._settings()
-        for part, value in identity.items():
-            if state["identity"].get(part, value) != value:
-                raise ValueError(
-                    f"{self.folder} was trained with another {part} ({state['identity'][part]!r}, now {value!r}). "
-                    "Give it what it was started with, or choose another folder"
-                )
-        for name in sorted(settings.keys() | state["settings"].keys()):
-            old, new = state["settings"].get(name), settings.get(name)
-            if old != new:
-                warnings.warn(
-                    f"{self.folder} was trained with another {name} ({_short(old)}, now {_short(new)}): "
-                    "the run goes on, but not bit for bit as it would have",
-                    stacklevel=4,
-                )
+        check_same(self.folder, state, identity=self._identity(), settings=settings_of(self.model))
         inside = state["step"] % state["steps_per_epoch"]
         if state["steps_per_epoch"] != self.steps_per_epoch and (inside or state["step"] % self.steps_per_epoch):
             raise ValueError(
                 f"{self.folder} is at step {state['step']} with {state['steps_per_epoch']} steps an epoch: "
                 f"with steps_per_epoch={self.steps_per_epoch} it would stand inside an epoch. Give the same, or a divisor"
             )
-        rate = None if self._scheduled() else float(self.model.optimizer.learning_rate)
+        rate = None if self._scheduled() else float(np.asarray(self.model.optimizer.learning_rate))
         read_checkpoint(self.model, checkpoint)
         if rate is not None:
             self.model.optimizer.learning_rate = rate  # the one given now, not the checkpoint's
         self.history = state["history"]
-        if inside:
+        if self._unrecorded:
             self._metrics = state["metrics"]
-            self.model.resume_inside_epoch(inside)
+            self.model.resume_inside_epoch(self._unrecorded)
 
     def _take_weights(self, source: Path) -> None:
         free = {"remat", "dropout", "attention_dropout", "initializer_range"}
@@ -249,25 +293,6 @@ class Run:
             "optimizer": type(self.model.optimizer).__name__,
             "best": self.best or "",
         }
-
-    def _settings(self) -> dict[str, Any]:
-        """What the last bits of a result depend on."""
-        optimizer = self.model.optimizer.get_config()
-        return {
-            **self.model.training_settings,
-            **{f"optimizer {name}": json.dumps(value, default=float) for name, value in optimizer.items()},
-            "dtype": self.model.dtype_policy.name,
-            "cores": len(os.sched_getaffinity(0)),
-            "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-            "deterministic_ops": is_op_determinism_enabled(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        }
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _lock(folder: Path) -> TextIO:

@@ -96,7 +96,18 @@ def workers(strategy: tf.distribute.Strategy) -> int:
 def meet(strategy: tf.distribute.Strategy) -> None:
     """Waits until every worker is here."""
     if workers(strategy) > 1:
-        strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+        local(strategy, _over_all(strategy, tf.constant(1.0))).numpy()
+
+
+def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Is `number` the same for every worker?"""
+    if workers(strategy) == 1:
+        return True
+    # The square of a mean is that of the squares only where all are the same.
+    both = tf.constant([number, number**2], tf.float64)
+    replicas = strategy.num_replicas_in_sync
+    mean, square = (local(strategy, _over_all(strategy, both)) / replicas).numpy()
+    return bool(mean**2 == square)
 
 
 def local(strategy: tf.distribute.Strategy, value: Any) -> Any:
@@ -151,6 +162,17 @@ def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(halves)
 
     return dataset.flat_map(split)
+
+
+def _over_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:
+    """The sum over all replicas of each worker's `value`."""
+
+    @tf.function
+    def total(value: tf.Tensor) -> Any:
+        context = tf.distribute.get_replica_context
+        return strategy.run(lambda: context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value)))
+
+    return losing_no_worker(total)(value)
 
 
 def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:

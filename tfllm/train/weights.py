@@ -5,7 +5,7 @@ A name is a variable's path without the model's or optimizer's own: `decoder/blo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,19 @@ def named(variables: Iterable[Any]) -> dict[str, Any]:
     return by_name
 
 
-def write(path: Path, variables: Iterable[Any], metadata: dict[str, str] | None = None) -> None:
-    """Writes every variable's value.
+def values(variables: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Every variable's value, which stays as it is when the variable changes."""
+    return {name: np.array(variable) for name, variable in named(variables).items()}
+
+
+def write(path: Path, values: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Writes values by name.
 
     Raises:
         OSError: the disk is full or refuses.
     """
-    values = {name: np.asarray(variable) for name, variable in named(variables).items()}
     try:
-        save_file(values, path, metadata)
+        save_file(dict(values), path, metadata)
     except SafetensorError as error:  # how safetensors reports what the system refuses
         raise OSError(f"{path} cannot be written: {error}") from error
 

@@ -1,0 +1,38 @@
+"""One thread that writes what training has to save, while training goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+
+class Writer:
+    """Does jobs one after the other, in the order they came; an error waits for the next call. Python ends when all is done."""
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._pending: list[Future[None]] = []
+        self._lock = threading.Lock()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Has `job` done; waits first until all before it are, so that no more than one holds memory.
+
+        Raises:
+            Exception: that of an earlier job; this one is not done.
+        """
+        self.wait()
+        self._thread = self._thread or ThreadPoolExecutor(1, "checkpoints")
+        self._pending.append(self._thread.submit(job))
+
+    def wait(self) -> None:
+        """Waits until all is done. Raises the first error there was."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        errors = [error for job in pending if (error := job.exception())]
+        if errors:
+            raise errors[0]
+
+
+WRITER = Writer()
+"""Of this process: two threads in one folder would remove each other's files."""
