@@ -34,6 +34,7 @@ def pretrain(
     settings: Pretraining | None = None,
     weights_from: str | Path | None = None,
     prompts: Sequence[str] = (),
+    strategy: tf.distribute.Strategy | None = None,
     verbose: int | str = "auto",
 ) -> train.Run:
     """Trains a language model; killed at any moment, the same call goes on where the run was.
@@ -48,7 +49,9 @@ def pretrain(
         weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
         prompts: shown to the model at the end of each epoch, for TensorBoard: a decoder continues them, an encoder fills what
             they hide.
-        verbose: as Keras' `fit` has it.
+        strategy: where to train (`tfllm.train.strategy`); the one in whose scope this is called, unless given. Batches, losses
+            and dropout are the same for all.
+        verbose: as Keras' `fit` has it; of several workers the first alone speaks.
 
     Raises:
         ValueError: a setting is out of range, or the store, the tokenizer and the model do not fit each other.
@@ -58,9 +61,10 @@ def pretrain(
         raise ValueError(f"epochs={settings.epochs} must be at least 1")
     if config.causal and settings.pairs != "none":
         raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
-    model = _model(config, settings)
     steps = settings.epochs * settings.steps_per_epoch
-    _compile(model, tokenizer, settings, steps)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        model = _model(config, settings)
+        _compile(model, tokenizer, settings, steps)
     rows = _rows(config, settings)
     run = train.Run(
         folder,
@@ -70,6 +74,7 @@ def pretrain(
         data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(rows)}",
         weights_from=weights_from,
     )
+    verbose = verbose if run.writes else 0
     if verbose:
         print(f"{model.config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
     held_out = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu"]
+"""Where a model trains: see `tfllm.train.strategy`."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretraining:

@@ -11,7 +11,7 @@ import tyro
 from tfllm.commands.arguments import Folder, load_model
 from tfllm.config import ModelConfig
 from tfllm.presets import preset as named_preset
-from tfllm.settings import Finetuning, Pretraining
+from tfllm.settings import Finetuning, Pretraining, StrategyName
 
 Task = Literal["classification", "regression", "tagging", "question-answering", "embedding"]
 
@@ -25,6 +25,8 @@ def pretrain(
     config: Path | None = None,
     weights_from: Path | None = None,
     prompts: tuple[str, ...] = (),
+    strategy: StrategyName = "auto",
+    devices: int | None = None,
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining(),  # noqa: B008  (frozen)
 ) -> None:
     """Train a language model: a decoder (next token) or an encoder (hidden tokens), as the preset is.
@@ -39,10 +41,13 @@ def pretrain(
         config: A JSON file with an architecture of your own (as `tfllm info NAME` prints it), in place of a preset.
         weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
         prompts: Continued (or filled, where they say [MASK]) at the end of each epoch, for TensorBoard.
+        strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
+        devices: How many GPUs of this machine; without one, parts of its processor.
     """
     import tfllm
     from tfllm.data import Store
 
+    place = tfllm.train.strategy(strategy, devices=devices)  # before TensorFlow does anything else
     words = tfllm.tokenizers.load(tokenizer)
     architecture = (ModelConfig.load(config) if config else named_preset(preset)).replace(vocab_size=words.vocab_size)
     if settings.sequence_length > architecture.max_length:
@@ -57,6 +62,7 @@ def pretrain(
         settings=settings,
         weights_from=weights_from,
         prompts=prompts or (("",) if architecture.causal else ()),
+        strategy=place,
     )
     use = "generate" if architecture.causal else "predict"
     print(f"done: tfllm {use} {run} …; tensorboard --logdir {run / 'logs'}")
@@ -77,6 +83,8 @@ def finetune(
     max_length: int | None = None,
     pooling: Literal["pooler", "first", "mean"] | None = None,
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+    strategy: StrategyName = "auto",
+    devices: int | None = None,
     settings: Annotated[Finetuning, tyro.conf.arg(name="")] = Finetuning(),  # noqa: B008  (frozen)
 ) -> None:
     """Teach a pretrained encoder a task. The best epoch's model is kept in RUN/best.
@@ -97,6 +105,8 @@ def finetune(
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
         pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
         dtype: mixed_bfloat16 is faster where the processor has it.
+        strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
+        devices: How many GPUs of this machine; without one, parts of its processor.
     """
     import tfllm
     from tfllm import finetuning
@@ -105,6 +115,7 @@ def finetune(
         raise ValueError(f"--multi-label is for classification, the task is {task}")
     if pooling and task in ("tagging", "question-answering"):
         raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
+    place = tfllm.train.strategy(strategy, devices=devices)  # before TensorFlow does anything else
     pretrained, words = load_model(model)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, pretrained.config.max_length)
@@ -112,9 +123,10 @@ def finetune(
     rows = finetuning.read(task, data, words, **columns)
     held_out = finetuning.read(task, validation, words, **columns, labels=rows.labels)
     asked = None if test is None else finetuning.read(task, test, words, **columns, labels=rows.labels)
-    learner = finetuning.learner(
-        task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
-    )
+    with place.scope():
+        learner = finetuning.learner(
+            task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
+        )
     finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
     print(json.dumps({"best epoch": finished.best_record}, indent=2))
     if asked is not None:

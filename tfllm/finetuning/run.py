@@ -40,10 +40,11 @@ def finetune(
 
     Args:
         model: a new one; `compile` is called here, and its `max_length` becomes the rows', so that it predicts as it learns.
+            Made in the scope of a strategy (`tfllm.train.strategy`), it trains there.
         training, validation: rows of the model's task, from `tfllm.data`.
         folder: of the run: checkpoints, `best/` and TensorBoard logs.
         callbacks: of yours, after the run's.
-        verbose: as Keras' `fit` has it.
+        verbose: as Keras' `fit` has it; of several workers the first alone speaks.
 
     Returns:
         The run, with a record an epoch in `history`.
@@ -62,7 +63,8 @@ def finetune(
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
     steps = settings.epochs * steps_per_epoch
-    _compile(model, settings, steps)
+    with model.distribute_strategy.scope():
+        _compile(model, settings, steps)
     weights = training.class_weights() if settings.class_weights else None
     run = train.Run(
         folder,
@@ -75,6 +77,7 @@ def finetune(
         best=best,
         patience=settings.patience,
     )
+    verbose = verbose if run.writes else 0
     if verbose:
         counts = f"{len(training)} rows to learn from, {len(validation)} to choose by"
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")

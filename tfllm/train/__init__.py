@@ -4,5 +4,6 @@ from tfllm.train.optimizers import adamw, averaged_weights, lion, muon
 from tfllm.train.run import Run
 from tfllm.train.schedules import schedule
 from tfllm.train.step import NonFiniteError
+from tfllm.train.strategies import WorkerLostError, strategy
 
-__all__ = ["NonFiniteError", "Run", "adamw", "averaged_weights", "lion", "muon", "schedule"]
+__all__ = ["NonFiniteError", "Run", "WorkerLostError", "adamw", "averaged_weights", "lion", "muon", "schedule", "strategy"]

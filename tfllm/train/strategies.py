@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import keras
 import tensorflow as tf
 
-Kind = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu"]
+from tfllm.settings import StrategyName
 
 
 class WorkerLostError(RuntimeError):
     """Another worker of the run has ended, or cannot be reached: the step it shared could not be done."""
 
 
-def strategy(kind: Kind = "auto", *, devices: int | Sequence[str] | None = None) -> tf.distribute.Strategy:
+def strategy(kind: StrategyName = "auto", *, devices: int | Sequence[str] | None = None) -> tf.distribute.Strategy:
     """Makes the strategy that a model is to train under.
 
     >>> with tfllm.train.strategy("mirrored", devices=2).scope():
@@ -42,8 +42,8 @@ def strategy(kind: Kind = "auto", *, devices: int | Sequence[str] | None = None)
         ValueError: the name is unknown, or there are no such devices, or TF_CONFIG says otherwise.
         RuntimeError: TensorFlow has been used before, so that the processor cannot be split any more.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(Kind))}")
+    if kind not in get_args(StrategyName):
+        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(StrategyName))}")
     cluster = _cluster()
     if kind == "auto":
         kind = _kind_of(cluster, devices)
@@ -201,7 +201,7 @@ def _cluster() -> dict[str, list[str]]:
     return cluster if sum(map(len, cluster.values())) > 1 else {}
 
 
-def _kind_of(cluster: dict[str, list[str]], devices: Any) -> Kind:
+def _kind_of(cluster: dict[str, list[str]], devices: Any) -> StrategyName:
     if cluster:
         return "parameter_server" if cluster.get("ps") else "multi_worker"
     if devices is None:

@@ -1,0 +1,54 @@
+"""A run of several workers (or one) to be killed: `python lives.py FOLDER EPOCHS [PLAN]`. Run by test_workers.py and the chaos check.
+
+FOLDER/store holds the tokens. Leaves FOLDER/run, and FOLDER/result-<worker>.json: digest of all weights and state, the curve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+
+import tfllm
+from tfllm.tokenizers import ByteTokenizer
+
+STEPS_PER_EPOCH = 4
+KEPT = ("step", "loss", "perplexity", "gradient_norm", "val_loss")
+
+
+def main(folder: Path, epochs: int) -> None:
+    strategy = tfllm.train.strategy("auto")
+    tokenizer = ByteTokenizer()
+    settings = tfllm.Pretraining(
+        **dict(epochs=epochs, steps_per_epoch=STEPS_PER_EPOCH, batch_size=12, sequence_length=32, learning_rate=3e-3),
+        **dict(warmup_steps=8, validation_steps=1),
+    )
+    config = tfllm.preset(
+        "llama-tiny", vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=64, dropout=0.1, attention_dropout=0.1
+    )
+    run = tfllm.pretrain(
+        tfllm.data.Store.open(folder / "store", tokenizer),
+        tokenizer,
+        config=config,
+        folder=folder / "run",
+        settings=settings,
+        strategy=strategy,
+        verbose=0,
+    )
+    values = [np.asarray(variable).tobytes() for variable in [*run.model.variables, *run.model.optimizer.variables]]
+    result = {
+        "digest": hashlib.sha256(b"".join(values)).hexdigest(),
+        "curve": [[record[name] for name in KEPT] for record in run.history],
+    }
+    worker = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
+    (folder / f"result-{worker}.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
