@@ -35,7 +35,9 @@ def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, 
     resolver = strategy.cluster_resolver
     worker = 0 if resolver is None else resolver.task_id
     for number, case in enumerate(cases):
-        (out / f"{number}-{worker}.json").write_text(json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case)))
+        (out / f"{number}-{worker}.json").write_text(
+            json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case))
+        )
     strategies.meet(strategy)
 
 
@@ -73,7 +75,7 @@ def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) 
     with strategy.scope():
         model = make_model(case)
         model.compile(
-            tfllm.train.adamw(3e-3),
+            tfllm.train.adamw(1e-3),
             **{name: case[name] for name in ("gradient_accumulation", "steps_per_execution", "jit_compile") if name in case},
         )
     training, validation = make_data(case, store)

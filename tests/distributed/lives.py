@@ -1,4 +1,4 @@
-"""A run of several workers (or one) to be killed: `python lives.py FOLDER EPOCHS [PLAN]`. Run by test_workers.py and the chaos check.
+"""A run of several workers, or of one, to be killed. Command: python lives.py FOLDER EPOCHS
 
 FOLDER/store holds the tokens. Leaves FOLDER/run, and FOLDER/result-<worker>.json: digest of all weights and state, the curve.
 """

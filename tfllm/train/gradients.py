@@ -82,4 +82,5 @@ def _split_rows(name: str, value: tf.Tensor, count: int) -> tf.Tensor:
             f"gradient_accumulation={count} does not divide the batch: {name} has {value.shape[0]} rows. "
             "Give a batch_size that is a multiple of it"
         )
-    return tf.reshape(value, [count, value.shape[0] // count, *value.shape[1:]])
+    shape = [count, value.shape[0] // count]
+    return tf.ensure_shape(tf.reshape(value, tf.concat([shape, tf.shape(value)[1:]], 0)), [*shape, *value.shape[1:]])

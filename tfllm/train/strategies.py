@@ -157,11 +157,12 @@ def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     7 8 9 10 | 11 12 13 14, 2 parts -> 7 8 | 9 10 | 11 12 | 13 14
     """
 
-    def split(batch: Any) -> tf.data.Dataset:
-        halves = tf.nest.map_structure(lambda value: tf.reshape(value, [parts, -1, *value.shape[1:]]), batch)
-        return tf.data.Dataset.from_tensor_slices(halves)
+    def part(value: tf.Tensor) -> tf.Tensor:
+        rows = value.shape[0] // parts
+        shape = tf.concat([[parts, rows], tf.shape(value)[1:]], 0)
+        return tf.ensure_shape(tf.reshape(value, shape), [parts, rows, *value.shape[1:]])
 
-    return dataset.flat_map(split)
+    return dataset.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(part, batch)))
 
 
 def _over_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:
@@ -185,7 +186,7 @@ def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:
             raise WorkerLostError(
                 "another worker of this run ended or cannot be reached, so the step was not done; the last checkpoint is "
                 "whole. Start all workers again to go on from it (`tfllm launch --restarts N` does). TensorFlow said: "
-                f"{error.message:.300}"
+                f"{error.message.strip().splitlines()[-1]:.300}"
             ) from error
 
     return step

@@ -1,0 +1,104 @@
+"""Several replicas and several workers, as real processes, take the steps that one device takes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfllm
+from tfllm.tokenizers import ByteTokenizer
+
+CASES = Path(__file__).parent / "cases.py"
+TASKS = ("causal", "masked", "classification")
+QUICK = [
+    {"task": "causal", "dropout": 0.1},
+    {"task": "masked", "dropout": 0.1},
+    {"task": "classification", "gradient_accumulation": 2, "steps_per_execution": 2},
+    {"task": "classification", "own_pipeline": True},
+    {"task": "causal", "dtype": "mixed_bfloat16"},
+]
+OPTIONS = (
+    {},
+    {"dropout": 0.1},
+    {"gradient_accumulation": 2},
+    {"steps_per_execution": 4},
+    {"jit_compile": True},
+    {"dtype": "mixed_bfloat16"},
+    {"dtype": "mixed_bfloat16", "gradient_accumulation": 2, "steps_per_execution": 2, "dropout": 0.1},
+)
+FULL = [{"task": task} | options for task, options in itertools.product(TASKS, OPTIONS)]
+LONG = [{"task": task, "steps": 200} for task in TASKS]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    texts = folder / "texts.txt"
+    texts.write_text(
+        "\n\n".join(f"The {i}th sheep went over the {i * 7 % 13}th fence. It was not the last." for i in range(400))
+    )
+    tfllm.data.prepare(
+        [texts], ByteTokenizer(), folder / "store", separator="\n\n", validation=0.1, progress=False, processes=1
+    )
+    return folder / "store"
+
+
+def run(layout: str, store: Path, folder: Path, cases: list[dict]) -> list[list[dict]]:
+    """What each worker says of each case, under "one", "mirrored 2" or "workers 2x1" (processes x devices)."""
+    kind, _, sizes = layout.partition(" ")
+    workers, _, devices = sizes.partition("x") if kind == "workers" else ("1", "", sizes or "1")
+    told = [CASES, "multi_worker" if kind == "workers" else kind, devices, store, folder, *map(json.dumps, cases)]
+    launch = ["-m", "tfllm", "launch", "--workers", workers, "--"] if kind == "workers" else []
+    finished = subprocess.run([sys.executable, *launch, *told], capture_output=True, text=True, timeout=1500)
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-4000:]
+    return [
+        [json.loads((folder / f"{number}-{worker}.json").read_text()) for worker in range(int(workers))]
+        for number in range(len(cases))
+    ]
+
+
+@pytest.fixture(scope="module")
+def on_one_device(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict]]:
+    return run("one", store, tmp_path_factory.mktemp("one"), QUICK)
+
+
+@pytest.mark.parametrize("layout", ["mirrored 2", "workers 2x1"])
+def test_the_same_run(layout: str, store: Path, tmp_path: Path, on_one_device: list[list[dict]]) -> None:
+    for case, (alone,), together in zip(QUICK, on_one_device, run(layout, store, tmp_path, QUICK), strict=True):
+        compare(case, alone, together)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["mirrored 2", "mirrored 4", "workers 2x1", "workers 2x2", "workers 3x1", "workers 3x2"])
+def test_the_matrix(layout: str, store: Path, tmp_path: Path, matrix_on_one_device: list[list[dict]]) -> None:
+    for case, (alone,), together in zip(
+        FULL + LONG, matrix_on_one_device, run(layout, store, tmp_path, FULL + LONG), strict=True
+    ):
+        compare(case, alone, together)
+
+
+@pytest.fixture(scope="module")
+def matrix_on_one_device(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict]]:
+    return run("one", store, tmp_path_factory.mktemp("matrix"), FULL + LONG)
+
+
+def compare(case: dict, alone: dict, together: list[dict]) -> None:
+    """Every step's loss, the scores and the size of all weights; workers agree to the last bit."""
+    assert len({worker["digest"] for worker in together}) == 1, case
+    assert all(worker["losses"] == together[0]["losses"] for worker in together), case
+    rounded, long = case.get("dtype") == "mixed_bfloat16", case.get("steps", 20) > 20
+    within = 2e-2 if rounded else 1e-4 if long else 1e-6
+    count = len(alone["losses"])
+    assert count == case.get("steps", 20) // case.get("steps_per_execution", 1)
+    first = np.array(together[0]["losses"])[:20], np.array(alone["losses"])[:20]
+    np.testing.assert_allclose(*first, rtol=within if rounded else 1e-6, err_msg=str(case))
+    np.testing.assert_allclose(together[0]["losses"], alone["losses"], rtol=within, err_msg=str(case))
+    np.testing.assert_allclose(together[0]["norms"], alone["norms"], rtol=max(within, 1e-4), atol=1e-6, err_msg=str(case))
+    for name, score in alone["scores"].items():
+        assert together[0]["scores"][name] == pytest.approx(score, rel=max(within, 1e-5), abs=1e-6), (case, name)
