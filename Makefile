@@ -4,16 +4,19 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity slow bench clean
+.PHONY: help demo test test-distributed lint parity slow bench clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores
 	$(BIN)/python training/pretrain_causal_mini.py
 
 test: .venv/installed-test ## run every quick test: 10 to 20 minutes on 2 cores
 	$(PYTEST)
+
+test-distributed: .venv/installed-test ## every layout of devices and workers, and the kills: 1 to 2 hours
+	$(PYTEST) tests/distributed -m 'slow or not slow'
 
 lint: .venv/installed-test ## format, lint, types and import directions
 	$(BIN)/ruff format --check .

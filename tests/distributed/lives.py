@@ -27,7 +27,7 @@ def main(folder: Path, epochs: int) -> None:
     tokenizer = ByteTokenizer()
     settings = tfllm.Pretraining(
         **dict(epochs=epochs, steps_per_epoch=STEPS_PER_EPOCH, batch_size=12, sequence_length=32, learning_rate=3e-3),
-        **dict(warmup_steps=8, validation_steps=1),
+        **dict(warmup_steps=8, schedule="constant", validation_steps=1),
     )
     config = tfllm.preset(
         "llama-tiny", vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=64, dropout=0.1, attention_dropout=0.1

@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tfllm
-from tfllm.tokenizers import ByteTokenizer
-
 CASES = Path(__file__).parent / "cases.py"
 TASKS = ("causal", "masked", "classification")
 QUICK = [
@@ -34,19 +31,6 @@ OPTIONS = (
 )
 FULL = [{"task": task} | options for task, options in itertools.product(TASKS, OPTIONS)]
 LONG = [{"task": task, "steps": 200} for task in TASKS]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distributed")
-    texts = folder / "texts.txt"
-    texts.write_text(
-        "\n\n".join(f"The {i}th sheep went over the {i * 7 % 13}th fence. It was not the last." for i in range(400))
-    )
-    tfllm.data.prepare(
-        [texts], ByteTokenizer(), folder / "store", separator="\n\n", validation=0.1, progress=False, processes=1
-    )
-    return folder / "store"
 
 
 def run(layout: str, store: Path, folder: Path, cases: list[dict]) -> list[list[dict]]:
