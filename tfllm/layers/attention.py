@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.cache import write
 from tfllm.layers.dropout import keep_mask, kept_share
+from tfllm.layers.mesh import apart
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation, rotate
 
@@ -91,7 +92,7 @@ class Attention(Composite):
         """Queries [B, N, S, H], scaled by H^-1/2, keys and values [B, K, S, H], normalised and turned."""
         shape = [tf.shape(x)[0], tf.shape(x)[1], sum(self.heads), self.head_dim]
         together = tf.transpose(tf.reshape(self.qkv(x), shape), [0, 2, 1, 3])
-        query, key, value = tf.split(together, self.heads, axis=1)
+        query, key, value = apart(together, self.heads, axis=1, groups=self.qkv.groups)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
         if turn is not None:

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.mesh import whole
+
 
 class Composite(keras.layers.Layer):
     """A layer made of layers: building it builds them, in the order they were created."""
@@ -33,6 +35,7 @@ class Linear(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes, self.parts = (input_size, sum(output_sizes)), output_sizes
         self.use_bias, self.stddev = use_bias, stddev
+        self.groups = 1
 
     def build(self, input_shape: Any = None) -> None:
         normal = keras.initializers.RandomNormal(stddev=self.stddev)
@@ -44,12 +47,14 @@ class Linear(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., I] -> [..., O]."""
-        flat = tf.reshape(x, [-1, self.sizes[0]])
-        if self.use_bias:
-            flat = affine(flat, tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias))
-        else:
-            flat = tf.matmul(flat, self.kernel)
+        flat, kernel = tf.reshape(x, [-1, self.sizes[0]]), self._value(self.kernel)
+        flat = affine(flat, kernel, self._value(self.bias)) if self.use_bias else tf.matmul(flat, kernel)
         return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], self.sizes[1:]], 0))
+
+    def _value(self, variable: Any) -> tf.Tensor:
+        value = tf.convert_to_tensor(variable)
+        # Parts that do not begin where a device's columns do can only be told apart in the whole.
+        return whole(value) if len(self.parts) > 1 and self.groups == 1 else value
 
 
 @tf.custom_gradient

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.counter_random import random_words
+from tfllm.layers.mesh import as_bytes
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
@@ -30,7 +31,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
 def keep_mask(shape: tf.Tensor, rate: float, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """1 where a unit is kept, 0 where it is dropped: `dtype` [B, ...], as `shape` says, by the rows' seeds, int32 [B]."""
     count = tf.reduce_prod(shape[1:])
-    lanes = tf.reshape(tf.bitcast(random_words(seed, (count + 3) // 4), tf.uint8), [shape[0], -1])[:, :count]
+    lanes = tf.reshape(as_bytes(random_words(seed, (count + 3) // 4)), [shape[0], -1])[:, :count]
     return tf.cast(tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape), dtype)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
+from tfllm.layers.mesh import apart
 
 
 @tf.custom_gradient
@@ -80,5 +81,5 @@ class FeedForward(Composite):
         inner = self.up(x)
         if not self.gated:
             return self.down(self.activation(inner))
-        gate, up = tf.split(inner, 2, axis=-1)
+        gate, up = apart(inner, self.up.parts, axis=-1, groups=self.up.groups)
         return self.down(self.activation(gate) * up)

@@ -45,4 +45,4 @@ def attention_penalty(
         seen &= keys <= queries
     if window:
         seen &= tf.abs(queries - keys) < window
-    return tf.where(seen, 0.0, HIDDEN)[:, None]
+    return tf.where(seen, 0.0, HIDDEN)[:, None, :, :]

@@ -12,6 +12,7 @@ from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.models.transformer import Transformer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.step import TrainableModel
+from tfllm.train.tensor_parallel import arrange
 from tfllm.train.weights import named
 
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
@@ -84,6 +85,7 @@ class LanguageModel(TrainableModel):
         for layer in self._layers:
             layer.build(None)
         random.setstate(state)
+        arrange(self)
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""

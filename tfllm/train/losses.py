@@ -185,7 +185,7 @@ def _by_bias(chunk: _Chunk, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """float32, of the bias's shape."""
     if not bias.shape[0]:
         return bias
-    return tf.cast(tf.matmul(tf.cast(weights, chunk.gradient.dtype)[None], chunk.gradient)[0], tf.float32)
+    return tf.cast(tf.matmul(tf.cast(tf.expand_dims(weights, 0), chunk.gradient.dtype), chunk.gradient)[0], tf.float32)
 
 
 def _weighted(hidden: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

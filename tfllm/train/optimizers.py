@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.mesh import apart, together, whole
 from tfllm.train.decoupled import DecoupledOptimizer, averaged_weights, path_of, require
 
 __all__ = ["AdamW", "Lion", "Muon", "adamw", "averaged_weights", "lion", "muon", "orthogonalize"]
@@ -153,14 +154,16 @@ class Muon(AdamW):
         if widths is None:
             super().update(variable, gradient, index, scalars)
             return
+        groups = getattr(variable, "groups", 1)
         momentum = self._momentums[index].value
         momentum.assign(self.momentum * momentum + gradient)
-        ahead = tf.cast(gradient + self.momentum * momentum, self.newton_schulz_dtype)
+        ahead = whole(tf.cast(gradient + self.momentum * momentum, self.newton_schulz_dtype))
         parts = [
             0.2 * math.sqrt(max(part.shape)) * orthogonalize(part, steps=self.newton_schulz_steps)
-            for part in tf.split(ahead, widths, axis=1)
+            for part in apart(ahead, widths, axis=1, groups=groups)
         ]
-        variable.assign_sub(scalars["learning_rate"] * tf.cast(tf.concat(parts, axis=1), variable.dtype))
+        step = whole(together(parts, axis=1, groups=groups))
+        variable.assign_sub(scalars["learning_rate"] * tf.cast(step, variable.dtype))
 
     def get_config(self) -> dict[str, Any]:
         names = ("momentum", "newton_schulz_steps", "newton_schulz_dtype", "adam_paths")

@@ -21,6 +21,7 @@ from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.gradients import Features, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
 from tfllm.train.strategies import distributed, local, losing_no_worker, refuse_keras_distribution, workers
+from tfllm.train.tensor_parallel import TensorParallel
 
 
 class NonFiniteError(FloatingPointError):
@@ -98,16 +99,18 @@ class TrainableModel(keras.Model):
         # XLA around forward and backward only.
         self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
         self._steps_done_before = 0
-        self.end_asked = self.end_agreed = False
+        self.end_asked = self.end_agreed = self.fitting = False
 
     def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
         handler = signal.getsignal(signal.SIGTERM)
         x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
+        self.fitting = True
         try:
             return super().fit(x, *args, validation_data=validation_data, **kwargs)
         finally:
+            self.fitting = False
             # Callbacks that listen for it are not told of an error.
             if signal.getsignal(signal.SIGTERM) is not handler:
                 signal.signal(signal.SIGTERM, handler)
@@ -193,8 +196,12 @@ class TrainableModel(keras.Model):
         """
         strategy = self.distribute_strategy
 
-        def one(iterator: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            strategy.run(step, (next(iterator),))
+        # An iterator over batches on a mesh is Python's own, not for the graph.
+        before = next if isinstance(strategy, TensorParallel) else lambda iterator: iterator
+        inside = (lambda batch: batch) if isinstance(strategy, TensorParallel) else next
+
+        def one(source: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            strategy.run(step, (inside(source),))
             agreed = strategy.run(lambda: _summed(tf.identity(asked)))
             return local(strategy, agreed), {metric.name: metric.result() for metric in metrics}
 
@@ -206,7 +213,7 @@ class TrainableModel(keras.Model):
             # A loop in the graph is no faster, and collectives inside one mix up its rounds.
             for _ in range(self.steps_per_execution):
                 try:
-                    agreed, results = one(iterator, tf.constant(float(self.end_asked)))
+                    agreed, results = one(before(iterator), tf.constant(float(self.end_asked)))
                 except (StopIteration, tf.errors.OutOfRangeError):
                     if not results:
                         raise

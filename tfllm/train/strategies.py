@@ -7,21 +7,28 @@ datasets that give each worker its share of a batch.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import keras
 import tensorflow as tf
 
 from tfllm.settings import StrategyName
+from tfllm.train.tensor_parallel import TensorParallel
 
 
 class WorkerLostError(RuntimeError):
     """Another worker of the run has ended, or cannot be reached: the step it shared could not be done."""
 
 
-def strategy(kind: StrategyName = "auto", *, devices: int | Sequence[str] | None = None) -> tf.distribute.Strategy:
+def strategy(
+    kind: StrategyName | Literal["tensor_parallel"] = "auto",
+    *,
+    devices: int | Sequence[str] | None = None,
+    mesh: tuple[int, int] | None = None,
+) -> tf.distribute.Strategy:
     """Makes the strategy that a model is to train under.
 
     >>> with tfllm.train.strategy("mirrored", devices=2).scope():
@@ -34,16 +41,23 @@ def strategy(kind: StrategyName = "auto", *, devices: int | Sequence[str] | None
     Args:
         kind: "one" device; "mirrored", all devices of this process; "multi_worker", all devices of all the processes that
             TF_CONFIG names (`tfllm launch` sets it); "parameter_server", the same with variables on servers of their own, not
-            in step; "tpu". "auto": what TF_CONFIG says; without it, mirrored where there are several GPUs, else one.
+            in step; "tpu"; "tensor_parallel", weights split over a mesh of this process's devices (`tensor_parallel.py`).
+            "auto": what TF_CONFIG says; without it, mirrored where there are several GPUs, else one.
         devices: how many of this process's GPUs to take, or processors where it has none (the one processor is then split
             into as many devices); or their names. All GPUs, or one processor, unless given.
+        mesh: of "tensor_parallel": over how many devices the rows of a batch are split, and over how many the weights.
 
     Raises:
         ValueError: the name is unknown, or there are no such devices, or TF_CONFIG says otherwise.
         RuntimeError: TensorFlow has been used before, so that the processor cannot be split any more.
     """
+    if kind == "tensor_parallel":
+        return _tensor_parallel(mesh, devices)
     if kind not in get_args(StrategyName):
-        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(StrategyName))}")
+        kinds = ", ".join((*get_args(StrategyName), "tensor_parallel"))
+        raise ValueError(f"strategy {kind!r} is unknown; it is one of {kinds}")
+    if mesh is not None:
+        raise ValueError(f"mesh={mesh!r} goes with strategy 'tensor_parallel', got {kind!r}")
     cluster = _cluster()
     if kind == "auto":
         kind = _kind_of(cluster, devices)
@@ -232,6 +246,17 @@ def _devices(devices: int | Sequence[str] | None) -> list[str]:
     if devices is not None and len(found) < devices:
         raise ValueError(f"devices={devices}: there are {len(found)} ({', '.join(found)})")
     return found[:devices]
+
+
+def _tensor_parallel(mesh: tuple[int, int] | None, devices: int | Sequence[str] | None) -> tf.distribute.Strategy:
+    if mesh is None or len(mesh) != 2 or min(mesh) < 1:
+        raise ValueError(f"mesh={mesh!r}: give how many devices to split a batch's rows over, and how many the weights: (1, 2)")
+    if _cluster():
+        raise ValueError("strategy 'tensor_parallel' takes the devices of one process, and TF_CONFIG names several")
+    names = _devices(math.prod(mesh) if devices is None else devices)
+    if len(names) != math.prod(mesh):
+        raise ValueError(f"mesh={mesh!r} has {math.prod(mesh)} places for {len(names)} devices ({', '.join(names)})")
+    return TensorParallel(mesh, devices=names)
 
 
 def _tpu() -> tf.distribute.Strategy:
