@@ -6,11 +6,22 @@ What is beside is named `.NAME.PID.partial`; a process that was killed leaves it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+PASSING = frozenset(
+    {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENETDOWN}
+    | {errno.ENETUNREACH, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+)
+"""Errors that may be gone a moment later."""
 
 
 class WriteError(OSError):
@@ -77,6 +88,26 @@ def whole_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def patiently(call: Callable[[], Result], *, tries: int = 4, wait: float = 1.0) -> Result:
+    """What `call` returns; called again after 1, 2, 4 … times `wait` seconds where the system says an error may pass by itself.
+
+    Such are those of network file systems (EIO, ESTALE, ETIMEDOUT …). A full disk or a missing permission is not.
+
+    Raises:
+        OSError: the last one.
+    """
+    for attempt in range(tries - 1):
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            delay = wait * 2**attempt
+            warnings.warn(f"{error}: tried again in {delay:g} s ({attempt + 1} of {tries - 1})", stacklevel=2)
+            time.sleep(delay)
+    return call()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,9 @@
 """A BERT-mini on the documentation of Linux and Python, from nothing: 4 layers, 256 wide, hidden words to be guessed.
 
+Its size is BERT-mini's; its positions are rotary and its norms come first, as in encoders of today (Warner et al. 2024). With BERT's
+own, half an hour is too short: after 960 steps it had learnt little more than which words are frequent (held-out loss 5.3), which this
+one passes in its second hundred.
+
 Command:   python training/pretrain_masked_mini.py
 Hardware:  2 CPU cores, 3 GB of memory
 Minutes:   30 on 2 cores
@@ -67,10 +71,9 @@ def main(folder: Path = FOLDER, settings: tfllm.Pretraining = SETTINGS) -> None:
     store = _prepare(documents, tokenizer, folder / "store")
     asked = list(islice(blanks(raw.texts("validation", ByteTokenizer()), tokenizer), 5))
 
-    # Much text, seen about twice: nothing to hold back from.
-    config = tfllm.preset(
-        "bert-mini", vocab_size=VOCAB_SIZE, max_length=settings.sequence_length, dropout=0.0, attention_dropout=0.0
-    )
+    # Much text, seen about twice: nothing to hold back from, so no dropout.
+    shape = dict(positions="rotary", norm_place="pre", embedding_norm=False, dropout=0.0, attention_dropout=0.0)
+    config = tfllm.preset("bert-mini", vocab_size=VOCAB_SIZE, max_length=settings.sequence_length, **shape)
     prompts = [blank.text for blank in asked]
     run = tfllm.pretrain(store, tokenizer, config=config, folder=folder, settings=settings, prompts=prompts)
     version = tfllm.export(run.model, tokenizer, Path("saved_models") / folder.name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -16,6 +19,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.tokenizers import ByteTokenizer
+from tfllm.train import weights as train_weights
 from tfllm.train.checkpoints import checkpoints, latest_checkpoint
 from tfllm.train.run import Run, _lock
 
@@ -260,6 +264,46 @@ def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
 def test_old_checkpoints_go(folder: Path) -> None:
     fit(make(folder, keep=2), 4)
     assert [path.name for path in checkpoints(folder)] == ["step-00000012", "step-00000016"]
+
+
+def test_what_may_pass_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, whole = [2], train_weights.write
+
+    def flaky(*arguments: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, "stale file handle")
+        whole(*arguments)
+
+    monkeypatch.setattr("tfllm.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(train_weights, "write", flaky)
+    with pytest.warns(UserWarning, match=r"stale file handle: tried again in 2 s \(2 of 3\)"):
+        fit(make(folder), 3)
+    assert latest_checkpoint(folder).name == "step-00000012"
+
+
+STUCK = """
+import sys, time, tensorflow as tf
+from pathlib import Path
+from test_run import batch, make
+
+def steps():
+    yield from range(8, 10)
+    time.sleep(100)
+
+run = make(Path(sys.argv[1]))
+batches = tf.data.Dataset.from_generator(steps, output_signature=tf.TensorSpec([], tf.int64)).map(batch)
+run.model.fit(batches, epochs=3, initial_epoch=2, steps_per_epoch=4, callbacks=run.callbacks(stall_after=5), verbose=0)
+"""
+
+
+def test_a_pipeline_that_stands_still_is_named(folder: Path) -> None:
+    told = [sys.executable, "-c", STUCK, folder]
+    stuck = subprocess.run(told, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=90)
+    assert stuck.returncode == 1
+    assert "no step ended for 5 s: the input pipeline gives no batch" in stuck.stderr
+    assert "Thread 0x" in stuck.stderr
+    assert make(folder).step == 8
 
 
 def test_every_so_manieth_checkpoint_stays(folder: Path) -> None:

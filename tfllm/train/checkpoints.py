@@ -159,7 +159,8 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
             sync_folder(inner)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise OSError(f"could not write the checkpoint {final}; earlier ones are untouched: {error}") from error
+        said = f"could not write the checkpoint {final}; earlier ones are untouched: {error}"
+        raise OSError(error.errno, said) if error.errno else OSError(said) from error
     beside.rename(final)
     sync_folder(final.parent)
 

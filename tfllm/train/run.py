@@ -28,6 +28,7 @@ import numpy as np
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
+from tfllm.files import patiently
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import strategies, weights
 from tfllm.train.checkpointing import Checkpointing
@@ -48,6 +49,7 @@ from tfllm.train.evaluating import Evaluating, Evaluation
 from tfllm.train.sameness import check_same, settings_of
 from tfllm.train.tensorboard import TensorBoard
 from tfllm.train.throughput import Throughput
+from tfllm.train.watchdog import Watchdog
 from tfllm.train.writing import WRITER
 
 
@@ -167,6 +169,7 @@ class Run:
         flops_per_token: int | None = None,
         tokens_per_step: int | None = None,
         log_every: int = 10,
+        stall_after: float | None = None,
     ) -> list[keras.callbacks.Callback]:
         """What `fit` needs to save, to measure and to write for TensorBoard.
 
@@ -176,12 +179,14 @@ class Run:
             flops_per_token: of one training step, for the utilisation; `3 * config.forward_flops_per_token(S)`.
             tokens_per_step: how many tokens a step reads, where the loss counts fewer.
             log_every: steps between two points of the curves.
+            stall_after: seconds without a step after which the process says where it stands and ends with code 1.
         """
         evaluating = [] if evaluate is None else [Evaluating(evaluate)]
         pictures = evaluating[0].pictures if evaluating else None
         board = TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every)
         return [
             # First saved, then shown: an error in a picture must not cost an epoch.
+            *([] if stall_after is None else [Watchdog(stall_after)]),
             Throughput(flops_per_token, tokens_per_step),
             *evaluating,
             Checkpointing(self),
@@ -215,9 +220,9 @@ class Run:
         if self.best_record is self.history[-1]:
             # Before the record: killed in between, the epoch is validated again, and the same is written again.
             best = Snapshot.of(self.model, self.tokenizer)
-            WRITER.submit(lambda: replace_model(best, self.folder / "best"))
+            WRITER.submit(lambda: patiently(lambda: replace_model(best, self.folder / "best")))
         final, history = self.folder / "checkpoints" / checkpoint_name(step), list(self.history)
-        WRITER.submit(lambda: write_history(history, final))
+        WRITER.submit(lambda: patiently(lambda: write_history(history, final)))
 
     def wait(self) -> None:
         """Waits until all that was saved is on the disk, and until all workers know it.
@@ -229,7 +234,7 @@ class Run:
         strategies.meet(self._strategy)
 
     def _write(self, snapshot: Snapshot, state: dict[str, Any]) -> None:
-        write_checkpoint(snapshot, folder=self.folder, state=state)
+        patiently(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
         every = self._keep_every and self._keep_every * self.steps_per_epoch
         remove_all_but(self.folder, self.keep, every=every)
 
@@ -264,7 +269,7 @@ class Run:
                 f"with steps_per_epoch={self.steps_per_epoch} it would stand inside an epoch. Give the same, or a divisor"
             )
         rate = None if self._scheduled() else float(np.asarray(self.model.optimizer.learning_rate))
-        read_checkpoint(self.model, checkpoint)
+        patiently(lambda: read_checkpoint(self.model, checkpoint))
         if rate is not None:
             self.model.optimizer.learning_rate = rate  # the one given now, not the checkpoint's
         self.history = state["history"]
