@@ -1,4 +1,4 @@
-"""A dataset whose batches can be made in parts, each by the worker that trains on it."""
+"""A dataset whose batches can be made in parts, and one by one, by the worker that trains on them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ class Batches(tf.data.Dataset):
 
     Args:
         of_rows: (first, count) -> the rows from `first` on, `count` of them, of every batch.
+        element: the batch that comes after a number of others, int64 [].
         batch_size: B.
     """
 
-    def __init__(self, of_rows: Callable[[int, int], tf.data.Dataset], batch_size: int):
-        self._of_rows, self._batch_size = of_rows, batch_size
+    def __init__(
+        self,
+        of_rows: Callable[[int, int], tf.data.Dataset],
+        element: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        batch_size: int,
+    ):
+        self._of_rows, self.element, self._batch_size = of_rows, element, batch_size
         self._whole = of_rows(0, batch_size)
         super().__init__(self._whole._variant_tensor)
 
@@ -35,7 +41,7 @@ class Batches(tf.data.Dataset):
         return self._of_rows(part * count, count)
 
     def take(self, count: int, name: str | None = None) -> Batches:
-        return Batches(lambda *rows: self._of_rows(*rows).take(count, name), self._batch_size)
+        return Batches(lambda *rows: self._of_rows(*rows).take(count, name), self.element, self._batch_size)
 
     def _inputs(self) -> list[tf.data.Dataset]:
         return [self._whole]

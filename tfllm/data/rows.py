@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
@@ -151,16 +152,18 @@ def dataset(
     if steps is not None and start_step > steps:
         raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
 
-    def of_rows(first: int, count: int) -> tf.data.Dataset:
-        @tf.autograph.experimental.do_not_convert
-        def of_step(step: tf.Tensor) -> dict[str, tf.Tensor]:
-            return batch(step * batch_size + first + tf.range(count, dtype=tf.int64))
+    @tf.autograph.experimental.do_not_convert
+    def of_step(step: tf.Tensor, first: int = 0, count: int = batch_size) -> dict[str, tf.Tensor]:
+        return batch(step * batch_size + first + tf.range(count, dtype=tf.int64))
 
+    def of_rows(first: int, count: int) -> tf.data.Dataset:
         steps_left = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
-        made = steps_left.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        made = steps_left.map(
+            partial(of_step, first=first, count=count), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
         return made.prefetch(tf.data.AUTOTUNE)
 
-    return Batches(of_rows, batch_size)
+    return Batches(of_rows, lambda number: of_step(start_step + number), batch_size)
 
 
 def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int], shards: Shards, length: int) -> Rows:

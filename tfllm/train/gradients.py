@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 Features = dict[str, tf.Tensor]
+Measures = dict[str, tuple[tf.Tensor, tf.Tensor]]
+"""Metric name -> (sum, weight), float32 [] each."""
 
 
 class Objective(NamedTuple):
@@ -20,8 +22,7 @@ class Objective(NamedTuple):
     """float32 []: sum over what is counted (tokens, rows), with a gradient."""
     weight: tf.Tensor
     """float32 []: how much was counted; the step minimises loss / weight."""
-    measures: dict[str, tuple[tf.Tensor, tf.Tensor]]
-    """Metric name -> (sum, weight)."""
+    measures: Measures
 
 
 def gradients(

@@ -9,7 +9,7 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,8 +18,9 @@ import tensorflow as tf
 from tfllm.features import DROPOUT_SEED
 from tfllm.layers.counter_random import fold_in
 from tfllm.train.decoupled import DecoupledOptimizer
-from tfllm.train.gradients import Features, Objective, at_least_epsilon, gradients
+from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
+from tfllm.train.parameter_server import Coordinator
 from tfllm.train.strategies import distributed, local, losing_no_worker, refuse_keras_distribution, workers
 from tfllm.train.tensor_parallel import TensorParallel
 
@@ -105,9 +106,11 @@ class TrainableModel(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
         handler = signal.getsignal(signal.SIGTERM)
-        x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
         self.fitting = True
         try:
+            if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
+                return Coordinator(self).fit(x, *args, validation_data=validation_data, **kwargs)
+            x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
             return super().fit(x, *args, validation_data=validation_data, **kwargs)
         finally:
             self.fitting = False
@@ -116,16 +119,23 @@ class TrainableModel(keras.Model):
                 signal.signal(signal.SIGTERM, handler)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
+            return Coordinator(self).evaluate(x)
         return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
             return []
-        return [*self._measures.values(), self._gradient_norm]
+        return [*self.measured, self._gradient_norm]
 
-    def train_step(self, data: Any) -> None:
-        """One step, run by every replica on its rows at the same time."""
+    @property
+    def measured(self) -> list[Ratio]:
+        """The metrics of validation."""
+        return list(self._measures.values())
+
+    def train_step(self, data: Any) -> Measures:
+        """One step, run by every replica on its rows at the same time; what was measured of all rows."""
         features = _numbers(data)
         slopes, objective = _summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(features)}))
         weight = at_least_epsilon(objective.weight)
@@ -139,11 +149,16 @@ class TrainableModel(keras.Model):
         else:  # which sums over the replicas by itself
             replicas = self.distribute_strategy.num_replicas_in_sync
             self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
-        self._update(objective)
-        self._gradient_norm.update_state(norm, 1.0)
+        return objective.measures | {"gradient_norm": (norm, tf.ones([]))}
 
-    def test_step(self, data: Any) -> None:
-        self._update(_summed(self.objective(_numbers(data), training=False)))
+    def test_step(self, data: Any) -> Measures:
+        return _summed(self.objective(_numbers(data), training=False)).measures
+
+    def add(self, measures: Measures) -> None:
+        """Takes into the metrics what a step has measured."""
+        for metric in self.metrics:
+            if metric.name in measures:
+                metric.update_state(*measures[metric.name])
 
     def predict_step(self, data: Any) -> tf.Tensor:
         return self(_numbers(data))
@@ -163,14 +178,19 @@ class TrainableModel(keras.Model):
             )
         self._steps_done_before = steps_done
 
+    def skips_step(self) -> bool:
+        """Was the next step (or the next few, of `steps_per_execution`) done before the run was left inside its epoch?"""
+        skips = self._steps_done_before > 0
+        self._steps_done_before -= self.steps_per_execution if skips else 0
+        return skips
+
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
-        run = self._function_of(self.train_step, [*self._measures.values(), self._gradient_norm])
+        run = self._function_of(self.train_step, self.metrics)
 
         def train_function(iterator: Any) -> Any:
-            if self._steps_done_before > 0:
-                self._steps_done_before -= self.steps_per_execution
+            if self.skips_step():
                 return self.get_metrics_result()
             try:
                 return run(iterator)
@@ -183,9 +203,9 @@ class TrainableModel(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            self.test_function = self._function_of(self.test_step, list(self._measures.values()))
+            self.test_function = self._function_of(self.test_step, self.measured)
 
-    def _function_of(self, step: Callable[[Any], None], metrics: list[Ratio]) -> Callable[[Any], dict[str, tf.Tensor]]:
+    def _function_of(self, step: Callable[[Any], Measures], metrics: Sequence[Any]) -> Callable[[Any], dict[str, tf.Tensor]]:
         """What `fit` calls: `steps_per_execution` batches of an iterator (or those that are left) -> the metrics then.
 
         Keras' own takes the mean of each replica's metrics, which ends in an error on several workers (keras #20585).
@@ -201,7 +221,7 @@ class TrainableModel(keras.Model):
         inside = (lambda batch: batch) if isinstance(strategy, TensorParallel) else next
 
         def one(source: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            strategy.run(step, (inside(source),))
+            self.add(local(strategy, strategy.run(step, (inside(source),))))
             agreed = strategy.run(lambda: _summed(tf.identity(asked)))
             return local(strategy, agreed), {metric.name: metric.result() for metric in metrics}
 
@@ -261,10 +281,6 @@ class TrainableModel(keras.Model):
             f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "
             f"one a dataset with start_step={step} gives first. Try a lower learning rate, a longer warm-up or clip_norm."
         )
-
-    def _update(self, objective: Objective) -> None:
-        for name, (total, weight) in objective.measures.items():
-            self._measures[name].update_state(total, weight)
 
     def get_compile_config(self) -> Mapping[str, Any] | None:
         """A `.keras` file holds the model; how it was trained stands in the run folder."""

@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.settings import StrategyName
+from tfllm.train import parameter_server
 from tfllm.train.tensor_parallel import TensorParallel
 
 
@@ -68,6 +69,7 @@ def strategy(
     if kind == "tpu":
         return _tpu()
     if kind == "parameter_server":
+        parameter_server.serve()
         return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
     if kind == "multi_worker":
         if devices is not None:
@@ -104,7 +106,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def workers(strategy: tf.distribute.Strategy) -> int:
     """Processes that take every step together."""
-    return getattr(strategy.extended, "_num_workers", 1)
+    return strategy.extended._num_workers if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else 1
 
 
 def meet(strategy: tf.distribute.Strategy) -> None:

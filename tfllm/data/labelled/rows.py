@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -156,21 +156,27 @@ class Labelled:
         distinct = self.together > 1 and shuffle and repeat
         draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps, distinct)
 
-        def of_rows(first: int, count: int) -> tf.data.Dataset:
-            @tf.autograph.experimental.do_not_convert
-            def batch(step: tf.Tensor, arrays: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                groups = draw.groups(step, arrays["lengths"])
-                rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
-                mine = tf.reshape(rows, [batch_size])[first : first + count]
-                # What is past the end is one row: the empty one, added for it.
-                return self._features(arrays, tf.minimum(mine, len(self)))
+        @tf.autograph.experimental.do_not_convert
+        def batch(
+            step: tf.Tensor, arrays: dict[str, tf.Tensor], first: int = 0, count: int = batch_size
+        ) -> dict[str, tf.Tensor]:
+            groups = draw.groups(step, arrays["lengths"])
+            rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
+            mine = tf.reshape(rows, [batch_size])[first : first + count]
+            # What is past the end is one row: the empty one, added for it.
+            return self._features(arrays, tf.minimum(mine, len(self)))
 
+        def of_rows(first: int, count: int) -> tf.data.Dataset:
             numbers = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
             # As elements, not as captured constants: those would be copied into the graph, which holds 2 GB at most.
             both = tf.data.Dataset.zip((numbers, tf.data.Dataset.from_tensors(arrays).repeat()))
-            return both.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+            mine = partial(batch, first=first, count=count)
+            return both.map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
-        return Batches(of_rows, batch_size)
+        def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
+            return batch(start_step + number, {name: tf.constant(array) for name, array in arrays.items()})
+
+        return Batches(of_rows, element, batch_size)
 
     def _check(self, batch_size: int, seed: int, start_step: int, repeat: bool) -> None:
         if batch_size < 1 or batch_size % self.together:

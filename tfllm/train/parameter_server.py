@@ -1,0 +1,153 @@
+"""`fit` under `ParameterServerStrategy`: variables on servers, steps on workers, each when it is ready.
+
+Keras' `fit` cannot (keras #18624). Enters: a model made in the strategy's scope, and a dataset of `tfllm.data`: the batch of
+any step can be made by itself, so the chief hands out steps by number, and a step whose worker dies is done by another, with
+the same batch. Workers do not wait for each other (Li et al. 2014): a gradient may be of weights some steps old, and no two
+runs are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+import tensorflow as tf
+
+from tfllm.train.gradients import Measures
+
+IN_FLIGHT = 2
+"""Steps handed out and not done, for each worker: one at work, one waiting for it."""
+
+
+@runtime_checkable
+class ByNumber(Protocol):
+    """A dataset whose batches can be made one by one: those of `tfllm.data` are."""
+
+    def element(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The batch that comes after `number` (int64 []) others."""
+
+    def cardinality(self) -> tf.Tensor: ...
+
+
+def serve() -> None:
+    """In a worker or a server: waits for the chief's work, and does not return. In the chief: nothing."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    if resolver.task_type in ("worker", "ps"):
+        server = tf.distribute.Server(
+            resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id, protocol="grpc"
+        )
+        server.join()
+
+
+class Coordinator:
+    """Hands out a model's steps."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._coordinator = tf.distribute.coordinator.ClusterCoordinator(model.distribute_strategy)
+        self._pending: list[Any] = []
+        self._workers = model.distribute_strategy._num_workers
+
+    def fit(
+        self,
+        x: Any,
+        *,
+        epochs: int = 1,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_data: Any = None,
+        callbacks: Any = None,
+        verbose: int | str = "auto",
+        **others: Any,
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`; metrics are shown at the end of each epoch.
+
+        Raises:
+            ValueError: the data is not of `tfllm.data`, or an argument is one this strategy has no use for.
+        """
+        model, steps = self._model, steps_per_epoch or _length(x)
+        others.pop("shuffle", None)
+        if others:
+            raise ValueError(f"fit under ParameterServerStrategy takes no {', '.join(sorted(others))}")
+        if steps is None:
+            raise ValueError("fit under ParameterServerStrategy wants steps_per_epoch, for the data has no end")
+        callbacks = keras.callbacks.CallbackList(
+            callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps, model=model
+        )
+        model.stop_training = False
+        step, number = self._handed_out(model.train_step, x), 0
+        done_before = int(model.optimizer.iterations.numpy())
+        callbacks.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            model.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            for batch in range(steps):
+                callbacks.on_train_batch_begin(batch)
+                if not model.skips_step():
+                    step(number)
+                    number += 1
+                if batch + 1 == steps or model.end_asked:
+                    self._finish()
+                    # Workers that count at the same time count one step for two.
+                    model.optimizer.iterations.assign(done_before + number)
+                    model.end_agreed = model.end_asked
+                callbacks.on_train_batch_end(batch)
+            logs = dict(model.get_metrics_result())
+            if validation_data is not None:
+                scores = self.evaluate(validation_data, callbacks=callbacks)
+                logs |= {f"val_{name}": value for name, value in scores.items()}
+            callbacks.on_epoch_end(epoch, keras.tree.map_structure(float, logs))
+            if model.stop_training:
+                break
+        callbacks.on_train_end()
+        return model.history
+
+    def evaluate(self, x: Any, *, callbacks: Any = None) -> dict[str, float]:
+        """The metrics of all batches of a dataset that ends."""
+        model, length = self._model, _length(x)
+        if length is None:
+            raise ValueError("evaluate under ParameterServerStrategy wants data that ends: take(…) some of it")
+        callbacks = callbacks or keras.callbacks.CallbackList(model=model, steps=length)
+        callbacks.on_test_begin()
+        model.reset_metrics()
+        step = self._handed_out(model.test_step, x)
+        for number in range(length):
+            callbacks.on_test_batch_begin(number)
+            step(number)
+            callbacks.on_test_batch_end(number)
+        self._finish()
+        callbacks.on_test_end()
+        return {metric.name: float(metric.result()) for metric in model.measured}
+
+    def _finish(self) -> None:
+        """Waits for all steps handed out."""
+        self._coordinator.join()
+        while self._pending:
+            self._model.add(self._pending.pop(0).fetch())
+
+    def _handed_out(self, step: Callable[[Any], Measures], data: Any) -> Callable[[int], None]:
+        """A function that has the batch of a number learnt from, when a worker is free."""
+        if not isinstance(data, ByNumber):
+            raise ValueError(
+                f"ParameterServerStrategy wants data of tfllm.data (causal_lm, masked_lm, batches), whose batches can be made "
+                f"one by one; got {type(data).__name__}"
+            )
+        strategy = self._model.distribute_strategy
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
+        def work(number: tf.Tensor) -> Measures:
+            return strategy.run(step, (data.element(number),))
+
+        def hand_out(number: int) -> None:
+            if len(self._pending) >= IN_FLIGHT * self._workers:
+                self._model.add(self._pending.pop(0).fetch())
+            self._pending.append(self._coordinator.schedule(work, (tf.constant(number, tf.int64),)))
+
+        return hand_out
+
+
+def _length(data: Any) -> int | None:
+    """Batches of a dataset, None where it has no end."""
+    length = int(data.cardinality())
+    return None if length < 0 else length
