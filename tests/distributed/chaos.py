@@ -67,9 +67,9 @@ def live(workers: int, folder: Path, chance: random.Random, number: int) -> dict
     }
 
 
-def launch(workers: int, folder: Path, *, epochs: int = EPOCHS, restarts: int = 0) -> subprocess.Popen[bytes]:
+def launch(workers: int, folder: Path, *, epochs: int = EPOCHS, restarts: int = 0, servers: int = 0) -> subprocess.Popen[bytes]:
     """The team; its log is FOLDER/log.txt."""
-    team = ["--workers", str(workers), "--restarts", str(restarts), "--grace", "60"]
+    team = ["--workers", str(workers), "--parameter-servers", str(servers), "--restarts", str(restarts), "--grace", "60"]
     log = (folder / "log.txt").open("ab")
     command = [sys.executable, "-m", "tfllm", "launch", *team, "--", LIVES, folder, str(epochs)]
     return subprocess.Popen(command, stdout=log, stderr=log)
@@ -79,7 +79,7 @@ def process_of(team: subprocess.Popen[bytes], worker: int) -> int:
     """The process of a worker: the launcher's child whose TF_CONFIG has its number."""
     for child in Path(f"/proc/{team.pid}/task/{team.pid}/children").read_text().split():
         for pair in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
-            if pair.startswith(b"TF_CONFIG=") and json.loads(pair[10:])["task"]["index"] == worker:
+            if pair.startswith(b"TF_CONFIG=") and json.loads(pair[10:])["task"] == {"type": "worker", "index": worker}:
                 return int(child)
     raise ProcessLookupError(f"no worker {worker}")
 

@@ -67,6 +67,18 @@ def test_one_worker_asked_to_end_takes_the_others_along(folder: Path, undisturbe
 
 
 @pytest.mark.slow
+def test_parameter_servers_learn_though_a_worker_dies(folder: Path) -> None:
+    """Not in step, so no digest; but every step is done once, and the loss falls as it does in step."""
+    team = launch(2, folder, epochs=12, restarts=2, servers=1)
+    wait_for_checkpoints(folder, team, 2)
+    os.kill(process_of(team, 1), signal.SIGKILL)
+    assert team.wait(300) == 0, (folder / "log.txt").read_text()[-3000:]
+    curve = result(folder, 1)["curve"]
+    assert [record[0] for record in curve] == list(range(4, 52, 4))
+    assert curve[0][-1] > 4.5 and curve[-1][-1] < 2.5, "validation"
+
+
+@pytest.mark.slow
 def test_the_number_of_workers_may_change(folder: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     alone = tmp_path_factory.mktemp("alone")
     shutil.copytree(store, alone / "store")
