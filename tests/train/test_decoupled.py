@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfllm
 from tfllm.train.optimizers import adamw, averaged_weights
 
 
@@ -88,6 +89,7 @@ def test_variables_without_gradient_are_averaged_too():
 
 REPLICAS = """
 import numpy as np, keras, tensorflow as tf
+import tfllm
 from tfllm.train.optimizers import adamw, averaged_weights, lion, muon
 
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -136,3 +138,17 @@ print("equal")
 def test_two_replicas_do_as_one_device():
     done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]
+
+
+def test_a_step_that_finds_no_batch_decays_nothing():
+    ids = np.arange(32, dtype=np.int32).reshape(2, 16)
+    features = {"token_ids": ids, "target_ids": ids, "target_weights": np.ones((2, 16), np.float32)}
+    one = tf.data.Dataset.from_tensors(features)
+    weights = []
+    for data in (one.repeat().take(2), one.repeat().take(2).filter(lambda _: True)):  # of the second, nobody knows the end
+        model = tfllm.CausalLM(tfllm.preset("gpt2-tiny", num_layers=1))
+        model.compile(adamw(1e-2, weight_decay=10.0))
+        model.fit(data, verbose=0)
+        weights.append([np.array(variable) for variable in model.variables + model.optimizer.variables])
+    for known, unknown in zip(*weights, strict=True):
+        np.testing.assert_array_equal(known, unknown)

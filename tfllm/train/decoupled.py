@@ -123,7 +123,9 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if self._rates[index] != 1:
             scalars["learning_rate"] *= self._rates[index]
         if self.weight_decay and self._decays[index]:
-            variable.assign(variable * (1.0 - self.weight_decay * scalars["learning_rate"]))
+            # Not before there is a gradient: a step that finds no batch left, or is refused, must leave the weights alone.
+            with tf.control_dependencies([gradient]):
+                variable.assign(variable * (1.0 - self.weight_decay * scalars["learning_rate"]))
         self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
 
     def finalize_variable_values(self, var_list: Any) -> None:

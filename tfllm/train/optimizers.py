@@ -156,8 +156,9 @@ class Muon(AdamW):
             return
         groups = getattr(variable, "groups", 1)
         momentum = self._momentums[index].value
-        momentum.assign(self.momentum * momentum + gradient)
-        ahead = whole(tf.cast(gradient + self.momentum * momentum, self.newton_schulz_dtype))
+        followed = self.momentum * momentum + gradient
+        momentum.assign(followed)
+        ahead = whole(tf.cast(gradient + self.momentum * followed, self.newton_schulz_dtype))
         parts = [
             0.2 * math.sqrt(max(part.shape)) * orthogonalize(part, steps=self.newton_schulz_steps)
             for part in apart(ahead, widths, axis=1, groups=groups)
