@@ -3,7 +3,7 @@
 Enters: a compiled model with an `objective`, and batches of `features`. Leaves: updated weights, and metrics.
 
 A step is: the forward and backward pass of each micro-batch, sums of losses and gradients, one division by the summed weight,
-the check that all is finite, the optimizer. Nothing of it is random but dropout, whose seed is (seed, step, micro-batch).
+the check that all is finite, the optimizer. Nothing of it is random but dropout, whose seed is (seed, step, row).
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class TrainableModel(keras.Model):
         else:  # which sums over the replicas by itself
             replicas = self.distribute_strategy.num_replicas_in_sync
             self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
-        return objective.measures | {"gradient_norm": (norm, tf.ones([]))}
+        # 1, but not before there is a batch: a constant would be counted at the end of the data, too.
+        return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
     def test_step(self, data: Any) -> Measures:
         return _summed(self.objective(_numbers(data), training=False)).measures
@@ -215,15 +216,16 @@ class TrainableModel(keras.Model):
             WorkerLostError: another worker did not take part.
         """
         strategy = self.distribute_strategy
-
+        several = workers(strategy) > 1
         # An iterator over batches on a mesh is Python's own, not for the graph.
         before = next if isinstance(strategy, TensorParallel) else lambda iterator: iterator
         inside = (lambda batch: batch) if isinstance(strategy, TensorParallel) else next
 
         def one(source: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             self.add(local(strategy, strategy.run(step, (inside(source),))))
-            agreed = strategy.run(lambda: _summed(tf.identity(asked)))
-            return local(strategy, agreed), {metric.name: metric.result() for metric in metrics}
+            if several:
+                asked = local(strategy, strategy.run(lambda: _summed(tf.identity(asked))))
+            return asked, {metric.name: metric.result() for metric in metrics}
 
         if not self.run_eagerly:
             one = tf.function(one, reduce_retracing=True, autograph=False)
@@ -238,10 +240,11 @@ class TrainableModel(keras.Model):
                     if not results:
                         raise
                     break
-            self.end_agreed = bool(agreed)
+            # Of one worker nothing is read back: that would wait for the device.
+            self.end_agreed = bool(agreed) if several else self.end_asked
             return results
 
-        return losing_no_worker(function) if workers(strategy) > 1 else function
+        return losing_no_worker(function) if several else function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
