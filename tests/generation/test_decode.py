@@ -12,7 +12,8 @@ from scripted import RuleModel, fixed, script
 
 import tfllm
 from tfllm.generation import GenerationConfig, decode, text
-from tfllm.generation.decode import Prompts, Stop, stop_pattern
+from tfllm.generation.decode import Stop, stop_pattern
+from tfllm.generation.reading import Prompts
 from tfllm.generation.sampling import choose, penalise
 from tfllm.layers.cache import write
 from tfllm.tokenizers import ByteTokenizer

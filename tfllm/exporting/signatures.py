@@ -14,7 +14,8 @@ import tensorflow as tf
 from tfllm.exporting.contract import CONTRACTS, Signature
 from tfllm.exporting.scoring import score
 from tfllm.generation import GenerationConfig, decode
-from tfllm.generation.decode import Prompts, Results, Stop
+from tfllm.generation.decode import Results, Stop
+from tfllm.generation.reading import Prompts
 from tfllm.generation.sampling import Settings
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers

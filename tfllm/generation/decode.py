@@ -19,22 +19,13 @@ import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import POSITIONS, SEGMENT_IDS, TOKEN_IDS
+from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.sampling import Settings, choose, log_prob, penalise
 from tfllm.layers.cache import Cache
 from tfllm.tokenizers.base import EOS_ID, PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
 """Why a row ended: not yet, the separator was chosen, a stop string appeared, its budget or the context is spent."""
-
-
-class Prompts(NamedTuple):
-    """What is continued: it opens with the separator."""
-
-    token_ids: tf.Tensor
-    """int32 [B, S], padded on the right."""
-    lengths: tf.Tensor
-    """int32 [B]."""
 
 
 class Stop(NamedTuple):
@@ -99,18 +90,12 @@ def decode(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | Non
 
 def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None = None) -> State:
     """Reads the prompts, makes room for all tokens to come, and chooses the first ones."""
-    ids, lengths = prompts
-    count, longest = tf.shape(ids)[0], tf.shape(ids)[1]
-    segments = tf.cast(tf.range(longest)[None] < lengths[:, None], tf.int32)
-    features = {TOKEN_IDS: ids, SEGMENT_IDS: segments}
-    hidden, cache = model.stack(features, cache=model.new_cache(count, longest))
-    # The vocabulary is scored for the last token of each prompt only.
-    logits = model.head(tf.gather(hidden, lengths - 1, batch_dims=1))
-
-    copies = tf.size(settings.seed) // count
+    lengths = prompts.lengths
+    copies = tf.size(settings.seed) // tf.size(lengths)
     budget = room_for(model.config, tf.repeat(lengths, copies), settings.max_new_tokens)
     room = tf.maximum(tf.reduce_max(budget), 1)
     nothing = tf.zeros_like(budget)
+    logits, cache = reader_of(model).prompts(prompts, copies, room - 1)
     state = State(
         step=tf.constant(0),
         last=nothing,
@@ -118,9 +103,9 @@ def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None
         num_tokens=nothing,
         tokens=tf.fill([room, tf.size(budget)], PAD_ID),
         log_probs=tf.zeros([room, tf.size(budget)]),
-        cache=_spread(cache, copies, room - 1),
+        cache=cache,
     )
-    return _choose_next(tf.repeat(logits, copies, axis=0), state, _repeat(prompts, copies), settings, budget, stop)
+    return _choose_next(logits, state, _repeat(prompts, copies), settings, budget, stop)
 
 
 def advance(
@@ -129,19 +114,15 @@ def advance(
     """Goes on until `until` tokens are chosen in all, or every row has ended."""
     prompts = _repeat(prompts, tf.size(state.last) // tf.size(prompts.lengths))
     budget = room_for(model.config, prompts.lengths, settings.max_new_tokens)
+    reader = reader_of(model)
 
     def body(state: State) -> tuple[State]:
         places = prompts.lengths + state.step - 1
         if model.config.positions == "learned":
             # Rows that have ended go on idly, and must not ask for a position that is not there.
             places = tf.minimum(places, model.config.max_length - 1)
-        features = {
-            TOKEN_IDS: state.last[:, None],
-            POSITIONS: places[:, None],
-            SEGMENT_IDS: tf.ones_like(places)[:, None],
-        }
-        hidden, cache = model.stack(features, cache=state.cache)
-        return (_choose_next(model.head(hidden[:, 0]), state._replace(cache=cache), prompts, settings, budget, stop),)
+        logits, cache = reader.tokens(state.last, places, state.cache)
+        return (_choose_next(logits, state._replace(cache=cache), prompts, settings, budget, stop),)
 
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
@@ -153,7 +134,7 @@ def advance(
 def matrices_cast_once(model: Any) -> Iterator[None]:
     """Inside, the matrices of a mixed-precision model have its compute dtype: else every step would cast all of them."""
     policy = getattr(model, "dtype_policy", None)
-    if policy is None or policy.compute_dtype == policy.variable_dtype:
+    if policy is None or policy.compute_dtype == policy.variable_dtype or is_on_mesh(model):
         yield
         return
     with keras.StatelessScope() as scope:
@@ -236,22 +217,6 @@ def _stopped(tokens: tf.Tensor, count: tf.Tensor, stop: Stop) -> tf.Tensor:
     tail = tf.transpose(tokens[tf.maximum(count - stop.window, 0) : count])
     text = stop.detokenize(tf.RaggedTensor.from_tensor(tail))
     return tf.strings.regex_replace(text, stop.pattern, "", replace_global=False) != text
-
-
-def _spread(cache: Cache, copies: tf.Tensor, room: tf.Tensor) -> Cache:
-    """The cache of P prompts for `copies` continuations each, with `room` more slots."""
-
-    def spread(slots: tf.Tensor, axis: int) -> tf.Tensor:
-        paddings = [[0, room if i == axis else 0] for i in range(len(slots.shape))]
-        return tf.pad(tf.repeat(slots, copies, axis=0), paddings)
-
-    return Cache(
-        keys=tuple(spread(each, 2) for each in cache.keys),
-        values=tuple(spread(each, 2) for each in cache.values),
-        positions=spread(cache.positions, 1),
-        segment_ids=spread(cache.segment_ids, 1),
-        length=cache.length,
-    )
 
 
 def _repeat(prompts: Prompts, copies: tf.Tensor) -> Prompts:

@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from tfllm.generation import decode
 from tfllm.generation.config import REPLACEMENT, GenerationConfig
-from tfllm.generation.decode import Prompts, Results, State, Stop
+from tfllm.generation.decode import Results, State, Stop
+from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.layers.counter_random import fold_in
 from tfllm.models.base import LanguageModel, check_tokenizer
@@ -228,18 +229,21 @@ def _trace(model: Callable[[], Any], tokenizer: Tokenizer, window: int) -> _Func
         stop = Stop(tensors[9], window, tokenizer.detokenize) if window else None
         return Prompts(*tensors[:2]), Settings(*tensors[2:9]), stop
 
-    @tf.function(input_signature=head, autograph=False)
+    # On a mesh only the model's part is a graph: what is chosen from its scores is chosen outside.
+    graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else tf.function
+
+    @graph(input_signature=head, autograph=False)
     def decode_all(*tensors: tf.Tensor) -> Results:
         prompts, settings, stop = split(tensors)
         return decode.results(decode.decode(model(), prompts, settings, stop=stop))
 
-    @tf.function(input_signature=head, autograph=False)
+    @graph(input_signature=head, autograph=False)
     def begin(*tensors: tf.Tensor) -> State:
         prompts, settings, stop = split(tensors)
         with decode.matrices_cast_once(model()):
             return decode.begin(model(), prompts, settings, stop=stop)
 
-    @tf.function(autograph=False)
+    @graph(autograph=False)
     def advance(state: State, *tensors: Any) -> State:
         prompts, settings, stop = split(tensors)
         until = state.step + _STREAMED_AT_ONCE
@@ -248,6 +252,8 @@ def _trace(model: Callable[[], Any], tokenizer: Tokenizer, window: int) -> _Func
 
     @functools.cache
     def advance_any() -> Callable[..., State]:
+        if is_on_mesh(model()):
+            return advance
         state = tf.nest.map_structure(tf.type_spec_from_value, begin.get_concrete_function().structured_outputs)
         return advance.get_concrete_function(state, *head)
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfllm.layers.mesh import on_mesh
+
 
 class Cache(NamedTuple):
     """A nest of tensors, fit for `tf.while_loop`."""
@@ -52,6 +54,11 @@ def write(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
     [B, K, T, H], [B, K, S, H] -> [B, K, T, H].
     """
+    if on_mesh():
+        # DTensor takes a strided update that begins elsewhere than at 0, and writes nothing.
+        places = tf.range(tf.shape(slots)[2]) - start
+        written = (places >= 0) & (places < tf.shape(new)[2])
+        return tf.where(written[:, None], tf.gather(new, tf.where(written, places, 0), axis=2), slots)
     end = start + tf.shape(new)[2]
     # Unlike a scatter, this op does write into the buffer it is given; a scatter copies the cache at every step.
     return tf.raw_ops.TensorStridedSliceUpdate(

@@ -6,6 +6,7 @@ over its model axis (`sharding.RULES`), and one program runs on all devices, whi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tensorflow.experimental import dtensor
 
 from tfllm.layers.attention import Attention
 from tfllm.layers.feedforward import FeedForward
-from tfllm.train.sharding import DATA, MODEL, MeshVariable, split_axis
+from tfllm.train.sharding import DATA, MODEL, MeshVariable, layout_of, split_axis
 
 
 class TensorParallel(tf.distribute.Strategy):
@@ -27,8 +28,34 @@ class TensorParallel(tf.distribute.Strategy):
     """
 
     def __init__(self, mesh: tuple[int, int], *, devices: Sequence[str]):
+        # Sums joined into one are taken later, and with them the writes that need them: a read behind such a write gave the
+        # value of before.
+        os.environ["DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"] = "0"
         self.mesh = dtensor.create_mesh([(DATA, mesh[0]), (MODEL, mesh[1])], devices=list(devices))
         super().__init__(_Extended(self, self.mesh))
+
+    def function(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call` as a graph on the mesh. Tensors from outside are put on every device; results stay on the mesh."""
+
+        @tf.function(autograph=False)
+        def inside(*args: Any) -> Any:
+            with self.scope():
+                return call(*args)
+
+        return lambda *args: inside(*tf.nest.map_structure(self._everywhere, args))
+
+    def whole(self, value: tf.Tensor) -> tf.Tensor:
+        """The same, all of it on every device."""
+        return dtensor.relayout(value, layout_of(self.mesh, len(value.shape), None))
+
+    def here(self, value: tf.Tensor) -> tf.Tensor:
+        """An ordinary tensor from one that stands whole on every device."""
+        return dtensor.unpack(value)[0]
+
+    def _everywhere(self, value: Any) -> Any:
+        if not isinstance(value, tf.Tensor) or dtensor.is_dtensor(value):
+            return value
+        return dtensor.copy_to_mesh(value, layout_of(self.mesh, len(value.shape), None))
 
 
 class _Extended(tf.distribute.StrategyExtended):
@@ -53,12 +80,8 @@ class _Extended(tf.distribute.StrategyExtended):
 
     def call_for_each_replica(self, fn: Callable[..., Any], args: Any = (), kwargs: Any = None) -> Any:
         with tf.distribute.ReplicaContext(self._container_strategy(), replica_id_in_sync_group=0):
-            return tf.nest.map_structure(self._whole, fn(*args, **(kwargs or {})))
-
-    def _whole(self, value: Any) -> Any:
-        if not isinstance(value, tf.Tensor):
-            return value
-        return dtensor.relayout(value, dtensor.Layout.replicated(self._mesh, len(value.shape)))
+            whole = self._container_strategy().whole
+            return tf.nest.map_structure(lambda each: whole(each) if tf.is_tensor(each) else each, fn(*args, **(kwargs or {})))
 
     def _update(self, var: Any, fn: Callable[..., Any], args: Any, kwargs: Any, group: bool) -> Any:
         def like_variable(value: Any) -> Any:
