@@ -282,6 +282,35 @@ def test_what_may_pass_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPa
     assert latest_checkpoint(folder).name == "step-00000012"
 
 
+def test_a_run_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ram://` is TensorFlow's file system in memory: what goes through `tf.io.gfile` works there."""
+
+    def copy(here: str, there: str, overwrite: bool) -> None:
+        if tf.io.gfile.exists(there):
+            tf.io.gfile.remove(there)  # ram:// would write behind what is there
+        plain_copy(here, there, overwrite=overwrite)
+
+    plain_copy = tf.io.gfile.copy
+    monkeypatch.setattr(tf.io.gfile, "copy", copy)
+    address = f"ram://{tmp_path.name}/run"
+    fit(make(address, keep=2, keep_every=3, best="val_loss"), 2)
+    fit(make(address, keep=2, keep_every=3, best="val_loss"), 5)
+    undisturbed = make(tmp_path / "here")
+    fit(undisturbed, 5)
+    resumed = make(address, keep=2, keep_every=3, best="val_loss")
+    assert_same(resumed, undisturbed)
+    assert [record["loss"] for record in resumed.history] == [record["loss"] for record in undisturbed.history]
+    assert sorted(tf.io.gfile.listdir(f"{address}/checkpoints")) == ["step-00000012", "step-00000016", "step-00000020"]
+    assert tf.io.gfile.exists(f"{address}/logs/train/tokens.tsv")
+    model, _ = tfllm.load(address)
+    np.testing.assert_array_equal(np.asarray(model.variables[0]), np.asarray(undisturbed.model.variables[0]))
+    assert tfllm.load(f"{address}/best")[0].config == CONFIG
+    tf.io.gfile.remove(f"{address}/checkpoints/step-00000020/state.json")
+    assert make(address, best="val_loss").step == 16, "without its state a checkpoint is none"
+    with pytest.raises(ValueError, match="give it as a string"):
+        make(Path("gs://bucket/run"))
+
+
 STUCK = """
 import sys, time, tensorflow as tf
 from pathlib import Path

@@ -22,6 +22,7 @@ from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
 from tfllm.train.checkpoints import Snapshot, model_folder, read_task, write_model
+from tfllm.train.remote import Remote, is_remote
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
@@ -42,7 +43,7 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
 
 
 def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]:
-    """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint.
+    """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint; here or at an address (gs://…).
 
     >>> model, tokenizer = tfllm.load("runs/demo")
 
@@ -53,7 +54,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         FileNotFoundError: no such folder, or a part of it is missing.
         ValueError: a part is damaged, or the parts do not fit each other.
     """
-    folder = model_folder(folder)
+    there = Remote(str(folder)) if is_remote(folder) else None
+    folder = model_folder(folder) if there is None else there.fetch_model()
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")
     if tokenizer.vocab_size != config.vocab_size:

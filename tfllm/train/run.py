@@ -33,6 +33,7 @@ from tfllm.tokenizers import Tokenizer
 from tfllm.train import strategies, weights
 from tfllm.train.checkpointing import Checkpointing
 from tfllm.train.checkpoints import (
+    STATE,
     Snapshot,
     checkpoint_name,
     latest_checkpoint,
@@ -46,6 +47,7 @@ from tfllm.train.checkpoints import (
     write_history,
 )
 from tfllm.train.evaluating import Evaluating, Evaluation
+from tfllm.train.remote import Remote, is_remote
 from tfllm.train.sameness import check_same, settings_of
 from tfllm.train.tensorboard import TensorBoard
 from tfllm.train.throughput import Throughput
@@ -61,7 +63,7 @@ class Run:
     >>> model.fit(batches, epochs=20, initial_epoch=run.epoch, steps_per_epoch=100, callbacks=run.callbacks())
 
     Args:
-        folder: of the run; made if it is not there.
+        folder: of the run; made if it is not there. An address (gs://…, s3://…) is read and written through `tf.io.gfile`.
         model: compiled. Its weights and its optimizer's state are those of the newest checkpoint afterwards.
         tokenizer: the model's.
         steps_per_epoch: how often to save: an epoch is the distance between two checkpoints.
@@ -102,7 +104,11 @@ class Run:
             raise ValueError(
                 f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
             )
-        self.folder, self.model, self.tokenizer = Path(folder), model, tokenizer
+        self._remote = Remote(str(folder)) if is_remote(folder) else None
+        self._logs = f"{folder}/logs"
+        self.folder = Path(folder) if self._remote is None else self._remote.fetch()
+        """Here; of an address, where checkpoints stand before they are copied."""
+        self.model, self.tokenizer = model, tokenizer
         self.steps_per_epoch, self.keep, self.best, self.patience = steps_per_epoch, keep, best, patience
         self.history: list[dict[str, Any]] = []
         """One record an epoch: step, and every metric."""
@@ -183,7 +189,7 @@ class Run:
         """
         evaluating = [] if evaluate is None else [Evaluating(evaluate)]
         pictures = evaluating[0].pictures if evaluating else None
-        board = TensorBoard(self.folder / "logs", tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every)
+        board = TensorBoard(self._logs, tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every)
         return [
             # First saved, then shown: an error in a picture must not cost an epoch.
             *([] if stall_after is None else [Watchdog(stall_after)]),
@@ -220,9 +226,9 @@ class Run:
         if self.best_record is self.history[-1]:
             # Before the record: killed in between, the epoch is validated again, and the same is written again.
             best = Snapshot.of(self.model, self.tokenizer)
-            WRITER.submit(lambda: patiently(lambda: replace_model(best, self.folder / "best")))
+            WRITER.submit(lambda: patiently(lambda: self._write_best(best)))
         final, history = self.folder / "checkpoints" / checkpoint_name(step), list(self.history)
-        WRITER.submit(lambda: patiently(lambda: write_history(history, final)))
+        WRITER.submit(lambda: patiently(lambda: self._write_history(history, final)))
 
     def wait(self) -> None:
         """Waits until all that was saved is on the disk, and until all workers know it.
@@ -237,6 +243,19 @@ class Run:
         patiently(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
         every = self._keep_every and self._keep_every * self.steps_per_epoch
         remove_all_but(self.folder, self.keep, every=every)
+        if self._remote is not None:
+            self._remote.send(f"checkpoints/{checkpoint_name(state['step'])}", "config.json")
+            self._remote.remove_all_but(self.keep, every=every)
+
+    def _write_best(self, best: Snapshot) -> None:
+        replace_model(best, self.folder / "best")
+        if self._remote is not None:
+            self._remote.send("best")
+
+    def _write_history(self, history: list[dict[str, Any]], checkpoint: Path) -> None:
+        write_history(history, checkpoint)
+        if self._remote is not None:
+            self._remote.send(f"checkpoints/{checkpoint.name}/{STATE}")
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -28,7 +27,7 @@ class TensorBoard(keras.callbacks.Callback):
     """Writes event files.
 
     Args:
-        folder: where to; below it `train` and `validation`.
+        folder: where to, a path or an address (gs://…); below it `train` and `validation`.
         tokenizer: names the tokens.
         sample: texts to show at the end of each epoch; the first is also drawn as an attention picture.
         pictures: pictures to show at the end of each epoch, uint8 [height, width, 4].
@@ -37,7 +36,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str,
         *,
         tokenizer: Tokenizer,
         sample: Callable[[], list[str]] | None = None,
@@ -51,8 +50,8 @@ class TensorBoard(keras.callbacks.Callback):
         self._written = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._train = tf.summary.create_file_writer(str(self._folder / "train"))
-        self._validation = tf.summary.create_file_writer(str(self._folder / "validation"))
+        self._train = tf.summary.create_file_writer(f"{self._folder}/train")
+        self._validation = tf.summary.create_file_writer(f"{self._folder}/validation")
         with self._train.as_default():
             config = json.dumps(self.model.config.to_dict(), indent=2)
             tf.summary.text("config", f"```\n{config}\n```", step=0)
@@ -117,11 +116,15 @@ class TensorBoard(keras.callbacks.Callback):
     def _project_embeddings(self) -> None:
         """The first rows of the embedding table, as the projector's text files."""
         table = np.asarray(self.model.stack.token_embedding.embeddings)[:MOST_PROJECTED]
-        folder = self._folder / "train"
-        np.savetxt(folder / "embeddings.tsv", table, delimiter="\t", fmt="%.5g")
         names = [json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))]
-        (folder / "tokens.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
-        (folder / "projector_config.pbtxt").write_text(
+        self._write("embeddings.tsv", "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in table))
+        self._write("tokens.tsv", "\n".join(names) + "\n")
+        self._write(
+            "projector_config.pbtxt",
             'embeddings {\n  tensor_name: "token_embedding"\n'
-            '  tensor_path: "embeddings.tsv"\n  metadata_path: "tokens.tsv"\n}\n'
+            '  tensor_path: "embeddings.tsv"\n  metadata_path: "tokens.tsv"\n}\n',
         )
+
+    def _write(self, name: str, text: str) -> None:
+        with tf.io.gfile.GFile(f"{self._folder}/train/{name}", "w") as file:
+            file.write(text)
