@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 Result = TypeVar("Result")
 
@@ -122,3 +123,17 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def lock(folder: Path) -> TextIO:
+    """Held as long as this process lives: two that train in one folder would remove each other's checkpoints.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
+    return file

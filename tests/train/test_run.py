@@ -18,10 +18,11 @@ import pytest
 import tensorflow as tf
 
 import tfllm
+from tfllm.files import lock
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train import weights as train_weights
 from tfllm.train.checkpoints import checkpoints, latest_checkpoint
-from tfllm.train.run import Run, _lock
+from tfllm.train.run import Run
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
@@ -235,7 +236,7 @@ def test_two_processes_in_one_folder_are_refused(folder: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            _lock(folder)
+            lock(folder)
         except BlockingIOError as error:
             os._exit(17 if "another process trains" in str(error) else 1)
         os._exit(0)

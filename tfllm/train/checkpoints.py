@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import sync_folder, whole_folder, write_atomically
 from tfllm.tokenizers import Tokenizer
@@ -188,6 +189,22 @@ def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
     values += weights.fitting(folder / "optimizer.safetensors", model.optimizer.variables)
     weights.assign(values)
     return state
+
+
+def take_weights(model: Any, tokenizer: Tokenizer, source: Path) -> None:
+    """Gives a model the weights of a model folder, as a start.
+
+    Raises:
+        ValueError: they are another model's, or were learnt with another tokenizer.
+    """
+    free = {"remat", "dropout", "attention_dropout", "initializer_range"}
+    changed = ModelConfig.load(source / "config.json").differences(model.config, but_for=free)
+    if changed:
+        raise ValueError(f"{source} holds the weights of another model: {'; '.join(changed)}")
+    theirs = tokenizers.load(source / "tokenizer").fingerprint()
+    if theirs != tokenizer.fingerprint():
+        raise ValueError(f"{source} was trained with another tokenizer ({theirs[:12]}…): load that one")
+    weights.read(source / "model.safetensors", model.variables)
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -15,22 +15,20 @@ Of several workers each restores, and the first alone writes: the folder must be
 
 from __future__ import annotations
 
-import fcntl
 import math
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import keras
 import numpy as np
 
-from tfllm import tokenizers
 from tfllm.config import ModelConfig
-from tfllm.files import patiently
+from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
-from tfllm.train import strategies, weights
+from tfllm.train import strategies
 from tfllm.train.checkpointing import Checkpointing
 from tfllm.train.checkpoints import (
     STATE,
@@ -42,6 +40,7 @@ from tfllm.train.checkpoints import (
     read_state,
     remove_all_but,
     replace_model,
+    take_weights,
     task_changes,
     write_checkpoint,
     write_history,
@@ -123,14 +122,14 @@ class Run:
         if checkpoint is not None:
             self._restore(checkpoint)
         elif weights_from is not None:
-            self._take_weights(model_folder(weights_from))
+            take_weights(self.model, tokenizer, model_folder(weights_from))
         if not strategies.agree(self._strategy, self.step):
             raise ValueError(
                 f"{self.folder} is at step {self.step} here and at another for other workers: give one all can see"
             )
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.folder)
+            self._lock = lock(self.folder)
             model.config.save(self.folder / "config.json")
 
     @property
@@ -296,16 +295,6 @@ class Run:
             self._metrics = state["metrics"]
             self.model.resume_inside_epoch(self._unrecorded)
 
-    def _take_weights(self, source: Path) -> None:
-        free = {"remat", "dropout", "attention_dropout", "initializer_range"}
-        changed = ModelConfig.load(source / "config.json").differences(self.model.config, but_for=free)
-        if changed:
-            raise ValueError(f"{source} holds the weights of another model: {'; '.join(changed)}")
-        theirs = tokenizers.load(source / "tokenizer").fingerprint()
-        if theirs != self.tokenizer.fingerprint():
-            raise ValueError(f"{source} was trained with another tokenizer ({theirs[:12]}…): load that one")
-        weights.read(source / "model.safetensors", self.model.variables)
-
     def _scheduled(self) -> bool:
         return isinstance(self.model.optimizer.get_config()["learning_rate"], dict)
 
@@ -317,17 +306,3 @@ class Run:
             "optimizer": type(self.model.optimizer).__name__,
             "best": self.best or "",
         }
-
-
-def _lock(folder: Path) -> TextIO:
-    """Held as long as this process lives: two that train in one folder would remove each other's checkpoints.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    file = (folder / "lock").open("w")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
-    return file
