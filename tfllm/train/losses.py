@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfllm.layers.mesh import on_mesh
+
 CHUNK_SCORES = 1 << 24
 """Scores held at a time: rows of a chunk times V."""
 
@@ -146,6 +148,8 @@ def _chunked(
     options: tuple[float, float] | None,
 ) -> _Found:
     """Sums and gradients; `bias` is float32 [V], or [0] for none; `options` None asks for no gradients."""
+    if on_mesh():
+        return _chunked_on_mesh(hidden, kernel, bias, targets, weights, options)
     rows = _rows_of_a_chunk(hidden, kernel)
     if isinstance(rows, int) and rows == hidden.shape[0]:
         chunk = _one_chunk(hidden, kernel, bias, targets, weights, options)
@@ -181,6 +185,48 @@ def _chunked(
     return _Found(sums, tf.ensure_shape(together, hidden.shape), by_kernel, by_bias)
 
 
+def _chunked_on_mesh(
+    hidden: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    options: tuple[float, float] | None,
+) -> _Found:
+    """`_chunked` without what DTensor cannot split (lists of tensors, padded rows): each device's own rows in equal chunks.
+
+    Gradients by the kernel stay apart for the parts of the data axis until the last chunk, and are then added once.
+    """
+    (count, size), mesh = hidden.shape, tf.distribute.get_strategy().extended.mesh
+    parts = mesh.shape()[0] if count % mesh.shape()[0] == 0 else 1
+    own, most = count // parts, max(1, CHUNK_SCORES * mesh.shape()[1] // kernel.shape[0])
+    chunks = next(n for n in range(-(-own // most), own + 1) if own % n == 0)
+    split = [tf.reshape(each, [parts, chunks, own // chunks, *each.shape[1:]]) for each in (hidden, targets, weights)]
+
+    def body(i, sums, by_hidden, by_kernel, by_bias):  # type: ignore[no-untyped-def]
+        inputs, labels, shares = (tf.gather(each, i, axis=1) for each in split)
+        flat = tf.reshape(inputs, [-1, size])
+        chunk = _one_chunk(flat, kernel, bias, tf.reshape(labels, [-1]), tf.reshape(shares, [-1]), options)
+        if options is not None:
+            here = tf.reshape(tf.range(chunks) == i, [1, chunks, 1, 1])
+            found = tf.reshape(tf.matmul(chunk.gradient, kernel), [parts, 1, own // chunks, size])
+            by_hidden = tf.where(here, found, by_hidden)
+            gradient = tf.reshape(chunk.gradient, [parts, own // chunks, -1])
+            by_kernel += tf.cast(tf.matmul(gradient, _weighted(inputs, shares), transpose_a=True), tf.float32)
+            by_bias += _by_bias(chunk, tf.reshape(shares, [-1]), bias)
+        return i + 1, sums + chunk.sums, by_hidden, by_kernel, by_bias
+
+    start = [tf.constant(0), tf.zeros([3]), tf.zeros_like(split[0])]
+    start += [tf.zeros([parts, *kernel.shape]) if options is not None else tf.zeros([0]), tf.zeros_like(bias)]
+    if chunks == 1:
+        _, sums, by_hidden, by_kernel, by_bias = body(*start)
+    else:
+        _, sums, by_hidden, by_kernel, by_bias = tf.while_loop(lambda i, *_: i < chunks, body, start, parallel_iterations=1)
+    if options is None:
+        return _Found(sums, hidden[:0], kernel[:0], bias[:0])
+    return _Found(sums, tf.reshape(by_hidden, [count, size]), tf.reduce_sum(by_kernel, 0), by_bias)
+
+
 def _by_bias(chunk: _Chunk, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """float32, of the bias's shape."""
     if not bias.shape[0]:
@@ -189,8 +235,8 @@ def _by_bias(chunk: _Chunk, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def _weighted(hidden: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """[M, D] times [M], in float32."""
-    return tf.cast(tf.cast(hidden, tf.float32) * weights[:, None], hidden.dtype)
+    """[..., D] times [...], in float32."""
+    return tf.cast(tf.cast(hidden, tf.float32) * weights[..., None], hidden.dtype)
 
 
 def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
@@ -214,7 +260,9 @@ def _one_chunk(
     # Softmax is one pass of oneDNN's, and its largest entry is 1 / sum(exp(scores - highest)).
     probabilities = tf.nn.softmax(scores)
     highest, largest = tf.reduce_max(scores, 1), tf.reduce_max(probabilities, 1)
-    at_target = tf.gather(scores, targets, batch_dims=1)
+    # On a mesh the vocabulary is split, and neither a gather nor a scatter is local.
+    hot = tf.cast(tf.range(kernel.shape[0])[None, :] == targets[:, None], tf.float32) if on_mesh() else None
+    at_target = tf.gather(scores, targets, batch_dims=1) if hot is None else tf.reduce_sum(scores * hot, 1)
     log_z = highest - tf.math.log(largest)
     nats = log_z - at_target
     correct = tf.cast(at_target >= highest, tf.float32)
@@ -227,6 +275,8 @@ def _one_chunk(
         return _Chunk(sums, scores)
     if smoothing or z_loss:
         probabilities = probabilities * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
+    if hot is not None:
+        return _Chunk(sums, tf.cast(probabilities + (smoothing - 1.0) * hot, hidden.dtype))
     places = tf.stack([tf.range(tf.shape(targets)[0]), targets], 1)
     # In place, once nobody else reads the probabilities.
     with tf.control_dependencies([largest]):

@@ -78,6 +78,11 @@ class TrainableModel(keras.Model):
             raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
         refuse_keras_distribution()
         strategy = self.distribute_strategy
+        if (jit_compile or run_eagerly) and isinstance(strategy, TensorParallel):
+            raise ValueError(
+                f"jit_compile={jit_compile}, run_eagerly={run_eagerly}: on a mesh DTensor makes the program, from a graph and "
+                "without XLA; leave both out"
+            )
         if optimizer._distribution_strategy is not strategy:
             raise ValueError(
                 "the model was made in a strategy's scope, the optimizer in another: make both `with strategy.scope():`"
@@ -228,7 +233,8 @@ class TrainableModel(keras.Model):
             return asked, {metric.name: metric.result() for metric in metrics}
 
         if not self.run_eagerly:
-            one = tf.function(one, reduce_retracing=True, autograph=False)
+            # A mesh splits known sizes only.
+            one = tf.function(one, reduce_retracing=before is not next, autograph=False)
 
         def function(iterator: Any) -> dict[str, tf.Tensor]:
             results: dict[str, tf.Tensor] = {}
