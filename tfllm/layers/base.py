@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.mesh import whole
+from tfllm.layers.mesh import gathered, whole
 
 
 class Composite(keras.layers.Layer):
@@ -35,7 +35,8 @@ class Linear(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes, self.parts = (input_size, sum(output_sizes)), output_sizes
         self.use_bias, self.stddev = use_bias, stddev
-        self.groups = 1
+        # On a mesh: devices that have a part each of every fused map; is the input to be gathered first?
+        self.groups, self.gathers = 1, False
 
     def build(self, input_shape: Any = None) -> None:
         normal = keras.initializers.RandomNormal(stddev=self.stddev)
@@ -48,6 +49,7 @@ class Linear(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., I] -> [..., O]."""
         flat, kernel = tf.reshape(x, [-1, self.sizes[0]]), self._value(self.kernel)
+        flat = gathered(flat) if self.gathers else flat
         flat = affine(flat, kernel, self._value(self.bias)) if self.use_bias else tf.matmul(flat, kernel)
         return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], self.sizes[1:]], 0))
 

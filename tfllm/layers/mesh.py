@@ -21,6 +21,14 @@ def whole(x: tf.Tensor) -> tf.Tensor:
     return dtensor.relayout(x, dtensor.Layout.replicated(mesh, len(x.shape)))
 
 
+def gathered(x: tf.Tensor) -> tf.Tensor:
+    """The same, every row whole where it stands. [M, D] -> [M, D]."""
+    if not on_mesh():
+        return x
+    mesh = tf.distribute.get_strategy().extended.mesh
+    return dtensor.relayout(x, dtensor.Layout([dtensor.MATCH, dtensor.UNSHARDED], mesh))
+
+
 def apart(x: tf.Tensor, widths: Sequence[int], *, axis: int, groups: int) -> list[tf.Tensor]:
     """What fused maps give, each for itself, where every one of `groups` devices has a part of each.
 

@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from tfllm.layers.mesh import gathered
+
 DATA, MODEL = "data", "model"
 
 
@@ -114,8 +116,7 @@ class MeshVariable(dtensor.DVariable):
         found = super().sparse_read(indices, name)
         if self.axis is None:
             return found
-        flat = tf.reshape(found, [-1, self.shape[1]])
-        flat = dtensor.relayout(flat, dtensor.Layout([dtensor.MATCH, dtensor.UNSHARDED], self.mesh))
+        flat = gathered(tf.reshape(found, [-1, self.shape[1]]))
         return tf.reshape(flat, tf.concat([tf.shape(indices), self.shape[1:]], 0))
 
     def local_bytes(self) -> int:

@@ -170,9 +170,10 @@ def arrange(model: Any) -> None:
                     f"num_heads={layer.heads[0]} cannot be shared by the {devices} devices of the mesh's model axis: "
                     "give a mesh whose model axis divides it"
                 )
-            # Fewer key heads than devices: the columns stand split as they come, and what they give is gathered.
             if layer.heads[1] % devices == 0:
                 _fuse(layer.qkv, devices)
+            else:  # fewer key heads than devices: kernels are split, but every device attends with all heads
+                layer.output_projection.gathers = True
         elif isinstance(layer, FeedForward) and layer.gated:
             _fuse(layer.up, devices)
 
