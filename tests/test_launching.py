@@ -41,6 +41,12 @@ def save(code=143):
 """
 
 
+def as_in_a_terminal() -> None:
+    """Gives a process signals that whoever runs the tests may have had ignored, as nohup and `&` do."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Launched:
     """A launcher on a script that begins with START."""
 
@@ -49,7 +55,9 @@ class Launched:
         path.write_text(START + script)
         command = [sys.executable, "-c", LAUNCH, json.dumps({"workers": 2, "grace": 10, **options}), str(path)]
         plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain, preexec_fn=as_in_a_terminal
+        )
 
     def until(self, pattern: str, times: int = 1) -> list[str]:
         """What the pattern catches in standard output, once it was there so often."""
@@ -449,7 +457,8 @@ from tfllm.launching import launch
 assert launch(sys.argv[1:], workers=1) == 0
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.set_wakeup_fd(-1) == -1"""
-    subprocess.run([sys.executable, "-c", check, str(tmp_path / "worker.py")], timeout=30, check=True)
+    command = [sys.executable, "-c", check, str(tmp_path / "worker.py")]
+    subprocess.run(command, timeout=30, check=True, preexec_fn=as_in_a_terminal)
 
 
 def test_the_scripts_in_the_docs_say_who_is_who(tmp_path):

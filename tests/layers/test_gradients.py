@@ -118,7 +118,7 @@ def test_activations_far_out_have_no_gradient_of_nan(activation):
 def test_attention(rate, policy):
     """Grouped heads over two packed documents, with the dropout's mask in the definition, too."""
     heads, kv_heads, size, length = 4, 2, 3, 6
-    seed = tf.constant(11)
+    seed = tf.constant([11, 12])
     kept = dropout(tf.ones([2, heads, length, length]), rate, seed)
     places, segments = tf.constant([[0, 1, 2, 3, 0, 1]]), tf.constant([[1, 1, 1, 1, 2, 2]])
     penalty = attention_penalty(places, segments, key_positions=places, key_segments=segments, causal=True)
