@@ -23,7 +23,7 @@ from cases import TOKENIZER, Noting
 
 import tfllm
 
-WIDE = dict(num_heads=4, hidden_size=32)
+SIZES = cases.SIZES | dict(num_heads=4)
 
 
 def main(store: Path, out: Path, told: list[dict[str, Any]]) -> None:
@@ -42,7 +42,7 @@ def main(store: Path, out: Path, told: list[dict[str, Any]]) -> None:
 
 
 def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    cases.SIZES.update(WIDE | case.get("sizes", {}))
+    cases.SIZES = SIZES | case.get("sizes", {})
     optimizer = getattr(tfllm.train, case.get("optimizer", "adamw"))
     with strategy.scope():
         model = cases.make_model(case)
@@ -72,7 +72,7 @@ def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) 
 
 def resumed(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """A run that begins, or goes on, here."""
-    config = tfllm.preset("llama-tiny", **cases.SIZES | WIDE | dict(vocab_size=TOKENIZER.vocab_size, dropout=0.1))
+    config = tfllm.preset("llama-tiny", **SIZES | dict(vocab_size=TOKENIZER.vocab_size, dropout=0.1))
     settings = tfllm.Pretraining(
         **dict(epochs=case["epochs"], steps_per_epoch=4, batch_size=8, sequence_length=24, validation_steps=1),
         **dict(warmup_steps=2, schedule="constant"),
