@@ -16,11 +16,11 @@ MESHES = Path(__file__).parent / "meshes.py"
 QUICK = [
     {"task": "causal", "dropout": 0.1, "generate": True},
     {"task": "masked", "dropout": 0.1},
-    {"task": "classification", "dropout": 0.1},
 ]
 FULL = [
     QUICK[0] | {"stream": True},
     *QUICK[1:],
+    {"task": "classification", "dropout": 0.1},
     {"task": "causal", "dropout": 0.1, "sizes": {"num_kv_heads": 1}, "generate": True},
     {"task": "causal", "gradient_accumulation": 2},
     {"task": "causal", "dtype": "mixed_bfloat16"},
@@ -51,8 +51,8 @@ def on(layout: str, cases: list[dict]) -> list[dict]:
 
 
 def test_the_same_run(store: Path, tmp_path: Path) -> None:
-    outcomes = run(store, tmp_path, [*on("one", QUICK), *on("1x2", QUICK[:2]), *on("2x2", QUICK[2:])])
-    for case, alone, together in zip(QUICK, outcomes[:3], outcomes[3:], strict=True):
+    outcomes = run(store, tmp_path, [*on("one", QUICK), *on("1x2", QUICK[:1]), *on("2x2", QUICK[1:])])
+    for case, alone, together in zip(QUICK, outcomes[:2], outcomes[2:], strict=True):
         compare(case, alone, together)
         print(f"{case}: {alone[0]['bytes']} bytes of weights and slots on one device, {together[0]['bytes']} each here")
         assert together[0]["bytes"] < 0.6 * alone[0]["bytes"]
