@@ -2,6 +2,7 @@
 
 Command:   python training/answer_disflqa.py
 Hardware:  2 CPU cores, 4 GB
+Expected:  0.291 F1 on the test file, nearly all of it for "no answer": docs/results.md. 5 minutes.
 """
 
 import datasets

@@ -2,6 +2,7 @@
 
 Command:   python training/classify_boolq.py
 Hardware:  2 CPU cores, 4 GB
+Expected:  0.680 accuracy on the test file, 15 minutes with other work on the cores.
 """
 
 from functools import partial
