@@ -2,7 +2,8 @@
 
 Command: python cases.py STRATEGY DEVICES STORE OUT CASE [CASE …]
 
-A case is JSON. Leaves OUT/<place of the case>-<task index>.json: each step's loss, rows seen, validation, predictions, weights.
+A case is JSON. Leaves OUT/<place of the case>-<task index>.json: each step's loss, the epochs, the validation's scores, and
+of the weights their norms and a digest.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def make_strategy(kind: str, devices: int) -> tf.distribute.Strategy:
 
 
 class Noting(keras.callbacks.Callback):
-    """The loss of each step; and whether this is the process that writes."""
+    """The loss of each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class Noting(keras.callbacks.Callback):
 
 
 def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> dict[str, Any]:
-    steps, execution = case.get("steps", 20), case.get("steps_per_execution", 1)
+    steps = case.get("steps", 20)
     with strategy.scope():
         model = make_model(case)
         model.compile(
@@ -87,7 +88,6 @@ def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) 
     values = [np.asarray(variable) for variable in model.trainable_variables]
     return {
         "losses": note.losses,
-        "each": execution,
         "history": history,
         "scores": {name: float(value) for name, value in scores.items()},
         "norms": [float(np.linalg.norm(value)) for value in values],
