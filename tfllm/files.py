@@ -29,6 +29,14 @@ class WriteError(OSError):
     """A file could not be written: full disk, quota, permission. Names the file; `errno` is the system's."""
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path names its file system.
+
+    gs://bucket/a.txt  ->  yes
+    """
+    return "://" in path
+
+
 def beside(path: Path) -> Path:
     """Where `path` is written until it is whole.
 

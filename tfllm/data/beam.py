@@ -19,11 +19,12 @@ from typing import Any
 from tfllm.data.chunks import Reading
 from tfllm.data.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
 from tfllm.data.pieces import Piecework
-from tfllm.data.places import exists, find_remote, is_remote, move, opened, write_whole
+from tfllm.data.places import exists, find_remote, move, opened, write_whole
 from tfllm.data.shards import ShardRecord, Totals
 from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
 from tfllm.data.store import StoreError, manifest_checksum
 from tfllm.data.working import check_place, existing, fingerprint_of, finish, working
+from tfllm.files import is_remote
 
 RUNNERS = {
     # Beam's own "DirectRunner" may download a program to run the pipeline with; this is what it falls back to.

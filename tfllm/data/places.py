@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfllm.data.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, kind_of
-from tfllm.files import write_atomically
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path names its file system.
-
-    gs://bucket/a.txt  ->  yes
-    """
-    return "://" in path
+from tfllm.files import is_remote, write_atomically
 
 
 def opened(path: str) -> IO[bytes]:

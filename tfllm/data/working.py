@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.data.pieces import PIECE_FORMAT
-from tfllm.data.places import is_remote
 from tfllm.data.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
-from tfllm.files import WriteError, sync_folder, write_atomically
+from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
 
 
 def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:

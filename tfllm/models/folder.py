@@ -22,7 +22,7 @@ from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train import weights
 from tfllm.train.checkpoints import Snapshot, model_folder, read_task, write_model
-from tfllm.train.remote import Remote, is_remote
+from tfllm.train.remote import Remote, is_address
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
@@ -54,7 +54,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         FileNotFoundError: no such folder, or a part of it is missing.
         ValueError: a part is damaged, or the parts do not fit each other.
     """
-    there = Remote(str(folder)) if is_remote(folder) else None
+    there = Remote(str(folder)) if is_address(folder) else None
     folder = model_folder(folder) if there is None else there.fetch_model()
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")

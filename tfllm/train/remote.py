@@ -11,18 +11,19 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfllm.files import is_remote
 from tfllm.train.checkpoints import STATE, checkpoints, step_of
 
 
-def is_remote(folder: str | Path) -> bool:
-    """Is it an address, not a path?
+def is_address(folder: str | Path) -> bool:
+    """Does a run's folder stand behind a scheme?
 
     Raises:
         ValueError: a `Path` made of an address, which has lost one of its slashes.
     """
     if isinstance(folder, Path) and len(folder.parts) > 1 and folder.parts[0].endswith(":"):
         raise ValueError(f"{folder} was an address before it became a Path: give it as a string")
-    return "://" in str(folder)
+    return is_remote(str(folder))
 
 
 class Remote:

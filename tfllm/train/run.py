@@ -46,7 +46,7 @@ from tfllm.train.checkpoints import (
     write_history,
 )
 from tfllm.train.evaluating import Evaluating, Evaluation
-from tfllm.train.remote import Remote, is_remote
+from tfllm.train.remote import Remote, is_address
 from tfllm.train.sameness import check_same, settings_of
 from tfllm.train.tensorboard import TensorBoard
 from tfllm.train.throughput import Throughput
@@ -103,7 +103,7 @@ class Run:
             raise ValueError(
                 f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
             )
-        self._remote = Remote(str(folder)) if is_remote(folder) else None
+        self._remote = Remote(str(folder)) if is_address(folder) else None
         self._logs = f"{folder}/logs"
         self.folder = Path(folder) if self._remote is None else self._remote.fetch()
         """Here; of an address, where checkpoints stand before they are copied."""

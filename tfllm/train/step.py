@@ -125,7 +125,8 @@ class TrainableModel(keras.Model):
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
-            return Coordinator(self).evaluate(x)
+            scores = Coordinator(self).evaluate(x)
+            return scores if kwargs.get("return_dict") else list(scores.values())
         return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
 
     @property

@@ -97,7 +97,7 @@ def refuse_keras_distribution() -> None:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Is this the process that writes, for all workers?"""
     resolver = strategy.cluster_resolver
-    if resolver is None or not workers(strategy) > 1:
+    if resolver is None or workers(strategy) == 1:
         return True
     return resolver.task_type == "chief" or (
         resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs

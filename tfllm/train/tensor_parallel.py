@@ -94,8 +94,8 @@ class _Extended(tf.distribute.StrategyExtended):
     def _validate_colocate_with_variable(self, colocate_with_variable: Any) -> None:
         pass
 
-    def _experimental_distribute_dataset(self, dataset: Any, options: Any) -> Batches:
-        return Batches(dataset, self._mesh)
+    def _experimental_distribute_dataset(self, dataset: Any, options: Any) -> MeshBatches:
+        return MeshBatches(dataset, self._mesh)
 
     def _reduce_to(self, reduce_op: Any, value: Any, destinations: Any, options: Any) -> Any:
         return value
@@ -126,7 +126,7 @@ class _Extended(tf.distribute.StrategyExtended):
         return replica_id_in_sync_group
 
 
-class Batches:
+class MeshBatches:
     """A dataset whose batches stand on the mesh. Strings, which no mesh takes, are left out."""
 
     def __init__(self, dataset: tf.data.Dataset, mesh: dtensor.Mesh):
@@ -135,10 +135,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._dataset:
-            yield on_mesh(batch, self._mesh)
+            yield spread(batch, self._mesh)
 
 
-def on_mesh(batch: Any, mesh: dtensor.Mesh) -> Any:
+def spread(batch: Any, mesh: dtensor.Mesh) -> Any:
     """Rows split over the data axis; all rows on every device where they do not divide evenly."""
     data, model = mesh.dim_size(DATA), mesh.dim_size(MODEL)
 
