@@ -13,7 +13,7 @@ from tfllm.data import causal_lm, masked_lm
 from tfllm.data.batches import Batches
 from tfllm.data.labelled import text_classification
 from tfllm.tokenizers import ByteTokenizer
-from tfllm.train.strategies import in_parts
+from tfllm.train.distribution.strategies import in_parts
 
 PADDED = ("token_ids", "segment_ids", "type_ids")
 """Of labelled rows, as long as the longest of a part."""

@@ -24,7 +24,7 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import Collecti
 
 import tfllm
 from tfllm.tokenizers import ByteTokenizer
-from tfllm.train import strategies
+from tfllm.train.distribution import strategies
 
 TOKENIZER = ByteTokenizer()
 SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=32)
@@ -85,9 +85,11 @@ def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) 
         training, validation_data=validation, epochs=2, steps_per_epoch=steps // 2, verbose=0, callbacks=[note]
     ).history
     scores = model.evaluate(validation, verbose=0, return_dict=True)
+    predicted = model.predict(validation, verbose=0)
     values = [np.asarray(variable) for variable in model.trainable_variables]
     return {
         "losses": note.losses,
+        "predicted": np.linalg.norm(predicted.reshape(len(predicted), -1), axis=1).tolist(),
         "history": history,
         "scores": {name: float(value) for name, value in scores.items()},
         "norms": [float(np.linalg.norm(value)) for value in values],
@@ -103,12 +105,19 @@ def make_model(case: dict[str, Any]) -> Any:
     encoder = tfllm.preset("bert-tiny", **SIZES | rates)
     if case["task"] == "masked":
         return tfllm.MaskedLM(encoder, next_sentence=True, **options)
+    if case["task"] == "embedding":
+        return tfllm.TextEmbedder(encoder, **options)
     return tfllm.TextClassifier(encoder, labels=["few", "many"], **options)
 
 
 def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
     if case["task"] == "classification":
         return classified(case)
+    if case["task"] == "embedding":
+        rows = tfllm.data.text_pairs(
+            [{"text": f"the {i}th sheep", "text_pair": f"number {i} of the flock"} for i in range(31)], TOKENIZER, max_length=32
+        )
+        return rows.batches(BATCH), rows.batches(BATCH, shuffle=False, repeat=False)
     if case["task"] == "causal":
         rows = dict(sequence_length=24, batch_size=BATCH)
         training = tfllm.data.causal_lm(store, **rows)

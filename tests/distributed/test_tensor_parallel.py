@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfllm.train.sharding import split_axis
+from tfllm.train.distribution.sharding import split_axis
 
 MESHES = Path(__file__).parent / "meshes.py"
 QUICK = [

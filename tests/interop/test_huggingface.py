@@ -12,7 +12,7 @@ from small import MODELS, features, strong, tokenizer_for
 
 import tfllm
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
-from tfllm.train.weights import named
+from tfllm.train.runs.weights import named
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import tfllm
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.interop import from_huggingface, to_huggingface
 from tfllm.presets import preset
-from tfllm.train.weights import named
+from tfllm.train.runs.weights import named
 
 TEXTS = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
 COSINES = [0.6946, 0.9429, 0.2569]

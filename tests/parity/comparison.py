@@ -13,7 +13,7 @@ from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
 from tfllm.interop.places import places
 from tfllm.models.folder import TASKS
-from tfllm.train.weights import named
+from tfllm.train.runs.weights import named
 
 
 class Difference(NamedTuple):

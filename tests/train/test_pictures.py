@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfllm.train.pictures import confusion_picture
+from tfllm.train.callbacks.pictures import confusion_picture
 
 
 def picture(size, times=1, name="label"):

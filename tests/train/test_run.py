@@ -20,9 +20,9 @@ import tensorflow as tf
 import tfllm
 from tfllm.files import lock
 from tfllm.tokenizers import ByteTokenizer
-from tfllm.train import weights as train_weights
-from tfllm.train.checkpoints import checkpoints, latest_checkpoint
-from tfllm.train.run import Run
+from tfllm.train.runs import weights as train_weights
+from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint
+from tfllm.train.runs.run import Run
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
@@ -377,7 +377,7 @@ def test_tensorboard_shows_what_it_promises(folder: Path) -> None:
 
 def test_speed_counts_training_tokens_and_no_validation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr("tfllm.train.throughput.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("tfllm.train.callbacks.throughput.time.perf_counter", lambda: float(next(ticks)))
     run = make(folder)
     batches = tf.data.Dataset.range(run.step, 10_000).map(batch)
     options = dict(epochs=3, initial_epoch=run.epoch, steps_per_epoch=4, callbacks=run.callbacks(), verbose=0)

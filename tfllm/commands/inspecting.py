@@ -51,7 +51,7 @@ def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
 
 
 def _print_model(folder: Path) -> None:
-    from tfllm.train.checkpoints import latest_checkpoint, read_state
+    from tfllm.train.runs.checkpoints import latest_checkpoint, read_state
 
     config = ModelConfig.load(folder / "config.json")
     print(json.dumps(config.to_dict(), indent=2))

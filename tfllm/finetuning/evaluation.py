@@ -14,8 +14,8 @@ from tfllm.data.labelled import Labelled, Questions, Tagged
 from tfllm.data.reading_words import is_bio
 from tfllm.prediction.spans import best_spans
 from tfllm.train import scores
-from tfllm.train.evaluating import Evaluation
-from tfllm.train.pictures import confusion_picture
+from tfllm.train.callbacks.evaluating import Evaluation
+from tfllm.train.callbacks.pictures import confusion_picture
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:

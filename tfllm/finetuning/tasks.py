@@ -13,7 +13,7 @@ from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.evaluating import Evaluation
+from tfllm.train.callbacks.evaluating import Evaluation
 
 
 class Task(NamedTuple):

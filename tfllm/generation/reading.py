@@ -1,7 +1,7 @@
 """The model's part in decoding: prompts are read at once, then each row's last token; what was read stays in the cache.
 
-Enters: token ids, lengths, places. Leaves: scores of the next token, and the cache. On a mesh (`tfllm.train.tensor_parallel`)
-scores come out whole and the cache stays there, every device with its heads.
+Enters: token ids, lengths, places. Leaves: scores of the next token, and the cache. On a mesh
+(`tfllm.train.distribution.tensor_parallel`) scores come out whole and the cache stays there, every device with its heads.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from tensorflow.experimental import dtensor
 
 from tfllm.features import POSITIONS, SEGMENT_IDS, TOKEN_IDS
 from tfllm.layers.cache import Cache
-from tfllm.train.sharding import MODEL, layout_of
-from tfllm.train.tensor_parallel import TensorParallel
+from tfllm.train.distribution.sharding import MODEL, layout_of
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 
 class Prompts(NamedTuple):

@@ -24,7 +24,7 @@ from tfllm.interop.weight_files import read_weights
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.weights import named
+from tfllm.train.runs.weights import named
 
 
 def from_huggingface(

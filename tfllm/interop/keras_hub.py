@@ -21,7 +21,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
-from tfllm.train.weights import named
+from tfllm.train.runs.weights import named
 
 Values = dict[str, np.ndarray]
 _BACKBONES = ("BertBackbone", "RobertaBackbone")

@@ -1,4 +1,7 @@
-"""What layers do otherwise on a mesh of devices (`tfllm.train.tensor_parallel`), for what DTensor makes of the usual way."""
+"""What layers do otherwise on a mesh of devices, for what DTensor makes of the usual way.
+
+The mesh is `tfllm.train.distribution.tensor_parallel`'s.
+"""
 
 from __future__ import annotations
 

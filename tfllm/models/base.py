@@ -11,9 +11,9 @@ from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.models.transformer import Transformer
 from tfllm.tokenizers import Tokenizer
+from tfllm.train.distribution.tensor_parallel import arrange
+from tfllm.train.runs.weights import named
 from tfllm.train.step import TrainableModel
-from tfllm.train.tensor_parallel import arrange
-from tfllm.train.weights import named
 
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
 """What a config may have otherwise than that of the weights it takes."""

@@ -20,9 +20,9 @@ from tfllm.models.text_embedder import TextEmbedder
 from tfllm.models.text_regressor import TextRegressor
 from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
-from tfllm.train import weights
-from tfllm.train.checkpoints import Snapshot, model_folder, read_task, write_model
-from tfllm.train.remote import Remote, is_address
+from tfllm.train.runs import weights
+from tfllm.train.runs.checkpoints import Snapshot, model_folder, read_task, write_model
+from tfllm.train.runs.remote import Remote, is_address
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}

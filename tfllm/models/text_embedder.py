@@ -12,6 +12,7 @@ from tfllm.features import ROW_WEIGHTS
 from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
+from tfllm.train.distribution.replicas import rows_of_all
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -66,14 +67,18 @@ class TextEmbedder(EncoderTask):
     def objective(self, features: Features, training: bool) -> Objective:
         """Which text is this one's partner, among those of the batch, asked both ways (van den Oord et al. 2018, InfoNCE).
 
+        The batch is that of all replicas: each asks for the partners of its own texts among all.
         Rows 2i and 2i + 1 are partners; a pair of weight 0 is nobody's alternative.
         """
-        pairs = tf.reshape(tf.math.l2_normalize(self(features, training=training), -1), [-1, 2, self.config.hidden_size])
-        weights = tf.reshape(features.get(ROW_WEIGHTS, tf.ones(tf.shape(pairs)[0] * 2)), [-1, 2])[:, 0]
+        vectors = tf.math.l2_normalize(self(features, training=training), -1)
+        weights = tf.cast(features.get(ROW_WEIGHTS, tf.ones(tf.shape(vectors)[:1])), tf.float32)
+        rows = rows_of_all(tf.concat([vectors, weights[:, None]], -1))
+        pairs = tf.reshape(rows.values[:, :-1], [-1, 2, self.config.hidden_size])
+        weights = rows.values[::2, -1]
+        nobody = tf.cast(weights == 0, tf.float32) * 1e9
         cosines = tf.matmul(pairs[:, 0], pairs[:, 1], transpose_b=True) / self._temperature
-        cosines -= tf.cast(weights == 0, tf.float32)[None] * 1e9
-        back = tf.transpose(cosines) - tf.cast(weights == 0, tf.float32)[None] * 1e9
-        scores, targets = tf.concat([cosines, back], 0), tf.tile(tf.range(tf.shape(cosines)[0]), [2])
-        sums = class_cross_entropy(scores, targets, weights=tf.tile(weights, [2]))
+        scores, targets = tf.concat([cosines - nobody, tf.transpose(cosines) - nobody], 0), tf.range(tf.shape(cosines)[0])
+        weights = tf.where(rows.are_here(2 * targets), weights, 0.0)  # a pair counts where its first text is
+        sums = class_cross_entropy(scores, tf.tile(targets, [2]), weights=tf.tile(weights, [2]))
         measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
         return Objective(sums.loss, sums.weight, measures)

@@ -9,7 +9,7 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -18,11 +18,13 @@ import tensorflow as tf
 from tfllm.features import DROPOUT_SEED
 from tfllm.layers.counter_random import fold_in
 from tfllm.train.decoupled import DecoupledOptimizer
+from tfllm.train.distribution.parameter_server import Coordinator
+from tfllm.train.distribution.replicas import summed
+from tfllm.train.distribution.strategies import distributed, refuse_keras_distribution
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
-from tfllm.train.parameter_server import Coordinator
-from tfllm.train.strategies import distributed, local, losing_no_worker, refuse_keras_distribution, workers
-from tfllm.train.tensor_parallel import TensorParallel
+from tfllm.train.repeating import repeated
 
 
 class NonFiniteError(FloatingPointError):
@@ -129,6 +131,9 @@ class TrainableModel(keras.Model):
             return scores if kwargs.get("return_dict") else list(scores.values())
         return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
 
+    def predict(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().predict(distributed(self.distribute_strategy, x), *args, **kwargs)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
@@ -143,7 +148,7 @@ class TrainableModel(keras.Model):
     def train_step(self, data: Any) -> Measures:
         """One step, run by every replica on its rows at the same time; what was measured of all rows."""
         features = _numbers(data)
-        slopes, objective = _summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(features)}))
+        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(features)}))
         weight = at_least_epsilon(objective.weight)
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
@@ -159,7 +164,7 @@ class TrainableModel(keras.Model):
         return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
     def test_step(self, data: Any) -> Measures:
-        return _summed(self.objective(_numbers(data), training=False)).measures
+        return summed(self.objective(_numbers(data), training=False)).measures
 
     def add(self, measures: Measures) -> None:
         """Takes into the metrics what a step has measured."""
@@ -194,7 +199,7 @@ class TrainableModel(keras.Model):
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
-        run = self._function_of(self.train_step, self.metrics)
+        run = repeated(self, self.train_step, self.metrics)
 
         def train_function(iterator: Any) -> Any:
             if self.skips_step():
@@ -210,48 +215,7 @@ class TrainableModel(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            self.test_function = self._function_of(self.test_step, self.measured)
-
-    def _function_of(self, step: Callable[[Any], Measures], metrics: Sequence[Any]) -> Callable[[Any], dict[str, tf.Tensor]]:
-        """What `fit` calls: `steps_per_execution` batches of an iterator (or those that are left) -> the metrics then.
-
-        Keras' own takes the mean of each replica's metrics, which ends in an error on several workers (keras #20585).
-
-        Raises (what it returns):
-            StopIteration, OutOfRangeError: the iterator has no batch left.
-            WorkerLostError: another worker did not take part.
-        """
-        strategy = self.distribute_strategy
-        several = workers(strategy) > 1
-        # An iterator over batches on a mesh is Python's own, not for the graph.
-        before = next if isinstance(strategy, TensorParallel) else lambda iterator: iterator
-        inside = (lambda batch: batch) if isinstance(strategy, TensorParallel) else next
-
-        def one(source: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            self.add(local(strategy, strategy.run(step, (inside(source),))))
-            if several:
-                asked = local(strategy, strategy.run(lambda: _summed(tf.identity(asked))))
-            return asked, {metric.name: metric.result() for metric in metrics}
-
-        if not self.run_eagerly:
-            # A mesh splits known sizes only.
-            one = tf.function(one, reduce_retracing=before is not next, autograph=False)
-
-        def function(iterator: Any) -> dict[str, tf.Tensor]:
-            results: dict[str, tf.Tensor] = {}
-            # A loop in the graph is no faster, and collectives inside one mix up its rounds.
-            for _ in range(self.steps_per_execution):
-                try:
-                    agreed, results = one(before(iterator), tf.constant(float(self.end_asked)))
-                except (StopIteration, tf.errors.OutOfRangeError):
-                    if not results:
-                        raise
-                    break
-            # Of one worker nothing is read back: that would wait for the device.
-            self.end_agreed = bool(agreed) if several else self.end_asked
-            return results
-
-        return losing_no_worker(function) if several else function
+            self.test_function = repeated(self, self.test_step, self.measured)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
@@ -304,11 +268,3 @@ def _numbers(data: Any) -> Features:
     """The features of a batch but for strings, which are for people: no GPU, TPU or XLA takes one."""
     features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     return {name: value for name, value in features.items() if value.dtype != tf.string}
-
-
-def _summed(values: Any) -> Any:
-    """Each tensor summed over all replicas."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return values
-    return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(values)))

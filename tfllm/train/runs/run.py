@@ -15,8 +15,6 @@ Of several workers each restores, and the first alone writes: the folder must be
 
 from __future__ import annotations
 
-import math
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +26,10 @@ import numpy as np
 from tfllm.config import ModelConfig
 from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
-from tfllm.train import strategies
-from tfllm.train.checkpointing import Checkpointing
-from tfllm.train.checkpoints import (
+from tfllm.train.distribution import strategies
+from tfllm.train.runs.best import best_of
+from tfllm.train.runs.checkpointing import Checkpointing
+from tfllm.train.runs.checkpoints import (
     STATE,
     Snapshot,
     checkpoint_name,
@@ -45,13 +44,13 @@ from tfllm.train.checkpoints import (
     write_checkpoint,
     write_history,
 )
-from tfllm.train.evaluating import Evaluating, Evaluation
-from tfllm.train.remote import Remote, is_address
-from tfllm.train.sameness import check_same, settings_of
-from tfllm.train.tensorboard import TensorBoard
-from tfllm.train.throughput import Throughput
-from tfllm.train.watchdog import Watchdog
-from tfllm.train.writing import WRITER
+from tfllm.train.callbacks.evaluating import Evaluating, Evaluation
+from tfllm.train.runs.remote import Remote, is_address
+from tfllm.train.runs.sameness import check_same, settings_of
+from tfllm.train.callbacks.tensorboard import TensorBoard
+from tfllm.train.callbacks.throughput import Throughput
+from tfllm.train.callbacks.watchdog import Watchdog
+from tfllm.train.runs.writing import WRITER
 
 
 class Run:
@@ -152,13 +151,7 @@ class Run:
     @property
     def best_record(self) -> dict[str, Any] | None:
         """The record of the best epoch, the first of equals; None before there is one, or where no `best` was asked for."""
-        if self.best is None or not self.history:
-            return None
-        if self.best not in self.history[-1]:
-            raise ValueError(f"best={self.best!r} was not measured; the epoch's measures are {', '.join(self.history[-1])}")
-        name, low = self.best, re.fullmatch("val_(.*_)?(loss|error|perplexity|bits_per_byte)", self.best)
-        measured = [record for record in self.history if not math.isnan(record[name])]
-        return (min if low else max)(measured, key=lambda record: record[name], default=None)
+        return None if self.best is None or not self.history else best_of(self.history, self.best)
 
     @property
     def exhausted(self) -> bool:

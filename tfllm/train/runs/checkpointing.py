@@ -13,7 +13,7 @@ EXIT_PREEMPTED = 143
 
 
 class Savable(Protocol):
-    """What is saved: `train.run.Run`."""
+    """What is saved: `train.runs.run.Run`."""
 
     steps_per_epoch: int
 

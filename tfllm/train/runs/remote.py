@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfllm.files import is_remote
-from tfllm.train.checkpoints import STATE, checkpoints, step_of
+from tfllm.train.runs.checkpoints import STATE, checkpoints, step_of
 
 
 def is_address(folder: str | Path) -> bool:

@@ -16,7 +16,7 @@ from tensorflow.experimental import dtensor
 
 from tfllm.layers.attention import Attention
 from tfllm.layers.feedforward import FeedForward
-from tfllm.train.sharding import DATA, MODEL, MeshVariable, layout_of, split_axis
+from tfllm.train.distribution.sharding import DATA, MODEL, MeshVariable, layout_of, split_axis
 
 
 class TensorParallel(tf.distribute.Strategy):

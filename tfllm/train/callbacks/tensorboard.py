@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from tfllm.features import TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
+from tfllm.train.callbacks.pictures import attention_picture
 from tfllm.train.metrics import Ratio
-from tfllm.train.pictures import attention_picture
 
 MOST_PROJECTED = 10_000
 MOST_ATTENTION_TOKENS = 48

@@ -16,8 +16,9 @@ import keras
 import tensorflow as tf
 
 from tfllm.settings import StrategyName
-from tfllm.train import parameter_server
-from tfllm.train.tensor_parallel import TensorParallel
+from tfllm.train.distribution import parameter_server
+from tfllm.train.distribution.replicas import local, summed
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 
 class WorkerLostError(RuntimeError):
@@ -126,11 +127,6 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     return bool(mean**2 == square)
 
 
-def local(strategy: tf.distribute.Strategy, value: Any) -> Any:
-    """Of a result that is the same on all replicas, this worker's."""
-    return tf.nest.map_structure(lambda each: strategy.experimental_local_results(each)[0], value)
-
-
 @runtime_checkable
 class Shared(Protocol):
     """A dataset that can make a part of each batch without the rest: those of `tfllm.data` are."""
@@ -186,8 +182,7 @@ def _over_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:
 
     @tf.function
     def total(value: tf.Tensor) -> Any:
-        context = tf.distribute.get_replica_context
-        return strategy.run(lambda: context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value)))
+        return strategy.run(lambda: summed(tf.identity(value)))
 
     return losing_no_worker(total)(value)
 

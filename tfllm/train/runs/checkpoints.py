@@ -28,7 +28,7 @@ from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import sync_folder, whole_folder, write_atomically
 from tfllm.tokenizers import Tokenizer
-from tfllm.train import weights
+from tfllm.train.runs import weights
 
 STATE = "state.json"
 TASK = "task.json"
