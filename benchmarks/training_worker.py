@@ -33,9 +33,9 @@ DROPOUT = 0.1
 def main() -> None:
     job = json.loads(sys.argv[1])
     model, to_features = CONTENDERS[job["contender"]](job)
-    rows = _rows(job).map(to_features).prefetch(2)
+    rows = rows_of(job).map(to_features).prefetch(2)
     # One fit for the whole run: tracing, iterator and buffers are paid for before the first turn.
-    model.fit(rows, epochs=1 << 30, steps_per_epoch=job["steps"], callbacks=[_Turns(model)], shuffle=False, verbose=0)
+    model.fit(rows, epochs=1 << 30, steps_per_epoch=job["steps"], callbacks=[Turns(model)], shuffle=False, verbose=0)
 
 
 def tfllm(job: dict[str, Any]) -> tuple[keras.Model, Callable[..., Any]]:
@@ -99,7 +99,7 @@ CONTENDERS: dict[str, Callable[[dict[str, Any]], tuple[keras.Model, Callable[...
 }
 
 
-def _rows(job: dict[str, Any]) -> tf.data.Dataset:
+def rows_of(job: dict[str, Any]) -> tf.data.Dataset:
     """Token ids int32 [B, S], places, targets int32 and weights float32 [B, P] (P = S without `masked`), for ever."""
     length, masked, random = job["sequence_length"], job["masked"], np.random.default_rng(0)
     # Squared, so that some ids are frequent, as in text.
@@ -112,7 +112,7 @@ def _rows(job: dict[str, Any]) -> tf.data.Dataset:
     return rows.map(lambda ids, places, targets: (ids, places, targets, tf.ones_like(targets, tf.float32)))
 
 
-class _Turns(keras.callbacks.Callback):
+class Turns(keras.callbacks.Callback):
     """Waits for its turn before each epoch and reports after it."""
 
     def __init__(self, model: keras.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu"]
+StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu", "tensor_parallel"]
 """Where a model trains: see `tfllm.train.strategy`."""
 
 

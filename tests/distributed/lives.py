@@ -1,6 +1,7 @@
 """A run of several workers, or of one, to be killed. Command: python lives.py FOLDER EPOCHS
 
-FOLDER/store holds the tokens. Leaves FOLDER/run, and FOLDER/result-<worker>.json: digest of all weights and state, the curve.
+FOLDER/store holds the tokens. Leaves FOLDER/run; FOLDER/batches/<step>-<replica>: the token ids that a replica learnt from, as
+a serialized tensor; and FOLDER/result-<worker>.json: digest of all weights and state, the curve.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
+import tensorflow as tf
 
 import tfllm
 from tfllm.tokenizers import ByteTokenizer
@@ -23,6 +25,7 @@ KEPT = ("step", "loss", "perplexity", "gradient_norm", "val_loss")
 
 
 def main(folder: Path, epochs: int) -> None:
+    note_batches(folder / "batches")
     strategy = tfllm.train.strategy("auto")
     tokenizer = ByteTokenizer()
     settings = tfllm.Pretraining(
@@ -48,6 +51,19 @@ def main(folder: Path, epochs: int) -> None:
     }
     worker = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
     (folder / f"result-{worker}.json").write_text(json.dumps(result))
+
+
+def note_batches(folder: Path) -> None:
+    """Lets every training step write down what it learns from."""
+    learn = tfllm.CausalLM.train_step
+
+    def noting(self: tfllm.CausalLM, data: dict[str, tf.Tensor]) -> object:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        name = tf.strings.format("{}-{}", (self.optimizer.iterations.value, replica))
+        tf.io.write_file(tf.strings.join([f"{folder}/", name]), tf.io.serialize_tensor(data["token_ids"]))
+        return learn(self, data)
+
+    tfllm.CausalLM.train_step = noting
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from chaos import launch, names, process_of
 
 CHAOS = Path(__file__).parent / "chaos.py"
@@ -86,6 +87,18 @@ def test_the_number_of_workers_may_change(folder: Path, store: Path, tmp_path_fa
     for workers, epochs in ((1, 2), (2, 4), (3, 6), (1, 8)):
         assert launch(workers, folder, epochs=epochs).wait(300) == 0, (folder / "log.txt").read_text()[-3000:]
     np.testing.assert_allclose(result(folder, 1)["curve"], result(alone, 1)["curve"], rtol=1e-5)
+    together, expected = batches(folder), batches(alone)
+    assert {step: len(parts) for step, parts in together.items()} == {step: (1, 2, 3, 1)[step // 8] for step in range(32)}
+    for step, (ids,) in expected.items():
+        np.testing.assert_array_equal(np.concatenate(together[step]), ids)
+
+
+def batches(folder: Path) -> dict[int, list[np.ndarray]]:
+    """The token ids of every step, replica after replica."""
+    found: dict[int, list[np.ndarray]] = {}
+    for path in sorted((folder / "batches").iterdir()):
+        found.setdefault(int(path.name.partition("-")[0]), []).append(tf.io.parse_tensor(path.read_bytes(), tf.int32).numpy())
+    return found
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ def pretrain(
     prompts: tuple[str, ...] = (),
     strategy: StrategyName = "auto",
     devices: int | None = None,
+    mesh: tuple[int, int] | None = None,
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining(),  # noqa: B008  (frozen)
 ) -> None:
     """Train a language model: a decoder (next token) or an encoder (hidden tokens), as the preset is.
@@ -43,11 +44,12 @@ def pretrain(
         prompts: Continued (or filled, where they say [MASK]) at the end of each epoch, for TensorBoard.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
         devices: How many GPUs of this machine; without one, parts of its processor.
+        mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.
     """
     import tfllm
     from tfllm.data import Store
 
-    place = tfllm.train.strategy(strategy, devices=devices)  # before TensorFlow does anything else
+    place = tfllm.train.strategy(strategy, devices=devices, mesh=mesh)  # before TensorFlow does anything else
     words = tfllm.tokenizers.load(tokenizer)
     architecture = (ModelConfig.load(config) if config else named_preset(preset)).replace(vocab_size=words.vocab_size)
     if settings.sequence_length > architecture.max_length:
@@ -85,6 +87,7 @@ def finetune(
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
     strategy: StrategyName = "auto",
     devices: int | None = None,
+    mesh: tuple[int, int] | None = None,
     settings: Annotated[Finetuning, tyro.conf.arg(name="")] = Finetuning(),  # noqa: B008  (frozen)
 ) -> None:
     """Teach a pretrained encoder a task. The best epoch's model is kept in RUN/best.
@@ -107,6 +110,7 @@ def finetune(
         dtype: mixed_bfloat16 is faster where the processor has it.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
         devices: How many GPUs of this machine; without one, parts of its processor.
+        mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.
     """
     import tfllm
     from tfllm import finetuning
@@ -115,7 +119,7 @@ def finetune(
         raise ValueError(f"--multi-label is for classification, the task is {task}")
     if pooling and task in ("tagging", "question-answering"):
         raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
-    place = tfllm.train.strategy(strategy, devices=devices)  # before TensorFlow does anything else
+    place = tfllm.train.strategy(strategy, devices=devices, mesh=mesh)  # before TensorFlow does anything else
     pretrained, words = load_model(model)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, pretrained.config.max_length)

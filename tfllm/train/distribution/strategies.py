@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import keras
 import tensorflow as tf
@@ -26,7 +26,7 @@ class WorkerLostError(RuntimeError):
 
 
 def strategy(
-    kind: StrategyName | Literal["tensor_parallel"] = "auto",
+    kind: StrategyName = "auto",
     *,
     devices: int | Sequence[str] | None = None,
     mesh: tuple[int, int] | None = None,
@@ -44,7 +44,8 @@ def strategy(
         kind: "one" device; "mirrored", all devices of this process; "multi_worker", all devices of all the processes that
             TF_CONFIG names (`tfllm launch` sets it); "parameter_server", the same with variables on servers of their own, not
             in step; "tpu"; "tensor_parallel", weights split over a mesh of this process's devices (`tensor_parallel.py`).
-            "auto": what TF_CONFIG says; without it, mirrored where there are several GPUs, else one.
+            "auto": a mesh where one is given; else what TF_CONFIG says; without it, mirrored where there are several GPUs,
+            else one.
         devices: how many of this process's GPUs to take, or processors where it has none (the one processor is then split
             into as many devices); or their names. All GPUs, or one processor, unless given.
         mesh: of "tensor_parallel": over how many devices the rows of a batch are split, and over how many the weights.
@@ -53,11 +54,10 @@ def strategy(
         ValueError: the name is unknown, or there are no such devices, or TF_CONFIG says otherwise.
         RuntimeError: TensorFlow has been used before, so that the processor cannot be split any more.
     """
-    if kind == "tensor_parallel":
-        return _tensor_parallel(mesh, devices)
     if kind not in get_args(StrategyName):
-        kinds = ", ".join((*get_args(StrategyName), "tensor_parallel"))
-        raise ValueError(f"strategy {kind!r} is unknown; it is one of {kinds}")
+        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(StrategyName))}")
+    if kind == "tensor_parallel" or (kind == "auto" and mesh is not None):
+        return _tensor_parallel(mesh, devices)
     if mesh is not None:
         raise ValueError(f"mesh={mesh!r} goes with strategy 'tensor_parallel', got {kind!r}")
     cluster = _cluster()

@@ -1,0 +1,81 @@
+"""Which strategy a name gives, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tfllm.train.distribution.replicas import rows_of_all, summed
+from tfllm.train.distribution.strategies import agree, is_chief, meet, workers
+
+CONFIG = tfllm.preset("llama-tiny", vocab_size=64, num_layers=1)
+CLUSTER = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+
+
+@pytest.mark.parametrize("config", ["", "{}", json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}})])
+def test_one_device_is_what_auto_gives_here(monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", config)
+    strategy = tfllm.train.strategy()
+    assert strategy is tf.distribute.get_strategy()
+    assert is_chief(strategy) and workers(strategy) == 1 and agree(strategy, 7)
+    meet(strategy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("mirored", {}, "strategy 'mirored' is unknown; it is one of auto, one, mirrored, multi_worker, parameter_server, tpu"),
+        ("multi_worker", {}, "wants TF_CONFIG to name the workers: start them with `tfllm launch"),
+        ("parameter_server", {}, "wants TF_CONFIG to name the workers"),
+        ("mirrored", {"mesh": (1, 2)}, r"mesh=\(1, 2\) goes with strategy 'tensor_parallel', got 'mirrored'"),
+        ("mirrored", {"devices": 0}, "devices=0: give 1 or more"),
+        ("tensor_parallel", {}, "mesh=None: give how many devices to split a batch's rows over"),
+        ("tensor_parallel", {"mesh": (0, 2)}, r"mesh=\(0, 2\): give how many"),
+        ("auto", {"mesh": (1, 2), "devices": ["CPU:0"]}, r"mesh=\(1, 2\) has 2 places for 1 devices"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(kind: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfllm.train.strategy(kind, **options)
+
+
+def test_workers_take_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps(CLUSTER))
+    with pytest.raises(ValueError, match="devices=2: every worker takes all its GPUs"):
+        tfllm.train.strategy("multi_worker", devices=2)
+    with pytest.raises(ValueError, match="takes the devices of one process, and TF_CONFIG names several"):
+        tfllm.train.strategy("tensor_parallel", mesh=(1, 1))
+
+
+@pytest.mark.parametrize("config", ["not json", "[1]"])
+def test_a_broken_cluster_is_shown(monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object with a cluster"):
+        tfllm.train.strategy()
+
+
+def test_keras_distribution_is_refused() -> None:
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=["cpu:0"]))
+    try:
+        with pytest.raises(ValueError, match=r"keras.distribution is set, which does nothing under TensorFlow"):
+            tfllm.CausalLM(CONFIG).compile(tfllm.train.adamw(1e-3))
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_an_optimizer_of_another_scope_is_refused() -> None:
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = tfllm.CausalLM(CONFIG)
+    with pytest.raises(ValueError, match="made in a strategy's scope, the optimizer in another"):
+        model.compile(tfllm.train.adamw(1e-3))
+
+
+def test_one_replica_has_all_rows() -> None:
+    rows = rows_of_all(tf.constant([[1.0], [2.0]]))
+    assert rows.values.numpy().tolist() == [[1.0], [2.0]]
+    assert rows.are_here(tf.constant([-1, 0, 1, 2])).numpy().tolist() == [False, True, True, False]
+    assert summed({"a": tf.constant(3.0)})["a"].numpy() == 3.0
