@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 import tfllm
 from tfllm import data, finetuning
-from tfllm.data.reading_words import Sentence
+from tfllm.data.labelled.reading_words import Sentence
 from tfllm.tokenizers import ByteTokenizer
 
 CONFIG = tfllm.preset("bert-tiny", vocab_size=259, max_length=96, num_layers=1, hidden_size=32, num_heads=2, dropout=0.1)

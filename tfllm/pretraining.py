@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfllm import train
 from tfllm.config import ModelConfig
-from tfllm.data.causal import causal_lm
-from tfllm.data.masked import masked_lm
+from tfllm.data.batching.causal import causal_lm
+from tfllm.data.batching.masked import masked_lm
 from tfllm.data.store import Store
 from tfllm.generation import generate
 from tfllm.models import CausalLM, MaskedLM

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.data import causal_lm, masked_lm
-from tfllm.data.batches import Batches
+from tfllm.data.batching.batches import Batches
 from tfllm.data.labelled import text_classification
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.distribution.strategies import in_parts

@@ -17,8 +17,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tfllm.data import Store, StoreError, beam_pipeline, prepare, prepare_with_beam
-from tfllm.data.sources import SourceError
+from tfllm.data import Store, StoreError, prepare, prepare_with_beam
+from tfllm.data.preparation import beam_pipeline
+from tfllm.data.preparation.sources import SourceError
 from tfllm.tokenizers import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Validation has", "ignore:.*not UTF-8 and were skipped")

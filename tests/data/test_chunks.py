@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from tfllm.data.chunks import Reading, plan, read
-from tfllm.data.sources import SourceError, find_sources
+from tfllm.data.preparation.chunks import Reading, plan, read
+from tfllm.data.preparation.sources import SourceError, find_sources
 
 
 def chunks_of(path, chunk_bytes=1 << 20, **settings):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data import masking, order
+from tfllm.data.batching import masking, order
 from tfllm.tokenizers import ByteTokenizer
 
 FRAMED = masking.Vocabulary.of(byte_like.Framed())

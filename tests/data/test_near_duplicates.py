@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from tfllm.data import StoreError, linking, prepare, preparing
-from tfllm.data.near_duplicates import Likeness, among, join, link, sign, words_of
+from tfllm.data import StoreError, prepare
+from tfllm.data.preparation import linking, preparing
+from tfllm.data.preparation.near_duplicates import Likeness, among, join, link, sign, words_of
 from tfllm.tokenizers import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Validation has")  # small corpora

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data import order
+from tfllm.data.batching import order
 
 
 def permutation(size, seed=0, epoch=0):

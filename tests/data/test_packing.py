@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.data import packing
-from tfllm.data.objectives import causal_shift
+from tfllm.data.batching import packing
+from tfllm.data.batching.objectives import causal_shift
 
 
 def i64(*values):

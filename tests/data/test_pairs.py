@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from masked_batches import FRAMED, batches, make, unmasked
 
-from tfllm.data import StoreError, masked_lm, pairs
-from tfllm.data.rows import Drawn, Rows, Shards
+from tfllm.data import StoreError, masked_lm
+from tfllm.data.batching import pairs
+from tfllm.data.batching.rows import Drawn, Rows, Shards
 
 
 def i64(*values):

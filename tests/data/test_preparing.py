@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from tfllm.data import Store, StoreError, prepare
-from tfllm.data import preparing as module
-from tfllm.data.sources import SourceError
-from tfllm.data.workers import WorkerError
+from tfllm.data.preparation import preparing as module
+from tfllm.data.preparation.sources import SourceError
+from tfllm.data.preparation.workers import WorkerError
 from tfllm.files import WriteError
 from tfllm.tokenizers import ByteTokenizer
 

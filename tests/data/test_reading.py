@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tfllm.data.reading import Row, TextRecord, label_names, read_lines, read_rows, read_texts, suffix_of
+from tfllm.data.labelled.reading import Row, TextRecord, label_names, read_lines, read_rows, read_texts, suffix_of
 
 
 def write(path, content):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tfllm.data.reading_questions import Question, read_questions
+from tfllm.data.labelled.reading_questions import Question, read_questions
 
 ADA = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}
 

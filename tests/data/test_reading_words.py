@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tfllm.data.reading_words import Sentence, as_iob2, is_bio, read_sentences
+from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 
 
 def write(tmp_path, content, name="train.txt"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfllm.data.sources import SourceError, find_sources, kind_of
+from tfllm.data.preparation.sources import SourceError, find_sources, kind_of
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tfllm.data.workers import WorkerError, run
+from tfllm.data.preparation.workers import WorkerError, run
 
 
 def test_results_are_those_of_a_loop():
@@ -56,7 +56,7 @@ def test_a_class_that_cannot_be_imported_is_explained(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from functools import partial\n"
-        "from tfllm.data.workers import run\n"
+        "from tfllm.data.preparation.workers import run\n"
         "class Mine:\n"
         "    def call(self, job): return job\n"
         "print(list(run(Mine().call, [1, 2], processes=2)))\n"
@@ -67,7 +67,9 @@ def test_a_class_that_cannot_be_imported_is_explained(tmp_path):
 
 def test_a_script_needs_no_main_guard_and_runs_once(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("from tfllm.data.workers import run\nprint('started')\nprint(sorted(run(abs, [-1, -2], processes=2)))\n")
+    script.write_text(
+        "from tfllm.data.preparation.workers import run\nprint('started')\nprint(sorted(run(abs, [-1, -2], processes=2)))\n"
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=_environment())
     assert done.stdout == "started\n[1, 2]\n", done.stderr
 
@@ -75,7 +77,7 @@ def test_a_script_needs_no_main_guard_and_runs_once(tmp_path):
 def test_workers_die_with_their_caller(tmp_path):
     script = tmp_path / "script.py"
     code = "(__import__('os').write(1, b'%d\\n' % __import__('os').getpid()), __import__('time').sleep(60))"
-    script.write_text(f"from tfllm.data.workers import run\nlist(run(eval, [{code!r}] * 2, processes=2))\n")
+    script.write_text(f"from tfllm.data.preparation.workers import run\nlist(run(eval, [{code!r}] * 2, processes=2))\n")
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=_environment())
     workers = [int(process.stdout.readline()) for _ in range(2)]
     process.send_signal(signal.SIGKILL)

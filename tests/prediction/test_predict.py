@@ -10,7 +10,7 @@ from encoders import ENTITIES, OTHERS, TEXTS, columns, strong
 
 import tfllm
 from tfllm import data
-from tfllm.data.reading_words import Sentence
+from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.words import split_words
 from tfllm.prediction.masks import CHOICES
 from tfllm.prediction.spans import LONGEST_ANSWER, best_spans

@@ -70,7 +70,7 @@ def predict(
         file: Ask about each row of a .csv, .tsv or .jsonl file, whose columns are called as the model's inputs are.
     """
     import tfllm
-    from tfllm.data.reading import read_rows, string_of
+    from tfllm.data.labelled.reading import read_rows, string_of
     from tfllm.prediction.answers import inputs_of
 
     if bool(inputs) == bool(file):

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfllm.data.beam import prepare_with_beam
-    from tfllm.data.causal import causal_lm
+    from tfllm.data.batching.causal import causal_lm
+    from tfllm.data.batching.masked import masked_lm
     from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
-    from tfllm.data.masked import masked_lm
-    from tfllm.data.preparing import prepare
+    from tfllm.data.preparation.beam import prepare_with_beam
+    from tfllm.data.preparation.preparing import prepare
     from tfllm.data.store import Store, StoreError
 
 __all__ = [
@@ -31,10 +31,10 @@ __all__ = [
 _HOME = {
     "Store": "store",
     "StoreError": "store",
-    "causal_lm": "causal",
-    "masked_lm": "masked",
-    "prepare": "preparing",
-    "prepare_with_beam": "beam",
+    "causal_lm": "batching.causal",
+    "masked_lm": "batching.masked",
+    "prepare": "preparation.preparing",
+    "prepare_with_beam": "preparation.beam",
     "Labelled": "labelled",
     "question_answering": "labelled",
     "regression": "labelled",

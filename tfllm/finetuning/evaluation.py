@@ -11,7 +11,7 @@ import numpy as np
 
 from tfllm import features
 from tfllm.data.labelled import Labelled, Questions, Tagged
-from tfllm.data.reading_words import is_bio
+from tfllm.data.labelled.reading_words import is_bio
 from tfllm.prediction.spans import best_spans
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluating import Evaluation

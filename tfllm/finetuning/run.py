@@ -13,7 +13,7 @@ import numpy as np
 
 from tfllm import train
 from tfllm.data.labelled import Labelled, Questions
-from tfllm.data.reading_words import is_bio
+from tfllm.data.labelled.reading_words import is_bio
 from tfllm.finetuning.tasks import check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.settings import Finetuning

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
-from tfllm.data.reading_words import is_bio
+from tfllm.data.labelled.reading_words import is_bio
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel, check_tokenizer

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import frame
-from tfllm.data.reading_words import is_bio
+from tfllm.data.labelled.reading_words import is_bio
 from tfllm.data.words import Words, split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tfllm import features
 from tfllm.data.framing import context_windows, question_limit
+from tfllm.data.labelled.reading import Source
+from tfllm.data.labelled.reading_questions import Question, read_questions
 from tfllm.data.labelled.rows import Flat, Labelled
-from tfllm.data.reading import Source
-from tfllm.data.reading_questions import Question, read_questions
 from tfllm.data.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 

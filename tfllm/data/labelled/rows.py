@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data import order
-from tfllm.data.batches import Batches
+from tfllm.data.batching import order
+from tfllm.data.batching.batches import Batches
 from tfllm.data.framing import MULTIPLE, answer_places, frame, laid, separators
 from tfllm.tokenizers import Tokenizer
 

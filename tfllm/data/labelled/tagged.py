@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
+from tfllm.data.labelled.reading import PathLike, check_label, label_names
+from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
-from tfllm.data.reading import PathLike, check_label, label_names
-from tfllm.data.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfllm import features
 from tfllm.data.framing import kept_lengths, separators
+from tfllm.data.labelled.reading import Source, TextRecord, check_label, label_names, read_texts
 from tfllm.data.labelled.rows import Flat, Labelled
-from tfllm.data.reading import Source, TextRecord, check_label, label_names, read_texts
 from tfllm.tokenizers import Tokenizer
 
 _CHUNK = 4096

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data import order
+from tfllm.data.batching import order
 from tfllm.tokenizers import Tokenizer
 
 Unit = Literal["token", "word", "span"]

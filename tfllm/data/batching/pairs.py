@@ -19,8 +19,8 @@ from typing import Literal, get_args
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data import order
-from tfllm.data.rows import Drawn, Rows, Shards, gather
+from tfllm.data.batching import order
+from tfllm.data.batching.rows import Drawn, Rows, Shards, gather
 from tfllm.data.store import Store, StoreError, offsets_path
 
 PairKind = Literal["next", "order"]

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 _BOOT = """import json, sys
 sys.path[:] = json.loads(sys.argv[2])
-from tfllm.data.workers import serve
+from tfllm.data.preparation.workers import serve
 serve(int(sys.argv[1]))"""
 
 

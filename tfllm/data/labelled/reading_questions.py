@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from tfllm.data.reading import PathLike, Row, Source, check_utf8, name_of, read_lines, read_rows, string_of, suffix_of
+from tfllm.data.labelled.reading import PathLike, Row, Source, check_utf8, name_of, read_lines, read_rows, string_of, suffix_of
 
 
 @dataclass(frozen=True, slots=True)

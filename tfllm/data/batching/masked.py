@@ -12,10 +12,10 @@ from typing import Literal
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data import masking, order, packing, rows
-from tfllm.data.batches import Batches
+from tfllm.data.batching import masking, order, packing, rows
+from tfllm.data.batching.batches import Batches
+from tfllm.data.batching.pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
 from tfllm.data.framing import frame, separators
-from tfllm.data.pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
 from tfllm.data.store import Store
 from tfllm.tokenizers import Tokenizer
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfllm.data import order
-from tfllm.data.batches import Batches
+from tfllm.data.batching import order
+from tfllm.data.batching.batches import Batches
 from tfllm.data.store import Store, StoreError
 
 

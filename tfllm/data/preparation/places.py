@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tfllm.data.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, kind_of
+from tfllm.data.preparation.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, kind_of
 from tfllm.files import is_remote, write_atomically
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfllm.data.pieces import PIECE_FORMAT
-from tfllm.data.sources import Source
+from tfllm.data.preparation.pieces import PIECE_FORMAT
+from tfllm.data.preparation.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
 from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
 

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfllm.data.chunks import Chunk, Reading, plan
-from tfllm.data.linking import Linkwork, find_near_duplicates
-from tfllm.data.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
-from tfllm.data.pieces import Piecework, make_piece, piece_path
-from tfllm.data.shards import Shardwork, settle, sum_up, write_shard
-from tfllm.data.sources import Source, check_unchanged, find_sources
+from tfllm.data.preparation.chunks import Chunk, Reading, plan
+from tfllm.data.preparation.linking import Linkwork, find_near_duplicates
+from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
+from tfllm.data.preparation.pieces import Piecework, make_piece, piece_path
+from tfllm.data.preparation.shards import Shardwork, settle, sum_up, write_shard
+from tfllm.data.preparation.sources import Source, check_unchanged, find_sources
+from tfllm.data.preparation.workers import run
+from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import Store
-from tfllm.data.workers import run
-from tfllm.data.working import check_place, existing, fingerprint_of, finish, working
 
 LEAST_CHUNK, MOST_CHUNK = 1 << 20, 1 << 25
 """Bytes of a chunk: small enough to share out, large enough that a terabyte makes only some ten thousand pieces."""

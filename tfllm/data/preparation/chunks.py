@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from tfllm.data.places import ends_in, opened
-from tfllm.data.sources import Source, SourceError
+from tfllm.data.preparation.places import ends_in, opened
+from tfllm.data.preparation.sources import Source, SourceError
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfllm.data.chunks import Reading
-from tfllm.data.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
-from tfllm.data.pieces import Piecework
-from tfllm.data.places import exists, find_remote, move, opened, write_whole
-from tfllm.data.shards import ShardRecord, Totals
-from tfllm.data.sources import Source, SourceError, check_unchanged, find_sources
+from tfllm.data.preparation.chunks import Reading
+from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
+from tfllm.data.preparation.pieces import Piecework
+from tfllm.data.preparation.places import exists, find_remote, move, opened, write_whole
+from tfllm.data.preparation.shards import ShardRecord, Totals
+from tfllm.data.preparation.sources import Source, SourceError, check_unchanged, find_sources
+from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import StoreError, manifest_checksum
-from tfllm.data.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.files import is_remote
 
 RUNNERS = {
@@ -127,7 +127,7 @@ class _Job:
         """Have the pipeline write shards to `store` and its counts to `result`; returns the manifest."""
         import apache_beam
 
-        from tfllm.data.beam_pipeline import Target, build
+        from tfllm.data.preparation.beam_pipeline import Target, build
 
         reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
         piecework = Piecework(self.tokenizer, reading, Path(), self.dtype, likeness_of(self.settings))

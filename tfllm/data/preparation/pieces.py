@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.chunks import Chunk, Document, Reading, read
-from tfllm.data.near_duplicates import Likeness, Signatures, sign
+from tfllm.data.preparation.chunks import Chunk, Document, Reading, read
+from tfllm.data.preparation.near_duplicates import Likeness, Signatures, sign
 from tfllm.files import write_atomically
 
 INDEX = np.dtype(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data import packing, rows
-from tfllm.data.batches import Batches
-from tfllm.data.objectives import causal_shift
+from tfllm.data.batching import packing, rows
+from tfllm.data.batching.batches import Batches
+from tfllm.data.batching.objectives import causal_shift
 from tfllm.data.store import Store
 
 

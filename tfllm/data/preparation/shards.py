@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.data.near_duplicates import among
-from tfllm.data.pieces import Piece, names_of, piece_path
-from tfllm.data.sources import SourceError
+from tfllm.data.preparation.near_duplicates import among
+from tfllm.data.preparation.pieces import Piece, names_of, piece_path
+from tfllm.data.preparation.sources import SourceError
 from tfllm.files import write_atomically
 
 SHARD_IDS = 1 << 26

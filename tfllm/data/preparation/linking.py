@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tfllm.data.near_duplicates import Likeness, join, link
-from tfllm.data.pieces import Piece, names_of, piece_path
-from tfllm.data.workers import run
+from tfllm.data.preparation.near_duplicates import Likeness, join, link
+from tfllm.data.preparation.pieces import Piece, names_of, piece_path
+from tfllm.data.preparation.workers import run
 from tfllm.files import write_atomically
 
 PART_DOCUMENTS = 1 << 21

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.near_duplicates import Likeness
-from tfllm.data.shards import ShardRecord, Totals
-from tfllm.data.sources import Source
+from tfllm.data.preparation.near_duplicates import Likeness
+from tfllm.data.preparation.shards import ShardRecord, Totals
+from tfllm.data.preparation.sources import Source
 from tfllm.data.store import FORMAT, manifest_checksum
 
 FEW_DOCUMENTS = 10
