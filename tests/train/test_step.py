@@ -10,7 +10,8 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.models import CausalLM
 from tfllm.train import losses
-from tfllm.train.step import NonFiniteError, TrainableModel
+from tfllm.train.finiteness import NonFiniteError
+from tfllm.train.step import TrainableModel
 
 VOCAB, ROWS, LENGTH = 23, 8, 6
 CONFIG = ModelConfig(

@@ -22,13 +22,10 @@ from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.replicas import summed
 from tfllm.train.distribution.strategies import distributed, refuse_keras_distribution
 from tfllm.train.distribution.tensor_parallel import TensorParallel
+from tfllm.train.finiteness import assert_finite, naming_the_step
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
 from tfllm.train.repeating import repeated
-
-
-class NonFiniteError(FloatingPointError):
-    """A loss or gradient was infinite or not a number; the update was not applied."""
 
 
 class TrainableModel(keras.Model):
@@ -116,7 +113,8 @@ class TrainableModel(keras.Model):
         self.fitting = True
         try:
             if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
-                return Coordinator(self).fit(x, *args, validation_data=validation_data, **kwargs)
+                with naming_the_step(self.optimizer):
+                    return Coordinator(self).fit(x, *args, validation_data=validation_data, **kwargs)
             x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
             return super().fit(x, *args, validation_data=validation_data, **kwargs)
         finally:
@@ -153,7 +151,7 @@ class TrainableModel(keras.Model):
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
         norm = tf.linalg.global_norm(slopes)
-        with tf.control_dependencies([self._assert_finite(objective.loss / weight, norm)]):
+        with tf.control_dependencies([assert_finite(objective.loss / weight, norm, step=self.optimizer.iterations.value)]):
             slopes = [tf.identity(slope) for slope in slopes]
         if isinstance(self.optimizer, DecoupledOptimizer):
             self.optimizer.apply_sum(slopes, self.trainable_variables, norm)
@@ -204,12 +202,8 @@ class TrainableModel(keras.Model):
         def train_function(iterator: Any) -> Any:
             if self.skips_step():
                 return self.get_metrics_result()
-            try:
+            with naming_the_step(self.optimizer):
                 return run(iterator)
-            except tf.errors.InvalidArgumentError as error:
-                if _NON_FINITE not in error.message:
-                    raise
-                raise NonFiniteError(self._explain_non_finite(error.message)) from error
 
         self.train_function = train_function
 
@@ -242,26 +236,9 @@ class TrainableModel(keras.Model):
             mean=self._divides_first,
         )
 
-    def _assert_finite(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Operation:
-        finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        step = self.optimizer.iterations.value
-        return tf.debugging.Assert(finite, [_NON_FINITE, "step", step, "loss", loss, "gradient norm", norm])
-
-    def _explain_non_finite(self, message: str) -> str:
-        step = int(self.optimizer.iterations.numpy())
-        values = message.partition(_NON_FINITE)[2].splitlines()[0]
-        return (
-            f"step {step}: the loss or the gradient is not finite ({values.strip('] ')}]). The update was not "
-            f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "
-            f"one a dataset with start_step={step} gives first. Try a lower learning rate, a longer warm-up or clip_norm."
-        )
-
     def get_compile_config(self) -> Mapping[str, Any] | None:
         """A `.keras` file holds the model; how it was trained stands in the run folder."""
         return None
-
-
-_NON_FINITE = "not finite:"
 
 
 def _numbers(data: Any) -> Features:

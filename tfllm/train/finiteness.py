@@ -1,0 +1,42 @@
+"""A loss or gradient that is no number ends training before it reaches a weight, and says at which step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+_NON_FINITE = "not finite:"
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient was infinite or not a number; the update was not applied."""
+
+
+def assert_finite(loss: tf.Tensor, norm: tf.Tensor, *, step: tf.Tensor) -> tf.Operation:
+    """What must come before an update. Loss and gradient norm float32 [], step int []."""
+    finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+    return tf.debugging.Assert(finite, [_NON_FINITE, "step", step, "loss", loss, "gradient norm", norm])
+
+
+@contextlib.contextmanager
+def naming_the_step(optimizer: Any) -> Iterator[None]:
+    """Makes of a failed `assert_finite` the error that says what to do.
+
+    Raises:
+        NonFiniteError: the step, its loss and norm, and how to get its batch.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        _, found, values = error.message.partition(_NON_FINITE)
+        if not found:
+            raise
+        step = int(optimizer.iterations.numpy())
+        raise NonFiniteError(
+            f"step {step}: the loss or the gradient is not finite ({values.splitlines()[0].strip('] ')}]). The update was not "
+            f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "
+            f"one a dataset with start_step={step} gives first. Try a lower learning rate, a longer warm-up or clip_norm."
+        ) from error
