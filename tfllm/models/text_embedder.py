@@ -50,13 +50,17 @@ class TextEmbedder(EncoderTask):
             temperature: cosines are divided by it before the softmax.
 
         Raises:
-            ValueError: `temperature` is not above 0, or gradients are to be accumulated, which would leave fewer others to tell
-                a text's partner from.
+            ValueError: `temperature` is not above 0; gradients are to be accumulated, which would leave fewer others to tell a
+                text's partner from; or XLA is to compile what several replicas tell each other.
         """
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be above 0")
         if kwargs.get("gradient_accumulation", 1) != 1:
             raise ValueError("gradient_accumulation would compare each text with those of its part only: give a smaller batch")
+        if kwargs.get("jit_compile") and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "jit_compile=True: XLA compiles each replica by itself, texts are compared over all: leave it out"
+            )
         self._temperature = temperature
         super().compile(optimizer, **kwargs)
         self.training_settings |= {"temperature": temperature}
