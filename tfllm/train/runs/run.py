@@ -26,6 +26,10 @@ import numpy as np
 from tfllm.config import ModelConfig
 from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
+from tfllm.train.callbacks.evaluating import Evaluating, Evaluation
+from tfllm.train.callbacks.tensorboard import TensorBoard
+from tfllm.train.callbacks.throughput import Throughput
+from tfllm.train.callbacks.watchdog import Watchdog
 from tfllm.train.distribution import strategies
 from tfllm.train.runs.best import best_of
 from tfllm.train.runs.checkpointing import Checkpointing
@@ -44,12 +48,8 @@ from tfllm.train.runs.checkpoints import (
     write_checkpoint,
     write_history,
 )
-from tfllm.train.callbacks.evaluating import Evaluating, Evaluation
 from tfllm.train.runs.remote import Remote, is_address
 from tfllm.train.runs.sameness import check_same, settings_of
-from tfllm.train.callbacks.tensorboard import TensorBoard
-from tfllm.train.callbacks.throughput import Throughput
-from tfllm.train.callbacks.watchdog import Watchdog
 from tfllm.train.runs.writing import WRITER
 
 

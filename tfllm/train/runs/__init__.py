@@ -1,0 +1,1 @@
+"""What outlives a process: runs, their checkpoints, and who writes them."""
