@@ -28,7 +28,8 @@ from tfllm.train.distribution import strategies
 
 TOKENIZER = ByteTokenizer()
 SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=32)
-BATCH = 12
+BATCH = 24
+"""Rows: for 6 replicas, two micro-batches each."""
 
 
 def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, Any]]) -> None:

@@ -80,14 +80,17 @@ def compare(case: dict, alone: dict, together: list[dict]) -> None:
     assert all(worker["losses"] == together[0]["losses"] for worker in together), case
     rounded, long = case.get("dtype") == "mixed_bfloat16", case.get("steps", 20) > 20
     # An embedder divides its cosines by 0.05, and with them their rounding.
-    exact = 2e-2 if rounded else 2e-5 if case["task"] == "embedding" else 1e-6
+    exact = 1e-2 if rounded else 2e-5 if case["task"] == "embedding" else 1e-6
     within = max(exact, 1e-4) if long else exact
     count = len(alone["losses"])
     assert count == case.get("steps", 20) // case.get("steps_per_execution", 1)
     first = np.array(together[0]["losses"])[:20], np.array(alone["losses"])[:20]
     np.testing.assert_allclose(*first, rtol=exact, err_msg=str(case))
     np.testing.assert_allclose(together[0]["losses"], alone["losses"], rtol=within, err_msg=str(case))
-    np.testing.assert_allclose(together[0]["norms"], alone["norms"], rtol=max(within, 1e-4), atol=1e-6, err_msg=str(case))
-    assert together[0]["predicted"] == pytest.approx(alone["predicted"], rel=max(within, 1e-4), abs=1e-6), case
+    near = dict(rel=max(within, 1e-4), abs=5e-3 if rounded else 1e-6)
+    assert together[0]["norms"] == pytest.approx(alone["norms"], **near), case
+    assert together[0]["predicted"] == pytest.approx(alone["predicted"], **near), case
     for name, score in alone["scores"].items():
-        assert together[0]["scores"][name] == pytest.approx(score, rel=max(within, 1e-5), abs=1e-6), (case, name)
+        # In bfloat16 an answer or two of a few dozen may tip over.
+        tips = 0.1 if rounded and "accuracy" in name else near["abs"]
+        assert together[0]["scores"][name] == pytest.approx(score, rel=near["rel"], abs=tips), (case, name)
