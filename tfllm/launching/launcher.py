@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
 from tfllm.launching.team import ASKED_TO_END, Signals, Team
 
+WRONG_COMMAND = 2
+"""The exit code of a process that does not understand its arguments: it would not the next time either."""
 PAUSE = 1.0
 """Seconds before a restart: whatever failed finds ports, memory and locks given back."""
 
@@ -27,15 +30,19 @@ def launch(
         grace: seconds between SIGTERM and SIGKILL, for saving.
 
     Returns:
-        0, or the exit code of the first process that failed (128 + n for signal n). Asked to end (SIGTERM, SIGINT, SIGHUP),
+        0, or the exit code of the first process that failed (128 + n for signal n); after 2, a wrong command line, nothing is
+        started again. Asked to end (SIGTERM, SIGINT, SIGHUP),
         143 once all have ended as they were asked to.
 
     Raises:
         ValueError: numbers out of range, nothing to run, or a TF_CONFIG that is set already.
         OSError: this is not Linux; or it has no port or process left to give.
+        RuntimeError: this is not the main thread, which alone hears signals.
     """
     if sys.platform != "linux":
         raise OSError(f"launch works on Linux, this is {sys.platform}: start each worker with its own TF_CONFIG")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("launch hears signals, so it runs in the main thread only: call it there, or run `tfllm launch`")
     _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
     command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
     with Signals() as signals, contextlib.ExitStack() as held:
@@ -46,10 +53,11 @@ def launch(
             for port in reserved:
                 held.enter_context(port)
             code = team.run([port.getsockname()[1] for port in reserved])
-            if code == 0 or signals.asked or not team.restarts:
+            if code in (0, WRONG_COMMAND) or signals.asked or not team.restarts:
                 return code
             team.restarts -= 1
             team.say(f"starting all again in {PAUSE:g} s, {team.restarts} restarts left")
+            team.drain()
             if signals.wait(PAUSE):
                 return ASKED_TO_END
 

@@ -20,6 +20,7 @@ from typing import IO, Literal
 
 from tfllm.launching.cluster import Task, tf_config
 from tfllm.launching.lines import Lines
+from tfllm.launching.outlet import Outlet, standard_outlets
 
 ASKED_TO_END = 128 + signal.SIGTERM
 """143: the exit code of what SIGTERM has ended, and of a run that saved because of it."""
@@ -86,7 +87,7 @@ class Signals:
 @dataclass(eq=False)
 class _Stream:
     source: IO[bytes]
-    sink: IO[bytes]
+    outlet: Outlet
     lines: Lines
 
 
@@ -119,6 +120,7 @@ class Team:
 
     def __init__(self, command: Sequence[str], tasks: Sequence[Task], *, signals: Signals, grace: float, restarts: int):
         self.restarts = restarts
+        self._out, self._error = standard_outlets()
         self._command, self._tasks, self._signals, self._grace = command, tasks, signals, grace
 
     def run(self, ports: Sequence[int]) -> int:
@@ -128,8 +130,7 @@ class Team:
         self._ending: Literal["", "asked", "failed", "done"] = ""
         self._deadline: float | None = None
         self._failure, self._codes = 0, set[int]()
-        with selectors.DefaultSelector() as self._selector, _guard() as self._wards:
-            self._selector.register(self._signals.socket, selectors.EVENT_READ)
+        with _guard() as self._wards:
             try:
                 for task in self._tasks:
                     self._start(task)
@@ -138,13 +139,21 @@ class Team:
             finally:
                 for member in self._living:  # something was raised
                     member.kill()
+        self.drain()
         return self._failure or (ASKED_TO_END if self._ending == "asked" and ASKED_TO_END in self._codes else 0)
 
+    def drain(self) -> None:
+        """Waits until all output is taken, or this process is asked to end."""
+        while (self._out or self._error) and not self._signals.asked:
+            self._wait(None)
+        for outlet in (self._out, self._error):
+            outlet.write()
+            outlet.drop()
+
     def say(self, text: str) -> None:
-        self._write(sys.stderr.buffer, f"tfllm launch: {text}\n".encode())
+        self._error.put(f"tfllm launch: {text}\n".encode())
 
     def _start(self, task: Task) -> None:
-        wards = self._wards
         process = subprocess.Popen(
             self._command,
             # Unbuffered: a worker's last words are not lost with it.
@@ -154,24 +163,17 @@ class Team:
             stderr=subprocess.PIPE,
             process_group=0,
             # By the process itself: until it has, it holds the guard's pipe open, however soon the launcher is killed.
-            preexec_fn=lambda: os.write(wards, b"%d\n" % os.getpid()),
+            preexec_fn=self._tell_guard,
         )
         assert process.stdout is not None and process.stderr is not None
-        sinks = ((process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer))
-        member = _Member(task, process, [_Stream(source, sink, Lines()) for source, sink in sinks])
-        self._living.append(member)
-        for stream in member.streams:
-            os.set_blocking(stream.source.fileno(), False)
-            self._selector.register(stream.source, selectors.EVENT_READ, (member, stream))
+        outlets = ((process.stdout, self._out), (process.stderr, self._error))
+        for source, _ in outlets:
+            os.set_blocking(source.fileno(), False)
+        self._living.append(_Member(task, process, [_Stream(source, outlet, Lines()) for source, outlet in outlets]))
 
     def _turn(self) -> None:
         """Wait for something to happen, and see to it."""
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        for key, _ in self._selector.select(left):
-            if key.data is None:
-                self._signals.read()
-            else:
-                self._forward(*key.data)
+        self._wait(None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
         if self._signals.asked and not self._ending:
             self.say(f"asked to end: the workers have {self._grace:g} s to")
             self._end("asked")
@@ -182,6 +184,26 @@ class Team:
             for member in self._living:
                 self.say(f"{member.task} did not end within {self._grace:g} s: killed")
                 member.kill()
+
+    def _wait(self, seconds: float | None) -> None:
+        """Wait until there is something to read, to write or to be told, and do it."""
+        with selectors.PollSelector() as selector:
+            selector.register(self._signals.socket, selectors.EVENT_READ)
+            for outlet in (self._out, self._error):
+                if outlet:
+                    selector.register(outlet.number, selectors.EVENT_WRITE, outlet)
+            for member in self._living:
+                for stream in member.streams:
+                    # A slow reader makes the workers wait, but not those that are to save and end.
+                    if self._ending or not stream.outlet.full:
+                        selector.register(stream.source, selectors.EVENT_READ, (member, stream))
+            for key, _ in selector.select(seconds):
+                if key.data is None:
+                    self._signals.read()
+                elif isinstance(key.data, Outlet):
+                    self._write(key.data)
+                else:
+                    self._forward(*key.data)
 
     def _end(self, reason: Literal["asked", "failed", "done"]) -> None:
         self._ending, self._deadline = reason, time.monotonic() + self._grace
@@ -228,15 +250,20 @@ class Team:
         lines = stream.lines.feed(data, time.monotonic())
         if last or not data:
             lines += stream.lines.rest()
-            self._selector.unregister(stream.source)
             stream.source.close()
             member.streams.remove(stream)
-        self._write(stream.sink, b"".join(b"[%s] %s\n" % (str(member.task).encode(), line) for line in lines))
+        if stream.outlet.full:
+            stream.outlet.drop()  # of workers that are to end, while nobody reads
+        stream.outlet.put(b"".join(b"[%s] %s\n" % (str(member.task).encode(), line) for line in lines))
 
-    def _write(self, sink: IO[bytes], data: bytes) -> None:
-        try:
-            sink.write(data)
-            sink.flush()
-        except BrokenPipeError:  # its reader is gone, `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())
+    def _write(self, outlet: Outlet) -> None:
+        outlet.write()
+        if outlet.lost:
             self._signals.asked = True
+
+    def _tell_guard(self) -> None:
+        """In a process that begins: its group has begun."""
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # the guard may have been killed: no reason not to begin
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._wards, b"%d\n" % os.getpid())
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

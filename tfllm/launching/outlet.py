@@ -1,0 +1,70 @@
+"""Bytes in, written to a file descriptor when it takes them: a reader that is slow or gone holds nobody up."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from typing import TextIO
+
+_AT_ONCE = select.PIPE_BUF
+"""Bytes that a pipe which `poll` calls writable takes without blocking (POSIX)."""
+
+
+class Outlet:
+    """What is still to be written to a descriptor.
+
+    Args:
+        number: of the descriptor.
+        most: bytes kept until its reader takes them.
+    """
+
+    def __init__(self, number: int, *, most: int = 1 << 20):
+        self.number, self._most = number, most
+        self._waiting = bytearray()
+        self.lost = False
+        """Is its reader gone, or the disk full? What comes now goes nowhere."""
+
+    def __bool__(self) -> bool:
+        """Is there something to write?"""
+        return bool(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= self._most
+
+    def put(self, data: bytes) -> None:
+        """Takes what is to be written."""
+        if not self.lost:
+            self._waiting += data
+
+    def drop(self) -> None:
+        """Forgets what nobody took."""
+        self._waiting.clear()
+
+    def write(self) -> None:
+        """Writes as much as goes without waiting."""
+        ready = select.poll()  # which takes files on a disk, too
+        ready.register(self.number, select.POLLOUT)
+        try:
+            while self._waiting and ready.poll(0):
+                del self._waiting[: os.write(self.number, self._waiting[:_AT_ONCE])]
+        except BlockingIOError:
+            return
+        except OSError:  # its reader is gone (`| head`), the terminal closed, the disk full
+            self.lost = True
+            self.drop()
+
+
+def descriptor_of(stream: TextIO, otherwise: int) -> int:
+    """The descriptor behind a standard stream, which a notebook or a test may have replaced by something without one."""
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return otherwise
+
+
+def standard_outlets() -> tuple[Outlet, Outlet]:
+    """Those of standard output and standard error."""
+    return Outlet(descriptor_of(sys.stdout, 1)), Outlet(descriptor_of(sys.stderr, 2))
