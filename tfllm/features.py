@@ -57,5 +57,8 @@ SPAN_ENDS = "span_ends"
 ANSWER_PLACES = "answer_places"
 """int32 [B, S]: 1 where an answer may begin or end, and at place 0, which says that there is none."""
 
+ROW = "row"
+"""int32 [B], put in where a batch is shared out: each row's place in the batch of all replicas."""
+
 DROPOUT_SEED = "dropout_seed"
 """int32 [B], put in by the training step: the seed of every dropout mask of a row in this forward pass."""

@@ -27,7 +27,7 @@ from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.distribution import strategies
 
 TOKENIZER = ByteTokenizer()
-SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=32)
+SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=64)
 BATCH = 24
 """Rows: for 6 replicas, two micro-batches each."""
 
@@ -36,6 +36,8 @@ def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, 
     strategy = make_strategy(kind, devices)
     resolver = strategy.cluster_resolver
     worker = 0 if resolver is None else resolver.task_id
+    if strategy.num_replicas_in_sync > 1:
+        refusals(strategy)
     for number, case in enumerate(cases):
         (out / f"{number}-{worker}.json").write_text(
             json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case))
@@ -54,6 +56,23 @@ def make_strategy(kind: str, devices: int) -> tf.distribute.Strategy:
         "CPU",
     )
     return strategies.strategy(kind)
+
+
+def refusals(strategy: tf.distribute.Strategy) -> None:
+    """What would give another run than one device's."""
+    clips, embedding = keras.optimizers.SGD(global_clipnorm=0.1), {"task": "embedding"}
+    for case, optimizer, options, said in (
+        ({"task": "causal"}, clips, {}, "SGD with global_clipnorm clips the gradient of each replica, not their sum"),
+        (embedding, tfllm.train.adamw(1e-3), {"jit_compile": True}, "texts are compared over all"),
+    ):
+        with strategy.scope():
+            model = make_model(case)
+        try:
+            model.compile(optimizer, **options)
+        except ValueError as error:
+            assert said in str(error), error
+        else:
+            raise AssertionError(f"not refused: {said}")
 
 
 class Noting(keras.callbacks.Callback):
@@ -119,6 +138,11 @@ def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
             [{"text": f"the {i}th sheep", "text_pair": f"number {i} of the flock"} for i in range(31)], TOKENIZER, max_length=32
         )
         return rows.batches(BATCH), rows.batches(BATCH, shuffle=False, repeat=False)
+    if case["task"] == "causal" and case.get("own_pipeline"):
+        ids = tf.random.stateless_uniform([BATCH + 1, 25], [1, 2], 3, TOKENIZER.vocab_size, tf.int32)
+        rows = {"token_ids": ids[:, :-1], "target_ids": ids[:, 1:], "target_weights": tf.ones([BATCH + 1, 24])}
+        own = tf.data.Dataset.from_tensor_slices(rows).batch(BATCH)  # whose last batch has no row for some replicas
+        return own.repeat(), own
     if case["task"] == "causal":
         rows = dict(sequence_length=24, batch_size=BATCH)
         training = tfllm.data.causal_lm(store, **rows)
@@ -132,10 +156,10 @@ def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
 
 def classified(case: dict[str, Any]) -> tuple[Any, Any]:
     """A user's own tf.data pipeline from strings, whose last batch is short; or tfllm's."""
-    texts = [f"{'sheep ' * (i % 4 + 1)}went over {i} fences" for i in range(100)]
+    texts = [f"{'sheep ' * (i % 4 + 1)}went over {i} fences{' and so on' * (i % 7 // 4)}" for i in range(100)]
     labels = ["few" if i % 4 < 2 else "many" for i in range(100)]
     records = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
-    rows = tfllm.data.text_classification(records, TOKENIZER, max_length=32)
+    rows = tfllm.data.text_classification(records, TOKENIZER, max_length=64)
     if not case.get("own_pipeline"):
         return rows.batches(BATCH), rows.batches(BATCH, shuffle=False, repeat=False)
 

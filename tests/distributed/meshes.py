@@ -35,7 +35,7 @@ def main(store: Path, out: Path, told: list[dict[str, Any]]) -> None:
         if layout not in layouts:
             data, model = map(int, layout.split("x"))
             layouts[layout] = tfllm.train.strategy("tensor_parallel", mesh=(data, model))
-        do = resumed if "folder" in case else trained
+        do = {"pretrain": resumed, "finetune": finetuned, "break": broken}.get(case.get("do", ""), trained)
         said, variables = do(layouts[layout], tokens, case)
         np.savez(out / f"{number}.npz", **{variable.path: np.asarray(variable) for variable in variables})
         (out / f"{number}.json").write_text(json.dumps(said))
@@ -78,10 +78,51 @@ def resumed(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) 
         **dict(warmup_steps=2, schedule="constant"),
     )
     run = tfllm.pretrain(
-        store, TOKENIZER, config=config, folder=Path(case["folder"]), settings=settings, strategy=strategy, verbose=0
+        store,
+        TOKENIZER,
+        config=config,
+        folder=Path(case["folder"]),
+        settings=settings,
+        prompts=["The 4"],
+        strategy=strategy,
+        verbose=0,
     )
     curve = [[record[name] for name in ("step", "loss", "gradient_norm", "val_loss")] for record in run.history]
     return {"curve": curve}, [*run.model.variables, *run.model.optimizer.variables]
+
+
+def finetuned(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A classifier by one call, scores of its own after each epoch."""
+    records = [{"text": "sheep " * (i % 5 + 1), "label": "many" if i % 5 > 2 else "few"} for i in range(64)]
+    rows = tfllm.data.text_classification(records, TOKENIZER, max_length=32)
+    with strategy.scope():
+        model = tfllm.TextClassifier(tfllm.preset("bert-tiny", **SIZES), labels=rows.labels)
+    settings = tfllm.Finetuning(epochs=2, batch_size=16, learning_rate=1e-3)
+    run = tfllm.finetune(model, rows, rows, folder=case["folder"], settings=settings, verbose=0)
+    names = ("step", "loss", "val_loss", "val_accuracy", "val_macro_f1")
+    try:
+        tfllm.predict(model, TOKENIZER, "sheep")
+        predicts = ""
+    except ValueError as error:
+        predicts = str(error)
+    said = {"curve": [[record[name] for name in names] for record in run.history], "predicts": predicts}
+    return said, list(model.variables)
+
+
+def broken(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A weight that is no number."""
+    with strategy.scope():
+        model = cases.make_model({"task": "causal"})
+        model.compile(tfllm.train.adamw(1e-3))
+    first = model.trainable_variables[0]
+    first.assign(np.full(first.shape, np.nan, np.float32))
+    training, _ = cases.make_data({"task": "causal"}, store)
+    try:
+        model.fit(training, steps_per_epoch=3, verbose=0)
+        said = ""
+    except tfllm.train.NonFiniteError as error:
+        said = str(error)
+    return {"said": said}, []
 
 
 def held(model: Any, strategy: tf.distribute.Strategy) -> int:

@@ -16,8 +16,8 @@ TASKS = ("causal", "masked", "classification")
 QUICK = [
     {"task": "causal", "dropout": 0.1},
     {"task": "masked", "dropout": 0.1},
-    {"task": "classification", "gradient_accumulation": 2, "steps_per_execution": 2},
-    {"task": "classification", "own_pipeline": True},
+    {"task": "classification", "gradient_accumulation": 2, "steps_per_execution": 2, "dropout": 0.1},
+    {"task": "classification", "own_pipeline": True, "dropout": 0.1},
     {"task": "causal", "dtype": "mixed_bfloat16"},
     {"task": "embedding", "dropout": 0.1},
 ]
@@ -31,7 +31,8 @@ OPTIONS = (
     {"dtype": "mixed_bfloat16", "gradient_accumulation": 2, "steps_per_execution": 2, "dropout": 0.1},
 )
 FULL = [{"task": task} | options for task, options in itertools.product(TASKS, OPTIONS)]
-FULL += [{"task": "classification", "own_pipeline": True}, {"task": "embedding", "dropout": 0.1}]
+FULL += [{"task": task, "own_pipeline": True, "dropout": 0.1} for task in ("classification", "causal")]
+FULL += [{"task": "embedding", "dropout": 0.1}]
 LONG = [{"task": task, "steps": 200} for task in TASKS]
 
 

@@ -69,6 +69,7 @@ def frame(
     tokenizer: Tokenizer,
     max_length: int,
     multiple: int = MULTIPLE,
+    longest: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Rows of one text or of two, as encoders read them. Texts too long are cut at their ends.
 
@@ -88,6 +89,7 @@ def frame(
         tokenizer: its specials and separators.
         max_length: of a row, specials included.
         multiple: S is the longest row of the batch, up to a multiple of this, and max_length at most.
+        longest: int32 [], of rows that are a part of a batch: tokens of its longest row, wherever that is.
 
     Returns:
         TOKEN_IDS, SEGMENT_IDS, TYPE_IDS, int32 [B, S].
@@ -104,7 +106,7 @@ def frame(
         between = tokenizer.pair_separators
     before_second = 1 + kept.first + between
     used = before_second if second is None else before_second + kept.second + 1
-    width = width_for(used, max_length, multiple)
+    width = width_for(used if longest is None else tf.maximum(used, longest), max_length, multiple)
     column = tf.range(width)[None]
     there = column < used[:, None]
     ids = tf.where(there, tokenizer.sep_id, tokenizer.pad_id)

@@ -14,6 +14,7 @@ from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextReg
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.evaluating import Evaluation
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 
 class Task(NamedTuple):
@@ -96,7 +97,13 @@ def evaluator(model: LanguageModel, rows: Labelled, *, batch_size: int = 32) -> 
         ValueError: the rows are another task's.
     """
     check_data(model, rows)
-    forward = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+
+    def forward(batch: Any) -> tf.Tensor:
+        return model(batch, training=False)
+
+    strategy = model.distribute_strategy
+    on_mesh = isinstance(strategy, TensorParallel)
+    forward = strategy.from_outside(forward) if on_mesh else tf.function(forward, reduce_retracing=True)
     return lambda: task_of(model).evaluate(model, rows, forward, batch_size)
 
 

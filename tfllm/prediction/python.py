@@ -12,6 +12,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.prediction.answers import answers, inputs_of
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import check_text
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 _FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, dict[str, Any], Any]] = weakref.WeakKeyDictionary()
 
@@ -36,6 +37,8 @@ def predict(
         ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict.
     """
     names = inputs_of(model)
+    if isinstance(model.distribute_strategy, TensorParallel):
+        raise ValueError("predict wants a model on one device, this one stands on a mesh: save it, and load it outside")
     columns = [[column] if isinstance(column, str | bytes) else list(column) for column in texts]
     kind, wanted = type(model).__name__, " and ".join(names)
     if len(columns) != len(names):

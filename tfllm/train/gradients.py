@@ -78,7 +78,12 @@ def _in_one_pass(
 
 def _split_rows(name: str, value: tf.Tensor, count: int) -> tf.Tensor:
     """[B, ...] -> [count, B / count, ...]."""
-    if value.shape[0] is None or value.shape[0] % count:
+    if value.shape[0] is None:
+        raise ValueError(
+            f"gradient_accumulation={count} wants batches of one known size, those of {name} vary: make them by "
+            "batch(…, drop_remainder=True)"
+        )
+    if value.shape[0] % count:
         raise ValueError(
             f"gradient_accumulation={count} does not divide the batch: {name} has {value.shape[0]} rows. "
             "Give a batch_size that is a multiple of it"

@@ -240,9 +240,14 @@ def _weighted(hidden: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def _in_chunks(value: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
-    """[M, ...] -> [chunks, rows, ...], the last chunk filled up with zeros."""
-    count = value.shape[0] if value.shape[0] is not None else tf.shape(value)[0]
-    padding = [[0, -count % rows], *[[0, 0]] * (len(value.shape) - 1)]
+    """[M, ...] -> [chunks, rows, ...], the last chunk filled up with zeros; of no rows at all, one chunk of zeros."""
+    count = value.shape[0]
+    if count is None:
+        count = tf.shape(value)[0]
+        missing = tf.where(count == 0, rows, -count % rows)
+    else:
+        missing = -count % rows
+    padding = [[0, missing], *[[0, 0]] * (len(value.shape) - 1)]
     return tf.reshape(tf.pad(value, padding), [-1, rows, *value.shape[1:]])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.features import DROPOUT_SEED
+from tfllm.features import DROPOUT_SEED, ROW
 from tfllm.layers.counter_random import fold_in
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.parameter_server import Coordinator
@@ -86,8 +86,18 @@ class TrainableModel(keras.Model):
             raise ValueError(
                 "the model was made in a strategy's scope, the optimizer in another: make both `with strategy.scope():`"
             )
+        clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)]
+        if clips and strategy.num_replicas_in_sync > 1 and not isinstance(optimizer, DecoupledOptimizer):
+            raise ValueError(
+                f"{type(optimizer).__name__} with {' and '.join(clips)} clips the gradient of each replica, not their sum: use "
+                "tfllm.train.adamw, muon or lion with clip_norm"
+            )
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
-        self.training_settings: dict[str, Any] = {"seed": seed, "gradient_accumulation": gradient_accumulation}
+        self.training_settings: dict[str, Any] = {
+            "seed": seed,
+            "gradient_accumulation": gradient_accumulation,
+            "jit_compile": jit_compile,
+        }
         super().compile(
             optimizer=optimizer,
             steps_per_execution=steps_per_execution,
@@ -103,7 +113,7 @@ class TrainableModel(keras.Model):
             optimizer.build(self.trainable_variables)
         # XLA around forward and backward only.
         self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
-        self._steps_done_before = 0
+        self.steps_done_before = 0
         self.end_asked = self.end_agreed = self.fitting = False
 
     def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -130,6 +140,8 @@ class TrainableModel(keras.Model):
         return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
 
     def predict(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
+            raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
         return super().predict(distributed(self.distribute_strategy, x), *args, **kwargs)
 
     @property
@@ -146,7 +158,7 @@ class TrainableModel(keras.Model):
     def train_step(self, data: Any) -> Measures:
         """One step, run by every replica on its rows at the same time; what was measured of all rows."""
         features = _numbers(data)
-        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(features)}))
+        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(data)}))
         weight = at_least_epsilon(objective.weight)
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
@@ -186,12 +198,12 @@ class TrainableModel(keras.Model):
                 f"the epoch was left after {steps_done} steps, which steps_per_execution={self.steps_per_execution} does not "
                 "divide: compile with a value that does"
             )
-        self._steps_done_before = steps_done
+        self.steps_done_before = steps_done
 
     def skips_step(self) -> bool:
         """Was the next step (or the next few, of `steps_per_execution`) done before the run was left inside its epoch?"""
-        skips = self._steps_done_before > 0
-        self._steps_done_before -= self.steps_per_execution if skips else 0
+        skips = self.steps_done_before > 0
+        self.steps_done_before -= self.steps_per_execution if skips else 0
         return skips
 
     def make_train_function(self, force: bool = False) -> None:
@@ -214,12 +226,11 @@ class TrainableModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
 
-    def _row_seeds(self, features: Features) -> tf.Tensor:
+    def _row_seeds(self, data: Any) -> tf.Tensor:
         """A seed of dropout for each row, by its place in the batch of all replicas. int32 [B]."""
         step = fold_in(tf.constant(self.seed, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32))
-        rows = tf.shape(next(iter(features.values())))[0]
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return fold_in(step, tf.cast(replica, tf.int32) * rows + tf.range(rows))
+        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return fold_in(step, features[ROW] if ROW in features else tf.range(tf.shape(next(iter(features.values())))[0]))
 
     @property
     def _divides_first(self) -> bool:
@@ -242,6 +253,6 @@ class TrainableModel(keras.Model):
 
 
 def _numbers(data: Any) -> Features:
-    """The features of a batch but for strings, which are for people: no GPU, TPU or XLA takes one."""
+    """What a model reads of a batch. Strings are for people: no GPU, TPU or XLA takes one."""
     features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    return {name: value for name, value in features.items() if value.dtype != tf.string}
+    return {name: value for name, value in features.items() if value.dtype != tf.string and name != ROW}

@@ -163,8 +163,10 @@ class Labelled:
             groups = draw.groups(step, arrays["lengths"])
             rows = groups[:, None] * self.together + tf.range(self.together, dtype=tf.int64)
             mine = tf.reshape(rows, [batch_size])[first : first + count]
+            there = groups < draw.groups_in_all
+            lengths = tf.where(there, tf.gather(arrays["lengths"], tf.where(there, groups, 0)), 0)
             # What is past the end is one row: the empty one, added for it.
-            return self._features(arrays, tf.minimum(mine, len(self)))
+            return self._features(arrays, tf.minimum(mine, len(self)), longest=tf.cast(tf.reduce_max(lengths), tf.int32))
 
         def of_rows(first: int, count: int) -> tf.data.Dataset:
             numbers = tf.data.Dataset.counter(start_step) if steps is None else tf.data.Dataset.range(start_step, steps)
@@ -210,15 +212,15 @@ class Labelled:
                 arrays |= {name: flat.values, f"{name}_splits": np.append(flat.splits, flat.splits[-1])}
         return arrays | tokens | {name: np.append(array, array[:1] * 0, axis=0) for name, array in rows.items()}
 
-    def _features(self, arrays: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The rows of a batch, int64 [B], as the model reads them."""
+    def _features(self, arrays: dict[str, tf.Tensor], rows: tf.Tensor, *, longest: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The rows of a batch or of a part of one, int64 [B], as the model reads them; `longest` row of the batch, int32 []."""
 
         def ragged(values: tf.Tensor, name: str) -> tf.RaggedTensor:
             return tf.gather(tf.RaggedTensor.from_row_splits(values, arrays[f"{name}_splits"], validate=False), rows)
 
         first = ragged(arrays["first"], "first")
         second = None if self.second is None else ragged(arrays["second"], "second")
-        result = frame(first, second, tokenizer=self.tokenizer, max_length=self.max_length)
+        result = frame(first, second, tokenizer=self.tokenizer, max_length=self.max_length, longest=longest)
         lengths = tf.cast(first.row_lengths(), tf.int32)
         for name in self.token_features:
             values = ragged(arrays[name], "first")

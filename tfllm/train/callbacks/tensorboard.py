@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfllm.features import TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.pictures import attention_picture
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 from tfllm.train.metrics import Ratio
 
 MOST_PROJECTED = 10_000
@@ -84,7 +85,8 @@ class TensorBoard(keras.callbacks.Callback):
             texts = self._sample() if self._sample else []
             for i, text in enumerate(texts):
                 tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
-            if texts:
+            # On a mesh no layer is called by itself.
+            if texts and not isinstance(self.model.distribute_strategy, TensorParallel):
                 self._draw_attention(texts[0], step)
         with self._validation.as_default():
             for name, value in logs.items():

@@ -72,6 +72,8 @@ class Coordinator:
             raise ValueError(f"fit under ParameterServerStrategy takes no {', '.join(sorted(others))}")
         if steps is None:
             raise ValueError("fit under ParameterServerStrategy wants steps_per_epoch, for the data has no end")
+        if model.steps_per_execution > 1:
+            raise ValueError("ParameterServerStrategy hands steps out one by one: compile without steps_per_execution")
         callbacks = keras.callbacks.CallbackList(
             callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps, model=model
         )

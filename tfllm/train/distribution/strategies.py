@@ -15,6 +15,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 import keras
 import tensorflow as tf
 
+from tfllm.features import ROW
 from tfllm.settings import StrategyName
 from tfllm.train.distribution import parameter_server
 from tfllm.train.distribution.replicas import local, summed
@@ -112,19 +113,19 @@ def workers(strategy: tf.distribute.Strategy) -> int:
 
 def meet(strategy: tf.distribute.Strategy) -> None:
     """Waits until every worker is here."""
-    if workers(strategy) > 1:
-        local(strategy, _over_all(strategy, tf.constant(1.0))).numpy()
+    agree(strategy, 0)
 
 
 def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Is `number` the same for every worker?"""
     if workers(strategy) == 1:
         return True
-    # The square of a mean is that of the squares only where all are the same.
-    both = tf.constant([number, number**2], tf.float64)
-    replicas = strategy.num_replicas_in_sync
-    mean, square = (local(strategy, _over_all(strategy, both)) / replicas).numpy()
-    return bool(mean**2 == square)
+    return len(set(_said_by_all(strategy, number))) == 1
+
+
+def of_first(strategy: tf.distribute.Strategy, number: float) -> float:
+    """The first worker's `number`, for all of them."""
+    return number if workers(strategy) == 1 else _said_by_all(strategy, number)[0]
 
 
 @runtime_checkable
@@ -136,17 +137,19 @@ class Shared(Protocol):
 
 
 def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
-    """What `fit` is to be given for `data`: on several workers, each one's share.
+    """What `fit` is to be given for `data`: on several workers, each one's share; on several replicas, with each row's place.
 
     A dataset of `tfllm.data` is made in parts, each where it is needed; of any other dataset every worker makes all and keeps
-    its part, unless its own `auto_shard_policy` says otherwise. In both cases all workers' rows together, in their order, are
-    the batch of one device.
+    its part, unless its own `auto_shard_policy` says otherwise. In both cases all workers' rows together are the batch of one
+    device, and each row's place in it goes with it (`features.ROW`).
 
     Raises:
         ValueError: the batch cannot be shared out evenly.
     """
-    if workers(strategy) == 1 or not isinstance(data, tf.data.Dataset):
+    if strategy.num_replicas_in_sync == 1 or not isinstance(data, tf.data.Dataset):
         return data
+    if workers(strategy) == 1:
+        return data.map(numbered)
     policies = tf.data.experimental.AutoShardPolicy
     if isinstance(data, Shared):
         shared = data
@@ -154,37 +157,63 @@ def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
             here = strategy.num_replicas_in_sync // context.num_input_pipelines
             share = shared.share(context.input_pipeline_id, context.num_input_pipelines)
+            (rows, *_), *_ = (value.shape for value in share.element_spec.values())
+            share = share.map(lambda batch: numbered(batch, first=context.input_pipeline_id * rows))
             return share if here == 1 else in_parts(share, here)
 
         return strategy.distribute_datasets_from_function(of_worker)
     options = tf.data.Options()
     if data.options().experimental_distribute.auto_shard_policy == policies.AUTO:
         options.experimental_distribute.auto_shard_policy = policies.DATA
-    return data.with_options(options)
+    return data.map(numbered).with_options(options)
+
+
+def numbered(batch: Any, *others: Any, first: int = 0) -> Any:
+    """A batch with the place of each row, the first being `first`.
+
+    token_ids 7 8 | 9 5 | 6 4, first 3 -> row 3 4 5 beside them
+    """
+    if isinstance(batch, dict):
+        one = next(iter(batch.values()))
+        rows = tf.ensure_shape(first + tf.range(tf.shape(one)[0]), one.shape[:1])
+        batch = batch | {ROW: rows}
+    return (batch, *others) if others else batch
 
 
 def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     """Each batch as `parts` batches after each other.
 
     7 8 9 10 | 11 12 13 14, 2 parts -> 7 8 | 9 10 | 11 12 | 13 14
+
+    Raises:
+        ValueError: `parts` does not divide the batch.
     """
 
     def part(value: tf.Tensor) -> tf.Tensor:
         rows = value.shape[0] // parts
+        if rows * parts != value.shape[0]:
+            raise ValueError(
+                f"a worker's share of the batch is {value.shape[0]} rows, for {parts} devices: give a batch_size that is a "
+                f"multiple of workers x {parts}"
+            )
         shape = tf.concat([[parts, rows], tf.shape(value)[1:]], 0)
         return tf.ensure_shape(tf.reshape(value, shape), [parts, rows, *value.shape[1:]])
 
     return dataset.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(part, batch)))
 
 
-def _over_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:
-    """The sum over all replicas of each worker's `value`."""
+def _said_by_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
+    """Each replica's number, in their order; as float64, so whole numbers below 2**53 stay what they are."""
+
+    def in_place(number: tf.Tensor) -> tf.Tensor:
+        place = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return summed(tf.one_hot(place, strategy.num_replicas_in_sync, on_value=number, off_value=tf.zeros_like(number)))
 
     @tf.function
-    def total(value: tf.Tensor) -> Any:
-        return strategy.run(lambda: summed(tf.identity(value)))
+    def said(number: tf.Tensor) -> Any:
+        return strategy.run(in_place, (number,))
 
-    return losing_no_worker(total)(value)
+    return local(strategy, losing_no_worker(said)(tf.constant(number, tf.float64))).numpy().tolist()
 
 
 def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,6 +44,11 @@ class TensorParallel(tf.distribute.Strategy):
 
         return lambda *args: inside(*tf.nest.map_structure(self._everywhere, args))
 
+    def from_outside(self, call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        """`call` with ordinary tensors in and an ordinary one out."""
+        on_mesh = self.function(lambda *args: self.whole(call(*args)))
+        return lambda *args: self.here(on_mesh(*args))
+
     def whole(self, value: tf.Tensor) -> tf.Tensor:
         """The same, all of it on every device."""
         return dtensor.relayout(value, layout_of(self.mesh, len(value.shape), None))
