@@ -133,15 +133,27 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def lock(folder: Path) -> TextIO:
+def lock(folder: Path) -> None:
     """Held as long as this process lives: two that train in one folder would remove each other's checkpoints.
 
     Raises:
         BlockingIOError: another process has it.
+        OSError: the file system gives no locks.
     """
-    file = (folder / "lock").open("w")
+    path = (folder / "lock").resolve()
+    held = _HELD.get((os.getpid(), path))
+    if held is not None and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):
+        return
+    file = path.open("w")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        file.close()
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise OSError(error.errno, f"{path} cannot be locked: {error.strerror}") from error
         raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
-    return file
+    _HELD[os.getpid(), path] = file
+
+
+_HELD: dict[tuple[int, Path], TextIO] = {}
+"""Locks of this process: to close any descriptor of such a file would give its lock back (POSIX)."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import keras
@@ -21,7 +22,7 @@ import tfllm
 from tfllm.files import lock
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.runs import weights as train_weights
-from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint
+from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint, state_text
 from tfllm.train.runs.run import Run
 
 TOKENIZER = ByteTokenizer()
@@ -162,6 +163,16 @@ def test_a_damaged_part_is_named(folder: Path) -> None:
         make(folder)
 
 
+def test_a_damaged_model_is_not_loaded(folder: Path, tmp_path: Path) -> None:
+    for place in (latest_checkpoint(folder), tfllm.save(make(folder).model, TOKENIZER, tmp_path / "saved")):
+        weights = place / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged \(its values are not those that were written\)"):
+            tfllm.load(place)
+
+
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"step": 8}'])
 def test_a_damaged_state_is_named(folder: Path, text: str) -> None:
     (latest_checkpoint(folder) / "state.json").write_text(text)
@@ -232,7 +243,8 @@ def test_an_error_in_a_sample_costs_no_epoch(folder: Path) -> None:
 
 
 def test_two_processes_in_one_folder_are_refused(folder: Path) -> None:
-    held = make(folder)
+    make(folder)
+    held = make(folder)  # again, as in a notebook
     child = os.fork()
     if child == 0:
         try:
@@ -257,9 +269,44 @@ def test_other_settings_go_on_with_a_warning(folder: Path) -> None:
     state = latest_checkpoint(folder) / "state.json"
     content = json.loads(state.read_text())
     content["settings"]["cores"] = 999
-    state.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"state\.json is damaged \(it was changed since it was written\)"):
+        state.write_text(json.dumps(content))
+        make(folder)
+    del content["checksum"]
+    state.write_text(state_text(content))
     with pytest.warns(UserWarning, match=r"another cores \(999"):
         assert make(folder).step == 8
+
+
+def test_a_fit_that_was_left_inside_an_epoch_wants_a_new_run(folder: Path) -> None:
+    class Leave(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    run = make(folder)
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, 4, Leave())
+    with pytest.raises(ValueError, match="stands 2 steps inside an epoch, where an earlier fit was left"):
+        fit(run, 4)
+
+
+def test_training_waits_for_a_disk_only_before_the_next_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, may_write = train_weights.write, threading.Event()
+
+    def slow(*arguments: object) -> None:
+        assert may_write.wait(20), "the epoch's end waited for the disk"
+        whole(*arguments)
+
+    class NextStep(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+            if batch == 1 and run.step == 5:
+                may_write.set()
+
+    run = make(tmp_path, best="val_loss")
+    monkeypatch.setattr(train_weights, "write", slow)
+    fit(run, 2, NextStep())
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000004", "step-00000008"]
 
 
 def test_old_checkpoints_go(folder: Path) -> None:

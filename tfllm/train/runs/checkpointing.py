@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import keras
 
+from tfllm.train.distribution import strategies
+
 EXIT_PREEMPTED = 143
 """The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
 
@@ -19,6 +21,9 @@ class Savable(Protocol):
 
     @property
     def epoch(self) -> int: ...
+
+    @property
+    def unrecorded(self) -> int: ...
 
     def save(self) -> Any: ...
 
@@ -53,6 +58,11 @@ class Checkpointing(keras.callbacks.Callback):
             raise ValueError(
                 f"fit has steps_per_epoch={self.params['steps']}, the run {self._run.steps_per_epoch}: give both the same"
             )
+        if self.model.steps_done_before != self._run.unrecorded:
+            raise ValueError(
+                f"the run stands {self._run.unrecorded} steps inside an epoch, where an earlier fit was left: make the model "
+                "and the Run again, to go on from its last checkpoint"
+            )
         if threading.current_thread() is threading.main_thread():  # `fit` puts back what was there
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -80,7 +90,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._run.record(logs or {})
-        if self._run.exhausted:
+        # Scores that each worker found by itself may differ in their last bits.
+        if strategies.of_first(self.model.distribute_strategy, float(self._run.exhausted)):
             self.model.stop_training = True
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
@@ -88,6 +99,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _leave_if_agreed(self) -> None:
         if self.model.end_agreed:
+            self.model.fitting = False  # no step will end any more: the watchdog need not wait for one
             self._run.wait()
             print("\nAsked to end: the run is saved. Start again to go on.", flush=True)
             raise SystemExit(EXIT_PREEMPTED)

@@ -147,6 +147,9 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
     """
     final = folder / "checkpoints" / checkpoint_name(state["step"])
     beside = final.with_name(f".{final.name}.partial")
+    if final.exists():  # tried again after the rename
+        sync_folder(final.parent)
+        return
     _remove_leftovers(final.parent)
     try:
         beside.mkdir(parents=True)
@@ -154,7 +157,7 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
         weights.write(beside / "optimizer.safetensors", snapshot.optimizer)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}
-        (beside / STATE).write_text(json.dumps(state | {"sha256": sums}, indent=2) + "\n")
+        (beside / STATE).write_text(state_text(state | {"sha256": sums}))
         _flushed_sha256(beside / STATE)
         for inner in (beside / "tokenizer", beside):
             sync_folder(inner)
@@ -169,7 +172,7 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
 def write_history(history: list[dict[str, Any]], folder: Path) -> None:
     """Puts the epochs' records into the `state.json` of a checkpoint."""
     state = read_state(folder) | {"history": history}
-    write_atomically(folder / STATE, [(json.dumps(state, indent=2) + "\n").encode()], durable=True)
+    write_atomically(folder / STATE, [state_text(state).encode()], durable=True)
 
 
 def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
@@ -218,11 +221,23 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing: this is not a checkpoint of a run; remove {folder} to go on without it")
     try:
         state = json.loads(path.read_text())
-        if not {"step", "sha256", "metrics", "history", "settings"} <= state.keys():
+        if not {"step", "sha256", "metrics", "history", "settings", "checksum"} <= state.keys():
             raise ValueError("parts of it are missing")
+        if state.pop("checksum") != _checksum(state):
+            raise ValueError("it was changed since it was written")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove {folder} to go on from the one before") from error
     return state
+
+
+def state_text(state: dict[str, Any]) -> str:
+    """With the checksum of all the rest."""
+    return json.dumps(state | {"checksum": _checksum(state)}, indent=2) + "\n"
+
+
+def _checksum(state: dict[str, Any]) -> str:
+    # Through JSON first, which makes lists of tuples and strings of keys.
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(state)), sort_keys=True).encode()).hexdigest()
 
 
 def remove_all_but(folder: Path, keep: int, *, every: int | None = None) -> None:
@@ -232,12 +247,12 @@ def remove_all_but(folder: Path, keep: int, *, every: int | None = None) -> None
             continue
         doomed = path.with_name(f".{path.name}.removed")
         path.rename(doomed)
-        shutil.rmtree(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # what somebody still reads is left for the next time
 
 
 def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".step-*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

@@ -6,7 +6,10 @@ without it is none. Enters: a folder here, an address there. Leaves: the same th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -60,7 +63,15 @@ class Remote:
         return found[-1]
 
     def send(self, *names: str) -> None:
-        """Copies folders or files of the folder here; what says that a folder is complete comes last."""
+        """Copies folders or files of the folder here; what says that a folder is complete comes last.
+
+        Raises:
+            OSError: it could not be copied; EIO where the store says that this may pass.
+        """
+        with _as_os_errors():
+            self._send(names)
+
+    def _send(self, names: tuple[str, ...]) -> None:
         for name in names:
             files = [path for path in (self.here / name).rglob("*") if path.is_file()] or [self.here / name]
             for path in sorted(files, key=lambda path: path.name == STATE):
@@ -87,3 +98,12 @@ class Remote:
             (self.here / below).mkdir(parents=True, exist_ok=True)
             for file in files:
                 tf.io.gfile.copy(f"{place.rstrip('/')}/{file}", str(self.here / below / file), overwrite=True)
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """What an object store says may pass, as the system says it of a disk."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
+        raise OSError(errno.EIO, error.message) from error

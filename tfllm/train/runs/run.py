@@ -15,6 +15,8 @@ Of several workers each restores, and the first alone writes: the folder must be
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,23 +33,20 @@ from tfllm.train.callbacks.tensorboard import TensorBoard
 from tfllm.train.callbacks.throughput import Throughput
 from tfllm.train.callbacks.watchdog import Watchdog
 from tfllm.train.distribution import strategies
+from tfllm.train.runs import weights
 from tfllm.train.runs.best import best_of
 from tfllm.train.runs.checkpointing import Checkpointing
 from tfllm.train.runs.checkpoints import (
-    STATE,
     Snapshot,
     checkpoint_name,
     latest_checkpoint,
     model_folder,
     read_checkpoint,
     read_state,
-    remove_all_but,
-    replace_model,
     take_weights,
     task_changes,
-    write_checkpoint,
-    write_history,
 )
+from tfllm.train.runs.keeping import Keeper
 from tfllm.train.runs.remote import Remote, is_address
 from tfllm.train.runs.sameness import check_same, settings_of
 from tfllm.train.runs.writing import WRITER
@@ -102,15 +101,16 @@ class Run:
             raise ValueError(
                 f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
             )
-        self._remote = Remote(str(folder)) if is_address(folder) else None
+        remote = Remote(str(folder)) if is_address(folder) else None
         self._logs = f"{folder}/logs"
-        self.folder = Path(folder) if self._remote is None else self._remote.fetch()
+        self.folder = Path(folder) if remote is None else remote.fetch()
         """Here; of an address, where checkpoints stand before they are copied."""
         self.model, self.tokenizer = model, tokenizer
-        self.steps_per_epoch, self.keep, self.best, self.patience = steps_per_epoch, keep, best, patience
+        self.steps_per_epoch, self.best, self.patience = steps_per_epoch, best, patience
+        self._keeper = Keeper(self.folder, remote, keep, keep_every and keep_every * steps_per_epoch)
         self.history: list[dict[str, Any]] = []
         """One record an epoch: step, and every metric."""
-        self._data, self._keep_every = data, keep_every
+        self._data = data
         self._metrics: dict[str, float] = {}
         self._paused = 0.0
         self._strategy = model.distribute_strategy
@@ -122,13 +122,10 @@ class Run:
             self._restore(checkpoint)
         elif weights_from is not None:
             take_weights(self.model, tokenizer, model_folder(weights_from))
-        if not strategies.agree(self._strategy, self.step):
-            raise ValueError(
-                f"{self.folder} is at step {self.step} here and at another for other workers: give one all can see"
-            )
+        self._check_agreement()
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.folder)
+            lock(self.folder)
             model.config.save(self.folder / "config.json")
 
     @property
@@ -139,10 +136,10 @@ class Run:
     @property
     def epoch(self) -> int:
         """Epochs done, with their validation."""
-        return (self.step - self._unrecorded) // self.steps_per_epoch
+        return (self.step - self.unrecorded) // self.steps_per_epoch
 
     @property
-    def _unrecorded(self) -> int:
+    def unrecorded(self) -> int:
         """Steps done since the last epoch's record."""
         inside = self.step % self.steps_per_epoch
         ended = self.step > 0 and not inside and (not self.history or self.history[-1]["step"] < self.step)
@@ -203,7 +200,7 @@ class Run:
             WRITER.wait()
             snapshot = Snapshot.of(self.model, self.tokenizer, optimizer=True)
             state = self._state()
-            WRITER.submit(lambda: self._write(snapshot, state))
+            WRITER.submit(lambda: self._keeper.checkpoint(snapshot, state))
         self._paused = time.perf_counter() - started
         return final
 
@@ -218,9 +215,9 @@ class Run:
         if self.best_record is self.history[-1]:
             # Before the record: killed in between, the epoch is validated again, and the same is written again.
             best = Snapshot.of(self.model, self.tokenizer)
-            WRITER.submit(lambda: patiently(lambda: self._write_best(best)))
+            WRITER.submit(lambda: self._keeper.best(best))
         final, history = self.folder / "checkpoints" / checkpoint_name(step), list(self.history)
-        WRITER.submit(lambda: patiently(lambda: self._write_history(history, final)))
+        WRITER.submit(lambda: self._keeper.history(history, final))
 
     def wait(self) -> None:
         """Waits until all that was saved is on the disk, and until all workers know it.
@@ -230,24 +227,6 @@ class Run:
         """
         WRITER.wait()
         strategies.meet(self._strategy)
-
-    def _write(self, snapshot: Snapshot, state: dict[str, Any]) -> None:
-        patiently(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
-        every = self._keep_every and self._keep_every * self.steps_per_epoch
-        remove_all_but(self.folder, self.keep, every=every)
-        if self._remote is not None:
-            self._remote.send(f"checkpoints/{checkpoint_name(state['step'])}", "config.json")
-            self._remote.remove_all_but(self.keep, every=every)
-
-    def _write_best(self, best: Snapshot) -> None:
-        replace_model(best, self.folder / "best")
-        if self._remote is not None:
-            self._remote.send("best")
-
-    def _write_history(self, history: list[dict[str, Any]], checkpoint: Path) -> None:
-        write_history(history, checkpoint)
-        if self._remote is not None:
-            self._remote.send(f"checkpoints/{checkpoint.name}/{STATE}")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -284,9 +263,24 @@ class Run:
         if rate is not None:
             self.model.optimizer.learning_rate = rate  # the one given now, not the checkpoint's
         self.history = state["history"]
-        if self._unrecorded:
+        if self.unrecorded:
             self._metrics = state["metrics"]
-            self.model.resume_inside_epoch(self._unrecorded)
+            self.model.resume_inside_epoch(self.unrecorded)
+
+    def _check_agreement(self) -> None:
+        """Raises ValueError unless all workers are to take the same step from the same weights, on the same data."""
+        if strategies.workers(self._strategy) == 1:
+            return
+        if not strategies.agree(self._strategy, self.step):
+            raise ValueError(
+                f"{self.folder} is at step {self.step} here and at another for other workers: give one all can see"
+            )
+        start = json.dumps(self._identity()) + weights.digest_of(self.model.variables)
+        if not strategies.agree(self._strategy, int(hashlib.sha256(start.encode()).hexdigest()[:12], 16)):
+            raise ValueError(
+                "the workers start from other weights, data or tokenizers: give all the same store, tokenizer and model "
+                f"(here data is {self._data!r}, the tokenizer {self.tokenizer.fingerprint()[:12]}…)"
+            )
 
     def _scheduled(self) -> bool:
         return isinstance(self.model.optimizer.get_config()["learning_rate"], dict)

@@ -47,6 +47,7 @@ def settings_of(model: Any) -> dict[str, Any]:
         **{f"optimizer {name}": json.dumps(value, default=float) for name, value in optimizer.items()},
         "dtype": model.dtype_policy.name,
         "replicas": strategy.num_replicas_in_sync,
+        "mesh": str(getattr(strategy, "mesh", None) and strategy.mesh.shape()),
         "cores": len(os.sched_getaffinity(0)),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "deterministic_ops": is_op_determinism_enabled(),

@@ -1,17 +1,24 @@
 """Variables in a safetensors file, by name: what is written is all there is, and what is read must fit to the last name.
 
-A name is a variable's path without the model's or optimizer's own: `decoder/block_0/attention/qkv/kernel`.
+The file carries a sha256 of its values; where they have changed since, it is refused. A name is a variable's path without the
+model's or optimizer's own: `decoder/block_0/attention/qkv/kernel`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+
+_CHECKSUM = "sha256"
+"""In a file's metadata; files of others have none."""
+_REMEDY = "restore it from a copy or an earlier checkpoint"
 
 
 def named(variables: Iterable[Any]) -> dict[str, Any]:
@@ -41,9 +48,28 @@ def write(path: Path, values: Mapping[str, np.ndarray], metadata: dict[str, str]
         OSError: the disk is full or refuses.
     """
     try:
-        save_file(dict(values), path, metadata)
+        save_file(dict(values), path, (metadata or {}) | {_CHECKSUM: _checksum(values)})
     except SafetensorError as error:  # how safetensors reports what the system refuses
-        raise OSError(f"{path} cannot be written: {error}") from error
+        number = re.search(r"os error (\d+)", str(error))
+        said = f"{path} cannot be written: {error}"
+        raise (OSError(int(number[1]), said) if number else OSError(said)) from error
+
+
+def _checksum(values: Mapping[str, np.ndarray]) -> str:
+    """sha256 hex of all values, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values[name]).data)
+    return digest.hexdigest()
+
+
+def digest_of(variables: Iterable[Any]) -> str:
+    """sha256 hex of the values, in their order."""
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(np.ascontiguousarray(variable).data)
+    return digest.hexdigest()
 
 
 def read(path: Path, variables: Iterable[Any]) -> None:
@@ -68,8 +94,12 @@ def fitting(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]
         raise FileNotFoundError(f"{path} does not exist")
     try:
         values = load_file(path)
+        with safe_open(path, "numpy") as file:
+            expected = (file.metadata() or {}).get(_CHECKSUM)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it from a copy or an earlier checkpoint") from error
+        raise ValueError(f"{path} is damaged ({error}); {_REMEDY}") from error
+    if expected is not None and expected != _checksum(values):
+        raise ValueError(f"{path} is damaged (its values are not those that were written); {_REMEDY}")
     targets = named(variables)
     problems = [f"{name} is missing" for name in sorted(targets.keys() - values.keys())]
     problems += [f"{name} is unexpected" for name in sorted(values.keys() - targets.keys())]

@@ -16,12 +16,7 @@ class Writer:
         self._lock = threading.Lock()
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Has `job` done; waits first until all before it are, so that no more than one holds memory.
-
-        Raises:
-            Exception: that of an earlier job; this one is not done.
-        """
-        self.wait()
+        """Has `job` done after all before it. Who hands in much memory waits first, so that no two such jobs hold it."""
         self._thread = self._thread or ThreadPoolExecutor(1, "checkpoints")
         self._pending.append(self._thread.submit(job))
 
