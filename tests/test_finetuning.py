@@ -68,19 +68,21 @@ def test_pictures_and_scores_are_on_tensorboard(finished):
     assert len(events.Tensors("macro_f1")) == 3
 
 
-def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path):
-    """Two epochs by one process, the third by another model made anew: the same weights, bit for bit."""
-    _first_epochs(reviews, tmp_path / "run")
+@pytest.mark.parametrize("killed_at", [12, 18])
+def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path, killed_at):
+    """Some epochs by one process, killed before a validation, the rest by a model made anew: the same weights, bit for bit."""
+    _first_epochs(reviews, tmp_path / "run", killed_at)
     run = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
     for ours, theirs in zip(run.model.variables, finished.model.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert [record["val_loss"] for record in run.history] == [record["val_loss"] for record in finished.history]
+    assert tfllm.load(run.folder / "best")[0].labels == run.model.labels
     again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
     assert again.step == 18 and len(again.history) == 3
 
 
-def _first_epochs(reviews, folder):
-    """The same call, killed after the last step of the second epoch, before its validation."""
+def _first_epochs(reviews, folder, killed_at):
+    """The same call, killed after the last step of an epoch, before its validation."""
 
     class Killed(Exception):
         pass
@@ -89,7 +91,7 @@ def _first_epochs(reviews, folder):
 
     def save(self):
         path = real(self)
-        if self.step == 12:
+        if self.step == killed_at:
             raise Killed
         return path
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfllm import train
 from tfllm.data.labelled import Labelled, Questions
@@ -17,6 +15,7 @@ from tfllm.data.labelled.reading_words import is_bio
 from tfllm.finetuning.tasks import check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.settings import Finetuning
+from tfllm.train.runs.weights import digest_of
 
 
 def finetune(
@@ -58,7 +57,8 @@ def finetune(
     best = settings.best or task_of(model).best
     _check_settings(settings, model, best)
     _read_as(model, training)
-    start = _digest(model)
+    # A run that begins with the weights of another checkpoint is another run.
+    start = digest_of(model.variables)[:16]
     if settings.freeze is not None:
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
@@ -81,7 +81,7 @@ def finetune(
     if verbose:
         counts = f"{len(training)} rows to learn from, {len(validation)} to choose by"
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
-    if run.exhausted or run.step >= steps:
+    if run.exhausted or run.epoch >= settings.epochs:
         return run
     model.fit(
         training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights),
@@ -104,14 +104,6 @@ def _compile(model: Any, settings: Finetuning, steps: int) -> None:
     )
     own = {name: getattr(settings, name) for name in task_of(model).settings}
     model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
-
-
-def _digest(model: Any) -> str:
-    """Of the weights that a run begins with: one from another checkpoint is another run."""
-    digest = hashlib.sha256()
-    for variable in model.variables:
-        digest.update(np.ascontiguousarray(variable).data)
-    return digest.hexdigest()[:16]
 
 
 def _read_as(model: Any, rows: Labelled) -> None:
