@@ -45,6 +45,7 @@ _MODULES = (
     "finetuning",
     "generation",
     "interop",
+    "launching",
     "layers",
     "models",
     "prediction",
