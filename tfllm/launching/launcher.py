@@ -9,10 +9,8 @@ import threading
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
-from tfllm.launching.team import ASKED_TO_END, Signals, Team
+from tfllm.launching.team import ASKED_TO_END, WRONG_COMMAND, Signals, Team
 
-WRONG_COMMAND = 2
-"""The exit code of a process that does not understand its arguments: it would not the next time either."""
 PAUSE = 1.0
 """Seconds before a restart: whatever failed finds ports, memory and locks given back."""
 
@@ -31,8 +29,8 @@ def launch(
 
     Returns:
         0, or the exit code of the first process that failed (128 + n for signal n); after 2, a wrong command line, nothing is
-        started again. Asked to end (SIGTERM, SIGINT, SIGHUP),
-        143 once all have ended as they were asked to.
+        started again. Asked to end (SIGTERM, SIGINT, SIGHUP, or nobody takes its output any more), 143 once all have ended
+        as they were asked to.
 
     Raises:
         ValueError: numbers out of range, nothing to run, or a TF_CONFIG that is set already.

@@ -22,8 +22,8 @@ class Outlet:
     def __init__(self, number: int, *, most: int = 1 << 20):
         self.number, self._most = number, most
         self._waiting = bytearray()
-        self.lost = False
-        """Is its reader gone, or the disk full? What comes now goes nowhere."""
+        self.lost = ""
+        """What is wrong with it, in the system's words: its reader is gone, the disk is full. What comes now goes nowhere."""
 
     def __bool__(self) -> bool:
         """Is there something to write?"""
@@ -34,13 +34,13 @@ class Outlet:
         return len(self._waiting) >= self._most
 
     def put(self, data: bytes) -> None:
-        """Takes what is to be written."""
+        """Takes whole lines that are to be written, however many wait."""
         if not self.lost:
             self._waiting += data
 
     def drop(self) -> None:
-        """Forgets what nobody took."""
-        self._waiting.clear()
+        """Forgets what nobody took, but for the line that may have begun."""
+        self._waiting[self._waiting.find(b"\n") + 1 :] = b"tfllm launch: here is missing what nobody took\n"
 
     def write(self) -> None:
         """Writes as much as goes without waiting."""
@@ -51,13 +51,15 @@ class Outlet:
                 del self._waiting[: os.write(self.number, self._waiting[:_AT_ONCE])]
         except BlockingIOError:
             return
-        except OSError:  # its reader is gone (`| head`), the terminal closed, the disk full
-            self.lost = True
-            self.drop()
+        except OSError as error:  # its reader is gone (`| head`), the terminal closed, the disk full
+            self.lost = error.strerror or str(error)
+            self._waiting.clear()
 
 
-def descriptor_of(stream: TextIO, otherwise: int) -> int:
+def descriptor_of(stream: TextIO | None, otherwise: int) -> int:
     """The descriptor behind a standard stream, which a notebook or a test may have replaced by something without one."""
+    if stream is None:  # closed before Python began (`>&-`): its number may be another file's by now
+        return os.open(os.devnull, os.O_WRONLY)
     try:
         stream.flush()
         return stream.fileno()
@@ -66,5 +68,7 @@ def descriptor_of(stream: TextIO, otherwise: int) -> int:
 
 
 def standard_outlets() -> tuple[Outlet, Outlet]:
-    """Those of standard output and standard error."""
-    return Outlet(descriptor_of(sys.stdout, 1)), Outlet(descriptor_of(sys.stderr, 2))
+    """Those of standard output and standard error: one, where both are the same stream."""
+    out, error = descriptor_of(sys.stdout, 1), descriptor_of(sys.stderr, 2)
+    first = Outlet(out)
+    return first, (first if error == out else Outlet(error))

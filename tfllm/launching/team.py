@@ -25,7 +25,11 @@ from tfllm.launching.outlet import Outlet, standard_outlets
 ASKED_TO_END = 128 + signal.SIGTERM
 """143: the exit code of what SIGTERM has ended, and of a run that saved because of it."""
 
+WRONG_COMMAND = 2
+"""The exit code of a process that does not understand its arguments: it would not the next time either."""
+
 _READ = 1 << 20  # bytes, the most a pipe holds
+_PATIENCE = 1.0  # seconds that a launcher that is asked to end, and whose workers have, waits for its reader
 
 # Kills the groups of living processes once the launcher is gone, even by SIGKILL. The kernel's PR_SET_PDEATHSIG would reach a
 # worker, not its children. A group's number is written when it begins and again when it has ended.
@@ -51,7 +55,9 @@ def _guard() -> Iterator[int]:
 
 
 class Signals:
-    """Signals as bytes on a socket, for `select`. SIGCHLD only wakes it."""
+    """Signals as bytes on a socket, for `select`. Only those that ask it to end do more than wake it."""
+
+    _ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __enter__(self) -> Signals:
         self.asked = False
@@ -60,7 +66,7 @@ class Signals:
             self.socket.setblocking(False)
             there.setblocking(False)
             undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False))
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGCHLD, *self._ASKING):
                 if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a shell's `&`
                     undo.callback(signal.signal, number, signal.signal(number, lambda *_: None))
             self._undo = undo.pop_all()
@@ -70,7 +76,7 @@ class Signals:
         self._undo.close()
 
     def read(self) -> None:
-        if any(number != signal.SIGCHLD for number in self.socket.recv(4096)):
+        if any(number in self._ASKING for number in self.socket.recv(4096)):
             self.asked = True
 
     def wait(self, seconds: float) -> bool:
@@ -139,16 +145,19 @@ class Team:
             finally:
                 for member in self._living:  # something was raised
                     member.kill()
-        self.drain()
+                self.drain()
         return self._failure or (ASKED_TO_END if self._ending == "asked" and ASKED_TO_END in self._codes else 0)
 
     def drain(self) -> None:
-        """Waits until all output is taken, or this process is asked to end."""
-        while (self._out or self._error) and not self._signals.asked:
-            self._wait(None)
-        for outlet in (self._out, self._error):
-            outlet.write()
-            outlet.drop()
+        """Waits until all output is taken, but not for long once this process is asked to end."""
+        end: float | None = None
+        while self._out or self._error:
+            if self._signals.asked and end is None:
+                end = time.monotonic() + _PATIENCE
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._wait(left)
 
     def say(self, text: str) -> None:
         self._error.put(f"tfllm launch: {text}\n".encode())
@@ -175,7 +184,8 @@ class Team:
         """Wait for something to happen, and see to it."""
         self._wait(None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
         if self._signals.asked and not self._ending:
-            self.say(f"asked to end: the workers have {self._grace:g} s to")
+            lost = self._out.lost or self._error.lost
+            self.say("asked to end" + f", as output is lost ({lost})" * bool(lost) + f": the workers have {self._grace:g} s to")
             self._end("asked")
         for member in [member for member in self._living if member.has_ended()]:
             self._bury(member)
@@ -189,7 +199,7 @@ class Team:
         """Wait until there is something to read, to write or to be told, and do it."""
         with selectors.PollSelector() as selector:
             selector.register(self._signals.socket, selectors.EVENT_READ)
-            for outlet in (self._out, self._error):
+            for outlet in {self._out, self._error}:
                 if outlet:
                     selector.register(outlet.number, selectors.EVENT_WRITE, outlet)
             for member in self._living:
@@ -231,7 +241,8 @@ class Team:
         if self._failure or self._ending == "done" or (self._ending == "asked" and code == ASKED_TO_END):
             return
         how = f"exit code {code}" + (f" (signal {-status}, {signal.strsignal(-status)})" if status < 0 else "")
-        if not self._ending and task.kind == "worker" and self._tasks[0].kind == "chief" and self.restarts:
+        alone = task.kind == "worker" and self._tasks[0].kind == "chief" and code != WRONG_COMMAND
+        if alone and not self._ending and self.restarts:
             self.restarts -= 1
             self.say(f"{task} ended with {how}: starting it again, {self.restarts} restarts left")
             self._start(task)
@@ -252,8 +263,8 @@ class Team:
             lines += stream.lines.rest()
             stream.source.close()
             member.streams.remove(stream)
-        if stream.outlet.full:
-            stream.outlet.drop()  # of workers that are to end, while nobody reads
+        if self._ending and stream.outlet.full:
+            stream.outlet.drop()  # workers that are to save and end wait for no reader
         stream.outlet.put(b"".join(b"[%s] %s\n" % (str(member.task).encode(), line) for line in lines))
 
     def _write(self, outlet: Outlet) -> None:
