@@ -238,13 +238,13 @@ meet()
 
 def test_restarts_begin_anew_with_other_ports(tmp_path):
     done = Launched(
-        tmp_path, COUNT + "if index and count < 3:\n    sys.exit(count)\nif count < 3:\n    sleep()", restarts=3
+        tmp_path, COUNT + "if index and count < 3:\n    sys.exit(count + 2)\nif count < 3:\n    sleep()", restarts=3
     ).end()
     assert done.code == 0
     assert done.err.splitlines() == [
-        "tfllm launch: worker 1 ended with exit code 1; the others have 10 s to end",
+        "tfllm launch: worker 1 ended with exit code 3; the others have 10 s to end",
         "tfllm launch: starting all again in 1 s, 2 restarts left",
-        "tfllm launch: worker 1 ended with exit code 2; the others have 10 s to end",
+        "tfllm launch: worker 1 ended with exit code 4; the others have 10 s to end",
         "tfllm launch: starting all again in 1 s, 1 restarts left",
     ]
     ports = re.findall(r"127.0.0.1:(\d+)", "".join(sorted(set(re.findall(r"\{.*\}", done.out)))))
@@ -252,8 +252,8 @@ def test_restarts_begin_anew_with_other_ports(tmp_path):
 
 
 def test_restarts_come_to_an_end(tmp_path):
-    done = Launched(tmp_path, COUNT + "sys.exit(count)", workers=1, restarts=1).end()
-    assert done.code == 2 and done.out.count("cluster") == 0 and done.err.count("starting all again") == 1
+    done = Launched(tmp_path, COUNT + "sys.exit(count + 2)", workers=1, restarts=1).end()
+    assert done.code == 4 and done.out.count("[worker 0] {'worker': ") == 2 and done.err.count("starting all again") == 1
 
 
 def test_a_worker_that_was_preempted_alone_is_a_failure(tmp_path):
