@@ -2,93 +2,21 @@
 
 import json
 import os
-import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from launched import COUNT, START, Launched, as_in_a_terminal, gone
 
 from tfllm.launching import launch
 from tfllm.launching.cluster import Task, cluster_tasks, reserve_port, tf_config
 from tfllm.launching.launcher import python_command
-from tfllm.launching.lines import Lines
-
-LAUNCH = "import json, sys; from tfllm.launching import launch; sys.exit(launch(sys.argv[2:], **json.loads(sys.argv[1])))"
-START = """import json, os, signal, subprocess, sys, time
-config = json.loads(os.environ["TF_CONFIG"])
-kind, index = config["task"]["type"], config["task"]["index"]
-def sleep():  # a minute is for ever: every test ends in seconds
-    print("sleeps", os.getpid(), flush=True)
-    time.sleep(60)
-met = 0
-def meet():  # until all are here: none is ended before it began
-    global met
-    met += 1
-    name = f"{__file__}.met{met}." + config["cluster"]["worker"][0][-5:]
-    open(name, "a").write("x")
-    while os.path.getsize(name) < sum(map(len, config["cluster"].values())):
-        time.sleep(.02)
-def save(code=143):
-    def saved(*_):
-        print("saved", flush=True)
-        sys.exit(code)
-    signal.signal(signal.SIGTERM, saved)
-"""
-
-
-def as_in_a_terminal() -> None:
-    """Gives a process signals that whoever runs the tests may have had ignored, as nohup and `&` do."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
-class Launched:
-    """A launcher on a script that begins with START."""
-
-    def __init__(self, folder: Path, script: str, **options):
-        path = folder / "worker.py"
-        path.write_text(START + script)
-        command = [sys.executable, "-c", LAUNCH, json.dumps({"workers": 2, "grace": 10, **options}), str(path)]
-        plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain, preexec_fn=as_in_a_terminal
-        )
-
-    def until(self, pattern: str, times: int = 1) -> list[str]:
-        """What the pattern catches in standard output, once it was there so often."""
-        found: list[str] = []
-        while len(found) < times:
-            line = self.process.stdout.readline().decode()
-            assert line, f"no {pattern} before the end: {self.process.stderr.read().decode()}"
-            found += re.findall(pattern, line)
-        return found
-
-    def end(self) -> "Launched":
-        out, err = self.process.communicate(timeout=30)
-        self.code, self.out, self.err = self.process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
-        return self
-
-
-def gone(*pids: str, within: float = 5.0) -> bool:
-    """Whether the processes end. One that nobody reaps yet has ended."""
-
-    def alive(pid: str) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-
-    deadline = time.monotonic() + within
-    while any(map(alive, pids)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_cluster_has_its_tasks():
@@ -108,44 +36,6 @@ def test_a_command_is_a_file_a_module_or_one_of_ours():
     assert python_command(["train.py", "--epochs", "3"])[1:] == ["train.py", "--epochs", "3"]
     assert python_command(["-m", "mine.train"])[1:] == ["-m", "mine.train"]
     assert python_command(["pretrain", "runs/store"])[1:] == ["-m", "tfllm", "pretrain", "runs/store"]
-
-
-def test_lines_are_whole_however_they_come():
-    lines = Lines()
-    assert lines.feed(b"one\ntw", 0.0) == [b"one"]
-    assert lines.feed(b"o\n\n", 0.0) == [b"two", b""]
-    assert lines.feed(b"last", 0.0) == []
-    assert lines.rest() == [b"last"]
-    text = b"".join(b"%d %s\n" % (n, b"\xff\x00\xe4" * (n % 7)) for n in range(300))
-    draw = random.Random(0)
-    lines, found, left = Lines(), [], text
-    while left:
-        size = draw.randrange(1, 40)
-        found += lines.feed(left[:size], 0.0)
-        left = left[size:]
-    assert found == text.split(b"\n")[:-1] and lines.rest() == []
-
-
-def test_a_progress_bar_is_shown_now_and_then_and_at_its_end():
-    whole = Lines()
-    assert whole.feed(b"10%\r20%\r30%\n", 0.0) == [b"30%"]
-    assert whole.feed(b"one\r\ntwo\r", 0.0) == [b"one", b"two"]
-    assert whole.feed(b"\nthree\n", 0.0) == [b"three"]  # two was shown
-    bar, shown = Lines(interval=5.0), []
-    for second in range(12):
-        shown += bar.feed(b"\r%2d/12" % second, float(second))
-    assert shown == [b" 0/12", b" 5/12", b"10/12"]  # a state is whole once the next begins
-    assert bar.feed(b"\r12/12\ndone\n", 12.0) == [b"12/12", b"done"]
-    ended = Lines()
-    assert ended.feed(b"\r10%\r20%", 0.0) + ended.rest() == [b"10%", b"20%"]
-    wiped = Lines()
-    assert wiped.feed(b"\r90%\r    \rdone\n", 0.0) == [b"done"]
-
-
-def test_a_line_without_end_does_not_fill_memory():
-    lines = Lines(longest=100)
-    assert [len(line) for _ in range(5) for line in lines.feed(b"x" * 60, 0.0)] == [120, 120]
-    assert lines.rest() == [b"x" * 60]
 
 
 def test_each_worker_knows_its_place_and_keeps_the_environment(tmp_path, monkeypatch):
@@ -228,14 +118,6 @@ def test_asked_to_end_while_it_waits_for_a_restart(tmp_path):
     assert started.end().code == 143 and started.err == ""
 
 
-COUNT = """path = f"{__file__}.{index}"
-open(path, "a").write("x")
-count = os.path.getsize(path)
-print(config["cluster"])
-meet()
-"""
-
-
 def test_restarts_begin_anew_with_other_ports(tmp_path):
     done = Launched(
         tmp_path, COUNT + "if index and count < 3:\n    sys.exit(count + 2)\nif count < 3:\n    sleep()", restarts=3
@@ -256,111 +138,20 @@ def test_restarts_come_to_an_end(tmp_path):
     assert done.code == 4 and done.out.count("[worker 0] {'worker': ") == 2 and done.err.count("starting all again") == 1
 
 
+@pytest.mark.parametrize("parameter_servers", [0, 1])
+def test_a_wrong_command_line_is_not_started_again(tmp_path, parameter_servers):
+    script = "save(0)\nmeet()\nkind == 'worker' and sys.exit(2)\nsleep()"
+    done = Launched(tmp_path, script, workers=1, parameter_servers=parameter_servers, restarts=3).end()
+    assert done.code == 2 and "worker 0 ended with exit code 2" in done.err
+    assert "starting" not in done.err
+
+
 def test_a_worker_that_was_preempted_alone_is_a_failure(tmp_path):
     script = "save()\n" + COUNT + "if count == 1:\n    index and os.kill(os.getpid(), 15)\n    sleep()"
     done = Launched(tmp_path, script, restarts=1).end()
     assert done.code == 0 and done.out.count("saved") == 2
     assert "worker 1 ended with exit code 143; the others" in done.err
     assert Launched(tmp_path, "sys.exit(143)").end().code == 143
-
-
-CHILD = (
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint('child', child.pid, flush=True)\n"
-)
-
-
-def test_children_of_a_worker_end_with_it(tmp_path):
-    for end in ("", "os.kill(os.getpid(), 9)"):
-        done = Launched(tmp_path, CHILD + end).end()
-        assert gone(*re.findall(r"child (\d+)", done.out))
-
-
-def test_a_child_that_left_its_group_holds_nobody_up(tmp_path):
-    script = CHILD.replace("time.sleep(60)']", "time.sleep(60)'], start_new_session=True") + "print('unterminated', end='')"
-    start = time.monotonic()
-    done = Launched(tmp_path, script).end()
-    children = re.findall(r"child (\d+)", done.out)
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    assert len(children) == 2 and done.code == 0 and time.monotonic() - start < 8
-    assert done.out.count("] unterminated\n") == 2
-
-
-def test_sigterm_goes_to_workers_and_not_to_their_children(tmp_path):
-    handler = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(143 if child.poll() is None else 1)))\n"
-    started = Launched(tmp_path, CHILD + handler + "sleep()")
-    pids = started.until(r"(?:child|sleeps) (\d+)", 4)
-    started.process.terminate()
-    assert started.end().code == 143 and gone(*pids)
-
-
-def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
-    started = Launched(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + CHILD + "sleep()")
-    pids = started.until(r"(?:child|sleeps) (\d+)", 4)
-    assert not gone(*pids, within=0.0)
-    launcher = started.process.pid
-    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        os.kill(int(child), signal.SIGTERM)  # the guard too: a batch system may send it to every process
-    time.sleep(0.2)
-    started.process.kill()
-    assert gone(*pids)
-    started.end()
-
-
-def test_a_run_outlives_its_guard(tmp_path):
-    script = COUNT + "if count == 1:\n    print('here', flush=True)\n    time.sleep(1)\nsys.exit(2 - count)"
-    started = Launched(tmp_path, script, restarts=1)
-    started.until("here", 2)
-    launcher = started.process.pid
-    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        if b"-ISc" in Path(f"/proc/{child}/cmdline").read_bytes():
-            os.kill(int(child), signal.SIGKILL)
-    assert started.end().code == 0 and "starting all again" in started.err
-
-
-def test_nothing_outlives_a_launcher_that_is_killed_while_it_starts(tmp_path):
-    (tmp_path / "marked.py").write_text("import time; time.sleep(60)")
-    command = [sys.executable, "-c", LAUNCH, '{"workers": 4}', str(tmp_path / "marked.py")]
-
-    def marked() -> list[str]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                found += [path.parent.name] if str(tmp_path / "marked.py").encode() in path.read_bytes() else []
-            except OSError:
-                continue
-        return found
-
-    seen = 0
-    for delay in range(12):
-        process = subprocess.Popen(command, start_new_session=True)
-        time.sleep(0.06 + 0.015 * delay)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        left = marked()
-        seen += len(left)
-        assert gone(*left)
-    assert seen and not marked()
-
-
-def test_many_lines_of_several_workers_do_not_mix(tmp_path):
-    script = "for n in range(100_000):\n    print(kind, index, n, 'x' * (n % 50))\n    n % 10 or print(n, file=sys.stderr)"
-    done = Launched(tmp_path, script, workers=2).end()
-    assert done.code == 0
-    lines = done.out.splitlines()
-    assert len(lines) == 200_000
-    for index in range(2):
-        mine = [line for line in lines if line.startswith(f"[worker {index}] ")]
-        assert mine == [f"[worker {index}] worker {index} {n} {'x' * (n % 50)}" for n in range(100_000)]
-        assert done.err.count(f"[worker {index}] ") == 10_000
-
-
-def test_any_bytes_pass(tmp_path):
-    garbage = random.Random(1).randbytes(100_000).replace(b"\r", b"")
-    (tmp_path / "garbage").write_bytes(garbage)
-    started = Launched(tmp_path, f"sys.stdout.buffer.write(open({str(tmp_path / 'garbage')!r}, 'rb').read())", workers=1)
-    out, _ = started.process.communicate(timeout=30)
-    assert out == b"".join(b"[worker 0] " + line + b"\n" for line in garbage.split(b"\n"))
 
 
 def test_a_reserved_port_is_the_workers_alone():
@@ -427,14 +218,6 @@ sleep()
     assert sizes == {"chief0": 1, "worker0": 1, "worker1": 2, "ps0": 1, "again": 0}
 
 
-def test_a_reader_that_has_gone_ends_the_workers(tmp_path):
-    started = Launched(tmp_path, "save()\nwhile True:\n    print('line')\n    time.sleep(.01)")
-    started.until("line")
-    started.process.stdout.close()
-    assert started.process.wait(timeout=20) == 143
-    assert b"asked to end" in started.process.stderr.read()
-
-
 def test_what_cannot_be_launched_is_said(monkeypatch):
     with pytest.raises(ValueError, match="nothing to run: say what after --"):
         launch([], workers=1)
@@ -442,12 +225,27 @@ def test_what_cannot_be_launched_is_said(monkeypatch):
         launch(["x.py"], workers=0)
     with pytest.raises(ValueError, match=r"grace=-1: .* nothing below 0"):
         launch(["x.py"], workers=1, grace=-1)
+    with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match=r"in the main thread only: call it there"):
+        threads.submit(launch, ["x.py"], workers=1).result()
     monkeypatch.setenv("TF_CONFIG", "{}")
     with pytest.raises(ValueError, match=r"TF_CONFIG is set .* unset TF_CONFIG"):
         launch(["x.py"], workers=1)
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(OSError, match="works on Linux, this is win32"):
         launch(["x.py"], workers=1)
+
+
+def test_it_is_there_once_tfllm_is_imported():
+    script = "import sys, tfllm; print(tfllm.launching.launch.__name__, 'tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "launch False\n"
+
+
+def test_other_signals_of_the_caller_end_nothing(tmp_path):
+    before = "import signal; signal.signal(signal.SIGUSR1, lambda *_: None)"
+    started = Launched(tmp_path, "save(9)\nprint('here')\ntime.sleep(0.5)", before=before, workers=1)
+    started.until("here")
+    started.process.send_signal(signal.SIGUSR1)
+    assert started.end().code == 0 and started.err == ""
 
 
 def test_handlers_are_put_back(tmp_path):
@@ -462,7 +260,7 @@ assert signal.set_wakeup_fd(-1) == -1"""
 
 
 def test_the_scripts_in_the_docs_say_who_is_who(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "launching.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "launching.md").read_text()
     for name, body in {
         "tfllm": "echo $TF_CONFIG; exit 143",
         "scontrol": "[ $1 = requeue ] && echo requeued $2 || printf 'a\\nb\\n'",
