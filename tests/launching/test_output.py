@@ -3,6 +3,8 @@
 import os
 import pty
 import random
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from launched import Launched
 
 from tfllm.launching.lines import Lines
-from tfllm.launching.outlet import Outlet
+from tfllm.launching.outlet import Outlet, standard_outlets
 
 
 def test_lines_are_whole_however_they_come():
@@ -154,6 +156,30 @@ def test_a_reader_that_lags_behind_gets_the_last_words(tmp_path):
     with os.fdopen(ours) as rest:
         assert rest.read().endswith("[worker 0] saved\n")
     assert started.process.wait(timeout=20) == 143
+
+
+def test_a_terminal_that_nobody_reads_holds_nobody_up(monkeypatch):
+    ours, its = pty.openpty()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def too_long(*_):
+        raise RuntimeError("it waits")
+
+    with os.fdopen(its, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        with standard_outlets() as (out, _):
+            out.put(b"a line\n" * 100_000)
+            signal.signal(signal.SIGALRM, too_long)
+            signal.setitimer(signal.ITIMER_REAL, 2)
+            try:
+                out.write()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            assert out and os.read(ours, 8) == b"a line\r\n"
+            assert os.get_blocking(its)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(ours)
 
 
 def test_what_nobody_takes_is_dropped_in_whole_lines():

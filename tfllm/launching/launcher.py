@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
+from tfllm.launching.outlet import standard_outlets
 from tfllm.launching.team import ASKED_TO_END, WRONG_COMMAND, Signals, Team
 
 PAUSE = 1.0
@@ -43,8 +44,8 @@ def launch(
         raise RuntimeError("launch hears signals, so it runs in the main thread only: call it there, or run `tfllm launch`")
     _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
     command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
-    with Signals() as signals, contextlib.ExitStack() as held:
-        team = Team(command, tasks, signals=signals, grace=grace, restarts=restarts)
+    with standard_outlets() as outlets, Signals() as signals, contextlib.ExitStack() as held:
+        team = Team(command, tasks, outlets, signals=signals, grace=grace, restarts=restarts)
         while True:
             reserved = [reserve_port() for _ in tasks]
             held.close()  # not before: a restart gets other ports

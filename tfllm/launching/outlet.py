@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 _AT_ONCE = select.PIPE_BUF
@@ -56,10 +58,19 @@ class Outlet:
             self._waiting.clear()
 
 
-def descriptor_of(stream: TextIO | None, otherwise: int) -> int:
+@contextlib.contextmanager
+def standard_outlets() -> Iterator[tuple[Outlet, Outlet]]:
+    """Those of standard output and standard error: one, where both are the same stream."""
+    with contextlib.ExitStack() as opened:
+        out, error = _descriptor(sys.stdout, 1, opened), _descriptor(sys.stderr, 2, opened)
+        first = Outlet(_that_never_waits(out, opened))
+        yield first, (first if error == out else Outlet(_that_never_waits(error, opened)))
+
+
+def _descriptor(stream: TextIO | None, otherwise: int, opened: contextlib.ExitStack) -> int:
     """The descriptor behind a standard stream, which a notebook or a test may have replaced by something without one."""
     if stream is None:  # closed before Python began (`>&-`): its number may be another file's by now
-        return os.open(os.devnull, os.O_WRONLY)
+        return _open(os.devnull, os.O_WRONLY, opened)
     try:
         stream.flush()
         return stream.fileno()
@@ -67,8 +78,18 @@ def descriptor_of(stream: TextIO | None, otherwise: int) -> int:
         return otherwise
 
 
-def standard_outlets() -> tuple[Outlet, Outlet]:
-    """Those of standard output and standard error: one, where both are the same stream."""
-    out, error = descriptor_of(sys.stdout, 1), descriptor_of(sys.stderr, 2)
-    first = Outlet(out)
-    return first, (first if error == out else Outlet(error))
+def _that_never_waits(number: int, opened: contextlib.ExitStack) -> int:
+    """The same descriptor, but of a terminal one of its own, for there `poll` promises room for one byte only.
+
+    Not the given one made non-blocking: a shell or an editor shares it.
+    """
+    try:
+        return _open(os.ttyname(number), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, opened)
+    except OSError:  # no terminal, or another user's
+        return number
+
+
+def _open(path: str, flags: int, opened: contextlib.ExitStack) -> int:
+    number = os.open(path, flags)
+    opened.callback(os.close, number)
+    return number

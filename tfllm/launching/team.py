@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 from tfllm.launching.cluster import Task, tf_config
 from tfllm.launching.lines import Lines
-from tfllm.launching.outlet import Outlet, standard_outlets
+from tfllm.launching.outlet import Outlet
 
 ASKED_TO_END = 128 + signal.SIGTERM
 """143: the exit code of what SIGTERM has ended, and of a run that saved because of it."""
@@ -118,15 +118,25 @@ class Team:
     Args:
         command: what each runs.
         tasks: one a process.
+        outlets: for their standard output and standard error.
         signals: what the launcher is sent.
         grace: seconds between SIGTERM and SIGKILL.
         restarts: how many are left. One is used up here when a worker of a parameter-server cluster fails: it alone is
             started again, and the chief goes on meanwhile with the others.
     """
 
-    def __init__(self, command: Sequence[str], tasks: Sequence[Task], *, signals: Signals, grace: float, restarts: int):
+    def __init__(
+        self,
+        command: Sequence[str],
+        tasks: Sequence[Task],
+        outlets: tuple[Outlet, Outlet],
+        *,
+        signals: Signals,
+        grace: float,
+        restarts: int,
+    ):
         self.restarts = restarts
-        self._out, self._error = standard_outlets()
+        self._out, self._error = outlets
         self._command, self._tasks, self._signals, self._grace = command, tasks, signals, grace
 
     def run(self, ports: Sequence[int]) -> int:
