@@ -81,7 +81,7 @@ def test_a_reader_that_has_gone_ends_the_workers(tmp_path):
     assert b"asked to end" in started.process.stderr.read()
 
 
-SPEAK = """save()
+SPEAK = """save(says="x" * 200_000 + "\\n")  # more than a pipe holds
 meet()
 open(f"{__file__}.here{index}", "w")
 while True:
@@ -180,6 +180,24 @@ def test_a_terminal_that_nobody_reads_holds_nobody_up(monkeypatch):
             assert os.get_blocking(its)
         assert len(list(Path("/proc/self/fd").iterdir())) == before
     os.close(ours)
+
+
+def test_a_descriptor_that_takes_nothing_for_once_is_not_lost(monkeypatch):
+    ours, its = os.pipe()
+    outlet, write = Outlet(its), os.write
+
+    def another_was_faster(*_):
+        monkeypatch.setattr(os, "write", write)
+        raise BlockingIOError
+
+    outlet.put(b"a line\n")
+    monkeypatch.setattr(os, "write", another_was_faster)
+    outlet.write()
+    assert outlet and not outlet.lost
+    outlet.write()
+    assert os.read(ours, 100) == b"a line\n" and not outlet
+    for end in (ours, its):
+        os.close(end)
 
 
 def test_what_nobody_takes_is_dropped_in_whole_lines():
