@@ -69,7 +69,7 @@ def test_one_worker_asked_to_end_takes_the_others_along(folder: Path, undisturbe
 
 @pytest.mark.slow
 def test_parameter_servers_learn_though_a_worker_dies(folder: Path) -> None:
-    """Not in step, so no digest; but every step is done once, and the loss falls as it does in step."""
+    """Not in step, so no digest; but the steps of the dead worker are done by the other, and the loss falls."""
     team = launch(2, folder, epochs=12, restarts=2, servers=1)
     wait_for_checkpoints(folder, team, 2)
     os.kill(process_of(team, 1), signal.SIGKILL)

@@ -73,7 +73,7 @@ def finetune(
         steps_per_epoch=steps_per_epoch,
         data=f"{training.fingerprint} and {validation.fingerprint}, batches of {settings.batch_size}, seed {settings.seed}, "
         f"weighted {weights is not None}, frozen {settings.freeze}, first weights {start}",
-        keep=1,
+        keep=2,
         best=best,
         patience=settings.patience,
     )
