@@ -16,7 +16,7 @@ START = """import json, os, signal, subprocess, sys, time
 config = json.loads(os.environ["TF_CONFIG"])
 kind, index = config["task"]["type"], config["task"]["index"]
 def sleep():  # a minute is for ever: every test ends in seconds
-    print("sleeps", os.getpid(), flush=True)
+    print(f"sleeps {os.getpid()}\\n", end="", flush=True)  # in one piece, before whatever a signal prints
     time.sleep(60)
 met = 0
 def meet():  # until all are here: none is ended before it began
