@@ -147,9 +147,11 @@ def test_a_slow_reader_gets_every_line(tmp_path, kind):
 
 def test_a_reader_that_lags_behind_gets_the_last_words(tmp_path):
     ours, its = os.pipe()
-    started = Launched(tmp_path, "save()\nprint(('x' * 99 + '\\n') * 1000)\nsleep()", workers=1, out=its)
+    script = "save()\nopen(f'{__file__}.here', 'w')\nprint(('x' * 99 + '\\n') * 1000)\nsleep()"
+    started = Launched(tmp_path, script, workers=1, out=its)
     os.close(its)
-    time.sleep(0.5)
+    assert started.wrote("here")
+    time.sleep(0.3)
     started.process.terminate()
     assert started.wrote("saved0")
     time.sleep(0.2)
