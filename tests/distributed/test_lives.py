@@ -83,12 +83,12 @@ def test_parameter_servers_learn_though_a_worker_dies(folder: Path) -> None:
 def test_the_number_of_workers_may_change(folder: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     alone = tmp_path_factory.mktemp("alone")
     shutil.copytree(store, alone / "store")
-    assert launch(1, alone, epochs=8).wait(300) == 0
-    for workers, epochs in ((1, 2), (2, 4), (3, 6), (1, 8)):
+    assert launch(1, alone, epochs=12).wait(300) == 0
+    for workers, epochs in ((1, 3), (2, 6), (3, 9), (1, 12)):
         assert launch(workers, folder, epochs=epochs).wait(300) == 0, (folder / "log.txt").read_text()[-3000:]
     np.testing.assert_allclose(result(folder, 1)["curve"], result(alone, 1)["curve"], rtol=1e-5)
     together, expected = batches(folder), batches(alone)
-    assert {step: len(parts) for step, parts in together.items()} == {step: (1, 2, 3, 1)[step // 8] for step in range(32)}
+    assert {step: len(parts) for step, parts in together.items()} == {step: (1, 2, 3, 1)[step // 12] for step in range(48)}
     for step, (ids,) in expected.items():
         np.testing.assert_array_equal(np.concatenate(together[step]), ids)
 
