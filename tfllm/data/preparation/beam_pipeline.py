@@ -143,24 +143,35 @@ def linked(members: Iterable[tuple[bytes, bytes]], likeness: Likeness) -> np.nda
     return links[links[:, 0] != links[:, 1]]
 
 
+class Joined(NamedTuple):
+    """Links: those joined, and after them those that wait to be, with their number."""
+
+    links: list[np.ndarray]
+    waiting: int = 0
+
+
 class Join(beam.CombineFn):
     """Links, joined as they come together: [links] -> links."""
 
     AT_ONCE = 1 << 20
 
-    def create_accumulator(self) -> list[np.ndarray]:
-        return [np.zeros((0, 2), "S32")]
+    def create_accumulator(self) -> Joined:
+        return Joined([np.zeros((0, 2), "S32")])
 
-    def add_input(self, joined: list[np.ndarray], links: np.ndarray) -> list[np.ndarray]:
-        if len(links):
-            joined.append(links)
-        return joined if sum(map(len, joined[1:])) < max(self.AT_ONCE, len(joined[0])) else [join(np.concatenate(joined))]
+    def add_input(self, joined: Joined, links: np.ndarray) -> Joined:
+        if not len(links):  # most keys
+            return joined
+        joined.links.append(links)
+        waiting = joined.waiting + len(links)
+        if waiting < max(self.AT_ONCE, len(joined.links[0])):
+            return joined._replace(waiting=waiting)
+        return Joined([self.extract_output(joined)])
 
-    def merge_accumulators(self, several: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
-        return [join(np.concatenate([links for joined in several for links in joined]))]
+    def merge_accumulators(self, several: Iterable[Joined]) -> Joined:
+        return Joined([join(np.concatenate([links for joined in several for links in joined.links]))])
 
-    def extract_output(self, joined: list[np.ndarray]) -> np.ndarray:
-        return join(np.concatenate(joined))
+    def extract_output(self, joined: Joined) -> np.ndarray:
+        return join(np.concatenate(joined.links))
 
 
 def left_out(name: bytes, found: tuple[Iterable[Document], Iterable[None]]) -> tuple[bytes, Document]:
