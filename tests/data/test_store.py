@@ -50,6 +50,14 @@ def test_documents_as_in_the_docstring(tmp_path):
     assert sorted(ids.tolist() for ids in store.documents()) == [[5, 6], [7]]
 
 
+def test_documents_of_shards_some_of_which_are_empty(tmp_path):
+    (tmp_path / "a.txt").write_text("--".join("abcdefghijkl"))
+    settings = dict(separator="--", validation=0, shards=16, processes=1, progress=False)
+    store = prepare(tmp_path / "a.txt", ByteTokenizer(), tmp_path / "out", **settings)
+    assert 1 in store.split().lengths  # a separator, and no document
+    assert sorted(store.texts("train", ByteTokenizer())) == list("abcdefghijkl")
+
+
 def shard(store):
     return store.folder / "train-00000-of-00001.tokens"
 

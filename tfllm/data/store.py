@@ -124,7 +124,7 @@ class Store:
         for path in self.split(split).paths:
             offsets = np.fromfile(offsets_path(path), "<u8").astype(np.int64)
             ids = np.asarray(np.memmap(path, self.dtype, "r"))
-            for start, end in zip(offsets, [*offsets[1:], len(ids)], strict=True):
+            for start, end in zip(offsets, np.append(offsets, len(ids))[1:], strict=True):
                 yield ids[start : end - 1]
 
     def texts(self, split: str, tokenizer: Any) -> Iterator[str]:
