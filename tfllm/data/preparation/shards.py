@@ -17,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +134,13 @@ class Plan:
     def shard_of(self, name: bytes) -> ShardJob:
         """Where a document belongs by its sha256."""
         split = "validation" if int.from_bytes(name[8:16]) < self.threshold else "train"
-        of = sum(job.split == split for job in self.jobs)
+        of = self._counts[split]
         return ShardJob(split, int.from_bytes(name[:8]) * of >> 64, of)
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """Shards of each split, counted once, not for every document."""
+        return Counter(job.split for job in self.jobs)
 
 
 def settle(totals: Totals, validation: float, shards: int | None) -> Plan:
