@@ -12,7 +12,6 @@ import time
 
 import byte_like
 import memory_files
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -203,29 +202,3 @@ def test_on_the_command_line(corpus, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d+ duplicates, \d+ near duplicates removed, 0 documents skipped", done.stdout)
     assert tree(tmp_path / "out") == local(corpus / "b.jsonl", tmp_path / "local", near_duplicates=0.8)
-
-
-def test_the_last_zeros_of_a_hash_are_kept():
-    names = [b"\1" * 30 + b"\0\0", b"\0" * 32, b"\2" * 32]
-    assert beam_pipeline._names(np.array(names, "S32")) == names
-
-
-def test_links_are_counted_once_and_joined_as_they_come():
-    class Links:
-        lengths = 0
-
-        def __len__(self):
-            Links.lengths += 1
-            return 1
-
-    join = beam_pipeline.Join()
-    joined = join.create_accumulator()
-    for _ in range(100):
-        joined = join.add_input(joined, Links())
-    assert Links.lengths <= 200
-    assert join.add_input(joined, np.zeros((0, 2), "S32")) is joined
-    join.AT_ONCE, joined = 2, join.create_accumulator()
-    for pair in ([b"b", b"c"], [b"a", b"b"], [b"d", b"e"]):
-        joined = join.add_input(joined, np.array([pair], "S32"))
-    assert [links.tolist() for links in joined.links] == [[[b"a", b"b"], [b"a", b"c"]], [[b"d", b"e"]]]
-    assert join.extract_output(joined).tolist() == [[b"a", b"b"], [b"a", b"c"], [b"d", b"e"]]

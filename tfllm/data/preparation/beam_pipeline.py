@@ -122,10 +122,12 @@ class Tokenize(beam.DoFn):
 
 def once(name: bytes, copies: Iterable[Document]) -> tuple[bytes, Document]:
     """One document in place of its copies, with their number."""
-    every = list(copies)
-    entry = np.frombuffer(every[0].entry, INDEX).copy()
-    entry["copies"] = sum(int(np.frombuffer(one.entry, INDEX)["copies"][0]) for one in every)
-    return name, every[0]._replace(entry=entry.tobytes())
+    copies = iter(copies)  # one at a time: of a text that is everywhere they do not fit into memory
+    first = next(copies)
+    entry = np.frombuffer(first.entry, INDEX).copy()
+    for one in copies:
+        entry["copies"] += np.frombuffer(one.entry, INDEX)["copies"]
+    return name, first._replace(entry=entry.tobytes())
 
 
 def bands(name: bytes, document: Document) -> Iterator[tuple[bytes, tuple[bytes, bytes]]]:
