@@ -1,6 +1,7 @@
 """From files to documents: the same documents however the files are cut, and errors that name file and line."""
 
 import gzip
+import io
 import json
 import random
 
@@ -9,6 +10,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from tfllm.data.preparation import chunks as module
 from tfllm.data.preparation.chunks import Reading, plan, read
 from tfllm.data.preparation.sources import SourceError, find_sources
 
@@ -90,7 +92,7 @@ def test_large_packed_files_are_cut(tmp_path):
 
 
 def test_parquet(tmp_path):
-    table = pyarrow.table({"text": ["one", None, "three"] * 100, "id": range(300)})
+    table = pyarrow.table({"text": ["one", "", "three"] * 100, "id": range(300)})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=100)
     assert len(chunks_of(tmp_path, 1)) == 3
     assert documents(tmp_path, 1) == [b"one", b"", b"three"] * 100
@@ -103,6 +105,27 @@ def test_parquet(tmp_path):
         chunks_of(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()])
+def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
+    def write(row):
+        data = pyarrow.array([b"x"] * 150 + [row] + [b"y"] * 149, pyarrow.large_binary())
+        # Arrow checks what becomes a string; other writers of Parquet do not.
+        bounds = data.buffers() if kind == pyarrow.large_string() else data.cast(pyarrow.binary()).buffers()
+        table = pyarrow.table({"text": pyarrow.Array.from_buffers(kind, 300, bounds)})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+
+    write(b"ab\xff")
+    for chunk_bytes in (1, 1 << 20):
+        with pytest.raises(SourceError, match=r"a\.parquet, row 151 \(byte 2 of the document is 0xff\): not valid UTF-8"):
+            documents(tmp_path, chunk_bytes)
+        reading = Reading(invalid_utf8="skip")
+        texts = [doc.text for chunk in chunks_of(tmp_path, chunk_bytes) for doc in read(chunk, reading)]
+        assert texts == ["x"] * 150 + [None] + ["y"] * 149
+    write(None)
+    with pytest.raises(SourceError, match=r"a\.parquet, row 151: field 'text' is not a string but None\. Leave out the row"):
+        documents(tmp_path, 1)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -110,6 +133,7 @@ def test_parquet(tmp_path):
         ("[1]", "not a JSON object but list"),
         ('{"body": "x", "id": 1}', r"no field 'text'; there are \['body', 'id'\]"),
         ('{"text": 5}', "field 'text' is not a string but 5"),
+        ("[" * 100_000, "JSON nested too deeply to be read. Mend or remove the line"),
         ('{"text": "\\ud800"}', r"an unpaired surrogate\): not valid UTF-8"),
     ],
 )
@@ -153,3 +177,24 @@ def test_a_file_that_shrinks_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(SourceError, match="became shorter"):
         list(read(chunks[0], Reading()))
+
+
+def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
+    line = b'{"text": "' + b"x" * 700 + b'"}\n'
+    (tmp_path / "a.jsonl").write_bytes(line * 3000 + b"\xff\n")
+    *_, last = chunks_of(tmp_path, 1 << 21)
+    (span,) = last.spans
+    sizes = []
+
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(module, "opened", lambda path: File((tmp_path / "a.jsonl").read_bytes()))
+    assert [doc.text is None for doc in read(last, Reading(invalid_utf8="skip"))][-2:] == [False, True]
+    assert sizes == [span.end - span.start]
+    with pytest.raises(SourceError, match=r"a\.jsonl:3001 \(byte 0"):
+        list(read(last, Reading()))
+    assert span.start > 1 << 20
+    assert max(sizes[2:]) <= 1 << 20
