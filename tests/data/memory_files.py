@@ -1,9 +1,10 @@
-"""A file system that Beam finds by its scheme, memory://: files by name as in an object store, in this process."""
+"""File systems that Beam finds by their schemes, in this process. memory://: files by name, as in an object store;
+folders://: the same with folders that are there, as on HDFS."""
 
 import io
 import time
 
-from apache_beam.io.filesystem import FileMetadata, FileSystem
+from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 
 FILES: dict[str, bytes] = {}
 TIMES: dict[str, float] = {}
@@ -72,3 +73,29 @@ class MemoryFiles(FileSystem):
     def delete(self, paths):
         for path in paths:
             del FILES[path]
+
+
+class FolderFiles(MemoryFiles):
+    """What Beam's HadoopFileSystem tells: a folder exists, as a file of size 0, and lists one level."""
+
+    @classmethod
+    def scheme(cls):
+        return "folders"
+
+    def has_dirs(self):
+        return True
+
+    def exists(self, path):
+        return path in FILES or any(name.startswith(f"{path}/") for name in FILES)
+
+    def size(self, path):
+        return len(FILES.get(path, b""))
+
+    def last_updated(self, path):
+        return TIMES.get(path, 0.0)
+
+    def _list(self, dir_or_prefix):
+        if dir_or_prefix in FILES:
+            raise BeamIOError("List operation failed", {dir_or_prefix: OSError(f"{dir_or_prefix!r} is not a directory.")})
+        below = {name.removeprefix(f"{dir_or_prefix}/").split("/")[0] for name in FILES if name.startswith(f"{dir_or_prefix}/")}
+        return [self.metadata(f"{dir_or_prefix}/{name}") for name in sorted(below)]

@@ -72,15 +72,21 @@ def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
     which `*` matches within a name and `**` across folders. Names that begin with a dot are passed over, `exclude` is
     compared as `find_sources` does.
 
+        gs://corpus holds web/a.txt web/b.so web/c/d.txt
+        gs://corpus/web, or gs://corpus/web/  ->  web/a.txt web/c/d.txt
+        gs://corpus/web/*                     ->  web/a.txt web/b.so
+
     Raises:
         SourceError: nothing is there.
     """
     plain = re.split(r"[*?\[]", path)[0]
-    root = path.rstrip("/") if plain == path else plain.rpartition("/")[0]
-    found = _systems().match([path])[0].metadata_list
-    if not found and plain == path:
-        everything = _systems().match([f"{root}/**"])[0].metadata_list
-        found = [one for one in everything if one.path.lower().endswith(FOLDER_SUFFIXES)]
+    if plain == path:
+        root = path.rstrip("/")  # Beam would match the files right below `root/` and no others
+        found = _file(root) or [one for one in _below(root) if one.path.lower().endswith(FOLDER_SUFFIXES)]
+    else:
+        root = plain.rpartition("/")[0]
+        system = _systems().get_filesystem(path)
+        found = list(system.match_files(_below(root), path)) if system.has_dirs() else _match(path)
     sources = [
         Source(one.path, kind_of(one.path), one.size_in_bytes, int(one.last_updated_in_seconds * 1e9))
         for one in found
@@ -89,6 +95,44 @@ def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
     if not sources:
         raise SourceError(f"{path!r} holds no file to read. Name a file, a folder, or a glob such as 'gs://books/**.txt'.")
     return sources
+
+
+def _file(path: str) -> list[Any]:
+    """The file of this name, if there is one. Asked for a bucket, Beam fails."""
+    found = _match(path) if "/" in path.partition("://")[2] else []
+    return [one for one in found if not _is_folder(one)]
+
+
+def _below(folder: str) -> list[Any]:
+    """All files below a folder, which are listed a level at a time where folders exist (HDFS)."""
+    found = []
+    for one in _inside(folder) or ():
+        found += _below(one.path) if _is_folder(one) else [one]
+    return found
+
+
+def _is_folder(one: Any) -> bool:
+    """Where folders exist they are listed as files of size 0."""
+    return not one.size_in_bytes and _systems().get_filesystem(one.path).has_dirs() and _inside(one.path) is not None
+
+
+def _inside(folder: str) -> list[Any] | None:
+    """What a folder lists; None where folders exist and this is a file."""
+    from apache_beam.io.filesystem import BeamIOError
+
+    system = _systems().get_filesystem(folder)
+    try:
+        # What `match` begins with, which takes a [ in a name for a glob.
+        return list(system._list(folder if system.has_dirs() else f"{folder}/"))
+    except BeamIOError as error:
+        if "not a directory" not in str(error).lower():
+            raise
+        return None
+
+
+def _match(pattern: str) -> list[Any]:
+    found: list[Any] = _systems().match([pattern])[0].metadata_list
+    return found
 
 
 def _left_out(relative: str, exclude: Sequence[str]) -> bool:

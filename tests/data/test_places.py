@@ -1,0 +1,38 @@
+"""What paths with a scheme stand for, on object stores and where there are folders."""
+
+import memory_files
+import pytest
+
+from tfllm.data.preparation.places import find_remote
+from tfllm.data.preparation.sources import SourceError
+
+NAMES = ("web/a.txt", "web/b.so", "web/c/d.txt", "web/c/empty.txt", "web/c/.e.txt", "web/c[1]/f[2].txt", "website.txt")
+
+
+@pytest.fixture(params=["memory", "folders"])
+def place(request, monkeypatch):
+    files = {f"{request.param}://corpus/{name}": b"" if "empty" in name else b"text" for name in NAMES}
+    monkeypatch.setattr(memory_files, "FILES", files)
+    monkeypatch.setattr(memory_files, "TIMES", dict.fromkeys(files, 7.0))
+    return f"{request.param}://corpus"
+
+
+def found(place, path, exclude=()):
+    return [source.path.removeprefix(f"{place}/") for source in find_remote(f"{place}/{path}", exclude)]
+
+
+def test_a_folder_with_a_slash_and_without(place):
+    below = ["web/a.txt", "web/c/d.txt", "web/c/empty.txt", "web/c[1]/f[2].txt"]
+    assert found(place, "web") == found(place, "web/") == below
+    assert found(place, "") == [*below, "website.txt"]
+    assert found(place, "web", ["c"]) == [name for name in below if not name.startswith("web/c/")]
+
+
+def test_files_and_globs(place):
+    assert found(place, "web/b.so") == ["web/b.so"]
+    assert found(place, "web/c/empty.txt") == ["web/c/empty.txt"]
+    assert found(place, "web/*") == ["web/a.txt", "web/b.so"]
+    assert found(place, "**/d.txt") == ["web/c/d.txt"]
+    for path in ("web/none", "web/c/d", "we"):
+        with pytest.raises(SourceError, match=f"corpus/{path}' holds no file to read"):
+            found(place, path)
