@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfllm.commands.arguments import Paths
+from tfllm.files import is_remote
 
 
 def tokenizer(
@@ -79,6 +80,8 @@ def prepare(
     if runner is None:
         if beam_options:
             raise ValueError("--beam-options go with --runner, such as --runner DirectRunner")
+        if addresses := [place for place in (*paths, out) if is_remote(place)]:
+            raise ValueError(f"{addresses[0]} is not on this machine: give --runner, such as --runner DirectRunner, too")
         store = data.prepare(list(paths), tokenizers.load(tokenizer), Path(out), processes=processes, **settings)
         print_manifest(store.manifest)
         return

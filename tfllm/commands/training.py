@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tfllm.commands.arguments import Folder, load_model
+from tfllm.commands.arguments import Address, Folder, Model, below, load_model
 from tfllm.config import ModelConfig
 from tfllm.presets import preset as named_preset
 from tfllm.settings import Finetuning, Pretraining, StrategyName
@@ -20,7 +20,7 @@ def pretrain(
     store: Folder,
     *,
     tokenizer: Path,
-    run: Path,
+    run: Address,
     preset: str = "llama-mini",
     config: Path | None = None,
     weights_from: Path | None = None,
@@ -37,7 +37,7 @@ def pretrain(
     Args:
         store: Folder of the token store.
         tokenizer: Folder of the store's tokenizer.
-        run: Folder of the run: checkpoints, and logs for TensorBoard.
+        run: Folder of the run, or its address (gs://…): checkpoints, and logs for TensorBoard.
         preset: Architecture; `tfllm info` lists the names. The vocabulary is the tokenizer's.
         config: A JSON file with an architecture of your own (as `tfllm info NAME` prints it), in place of a preset.
         weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
@@ -67,16 +67,16 @@ def pretrain(
         strategy=place,
     )
     use = "generate" if architecture.causal else "predict"
-    print(f"done: tfllm {use} {run} …; tensorboard --logdir {run / 'logs'}")
+    print(f"done: tfllm {use} {run} …; tensorboard --logdir {below(run, 'logs')}")
 
 
 def finetune(
-    model: Folder,
+    model: Model,
     *,
     task: Task,
     data: Path,
     validation: Path,
-    run: Path,
+    run: Address,
     test: Path | None = None,
     text: str = "text",
     pair: str | None = None,
@@ -99,7 +99,7 @@ def finetune(
         task: What to learn.
         data: What to learn from: .csv, .tsv, .jsonl (texts), .txt or .conll (CoNLL), .conllu, SQuAD .json.
         validation: What to choose the best epoch by; the same kind of file.
-        run: Folder of the run: checkpoints, the best model, and logs for TensorBoard.
+        run: Folder of the run, or its address (gs://…): checkpoints, the best model, and logs for TensorBoard.
         test: Scored once, at the end, with the best model.
         text: Column of the text.
         pair: Column of the second text, where rows are pairs.
@@ -134,13 +134,13 @@ def finetune(
     finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
     print(json.dumps({"best epoch": finished.best_record}, indent=2))
     if asked is not None:
-        best, _ = tfllm.load(run / "best")
+        best, _ = tfllm.load(below(run, "best"))
         print(json.dumps({"test": finetuning.evaluator(best, asked)().scores}, indent=2))
-    print(f"done: tfllm predict {run / 'best'} …; tfllm export {run / 'best'} --name …")
+    print(f"done: tfllm predict {below(run, 'best')} …; tfllm export {below(run, 'best')} --name …")
 
 
 def evaluate(
-    model: Folder,
+    model: Model,
     *,
     store: Path,
     split: str = "validation",
@@ -155,7 +155,7 @@ def evaluate(
     A decoder is asked for every token once, an encoder for the same hidden tokens each time. Other models: `finetune --test`.
 
     Args:
-        model: A run, a checkpoint, a model folder or a Hugging Face folder.
+        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         store: Folder of the token store.
         split: validation or train.
         sequence_length: Tokens of a row.

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tfllm.commands.arguments import Folder, load_model
+from tfllm.commands.arguments import Folder, Model, generation_config, load_model
 
 
 def generate(
-    model: Folder,
+    model: Model,
     *,
     prompt: tuple[str, ...] = ("",),
     max_new_tokens: int | None = None,
@@ -29,7 +29,7 @@ def generate(
     """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
 
     Args:
-        model: A run, a checkpoint or a model folder.
+        model: A run, a checkpoint or a model folder, here or at an address (gs://…).
         prompt: Texts to continue; quote each.
         max_new_tokens: Longest continuation.
         temperature: 0 always takes the most probable token; 1 draws from the model's own distribution.
@@ -45,7 +45,7 @@ def generate(
 
     given = {name: value for name, value in locals().items() if name in _settings_of_generation() and value is not None}
     loaded, words = tfllm.load(model)
-    settings = tfllm.GenerationConfig.load(model).replace(**given)
+    settings = generation_config(model).replace(**given)
     if len(prompt) == 1 and settings.num_sequences == 1:
         print(prompt[0], end="", flush=True)
         for piece in tfllm.stream(loaded, words, prompt[0], settings):
@@ -57,7 +57,7 @@ def generate(
 
 
 def predict(
-    model: Folder,
+    model: Model,
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     *,
     file: Path | None = None,
@@ -65,7 +65,7 @@ def predict(
     """Ask a fine-tuned or masked model: one JSON line an answer.
 
     Args:
-        model: A run, a checkpoint, a model folder or a Hugging Face folder.
+        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         inputs: A text; a text and its pair; or a question and its context. Quote each.
         file: Ask about each row of a .csv, .tsv or .jsonl file, whose columns are called as the model's inputs are.
     """
@@ -84,11 +84,11 @@ def predict(
         print(json.dumps(answer, ensure_ascii=False))
 
 
-def convert(source: Folder, out: Folder, *, to: Literal["tfllm", "huggingface"] = "tfllm") -> None:
+def convert(source: Model, out: Folder, *, to: Literal["tfllm", "huggingface"] = "tfllm") -> None:
     """Turn a Hugging Face folder into one of ours, or one of ours into Hugging Face's.
 
     Args:
-        source: Folder of the model.
+        source: Folder of the model; one of ours may be at an address (gs://…).
         out: New folder.
         to: Whose format to write.
     """
@@ -99,11 +99,11 @@ def convert(source: Folder, out: Folder, *, to: Literal["tfllm", "huggingface"] 
     print(f"{out}: {type(loaded).__name__}, {loaded.config.num_parameters():,} parameters")
 
 
-def export(model: Folder, *, name: str, folder: Path = Path("saved_models")) -> None:
+def export(model: Model, *, name: str, folder: Path = Path("saved_models")) -> None:
     """Write the next version of a SavedModel that takes and returns strings.
 
     Args:
-        model: A run, a checkpoint, a model folder or a Hugging Face folder.
+        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         name: Of the model, as servers will call it.
         folder: Where exports land.
     """
@@ -112,7 +112,7 @@ def export(model: Folder, *, name: str, folder: Path = Path("saved_models")) -> 
     if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
     loaded, words = load_model(model)
-    config = tfllm.GenerationConfig.load(model) if loaded.causal else None
+    config = generation_config(model) if loaded.causal else None
     print(tfllm.export(loaded, words, folder / name, config))
 
 

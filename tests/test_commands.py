@@ -1,0 +1,61 @@
+"""Addresses on the command line: they reach what reads them with both slashes, or are refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tfllm.__main__ import main
+from tfllm.commands.arguments import below
+from tfllm.tokenizers import ByteTokenizer
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["tfllm", *words])
+    monkeypatch.setenv("TFLLM_TRACEBACK", "1")
+    main()
+
+
+def test_below_as_in_the_docstring() -> None:
+    assert below("runs/first", "logs") == "runs/first/logs"
+    assert below("gs://bucket/first/", "logs") == "gs://bucket/first/logs"
+
+
+def test_a_run_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo")
+    ByteTokenizer().save(tmp_path / "words")
+    settings = dict(separator="\n", validation=0, processes=1, progress=False)
+    tfllm.data.prepare(tmp_path / "a.txt", ByteTokenizer(), tmp_path / "store", **settings)
+    given = {}
+    monkeypatch.setattr(tfllm, "pretrain", lambda *args, **options: given.update(options))
+    words = ["pretrain", str(tmp_path / "store"), "--tokenizer", str(tmp_path / "words"), "--run", "gs://bucket/first/"]
+    command(monkeypatch, *words)
+    assert given["folder"] == "gs://bucket/first/"
+    assert "tensorboard --logdir gs://bucket/first/logs" in capsys.readouterr().out
+
+
+def test_a_model_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=ByteTokenizer.vocab_size))
+    tfllm.save(model, ByteTokenizer(), tmp_path / "model")
+    (tmp_path / "model" / "generation.json").write_text(json.dumps({"top_k": 7}))
+    address = f"ram://{tmp_path.name}/model"
+    for path in (tmp_path / "model").rglob("*.*"):
+        there = f"{address}/{path.relative_to(tmp_path / 'model')}"
+        tf.io.gfile.makedirs(there.rpartition("/")[0])
+        tf.io.gfile.copy(str(path), there)
+    monkeypatch.setattr(tfllm, "stream", lambda model, words, prompt, settings: [f"{settings.top_k} {settings.seed}"])
+    command(monkeypatch, "generate", address, "--prompt", "Once: ", "--seed", "3")
+    assert capsys.readouterr().out == "Once: 7 3\n"
+
+
+@pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])
+def test_prepare_needs_a_runner_for_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"gs://\S+ is not on this machine: give --runner, such as --runner DirectRunner"):
+        command(monkeypatch, "prepare", *words, "--tokenizer", "words")
+    assert not list(tmp_path.iterdir())
