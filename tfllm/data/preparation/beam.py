@@ -80,9 +80,10 @@ def prepare_with_beam(
         near_duplicates=near_duplicates,
     )
     options = _options(runner, beam_options)
+    paths = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     sources = _find(paths, settings["exclude"])
     fingerprint = fingerprint_of(sources, settings, tokenizer_entry(tokenizer))
-    job = _Job(tokenizer, settings, sources, fingerprint, options)
+    job = _Job(paths, tokenizer, settings, sources, fingerprint, options)
     place = os.fspath(out)
     manifest = job.to_remote(place) if is_remote(place) else job.to_local(Path(place))
     report(manifest, tokenizer, place)
@@ -92,8 +93,16 @@ def prepare_with_beam(
 class _Job:
     """One run of `prepare_with_beam`: the same for a store on a disk and one behind a scheme."""
 
-    def __init__(self, tokenizer: Any, settings: dict[str, Any], sources: list[Source], fingerprint: str, options: Any):
-        self.tokenizer, self.settings, self.sources = tokenizer, settings, sources
+    def __init__(
+        self,
+        paths: list[str],
+        tokenizer: Any,
+        settings: dict[str, Any],
+        sources: list[Source],
+        fingerprint: str,
+        options: Any,
+    ):
+        self.paths, self.tokenizer, self.settings, self.sources = paths, tokenizer, settings, sources
         self.fingerprint, self.options = fingerprint, options
         self.dtype = id_dtype(tokenizer)
 
@@ -134,7 +143,7 @@ class _Job:
         target = Target(store, result, self.settings["validation"], self.settings["shards"])
         with apache_beam.Pipeline(options=self.options) as pipeline:
             build(pipeline, self.sources, piecework, target)
-        _check(self.sources)
+        _check(self.paths, self.settings["exclude"], self.sources)
         with opened(result) as file:
             found = json.load(file)
         return manifest_of(
@@ -158,22 +167,25 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
     return PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])
 
 
-def _find(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], exclude: Sequence[str]) -> list[Source]:
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    texts = [os.fspath(path) for path in given]
-    remote = [text for text in texts if is_remote(text)]
-    local = [text for text in texts if not is_remote(text)]
-    sources = find_sources(local, exclude) if local or not remote else []
-    there = {source.path: source for path in remote for source in find_remote(path, exclude)}
-    return sorted([*sources, *there.values()], key=lambda source: source.path)
+def _find(paths: Sequence[str], exclude: Sequence[str]) -> list[Source]:
+    local = [path for path in paths if not is_remote(path)]
+    sources = find_sources(local, exclude) if local or not paths else []
+    return sorted([*sources, *_find_remote(paths, exclude)], key=lambda source: source.path)
 
 
-def _check(sources: Sequence[Source]) -> None:
-    """Raise SourceError if a file changed while it was read."""
+def _find_remote(paths: Sequence[str], exclude: Sequence[str]) -> list[Source]:
+    found = (source for path in paths if is_remote(path) for source in find_remote(path, exclude))
+    return list({source.path: source for source in found}.values())
+
+
+def _check(paths: Sequence[str], exclude: Sequence[str], sources: Sequence[Source]) -> None:
+    """Raise SourceError if a file changed while it was read. What is not on a disk is listed as it was first, not asked for
+    name by name: a name may look like a glob, and a listing tells of thousands of files at once."""
     check_unchanged([source for source in sources if not is_remote(source.path)])
-    for source in sources:
-        if is_remote(source.path) and find_remote(source.path, ()) != [source]:
-            raise SourceError(f"{source.path} changed while it was read. Call again when nothing writes to it.")
+    before = {source for source in sources if is_remote(source.path)}
+    if changed := before.symmetric_difference(_find_remote(paths, exclude)):
+        first = min(source.path for source in changed)
+        raise SourceError(f"{first} changed while it was read. Call again when nothing writes to it.")
 
 
 def _manifest_at(folder: str) -> dict[str, Any] | None:
