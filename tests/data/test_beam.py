@@ -107,15 +107,23 @@ def test_files_and_store_behind_a_scheme(corpus, tmp_path):
         assert files == {name: data for name, data in expected.items() if name != "manifest.json"}
         return manifest
 
+    def left(*names):
+        memory_files.FILES |= {f"memory://out/{name}": b"" for name in names}
+        memory_files.TIMES |= dict.fromkeys(memory_files.FILES, 7.0)
+
+    left(".one.preparing/01/result.json", "one/train-00000-of-00009.tokens", "one/train-00000-of-00009.offsets")
+    left("one.more/train-00000-of-00009.tokens")  # another store
     manifest = prepare_with_beam("memory://in", ByteTokenizer(), "memory://out/one", **SETTINGS)
     assert stored("out/one") == manifest
+    assert "memory://out/one.more/train-00000-of-00009.tokens" in memory_files.FILES
     assert manifest["skipped_files"] == [{"file": "memory://in/a.txt", "documents": 2}]
     paths = ["memory://in/**.txt", "memory://in/?.jsonl*", "memory://in/below"]
     assert prepare_with_beam(paths, ByteTokenizer(), "memory://out/two/", **SETTINGS) == manifest
+    left(".one.preparing/01/result.json")  # killed before all was removed
     before = dict(memory_files.TIMES)
     assert prepare_with_beam("memory://in", ByteTokenizer(), "memory://out/one", **SETTINGS) == manifest
     assert before == memory_files.TIMES  # it was there
-    assert not [path for path in memory_files.FILES if path.endswith(".partial")]
+    assert not [path for path in memory_files.FILES if path.endswith(".partial") or ".preparing/" in path]
     with pytest.raises(StoreError, match="made from other files or settings"):
         prepare_with_beam("memory://in/a.txt", ByteTokenizer(), "memory://out/one", **SETTINGS)
     with pytest.raises(SourceError, match="'memory://nowhere' holds no file to read"):

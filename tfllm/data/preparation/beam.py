@@ -19,7 +19,16 @@ from typing import Any
 from tfllm.data.preparation.chunks import Reading
 from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
 from tfllm.data.preparation.pieces import Piecework
-from tfllm.data.preparation.places import exists, find_remote, move, opened, write_whole
+from tfllm.data.preparation.places import (
+    exists,
+    find_remote,
+    move,
+    names_in,
+    opened,
+    remove,
+    remove_folder,
+    write_whole,
+)
 from tfllm.data.preparation.shards import ShardRecord, Totals
 from tfllm.data.preparation.sources import Source, SourceError, check_unchanged, find_sources
 from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
@@ -80,10 +89,10 @@ def prepare_with_beam(
         near_duplicates=near_duplicates,
     )
     options = _options(runner, beam_options)
-    paths = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
-    sources = _find(paths, settings["exclude"])
+    given = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    sources = _find(given, settings["exclude"])
     fingerprint = fingerprint_of(sources, settings, tokenizer_entry(tokenizer))
-    job = _Job(paths, tokenizer, settings, sources, fingerprint, options)
+    job = _Job(given, tokenizer, settings, sources, fingerprint, options)
     place = os.fspath(out)
     manifest = job.to_remote(place) if is_remote(place) else job.to_local(Path(place))
     report(manifest, tokenizer, place)
@@ -120,16 +129,15 @@ class _Job:
         folder = folder.rstrip("/")
         if (manifest := _manifest_at(folder)) is not None:
             if manifest["fingerprint"] == self.fingerprint:
+                _sweep(folder, manifest)  # left if killed right after the manifest was written
                 return manifest
             raise StoreError(f"{folder} is a finished store made from other files or settings. Give another `out`.")
-        parent, _, name = folder.rpartition("/")
-        work = f"{parent}/.{name}.preparing/{self.fingerprint[:16]}"
+        work = f"{_work_of(folder)}/{self.fingerprint[:16]}"
         manifest = self.run(work, f"{work}/result.json")
-        for split in manifest["splits"].values():
-            for record in split["shards"]:
-                for file in (record["file"], record["file"].removesuffix("tokens") + "offsets"):
-                    move(f"{work}/{file}", f"{folder}/{file}")
+        for file in _files_of(manifest):
+            move(f"{work}/{file}", f"{folder}/{file}")
         write_whole(f"{folder}/manifest.json", [(json.dumps(manifest, indent=1) + "\n").encode()])
+        _sweep(folder, manifest)
         return manifest
 
     def run(self, store: str, result: str) -> dict[str, Any]:
@@ -186,6 +194,23 @@ def _check(paths: Sequence[str], exclude: Sequence[str], sources: Sequence[Sourc
     if changed := before.symmetric_difference(_find_remote(paths, exclude)):
         first = min(source.path for source in changed)
         raise SourceError(f"{first} changed while it was read. Call again when nothing writes to it.")
+
+
+def _work_of(folder: str) -> str:
+    parent, _, name = folder.rpartition("/")
+    return f"{parent}/.{name}.preparing"
+
+
+def _files_of(manifest: dict[str, Any]) -> list[str]:
+    tokens = [record["file"] for split in manifest["splits"].values() for record in split["shards"]]
+    return [name for file in tokens for name in (file, file.removesuffix("tokens") + "offsets")]
+
+
+def _sweep(folder: str, manifest: dict[str, Any]) -> None:
+    """Delete what this run and killed ones, of other settings too, left beside a finished store and in it."""
+    remove_folder(_work_of(folder))
+    shards = {name for name in names_in(folder) if name.endswith((".tokens", ".offsets"))}
+    remove([f"{folder}/{name}" for name in sorted(shards - set(_files_of(manifest)))])
 
 
 def _manifest_at(folder: str) -> dict[str, Any] | None:

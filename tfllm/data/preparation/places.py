@@ -67,6 +67,25 @@ def move(path: str, to: str) -> None:
     _systems().rename([path], [to])
 
 
+def remove(paths: Sequence[str]) -> None:
+    """Delete the files; for paths with a scheme."""
+    _systems().delete(list(paths))
+
+
+def remove_folder(folder: str) -> None:
+    """Delete all below the folder, and the folder where there are folders; for a path with a scheme."""
+    if not _systems().get_filesystem(folder).has_dirs():
+        remove([one.path for one in _inside(folder) or ()])
+    elif exists(folder):
+        remove([folder])
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of the files in the folder, not of those further below; for a path with a scheme."""
+    names = [one.path.removeprefix(f"{folder}/") for one in _inside(folder) or ()]
+    return [name for name in names if "/" not in name]
+
+
 def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
     """The files that a path with a scheme stands for: a file, a folder (all below it, by FOLDER_SUFFIXES), a glob in
     which `*` matches within a name and `**` across folders. Names that begin with a dot are passed over, `exclude` is
