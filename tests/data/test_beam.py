@@ -179,6 +179,8 @@ def test_refusals(corpus, tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match="runner='Direct' is not accepted; give one of DirectRunner, FlinkRunner, SparkRunner"):
         refused(runner="Direct")
+    with pytest.raises(ValueError, match=r"beam_options=\['--direct_num_worker=2', 'x'\] are none of Beam's"):
+        refused(beam_options=["--direct_num_worker=2", "--direct_running_mode=in_memory", "x"])
     with pytest.raises(ValueError, match="validation=2"):
         refused(validation=2)
     with pytest.raises(SourceError, match="does not exist"):

@@ -75,7 +75,7 @@ def prepare_with_beam(
 
     Raises:
         ImportError: Beam is not installed.
-        ValueError: a setting or runner is not accepted.
+        ValueError: a setting, a runner or one of Beam's options is not accepted.
         SourceError, StoreError: as `prepare`.
         RuntimeError: Beam's, with the words of what a worker raised in its message, where a runner gives no more.
     """
@@ -172,7 +172,16 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
         raise ImportError("A runner needs Apache Beam: pip install 'tfllm[beam]'.") from error
     if runner not in RUNNERS:
         raise ValueError(f"runner={runner!r} is not accepted; give one of {', '.join(RUNNERS)}.")
-    return PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])
+    options = PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])
+    if runner not in ("FlinkRunner", "SparkRunner", "PortableRunner"):  # whose job servers have options of their own
+        unknown: list[str] = []
+        options.get_all_options(add_extra_args_fn=lambda parser: unknown.extend(parser.parse_known_args(flags)[1]))
+        if unknown:
+            raise ValueError(
+                f"beam_options={unknown} are none of Beam's, which would leave them out. Mind the spelling: "
+                "--direct_num_workers=2, --region=europe-west4 …"
+            )
+    return options
 
 
 def _find(paths: Sequence[str], exclude: Sequence[str]) -> list[Source]:
