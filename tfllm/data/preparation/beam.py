@@ -94,7 +94,7 @@ def prepare_with_beam(
     fingerprint = fingerprint_of(sources, settings, tokenizer_entry(tokenizer))
     job = _Job(given, tokenizer, settings, sources, fingerprint, options)
     place = os.fspath(out)
-    manifest = job.to_remote(place) if is_remote(place) else job.to_local(Path(place))
+    manifest = job.to_remote(place) if is_remote(place) else job.to_local(check_place(place))
     report(manifest, tokenizer, place)
     return manifest
 
@@ -116,7 +116,6 @@ class _Job:
         self.dtype = id_dtype(tokenizer)
 
     def to_local(self, folder: Path) -> dict[str, Any]:
-        check_place(folder)
         if folder.exists() and any(folder.iterdir()):
             return existing(folder, self.tokenizer, self.settings, self.fingerprint).manifest
         with working(folder, self.fingerprint) as work:

@@ -81,7 +81,8 @@ def prepare(
 
     Raises:
         SourceError: the corpus cannot be read as asked, or no document is left.
-        StoreError: `out` is a file or holds something else, or a preparation is at work on it.
+        StoreError: `out` is a file, the current folder or a mount point, or holds something else, or a preparation is at
+            work on it.
         WriteError: the disk is full or refuses.
     """
     settings = settings_of(
@@ -95,8 +96,7 @@ def prepare(
     )
     if processes is not None and processes < 1:
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
-    folder = Path(out)
-    check_place(folder)
+    folder = check_place(out)
     sources = find_sources(paths, settings["exclude"])
     identity = tokenizer_entry(tokenizer)
     fingerprint = fingerprint_of(sources, settings, identity)

@@ -27,13 +27,19 @@ def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: di
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_place(out: Path) -> None:
-    """Raise StoreError where no folder can be, before any work is done."""
-    for place in (out, *out.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise StoreError(f"{place} is a file; `out` is the folder a store is made in. Give another `out`.")
-            return
+def check_place(out: str | os.PathLike[str]) -> Path:
+    """Where `out` is, links followed: a work folder can be renamed to it. Else a StoreError, before any work is done."""
+    if is_remote(os.fspath(out)):
+        raise StoreError(f"{out} is not on a disk. Give a folder here, or call prepare_with_beam.")
+    folder = Path(out).resolve()
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise StoreError(f"{place} is a file; `out` is the folder a store is made in. Give another `out`.")
+    if place == folder and not any(folder.iterdir()):
+        for kind, here in (("the current folder", folder == Path.cwd()), ("a mount point", folder.is_mount())):
+            if here:
+                raise StoreError(f"{folder} is {kind}, in whose place no store can be put. Give a folder in it as `out`.")
+    return folder
 
 
 def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
