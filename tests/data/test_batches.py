@@ -19,6 +19,9 @@ PADDED = ("token_ids", "segment_ids", "type_ids")
 """Of labelled rows, as long as the longest of a part."""
 
 
+KINDS = ("causal", "causal, mixed", "causal, once", "masked", "pairs", "pairs, once", "labelled", "labelled, once")
+
+
 def literal(first: int, count: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices({"row": [[7, 8, 9, 10], [11, 12, 13, 14]]}).map(
         lambda batch: {"row": tf.ensure_shape(batch["row"][first : first + count], [count])}
@@ -38,12 +41,16 @@ def test_shares_and_parts_as_in_the_docstrings() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batches]:
     chance = random.Random(2)
     texts = ["".join(chance.choices("abcdefghij", k=chance.randint(5, 60))) for _ in range(60)]
-    store = masked_batches.make(tmp_path_factory.mktemp("data") / "store", texts, validation=0.2)
+    folder = tmp_path_factory.mktemp("data")
+    store = masked_batches.make(folder / "store", texts, validation=0.2, shards=3)
+    other = masked_batches.make(folder / "other", ["".join(chance.choices("klm", k=40)) for _ in range(30)], shards=2)
+    assert min(store.split().lengths) > 100, "rows come from every shard"
     rows = text_classification([{"text": text, "label": text[0]} for text in texts], ByteTokenizer())
     size = dict(sequence_length=16, batch_size=12)
     ends = dict(split="validation", repeat=False)
     return {
         "causal": causal_lm(store, **size, start_step=3, document_masks=True),
+        "causal, mixed": causal_lm({store: 0.7, other: 0.3}, **size),
         "causal, once": causal_lm(store, **size, **ends, stride=5),
         "masked": masked_lm(store, masked_batches.FRAMED, **size, unit="word"),
         "pairs": masked_lm(store, masked_batches.FRAMED, **size, pairs="next"),
@@ -53,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batches]:
     }
 
 
-@pytest.mark.parametrize("kind", ["causal", "causal, once", "masked", "pairs", "pairs, once", "labelled", "labelled, once"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_all_shares_together_are_the_batch(made: dict[str, Batches], kind: str, parts: int) -> None:
     batches = made[kind].take(4)
