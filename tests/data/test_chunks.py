@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from tfllm.data.preparation import chunks as module
-from tfllm.data.preparation.chunks import Reading, plan, read
+from tfllm.data.preparation import documents as module
+from tfllm.data.preparation.chunks import Reading, plan
+from tfllm.data.preparation.documents import read
 from tfllm.data.preparation.sources import SourceError, find_sources
 
 

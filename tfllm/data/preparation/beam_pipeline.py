@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from tfllm.data.preparation.chunks import Chunk, plan, read
+from tfllm.data.preparation.chunks import Chunk, plan
+from tfllm.data.preparation.documents import read
 from tfllm.data.preparation.near_duplicates import Likeness, join, link
 from tfllm.data.preparation.pieces import INDEX, Piecework, names_of, piece_of
 from tfllm.data.preparation.places import write_whole

@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.preparation.chunks import Chunk, Document, Reading, read
+from tfllm.data.preparation.chunks import Chunk, Reading
+from tfllm.data.preparation.documents import Document, read
 from tfllm.data.preparation.near_duplicates import Likeness, Signatures, sign
 from tfllm.files import write_atomically
 

@@ -5,7 +5,7 @@
     any other file                plain text: the file is a document, or `separator` splits it; bytes as they
                                   are, no newline is translated and nothing is stripped
 
-How they are read: chunks.py.
+How they are read: chunks.py, documents.py.
 """
 
 from __future__ import annotations
