@@ -1,5 +1,6 @@
 """Text to a store: the rows of the docstring, the same bytes whatever happens on the way, and every refusal."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -119,7 +120,8 @@ def test_killed_again_and_again_it_goes_on(corpus, reference, tmp_path):
         before = len(done)
         while process.poll() is None and len(done) <= before:
             time.sleep(0.005)
-            done = {path: path.stat().st_ino for path in tmp_path.glob(".out.preparing/*/pieces/*.piece")}
+            with contextlib.suppress(FileNotFoundError):  # it has just finished, and removes them
+                done = {path: path.stat().st_ino for path in tmp_path.glob(".out.preparing/*/pieces/*.piece")}
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
