@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 
 import tfllm
 from tfllm.__main__ import main
+from tfllm.commands import training
 from tfllm.commands.arguments import below
 from tfllm.tokenizers import ByteTokenizer
 
@@ -37,6 +39,23 @@ def test_a_run_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     command(monkeypatch, *words)
     assert given["folder"] == "gs://bucket/first/"
     assert "tensorboard --logdir gs://bucket/first/logs" in capsys.readouterr().out
+
+
+def test_a_fine_tuning_at_an_address(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {}
+    asked = []
+    anything = SimpleNamespace(config=SimpleNamespace(max_length=8), labels=[], best_record={}, scores={})
+    monkeypatch.setattr(training, "load_model", lambda folder: asked.append(folder) or (anything, None))
+    monkeypatch.setattr(tfllm, "load", lambda folder: asked.append(folder) or (anything, None))
+    monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: given.update(options) or anything)
+    for name in ("read", "learner"):
+        monkeypatch.setattr(tfllm.finetuning, name, lambda *args, **options: anything)
+    monkeypatch.setattr(tfllm.finetuning, "evaluator", lambda *args: lambda: anything)
+    files = ["--data", "a.csv", "--validation", "b.csv", "--test", "c.csv"]
+    command(monkeypatch, "finetune", "gs://bucket/first", "--task", "classification", "--run", "gs://bucket/topics", *files)
+    assert given["folder"] == "gs://bucket/topics"
+    assert asked == ["gs://bucket/first", "gs://bucket/topics/best"]
+    assert "done: tfllm predict gs://bucket/topics/best …" in capsys.readouterr().out
 
 
 def test_a_model_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
