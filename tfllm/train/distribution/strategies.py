@@ -6,6 +6,7 @@ datasets that give each worker its share of a batch.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -204,16 +205,18 @@ def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
 
 def _said_by_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
     """Each replica's number, in their order; as float64, so whole numbers below 2**53 stay what they are."""
+    return local(strategy, _question(strategy)(tf.constant(number, tf.float64))).numpy().tolist()
+
+
+@functools.cache
+def _question(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
+    """A number -> those of all replicas. Traced once."""
 
     def in_place(number: tf.Tensor) -> tf.Tensor:
         place = tf.distribute.get_replica_context().replica_id_in_sync_group
         return summed(tf.one_hot(place, strategy.num_replicas_in_sync, on_value=number, off_value=tf.zeros_like(number)))
 
-    @tf.function
-    def said(number: tf.Tensor) -> Any:
-        return strategy.run(in_place, (number,))
-
-    return local(strategy, losing_no_worker(said)(tf.constant(number, tf.float64))).numpy().tolist()
+    return losing_no_worker(tf.function(lambda number: strategy.run(in_place, (number,)), autograph=False))
 
 
 def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ class Savable(Protocol):
     """What is saved: `train.runs.run.Run`."""
 
     steps_per_epoch: int
+    patience: int | None
 
     @property
     def epoch(self) -> int: ...
@@ -91,7 +92,7 @@ class Checkpointing(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._run.record(logs or {})
         # Scores that each worker found by itself may differ in their last bits.
-        if strategies.of_first(self.model.distribute_strategy, float(self._run.exhausted)):
+        if self._run.patience and strategies.of_first(self.model.distribute_strategy, float(self._run.exhausted)):
             self.model.stop_training = True
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
