@@ -20,11 +20,11 @@ from tfllm.layers.counter_random import fold_in
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.replicas import summed
-from tfllm.train.distribution.strategies import distributed, refuse_keras_distribution
-from tfllm.train.distribution.tensor_parallel import TensorParallel
+from tfllm.train.distribution.strategies import distributed
 from tfllm.train.finiteness import assert_finite, naming_the_step
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
+from tfllm.train.refusals import check_training
 from tfllm.train.repeating import repeated
 
 
@@ -65,33 +65,16 @@ class TrainableModel(keras.Model):
             run_eagerly: run without a graph, to debug.
 
         Raises:
-            ValueError: an argument is out of range, or the precision is float16 (which needs loss scaling; use bfloat16).
+            ValueError: it cannot be trained like this (refusals.py).
         """
-        for name, value in (
-            ("gradient_accumulation", gradient_accumulation),
-            ("steps_per_execution", steps_per_execution),
-        ):
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if self.dtype_policy.compute_dtype == "float16":
-            raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
-        refuse_keras_distribution()
-        strategy = self.distribute_strategy
-        if (jit_compile or run_eagerly) and isinstance(strategy, TensorParallel):
-            raise ValueError(
-                f"jit_compile={jit_compile}, run_eagerly={run_eagerly}: on a mesh DTensor makes the program, from a graph and "
-                "without XLA; leave both out"
-            )
-        if optimizer._distribution_strategy is not strategy:
-            raise ValueError(
-                "the model was made in a strategy's scope, the optimizer in another: make both `with strategy.scope():`"
-            )
-        clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)]
-        if clips and strategy.num_replicas_in_sync > 1 and not isinstance(optimizer, DecoupledOptimizer):
-            raise ValueError(
-                f"{type(optimizer).__name__} with {' and '.join(clips)} clips the gradient of each replica, not their sum: use "
-                "tfllm.train.adamw, muon or lion with clip_norm"
-            )
+        check_training(
+            self,
+            optimizer,
+            gradient_accumulation=gradient_accumulation,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
         self.training_settings: dict[str, Any] = {
             "seed": seed,
@@ -104,7 +87,7 @@ class TrainableModel(keras.Model):
             run_eagerly=run_eagerly,
             jit_compile=False,  # Keras would put the optimizer inside the XLA function (keras #18145)
         )
-        with strategy.scope():
+        with self.distribute_strategy.scope():
             # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
             self.__dict__.update(
                 _measures={metric.name: metric for metric in self.measures()},

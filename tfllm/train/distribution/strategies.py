@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, get_args, runtime_checkable
 
-import keras
 import tensorflow as tf
 
 from tfllm.features import ROW
@@ -86,15 +85,6 @@ def strategy(
         sums = None if _gpus() else tf.distribute.ReductionToOneDevice()
         return tf.distribute.MirroredStrategy(names, cross_device_ops=sums)
     return tf.distribute.get_strategy() if devices is None else tf.distribute.OneDeviceStrategy(_devices(devices)[0])
-
-
-def refuse_keras_distribution() -> None:
-    """Raises ValueError where the user has set `keras.distribution`, which does nothing under TensorFlow."""
-    if keras.distribution.distribution() is not None:
-        raise ValueError(
-            "keras.distribution is set, which does nothing under TensorFlow (every device would train by itself): unset it "
-            "(keras.distribution.set_distribution(None)) and make the model in tfllm.train.strategy(…).scope()"
-        )
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

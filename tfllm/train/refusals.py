@@ -1,0 +1,48 @@
+"""What `compile` refuses, before anything of it takes effect: what would train otherwise than it says, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfllm.train.decoupled import DecoupledOptimizer
+from tfllm.train.distribution.tensor_parallel import TensorParallel
+
+
+def check_training(
+    model: Any,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    gradient_accumulation: int,
+    steps_per_execution: int,
+    jit_compile: bool,
+    run_eagerly: bool,
+) -> None:
+    """Raises ValueError where a model cannot be trained like this; the arguments are `TrainableModel.compile`'s."""
+    for name, value in (("gradient_accumulation", gradient_accumulation), ("steps_per_execution", steps_per_execution)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    if model.dtype_policy.compute_dtype == "float16":
+        raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
+    strategy = model.distribute_strategy
+    if (jit_compile or run_eagerly) and isinstance(strategy, TensorParallel):
+        raise ValueError(
+            f"jit_compile={jit_compile}, run_eagerly={run_eagerly}: on a mesh DTensor makes the program, from a graph and "
+            "without XLA; leave both out"
+        )
+    if keras.distribution.distribution() is not None:
+        raise ValueError(
+            "keras.distribution is set, which does nothing under TensorFlow (every device would train by itself): unset it "
+            "(keras.distribution.set_distribution(None)) and make the model in tfllm.train.strategy(…).scope()"
+        )
+    if optimizer._distribution_strategy is not strategy:
+        raise ValueError(
+            "the model was made in a strategy's scope, the optimizer in another: make both `with strategy.scope():`"
+        )
+    clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)]
+    if clips and strategy.num_replicas_in_sync > 1 and not isinstance(optimizer, DecoupledOptimizer):
+        raise ValueError(
+            f"{type(optimizer).__name__} with {' and '.join(clips)} clips the gradient of each replica, not their sum: use "
+            "tfllm.train.adamw, muon or lion with clip_norm"
+        )
