@@ -21,8 +21,8 @@ def launch(
 
     COMMAND is one of tfllm's, a Python file, or -m MODULE: tfllm launch --workers 2 --restarts 3 -- pretrain runs/store …
 
-    Exit code: 0, or that of the worker that failed first; 143 when asked to end (SIGTERM, Ctrl-C) and all saved. After 2, a command
-    line that a worker does not understand, nothing is started again.
+    Exit code: 0, or that of the worker that failed first; 143 when asked to end (SIGTERM, Ctrl-C) and all saved. After 2,
+    a command line that a worker does not understand, nothing is started again.
 
     Args:
         command: What each worker runs, after --.
