@@ -1,7 +1,8 @@
-"""Addresses on the command line: they reach what reads them with both slashes, or are refused."""
+"""Addresses on the command line: they reach what reads them with both slashes, or are refused. And the settings of generate."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.__main__ import main
-from tfllm.commands import training
+from tfllm.commands import generating, training
 from tfllm.commands.arguments import below
 from tfllm.tokenizers import ByteTokenizer
 
@@ -70,6 +71,22 @@ def test_a_model_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(tfllm, "stream", lambda model, words, prompt, settings: [f"{settings.top_k} {settings.seed}"])
     command(monkeypatch, "generate", address, "--prompt", "Once: ", "--seed", "3")
     assert capsys.readouterr().out == "Once: 7 3\n"
+
+
+def test_generate_takes_every_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not given is generation.json's; alternatives are printed with their pieces."""
+    given = {field.name for field in dataclasses.fields(generating.Settings)}
+    assert given == {field.name for field in dataclasses.fields(tfllm.GenerationConfig)}
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=ByteTokenizer.vocab_size))
+    tfllm.save(model, ByteTokenizer(), tmp_path / "model")
+    (tmp_path / "model" / "generation.json").write_text(json.dumps({"max_new_tokens": 2}))
+    words = ["--logit-bias", "100", "50", "101", "49.5", "--top-log-probs", "1", "--bad-words", "x", "yz"]
+    command(monkeypatch, "generate", str(tmp_path / "model"), "--prompt", "Once: ", *words)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["prompt"], line["text"]) == ("Once: ", "aa")
+    assert [set(step[0]) for step in line["top_log_probs"]] == [{"token", "token_id", "log_prob"}] * 2
 
 
 @pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])

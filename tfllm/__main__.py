@@ -24,13 +24,13 @@ import sys
 
 import tyro
 
-from tfllm.commands import corpus, inspecting, launch, training, using
+from tfllm.commands import corpus, generating, inspecting, launch, training, using
 
 app = tyro.extras.SubcommandApp()
 for command in (
     *(corpus.tokenizer, corpus.prepare),
     *(training.pretrain, training.finetune, training.evaluate, launch.launch),
-    *(using.generate, using.predict, using.export, using.convert),
+    *(generating.generate, using.predict, using.export, using.convert),
     *(inspecting.check, inspecting.info),
 ):
     app.command(command)

@@ -113,7 +113,7 @@ def test_a_warm_up_that_asks_too_little_or_wrongly(unrun, copy):
     with_two = {"serving_default": {"prompt": ["a"]}, "generate": {"prompt": ["a"]}}
     warm_up.write(path, CONTRACTS["causal_lm"]._replace(requests=with_two))
     wrong, silent = tfllm.check(copy).problems
-    assert "a request to 'generate' has inputs ['prompt'], not ['max_new_tokens'," in wrong
+    assert "a request to 'generate' has inputs ['prompt'], not ['frequency_penalty'," in wrong
     assert "no request to detokenize, score, tokenize" in silent
 
 

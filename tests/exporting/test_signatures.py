@@ -12,9 +12,9 @@ from tfllm.generation import GenerationConfig
 ROWS = [
     GenerationConfig(max_new_tokens=12, seed=0),
     GenerationConfig(max_new_tokens=5, temperature=1.0, seed=7),
-    GenerationConfig(max_new_tokens=9, temperature=0.7, top_k=20, seed=8),
+    GenerationConfig(max_new_tokens=9, temperature=0.7, top_k=20, frequency_penalty=0.5, presence_penalty=1.0, seed=8),
     GenerationConfig(max_new_tokens=11, temperature=1.3, top_p=0.8, min_p=0.02, seed=2**31 - 1),
-    GenerationConfig(max_new_tokens=12, repetition_penalty=1.3, seed=1),
+    GenerationConfig(max_new_tokens=12, repetition_penalty=1.3, no_repeat_ngram_size=2, min_new_tokens=12, seed=1),
 ]
 
 
@@ -133,6 +133,10 @@ def test_every_answer_is_utf8(which, request, served, served_sampling):
         (dict(top_p=0.0), "top_p must be in"),
         (dict(min_p=1.0), "min_p must be in"),
         (dict(repetition_penalty=0.0), "repetition_penalty must be greater than 0"),
+        (dict(frequency_penalty=float("inf")), "frequency_penalty must be a finite number"),
+        (dict(presence_penalty=float("nan")), "presence_penalty must be a finite number"),
+        (dict(no_repeat_ngram_size=-1), "no_repeat_ngram_size must be at least 0"),
+        (dict(min_new_tokens=13), "min_new_tokens must be from 0 to max_new_tokens"),
     ],
 )
 def test_a_setting_out_of_range_fails_the_request(served, change, message):

@@ -11,10 +11,11 @@ import tensorflow as tf
 from scripted import RuleModel, fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, text
-from tfllm.generation.decode import Stop, stop_pattern
+from tfllm.generation import GenerationConfig, decode, text, tracing
+from tfllm.generation.penalties import penalise
 from tfllm.generation.reading import Prompts
-from tfllm.generation.sampling import choose, penalise
+from tfllm.generation.rules import NO_RULES, Rules, Stop, stop_pattern
+from tfllm.generation.sampling import choose
 from tfllm.layers.cache import write
 from tfllm.tokenizers import ByteTokenizer
 
@@ -22,18 +23,18 @@ PROMPTS = ["hello, wor", "é", "", "def f(x):\n    return"]
 RULES = dict(temperature=0.9, top_k=40, top_p=0.9, min_p=0.01, repetition_penalty=1.2, seed=5)
 
 
-def run(model, config: GenerationConfig, ids: list[list[int]], stop: Stop | None = None) -> decode.State:
+def run(model, config: GenerationConfig, ids: list[list[int]], rules: Rules = NO_RULES) -> decode.State:
     """`decode.decode`, called eagerly."""
     longest = max(map(len, ids))
     padded = tf.constant([row + [0] * (longest - len(row)) for row in ids])
     prompts = Prompts(padded, tf.constant([len(row) for row in ids]))
-    return decode.decode(model, prompts, text._rows(config, len(ids)), stop=stop)
+    return decode.decode(model, prompts, text._rows([config] * len(ids)), rules)
 
 
 def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int], list[float]]:
     """Tokens and log-probabilities by a full forward pass each."""
     ids, found, log_probs = list(prompt), [], []
-    row = text._rows(config, 1)
+    row = text._rows([config])
     while len(found) < config.max_new_tokens and (not found or found[-1] != 1):
         logits = model({"token_ids": tf.constant([ids])})[:, -1]
         seen = np.isin(np.arange(logits.shape[1]), [i for i in ids if i > 1])[None]
@@ -107,7 +108,7 @@ def test_rows_end_by_separator_budget_or_string():
     model = RuleModel(64, lambda token, position: 30.0 * tf.one_hot(tf.gather(table, token), 64))
     letters = tf.constant([""] * 5 + ["A", "B", "C"] + ["."] * 56)
     stop = Stop(tf.constant(stop_pattern(["BC"])), 2, lambda ids: tf.strings.reduce_join(tf.gather(letters, ids), axis=-1))
-    state = run(model, GenerationConfig(max_new_tokens=3), [[1, 41, 17], [1, 8], [1, 5]], stop)
+    state = run(model, GenerationConfig(max_new_tokens=3), [[1, 41, 17], [1, 8], [1, 5]], Rules(stop=stop))
     found = decode.results(state)
     assert found.token_ids.numpy().tolist() == [[9, 33, 1], [52, 60, 17], [6, 7, 0]]
     assert found.num_tokens.numpy().tolist() == [3, 3, 2]
@@ -153,11 +154,11 @@ def test_learned_positions_bound_the_budget_in_the_graph():
 
 def test_traced_once_whatever_the_shapes(llama, tokenizer):
     config = GenerationConfig(max_new_tokens=3)
+    tracing._TRACED.pop(llama, None)
     for prompts, stop in [(["a"], ()), (PROMPTS, ()), (PROMPTS[:2], ("abc",)), (["a"], ("abcdefg", "x"))]:
         tfllm.generate(llama, tokenizer, prompts, config, stop=stop, num_sequences=1)
-    functions = {key[1]: value for key, value in text._TRACED[llama].items()}
-    assert functions[0].decode.experimental_get_tracing_count() == 1
-    assert functions[16].decode.experimental_get_tracing_count() == 1
+    counts = [functions.decode.experimental_get_tracing_count() for functions in tracing._TRACED[llama].values()]
+    assert counts == [1, 1]
 
 
 def test_mixed_precision_casts_matrices_before_the_loop(tokenizer):
@@ -171,7 +172,7 @@ def test_mixed_precision_casts_matrices_before_the_loop(tokenizer):
     expected = [log_probs[2 + at, id] for at, id in enumerate(record.token_ids)]
     np.testing.assert_allclose(record.log_probs, expected, atol=0.05)
 
-    [functions] = text._TRACED[model].values()
+    [functions] = tracing._TRACED[model].values()
     library = functions.decode.get_concrete_function().graph.as_graph_def().library.function
     bodies = [each for each in library if "while_body" in each.signature.name]
     nodes = [node for body in bodies for node in body.node_def]
@@ -205,7 +206,7 @@ def test_models_are_not_kept_alive(tokenizer):
     keras.utils.set_random_seed(0)
     model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=tokenizer.vocab_size, num_layers=1))
     tfllm.generate(model, tokenizer, "a", max_new_tokens=2)
-    gone = [weakref.ref(model), *map(weakref.ref, text._TRACED[model].values())]
+    gone = [weakref.ref(model), *map(weakref.ref, tracing._TRACED[model].values())]
     del model
     gc.collect()
     assert [each() for each in gone] == [None, None]

@@ -16,6 +16,13 @@ CHANGED = GenerationConfig(
     top_p=0.9,
     min_p=0.1,
     repetition_penalty=1.2,
+    frequency_penalty=0.1,
+    presence_penalty=-0.2,
+    no_repeat_ngram_size=3,
+    min_new_tokens=2,
+    logit_bias={300: -1, 7: 2.5},
+    bad_words=["no", "never"],
+    top_log_probs=5,
     num_sequences=2,
     stop=["\n\n", "中"],
     seed=4,
@@ -33,6 +40,19 @@ def test_file_gives_back_what_was_saved(config, tmp_path):
     assert path == tmp_path / "generation.json"
     assert GenerationConfig.load(tmp_path) == config
     assert [entry.name for entry in tmp_path.iterdir()] == ["generation.json"]
+
+
+def test_a_file_of_an_older_version_is_read(tmp_path):
+    """Settings that came later have their defaults."""
+    (tmp_path / "generation.json").write_text('{"max_new_tokens": 5, "top_k": 7, "stop": ["a"], "seed": null}')
+    assert GenerationConfig.load(tmp_path) == GenerationConfig(max_new_tokens=5, top_k=7, stop="a")
+
+
+def test_biases_are_pairs_by_id_and_strings_in_json(tmp_path):
+    config = GenerationConfig(logit_bias={300: -1, "7": 2.5})
+    assert config.logit_bias == ((7, 2.5), (300, -1.0))
+    assert config.to_dict()["logit_bias"] == {"7": 2.5, "300": -1.0}
+    assert hash(config) == hash(GenerationConfig(logit_bias=[(7, 2.5), (300, -1)]))
 
 
 def test_every_field_is_in_the_file(tmp_path):
@@ -70,7 +90,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_replace_changes_some_and_knows_the_names():
     assert CHANGED.replace(top_k=9) == dataclasses.replace(CHANGED, top_k=9)
-    with pytest.raises(ValueError, match=r"has no maximum, temp; its settings are max_new_tokens, temperature"):
+    with pytest.raises(ValueError, match=r"has no maximum, temp; its settings are max_new_tokens, min_new_tokens"):
         CHANGED.replace(temp=1.0, maximum=3)
 
 
@@ -97,6 +117,15 @@ def test_one_stop_string_may_stand_alone():
         (dict(stop="\ud800"), "cannot be written in UTF-8"),
         (dict(stop="a\ufffd"), "U\\+FFFD"),
         (dict(num_sequences=2), "one text several times"),
+        (dict(min_new_tokens=5, max_new_tokens=4), "min_new_tokens=5 must be at most max_new_tokens, 4"),
+        (dict(no_repeat_ngram_size=-1), "no_repeat_ngram_size=-1 must be a whole number from 0"),
+        (dict(frequency_penalty=float("inf")), "frequency_penalty=inf must be a finite number"),
+        (dict(presence_penalty=None), "presence_penalty=None must be a finite number"),
+        (dict(logit_bias={"a": 1.0}), "logit_bias: a token id='a' must be a whole number"),
+        (dict(logit_bias={5: "x"}), "logit_bias of 5='x' must be a finite number"),
+        (dict(logit_bias=[5]), r"logit_bias=\[5\] must be {token id: bias}"),
+        (dict(bad_words=[""]), "bad_words='' must be strings that are not empty"),
+        (dict(top_log_probs=-1), "top_log_probs=-1 must be"),
     ],
 )
 def test_refuses(settings, message):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.generation.sampling import SETTING_DTYPES, Settings, choose, draw, log_prob, penalise, truncate
+from tfllm.generation import GenerationConfig
+from tfllm.generation.sampling import SETTING_DTYPES, Settings, choose, draw, log_prob, truncate
 
 CUT = -np.inf
 
@@ -26,22 +27,10 @@ def kept_by_numpy(logits: np.ndarray, top_k: int, top_p: float, min_p: float) ->
 
 
 def rows_of(**settings) -> Settings:
-    defaults = dict(
-        max_new_tokens=[1], temperature=[1.0], top_k=[0], top_p=[1.0], min_p=[0.0], repetition_penalty=[1.0], seed=[0]
-    )
-    values = Settings(**(defaults | settings))
+    config = GenerationConfig(max_new_tokens=1, temperature=1.0, seed=0)
+    values = Settings(**({name: [getattr(config, name)] for name in Settings._fields} | settings))
     rows = max(len(value) for value in values)
     return Settings(*(tf.constant(list(v) * (rows // len(v)), d) for v, d in zip(values, SETTING_DTYPES, strict=True)))
-
-
-def test_penalty_rows_of_the_docstring():
-    found = penalise(tf.constant([[2.0, -1.0, 0.5]]), tf.constant([[True, True, False]]), tf.constant([2.0]))
-    assert found.numpy().tolist() == [[1.0, -2.0, 0.5]]
-
-
-def test_penalty_is_the_rows_own():
-    logits, seen = tf.constant([[4.0], [4.0]]), tf.constant([[True], [True]])
-    assert penalise(logits, seen, tf.constant([2.0, 0.5])).numpy().tolist() == [[2.0], [8.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""What models are for: continuing, answering, being exported."""
+"""What models are for: answering, being converted, being exported."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,50 +9,6 @@ from typing import Annotated, Literal
 import tyro
 
 from tfllm.commands.arguments import Folder, Model, generation_config, load_model
-
-
-def generate(
-    model: Model,
-    *,
-    prompt: tuple[str, ...] = ("",),
-    max_new_tokens: int | None = None,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    num_sequences: int | None = None,
-    stop: tuple[str, ...] | None = None,
-    seed: int | None = None,
-) -> None:
-    """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
-
-    Args:
-        model: A run, a checkpoint or a model folder, here or at an address (gs://…).
-        prompt: Texts to continue; quote each.
-        max_new_tokens: Longest continuation.
-        temperature: 0 always takes the most probable token; 1 draws from the model's own distribution.
-        top_k: Draw from the k most probable tokens only.
-        top_p: Draw from the most probable tokens that make up this probability.
-        min_p: Draw from tokens at least this many times as probable as the most probable.
-        repetition_penalty: Above 1, tokens already there become less probable.
-        num_sequences: Continuations of each prompt.
-        stop: End before any of these strings.
-        seed: The same seed gives the same text.
-    """
-    import tfllm
-
-    given = {name: value for name, value in locals().items() if name in _settings_of_generation() and value is not None}
-    loaded, words = tfllm.load(model)
-    settings = generation_config(model).replace(**given)
-    if len(prompt) == 1 and settings.num_sequences == 1:
-        print(prompt[0], end="", flush=True)
-        for piece in tfllm.stream(loaded, words, prompt[0], settings):
-            print(piece, end="", flush=True)
-        print()
-        return
-    for result in tfllm.generate(loaded, words, list(prompt), settings):
-        print(json.dumps({"prompt": result.prompt, "text": result.text}, ensure_ascii=False))
 
 
 def predict(
@@ -114,9 +69,3 @@ def export(model: Model, *, name: str, folder: Path = Path("saved_models")) -> N
     loaded, words = load_model(model)
     config = generation_config(model) if loaded.causal else None
     print(tfllm.export(loaded, words, folder / name, config))
-
-
-def _settings_of_generation() -> set[str]:
-    from tfllm.generation.config import GenerationConfig
-
-    return {field.name for field in dataclasses.fields(GenerationConfig)}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.exporting import probe
-from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, Contract, Field
+from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, Contract, Field, contract_of
 
 XLA_ATTRIBUTE = "_XlaMustCompile"
 # Registered everywhere, but run in the Python process that made them.
@@ -85,10 +85,10 @@ def check(folder: str | Path) -> Report:
 def _contract(folder: Path) -> Contract:
     """What the export says it keeps; a causal model's where it does not say."""
     try:
-        name = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))["contract"]
-    except (OSError, ValueError, KeyError, TypeError):
-        name = "causal_lm"  # `_extra_problems` names what is wrong with the file
-    return CONTRACTS.get(name, CONTRACTS["causal_lm"])
+        said = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return contract_of(said["contract"], said.get("generation"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return CONTRACTS["causal_lm"]  # `_extra_problems` names what is wrong with the file
 
 
 def _version_folder(folder: Path) -> Path:

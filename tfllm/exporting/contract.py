@@ -5,7 +5,8 @@ Importing this imports no TensorFlow.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 EXTRA_FOLDER = "assets.extra"
 WARM_UP_FILE = "tf_serving_warmup_requests"
@@ -42,11 +43,15 @@ _SAMPLES = ["", "naïve 中文\n"]
 
 SETTINGS = {
     "max_new_tokens": _WHOLE,
+    "min_new_tokens": _WHOLE,
+    "repetition_penalty": _REAL,
+    "frequency_penalty": _REAL,
+    "presence_penalty": _REAL,
+    "no_repeat_ngram_size": _WHOLE,
     "temperature": _REAL,
     "top_k": _WHOLE,
     "top_p": _REAL,
     "min_p": _REAL,
-    "repetition_penalty": _REAL,
     "seed": _WHOLE,
 }
 
@@ -66,11 +71,15 @@ _CAUSAL_LM = Contract(
         "generate": {
             "prompt": ["", "def "],
             "max_new_tokens": [4, 3],
+            "min_new_tokens": [0, 1],
+            "repetition_penalty": [1.0, 1.1],
+            "frequency_penalty": [0.0, 0.1],
+            "presence_penalty": [0.0, 0.1],
+            "no_repeat_ngram_size": [0, 3],
             "temperature": [0.0, 1.0],
             "top_k": [0, 40],
             "top_p": [1.0, 0.9],
             "min_p": [0.0, 0.05],
-            "repetition_penalty": [1.0, 1.1],
             "seed": [0, 1],
         },
         "score": {"text": _SAMPLES},
@@ -116,3 +125,20 @@ CONTRACTS = {
     ),
 }
 """By the name in `tfllm.json`: the model's task, and whether it reads pairs. Rows of answers are padded behind `count`."""
+
+
+def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contract:
+    """The contract of that name, with what the generation config of a causal model's export adds or takes away.
+
+    Args:
+        generation: `GenerationConfig.to_dict()`, as `tfllm.json` has it.
+
+    Raises:
+        KeyError: there is no such contract.
+    """
+    contract = CONTRACTS[name]
+    if not (generation or {}).get("top_log_probs"):
+        return contract
+    top = {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
+    generate = contract.signatures["generate"]
+    return contract._replace(signatures=contract.signatures | {"generate": generate._replace(outputs=generate.outputs | top)})

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfllm import __version__
 from tfllm.exporting import warm_up
-from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE
+from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of
 from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation import GenerationConfig
 from tfllm.models.base import LanguageModel, check_tokenizer
@@ -31,8 +31,8 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
 
     Args:
         folder: of all versions; servers take its name for the model's.
-        config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and the stop strings of
-            `generate`.
+        config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and what of the settings
+            `generate` cannot be told by row: stop strings, biases, bad words, how many alternatives it gives.
 
     Returns:
         The folder of the new version: one more than the highest there.
@@ -70,7 +70,7 @@ def _write(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig,
     tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
-    warm_up.write(extra / WARM_UP_FILE, CONTRACTS[contract_name(model)])
+    warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name(model), config.to_dict()))
     description = json.dumps(_description(model, tokenizer, config), indent=2, ensure_ascii=False)
     (extra / DESCRIPTION_FILE).write_text(description + "\n", encoding="utf-8")
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.exporting.contract import CONTRACTS, Signature
+from tfllm.exporting.contract import Signature, contract_of
 from tfllm.exporting.scoring import score
 from tfllm.generation import GenerationConfig, decode
-from tfllm.generation.decode import Results, Stop
+from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
+from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import Settings
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers
@@ -32,7 +33,7 @@ def contract_name(model: LanguageModel) -> str:
 def build(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
     """One concrete function a signature of the model's contract."""
     functions = _continuing(model, tokenizer, config) if model.causal else {"serving_default": _predicting(model, tokenizer)}
-    signatures = CONTRACTS[contract_name(model)].signatures
+    signatures = contract_of(contract_name(model), config.to_dict()).signatures
     return {name: _concrete(signatures[name], function) for name, function in functions.items()}
 
 
@@ -50,15 +51,12 @@ def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Ten
 
 
 def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Callable[..., Tensors]]:
-    """A causal model's functions. The config's settings are those of `serving_default`; its stop strings, of both."""
-    stop = None
-    if config.stop:
-        window = max(len(text.encode()) for text in config.stop)
-        stop = Stop(tf.constant(decode.stop_pattern(config.stop)), window, tokenizer.detokenize)
+    """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""
+    rules = rules_of(config, tokenizer)
 
     def answer(prompt: tf.Tensor, settings: Settings) -> tuple[Results, tf.Tensor]:
-        found = decode.results(decode.decode(model, _opened(model, tokenizer, prompt), settings, stop=stop))
-        return found, decode.text_of(found, stop, tokenizer.detokenize)
+        found = decode.results(decode.decode(model, _opened(model, tokenizer, prompt), settings, rules))
+        return found, decode.text_of(found, rules.stop, tokenizer.detokenize)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
         return {"text": answer(prompt, _settings(config, tf.size(prompt)))[1]}
@@ -68,7 +66,8 @@ def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationCo
             prompt = tf.identity(prompt)
         found, text = answer(prompt, Settings(**settings))
         chosen = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
-        return {"text": text} | chosen
+        top = {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs} if found.top else {}
+        return {"text": text} | chosen | top
 
     def score_text(text: tf.Tensor) -> Tensors:
         scores = score(model, tokenizer, text)
@@ -122,11 +121,18 @@ def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
     """Every setting has a value a row, and one that `GenerationConfig` would accept."""
     wanted = {
         "max_new_tokens": ("at least 1", settings["max_new_tokens"] >= 1),
+        "min_new_tokens": (
+            "from 0 to max_new_tokens",
+            (settings["min_new_tokens"] >= 0) & (settings["min_new_tokens"] <= settings["max_new_tokens"]),
+        ),
         "temperature": ("at least 0", (settings["temperature"] >= 0) & (settings["temperature"] < float("inf"))),
         "top_k": ("at least 0", settings["top_k"] >= 0),
         "top_p": ("in (0, 1]", (settings["top_p"] > 0) & (settings["top_p"] <= 1)),
         "min_p": ("in [0, 1)", (settings["min_p"] >= 0) & (settings["min_p"] < 1)),
         "repetition_penalty": ("greater than 0", settings["repetition_penalty"] > 0),
+        "frequency_penalty": ("a finite number", tf.math.is_finite(settings["frequency_penalty"])),
+        "presence_penalty": ("a finite number", tf.math.is_finite(settings["presence_penalty"])),
+        "no_repeat_ngram_size": ("at least 0", settings["no_repeat_ngram_size"] >= 0),
     }
     sizes = [
         tf.debugging.Assert(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ REPLACEMENT = "\ufffd"
 class GenerationConfig:
     """Every setting of one call, of an export, or the defaults of a model folder.
 
-    The settings act in this order: repetition penalty, temperature, top-k, top-p, min-p; then a token is drawn.
+    The settings act in this order: logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, least
+    length, bad words, temperature, top-k, top-p, min-p; then a token is drawn.
 
     Raises:
         ValueError: a setting is out of range; the message names it and what it accepts.
@@ -30,8 +32,10 @@ class GenerationConfig:
 
     max_new_tokens: int = 128
     """Longest continuation, in tokens, its closing separator included."""
+    min_new_tokens: int = 0
+    """The separator is not chosen before so many other tokens. A stop string ends the text all the same."""
     temperature: float = 0.0
-    """Scores are divided by it. 0: always the most probable token (greedy), and only `repetition_penalty` matters."""
+    """Scores are divided by it. 0: always the most probable token (greedy); top-k, top-p and min-p do not matter then."""
     top_k: int = 0
     """Only the k most probable tokens, and those as probable as the k-th (Fan et al. 2018). 0: all."""
     top_p: float = 1.0
@@ -41,6 +45,19 @@ class GenerationConfig:
     repetition_penalty: float = 1.0
     """Scores of tokens that stand in the prompt or the continuation are divided by it where positive, else multiplied
     (Keskar et al. 2019). The separator is exempt: it opens every prompt. 1: off."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's score for each time it stands in the continuation (OpenAI's). 0: off."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the score of each token that stands in the continuation (OpenAI's). 0: off."""
+    no_repeat_ngram_size: int = 0
+    """No n tokens in a row stand twice in prompt and continuation (Paulus et al. 2017). The separator is exempt. 0: off."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Added to the scores of tokens; given as {id: bias}."""
+    bad_words: tuple[str, ...] = ()
+    """Never said: the last token of a word's tokens is not chosen behind the others. A word is tokenized as at the beginning of
+    a text and as behind a space; spelled with other tokens it can still be said."""
+    top_log_probs: int = 0
+    """How many of the most probable tokens to note at each step, with their log-probabilities."""
     num_sequences: int = 1
     """Continuations of each prompt."""
     stop: tuple[str, ...] = ()
@@ -50,15 +67,28 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         fill = object.__setattr__
-        if isinstance(self.stop, str):
-            fill(self, "stop", (self.stop,))
-        fill(self, "stop", tuple(self.stop))
-        for field, least in (("max_new_tokens", 1), ("top_k", 0), ("num_sequences", 1)):
+        for field in _TEXTS:
+            given = getattr(self, field)
+            fill(self, field, (given,) if isinstance(given, str) else tuple(given))
+        fill(self, "logit_bias", _as_pairs(self.logit_bias))
+        for field, least in _WHOLES.items():
             _check_whole(field, getattr(self, field), least)
         if self.seed is not None:
             _check_whole("seed", self.seed, 0)
-        for field in ("temperature", "top_p", "min_p", "repetition_penalty"):
+        for field in _REALS:
             fill(self, field, _as_float(field, getattr(self, field)))
+        self._check_ranges()
+        for field in _TEXTS:
+            for text in getattr(self, field):
+                _check_text(field, text)
+
+    def _check_ranges(self) -> None:
+        _check(
+            self.min_new_tokens <= self.max_new_tokens,
+            "min_new_tokens",
+            self.min_new_tokens,
+            f"at most max_new_tokens, {self.max_new_tokens}",
+        )
         _check(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0 is greedy)")
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
         _check(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
@@ -68,8 +98,6 @@ class GenerationConfig:
             self.repetition_penalty,
             "greater than 0 (1 is off)",
         )
-        for text in self.stop:
-            _check_stop(text)
         if self.num_sequences > 1 and self.temperature == 0:
             raise ValueError(
                 f"num_sequences={self.num_sequences} with temperature=0 would give one text several times: "
@@ -89,7 +117,9 @@ class GenerationConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"stop": list(self.stop)}
+        """Plain JSON: ids of `logit_bias` are strings there."""
+        texts = {field: list(getattr(self, field)) for field in _TEXTS}
+        return dataclasses.asdict(self) | texts | {"logit_bias": {str(token): bias for token, bias in self.logit_bias}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GenerationConfig:
@@ -132,6 +162,19 @@ class GenerationConfig:
             raise ValueError(f"{path}: {error}") from error
 
 
+_TEXTS = ("stop", "bad_words")
+_WHOLES = {
+    "max_new_tokens": 1,
+    "min_new_tokens": 0,
+    "top_k": 0,
+    "no_repeat_ngram_size": 0,
+    "top_log_probs": 0,
+    "num_sequences": 1,
+}
+"""The least value of each."""
+_REALS = ("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+
+
 def _check(good: bool, field: str, value: Any, accepted: str) -> None:
     if not good:
         raise ValueError(f"{field}={value!r} must be {accepted}")
@@ -148,14 +191,28 @@ def _as_float(field: str, value: Any) -> float:
     return float(value)
 
 
-def _check_stop(text: Any) -> None:
-    _check(isinstance(text, str) and text != "", "stop", text, "strings that are not empty")
+def _as_pairs(bias: Any) -> tuple[tuple[int, float], ...]:
+    """{"7": 2, 3: -1.5} or pairs -> ((3, -1.5), (7, 2.0)), by id."""
+    pairs = bias.items() if isinstance(bias, Mapping) else bias
+    found = {}
+    for pair in pairs:
+        _check(isinstance(pair, Sequence) and len(pair) == 2, "logit_bias", bias, "{token id: bias}")
+        token, value = pair
+        if isinstance(token, str) and token.isdecimal():
+            token = int(token)  # JSON's keys are strings
+        _check_whole("logit_bias: a token id", token, 0)
+        found[token] = _as_float(f"logit_bias of {token}", value)
+    return tuple(sorted(found.items()))
+
+
+def _check_text(field: str, text: Any) -> None:
+    _check(isinstance(text, str) and text != "", field, text, "strings that are not empty")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"stop={text!r} cannot be written in UTF-8 ({error.reason})") from None
+        raise ValueError(f"{field}={text!r} cannot be written in UTF-8 ({error.reason})") from None
     if REPLACEMENT in text:
-        raise ValueError(f"stop={text!r} holds U+FFFD, which stands for ill-formed text and can not be waited for")
+        raise ValueError(f"{field}={text!r} holds U+FFFD, which stands for ill-formed text and can not be waited for")
 
 
 def _check_names(values: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The decoding loop, in the graph: prompts are read once, then one token a step is chosen, until every row has stopped.
 
-Enters: a model with the cached forward (`model.stack`, `model.head`), prompts padded on the right, one setting a row.
+Enters: a model with the cached forward (`model.stack`, `model.head`), prompts padded on the right, one setting a row, rules
+for all.
 Leaves: the chosen tokens, their log-probabilities, how many, and why each row ended. The same functions run under
 `tfllm.generate`, `tfllm.stream` and in an export, so there is no Python in the loop, no XLA and no custom op.
 
@@ -11,31 +12,31 @@ Leaves: the chosen tokens, their log-probabilities, how many, and why each row e
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
+from tfllm.generation.penalties import Past, adjust, penalties_wanted
 from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
-from tfllm.generation.sampling import Settings, choose, log_prob, penalise
+from tfllm.generation.rules import NO_RULES, Rules, Stop
+from tfllm.generation.sampling import Settings, choose, log_prob
 from tfllm.layers.cache import Cache
-from tfllm.tokenizers.base import EOS_ID, PAD_ID
+from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
 """Why a row ended: not yet, the separator was chosen, a stop string appeared, its budget or the context is spent."""
 
 
-class Stop(NamedTuple):
-    """The test for stop strings."""
+class Alternatives(NamedTuple):
+    """The most probable tokens of a step, the best first."""
 
-    pattern: tf.Tensor
-    """string []: matches the first stop string and all behind it (`stop_pattern`)."""
-    window: int
-    """How many last tokens are looked at each step: no less than the bytes of the longest stop string."""
-    detokenize: Callable[[tf.RaggedTensor], tf.Tensor]
+    token_ids: tf.Tensor
+    """int32 [M, B, K]; in results [B, M, K]."""
+    log_probs: tf.Tensor
+    """float32 of the same shape."""
 
 
 class State(NamedTuple):
@@ -53,16 +54,21 @@ class State(NamedTuple):
     """int32 [M, B]: a step is a row, so that it is written in place."""
     log_probs: tf.Tensor
     """float32 [M, B]."""
+    top: Alternatives | tuple[()]
+    """Of each step, where `Rules.top_log_probs` asks for them."""
     cache: Cache
 
 
-def stop_pattern(texts: Sequence[str]) -> str:
-    """The regular expression whose match is cut off.
+class Task(NamedTuple):
+    """What stays as it is from step to step, for B rows."""
 
-    >>> stop_pattern(["\\n\\n", "."])
-    '(?s)(?:\\\\\\n\\\\\\n|\\\\.).*'
-    """
-    return "(?s)(?:" + "|".join(re.escape(text) for text in texts) + ").*"
+    prompts: Prompts
+    settings: Settings
+    budget: tf.Tensor
+    """int32 [B]: tokens each row may get."""
+    rules: Rules
+    penalised: tf.Tensor
+    """bool []: `penalties_wanted(settings)`."""
 
 
 def room_for(config: ModelConfig, lengths: tf.Tensor, max_new_tokens: tf.Tensor) -> tf.Tensor:
@@ -73,7 +79,15 @@ def room_for(config: ModelConfig, lengths: tf.Tensor, max_new_tokens: tf.Tensor)
     return budget
 
 
-def decode(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None = None) -> State:
+def task_of(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Task:
+    """P prompts for `settings` of B = n P rows: n rows a prompt, side by side."""
+    copies = tf.size(settings.seed) // tf.size(prompts.lengths)
+    prompts = Prompts(tf.repeat(prompts.token_ids, copies, axis=0), tf.repeat(prompts.lengths, copies))
+    budget = room_for(model.config, prompts.lengths, settings.max_new_tokens)
+    return Task(prompts, settings, budget, rules, penalties_wanted(settings))
+
+
+def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RULES) -> State:
     """Continues every prompt until all rows have ended.
 
     Args:
@@ -84,50 +98,65 @@ def decode(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | Non
         The last `State`; see `results`.
     """
     with matrices_cast_once(model):
-        state = begin(model, prompts, settings, stop=stop)
-        return advance(model, prompts, settings, state=state, until=tf.int32.max, stop=stop)
+        state = begin(model, prompts, settings, rules)
+        return advance(model, prompts, settings, rules, state=state, until=tf.int32.max)
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, *, stop: Stop | None = None) -> State:
+def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RULES) -> State:
     """Reads the prompts, makes room for all tokens to come, and chooses the first ones."""
-    lengths = prompts.lengths
-    copies = tf.size(settings.seed) // tf.size(lengths)
-    budget = room_for(model.config, tf.repeat(lengths, copies), settings.max_new_tokens)
-    room = tf.maximum(tf.reduce_max(budget), 1)
-    nothing = tf.zeros_like(budget)
-    logits, cache = reader_of(model).prompts(prompts, copies, room - 1)
-    state = State(
+    task = task_of(model, prompts, settings, rules)
+    rows = tf.size(task.budget)
+    room = tf.maximum(tf.reduce_max(task.budget), 1)
+    logits, cache = reader_of(model).prompts(prompts, rows // tf.size(prompts.lengths), room - 1)
+    return _choose_next(logits, empty_state(task, room, cache), task)
+
+
+def empty_state(task: Task, room: tf.Tensor, cache: Cache) -> State:
+    """Before the first token, with room for `room` tokens a row."""
+    nothing = tf.zeros_like(task.budget)
+    rows, kept = tf.size(nothing), task.rules.top_log_probs
+    return State(
         step=tf.constant(0),
         last=nothing,
-        finish=tf.where(budget > 0, RUNNING, LENGTH),
+        finish=tf.where(task.budget > 0, RUNNING, LENGTH),
         num_tokens=nothing,
-        tokens=tf.fill([room, tf.size(budget)], PAD_ID),
-        log_probs=tf.zeros([room, tf.size(budget)]),
+        tokens=tf.fill([room, rows], PAD_ID),
+        log_probs=tf.zeros([room, rows]),
+        top=Alternatives(tf.fill([room, rows, kept], PAD_ID), tf.zeros([room, rows, kept])) if kept else (),
         cache=cache,
     )
-    return _choose_next(logits, state, _repeat(prompts, copies), settings, budget, stop)
 
 
 def advance(
-    model: Any, prompts: Prompts, settings: Settings, *, state: State, until: int | tf.Tensor, stop: Stop | None = None
+    model: Any,
+    prompts: Prompts,
+    settings: Settings,
+    rules: Rules = NO_RULES,
+    *,
+    state: State,
+    until: int | tf.Tensor,
 ) -> State:
     """Goes on until `until` tokens are chosen in all, or every row has ended."""
-    prompts = _repeat(prompts, tf.size(state.last) // tf.size(prompts.lengths))
-    budget = room_for(model.config, prompts.lengths, settings.max_new_tokens)
+    task = task_of(model, prompts, settings, rules)
     reader = reader_of(model)
 
     def body(state: State) -> tuple[State]:
-        places = prompts.lengths + state.step - 1
-        if model.config.positions == "learned":
-            # Rows that have ended go on idly, and must not ask for a position that is not there.
-            places = tf.minimum(places, model.config.max_length - 1)
-        logits, cache = reader.tokens(state.last, places, state.cache)
-        return (_choose_next(logits, state._replace(cache=cache), prompts, settings, budget, stop),)
+        logits, cache = reader.tokens(state.last, places_of(model.config, task.prompts.lengths, state.step), state.cache)
+        return (_choose_next(logits, state._replace(cache=cache), task),)
 
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
     return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+
+
+def places_of(config: ModelConfig, lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Where the token chosen last stands, after `step` of them: int32 [B] -> [B]."""
+    places = lengths + step - 1
+    if config.positions == "learned":
+        # Rows that have ended go on idly, and must not ask for a position that is not there.
+        places = tf.minimum(places, config.max_length - 1)
+    return places
 
 
 @contextlib.contextmanager
@@ -151,18 +180,20 @@ class Results(NamedTuple):
     token_ids: tf.Tensor
     """int32 [B, M], the closing separator included."""
     log_probs: tf.Tensor
-    """float32 [B, M], in nats: of each token under the model as it is, before penalty, temperature and truncation."""
+    """float32 [B, M], in nats: of each token under the model as it is, before penalties, temperature and truncation."""
     num_tokens: tf.Tensor
     """int32 [B]."""
     finish: tf.Tensor
     """int32 [B]: EOS, STOP or LENGTH."""
+    top: Alternatives | tuple[()] = ()
 
 
 def results(state: State) -> Results:
     """The tokens of a last state, as many columns as the longest row has."""
     width = tf.reduce_max(state.num_tokens)
     token_ids, log_probs = tf.transpose(state.tokens[:width]), tf.transpose(state.log_probs[:width])
-    return Results(token_ids, log_probs, state.num_tokens, state.finish)
+    top = Alternatives(*(tf.transpose(each[:width], [1, 0, 2]) for each in state.top)) if state.top else ()
+    return Results(token_ids, log_probs, state.num_tokens, state.finish, top)
 
 
 def text_of(found: Results, stop: Stop | None, detokenize: Callable[[tf.RaggedTensor], tf.Tensor]) -> tf.Tensor:
@@ -171,45 +202,57 @@ def text_of(found: Results, stop: Stop | None, detokenize: Callable[[tf.RaggedTe
     return text if stop is None else tf.strings.regex_replace(text, stop.pattern, "", replace_global=False)
 
 
-def _choose_next(
-    logits: tf.Tensor, state: State, prompts: Prompts, settings: Settings, budget: tf.Tensor, stop: Stop | None
-) -> State:
-    """Chooses one more token for every row that has not ended, and finds out which rows end with it."""
+def _choose_next(logits: tf.Tensor, state: State, task: Task) -> State:
+    past = Past(task.prompts, state.tokens, state.step)
+    scores = adjust(logits, past, task.settings, task.rules, wanted=task.penalised)
+    chosen = choose(scores, task.settings, positions=task.prompts.lengths + state.step)
+    return extended(state, chosen, logits, task)
 
-    def penalised() -> tf.Tensor:
-        return penalise(logits, _seen(prompts, state, tf.shape(logits)[1]), settings.repetition_penalty)
 
-    scores = tf.cond(tf.reduce_any(settings.repetition_penalty != 1), penalised, lambda: logits)
-    chosen = choose(scores, settings, positions=prompts.lengths + state.step)
+def extended(state: State, chosen: tf.Tensor, logits: tf.Tensor, task: Task) -> State:
+    """One more token for every row that has not ended, and which rows end with it.
+
+    Args:
+        chosen: int32 [B]. logits: float32 [B, V], as the model gave them.
+    """
     running = state.finish == RUNNING
     chosen = tf.where(running, chosen, PAD_ID)
-    place = tf.reshape(state.step, [1, 1])
-    tokens = tf.tensor_scatter_nd_update(state.tokens, place, chosen[None])
+    tokens = _written(state.tokens, state.step, chosen)
     values = tf.where(running, log_prob(logits, chosen), 0.0)
     num_tokens = state.num_tokens + tf.cast(running, tf.int32)
-    finish = tf.where(num_tokens >= budget, LENGTH, RUNNING)
-    if stop is not None:
-        finish = tf.where(_stopped(tokens, state.step + 1, stop), STOP, finish)
-    finish = tf.where(chosen == EOS_ID, EOS, finish)
+    finish = tf.where(num_tokens >= task.budget, LENGTH, RUNNING)
+    if task.rules.stop is not None:
+        finish = tf.where(stopped(tokens, state.step + 1, task.rules.stop), STOP, finish)
+    finish = tf.where(running & (chosen == task.rules.eos_id), EOS, finish)
     return state._replace(
         step=state.step + 1,
         last=chosen,
         finish=tf.where(running, finish, state.finish),
         num_tokens=num_tokens,
         tokens=tokens,
-        log_probs=tf.tensor_scatter_nd_update(state.log_probs, place, values[None]),
+        log_probs=_written(state.log_probs, state.step, values),
+        top=_noted(state, logits, running),
     )
 
 
-def _seen(prompts: Prompts, state: State, vocabulary: tf.Tensor) -> tf.Tensor:
-    """Which tokens stand in the prompt or the continuation: bool [B, V]. Padding and separators do not count."""
-    history = tf.concat([prompts.token_ids, tf.transpose(state.tokens)], 1)
-    counts = tf.math.bincount(history, minlength=vocabulary, maxlength=vocabulary, axis=-1)
-    special = tf.reduce_any(tf.range(vocabulary)[:, None] == [PAD_ID, EOS_ID], 1)
-    return (counts > 0) & ~special
+def _noted(state: State, logits: tf.Tensor, running: tf.Tensor) -> Alternatives | tuple[()]:
+    """The alternatives of one more step."""
+    if not state.top:
+        return ()
+    best = tf.math.top_k(tf.nn.log_softmax(logits), state.top.token_ids.shape[2])
+    there = running[:, None]
+    token_ids, log_probs = tf.where(there, best.indices, PAD_ID), tf.where(there, best.values, 0.0)
+    return Alternatives(
+        _written(state.top.token_ids, state.step, token_ids), _written(state.top.log_probs, state.step, log_probs)
+    )
 
 
-def _stopped(tokens: tf.Tensor, count: tf.Tensor, stop: Stop) -> tf.Tensor:
+def _written(steps: tf.Tensor, step: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """`steps` [M, …] with `values` […] at `step`."""
+    return tf.tensor_scatter_nd_update(steps, tf.reshape(step, [1, 1]), values[None])
+
+
+def stopped(tokens: tf.Tensor, count: tf.Tensor, stop: Stop) -> tf.Tensor:
     """Whether the text of each row's last tokens holds a stop string: int32 [M, B] -> bool [B].
 
     A token that stands for no bytes can push a stop string out of the window; the text is cut all the same.
@@ -217,7 +260,3 @@ def _stopped(tokens: tf.Tensor, count: tf.Tensor, stop: Stop) -> tf.Tensor:
     tail = tf.transpose(tokens[tf.maximum(count - stop.window, 0) : count])
     text = stop.detokenize(tf.RaggedTensor.from_tensor(tail))
     return tf.strings.regex_replace(text, stop.pattern, "", replace_global=False) != text
-
-
-def _repeat(prompts: Prompts, copies: tf.Tensor) -> Prompts:
-    return Prompts(tf.repeat(prompts.token_ids, copies, axis=0), tf.repeat(prompts.lengths, copies))

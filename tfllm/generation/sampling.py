@@ -2,7 +2,7 @@
 
 Enters: logits [B, V] and one setting a row. Leaves: logits with the improbable ones at -infinity, or token ids [B].
 A row's result depends on that row alone. Sources: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024
-(min-p), Keskar et al. 2019 (repetition penalty).
+(min-p). What the tokens so far do to the scores stands in `penalties.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ class Settings(NamedTuple):
 
     max_new_tokens: tf.Tensor
     """int32."""
+    min_new_tokens: tf.Tensor
+    """int32."""
+    repetition_penalty: tf.Tensor
+    """float32."""
+    frequency_penalty: tf.Tensor
+    """float32."""
+    presence_penalty: tf.Tensor
+    """float32."""
+    no_repeat_ngram_size: tf.Tensor
+    """int32."""
     temperature: tf.Tensor
     """float32."""
     top_k: tf.Tensor
@@ -30,28 +40,23 @@ class Settings(NamedTuple):
     """float32."""
     min_p: tf.Tensor
     """float32."""
-    repetition_penalty: tf.Tensor
-    """float32."""
     seed: tf.Tensor
     """int32."""
 
 
-SETTING_DTYPES = Settings(*("int32", "float32", "int32", "float32", "float32", "float32", "int32"))
-
-
-def penalise(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
-    """Makes tokens that were seen less probable (or more, below 1).
-
-        logits   2.0 -1.0  0.5
-        seen     yes  yes   no
-        penalty  2.0
-        result   1.0 -2.0  0.5
-
-    Args:
-        logits: float32 [B, V]. seen: bool [B, V]. penalty: float32 [B], above 0.
-    """
-    penalty = penalty[:, None]
-    return tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
+SETTING_DTYPES = Settings(
+    max_new_tokens="int32",
+    min_new_tokens="int32",
+    repetition_penalty="float32",
+    frequency_penalty="float32",
+    presence_penalty="float32",
+    no_repeat_ngram_size="int32",
+    temperature="float32",
+    top_k="int32",
+    top_p="float32",
+    min_p="float32",
+    seed="int32",
+)
 
 
 def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf.Tensor) -> tf.Tensor:
@@ -119,7 +124,7 @@ def choose(logits: tf.Tensor, settings: Settings, *, positions: tf.Tensor) -> tf
     nor how the text was cut into prompt and continuation change it.
 
     Args:
-        logits: float32 [B, V], after the repetition penalty.
+        logits: float32 [B, V], after the penalties.
         settings: one value a row.
         positions: int32 [B], the place of the token to come.
 

@@ -1,35 +1,39 @@
 """Strings in, strings out: `generate` and `stream`.
 
 Enters: a model, its tokenizer, prompts, settings. Leaves: `Generation` records, or pieces of text as they come.
-The graph is traced once a model (and once a size of stop strings), whatever the batch and the lengths.
+The graph is traced once a model and kind of settings (`tracing.py`), whatever the batch and the lengths.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import secrets
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfllm.generation import decode
 from tfllm.generation.config import REPLACEMENT, GenerationConfig
-from tfllm.generation.decode import Results, State, Stop
-from tfllm.generation.reading import Prompts, is_on_mesh
+from tfllm.generation.decode import Results
+from tfllm.generation.reading import Prompts
+from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
+from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.counter_random import fold_in
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
 FinishReason = Literal["eos", "stop", "length"]
 _REASONS: dict[int, FinishReason] = {decode.EOS: "eos", decode.STOP: "stop", decode.LENGTH: "length"}
-_STREAMED_AT_ONCE = 4
-# Tokens looked at for stop strings, in powers of two from here on, so that few functions are traced.
-_LEAST_WINDOW = 16
+
+
+class Alternative(NamedTuple):
+    """One of the most probable tokens of a step."""
+
+    token_id: int
+    log_prob: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,17 +46,19 @@ class Generation:
     token_ids: list[int]
     """Every token chosen: the closing separator, and those of a stop string, included."""
     log_probs: list[float]
-    """log p of each token under the model, in nats, before penalty, temperature and truncation."""
+    """log p of each token under the model, in nats, before penalties, temperature and truncation."""
     num_tokens: int
     finish_reason: FinishReason
     """"eos": the model closed the document; "stop": a stop string appeared; "length": the budget is spent."""
+    top_log_probs: list[list[Alternative]] = dataclasses.field(default_factory=list)
+    """Of each token: the most probable ones in its place, the best first, as many as the config's `top_log_probs`."""
 
 
 def generate(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: str | Sequence[str],
-    config: GenerationConfig | None = None,
+    config: GenerationConfig | Sequence[GenerationConfig] | None = None,
     **overrides: Any,
 ) -> list[Generation]:
     """Continues prompts, all in one batch.
@@ -62,7 +68,7 @@ def generate(
 
     Args:
         prompts: any text, the empty one too; each is opened by the separator, as documents are in training.
-        config: the settings; `overrides` change single ones (`temperature=0.8`).
+        config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
 
     Returns:
         `num_sequences` records a prompt, in the prompts' order: those of prompt i are `[i * n : (i + 1) * n]`.
@@ -71,15 +77,22 @@ def generate(
     Raises:
         ValueError: a setting is not accepted, the tokenizer is not the model's, or prompt and continuation are longer
             than a model with learned positions can place. Other models may go beyond `max_length`, at the text's cost.
+            Configs of several prompts differ in what a row cannot have for itself.
     """
-    config = (config or GenerationConfig()).replace(**overrides)
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    configs = _config_of_each(texts, config, overrides)
     _check_fit(model, tokenizer)
     if not texts:
         return []
-    padded = _pad(model, tokenizer, texts, config)
-    functions = _functions(model, tokenizer, config)
-    found = Results(*(each.numpy() for each in functions.decode(*padded, *_rows(config, len(texts)), *_pattern(config))))
+    shared = configs[0]
+    padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
+    rules = rules_of(shared, tokenizer)
+    found = functions_of(model, tokenizer, rules).decode(padded, settings, tensors_of(rules))
+    return _records(tf.nest.map_structure(lambda each: each.numpy(), found), texts, tokenizer, shared)
+
+
+def _records(found: Results, texts: Sequence[str], tokenizer: Tokenizer, config: GenerationConfig) -> list[Generation]:
+    """From arrays to records, a row each; `num_sequences` rows a text."""
     rows = [ids[:count].tolist() for ids, count in zip(found.token_ids, found.num_tokens, strict=True)]
     answers = [_cut(text, config.stop) for text in tokenizer.decode_batch(rows)]
     return [
@@ -90,9 +103,36 @@ def generate(
             log_probs=found.log_probs[i, : len(row)].tolist(),
             num_tokens=len(row),
             finish_reason=_REASONS[int(found.finish[i])],
+            top_log_probs=_alternatives(found, i),
         )
         for i, row in enumerate(rows)
     ]
+
+
+def _alternatives(found: Results, row: int) -> list[list[Alternative]]:
+    if not found.top:
+        return []
+    ids, log_probs = (each[row, : found.num_tokens[row]].tolist() for each in found.top)
+    return [list(map(Alternative, *step)) for step in zip(ids, log_probs, strict=True)]
+
+
+def _config_of_each(
+    texts: Sequence[str], config: GenerationConfig | Sequence[GenerationConfig] | None, overrides: dict[str, Any]
+) -> list[GenerationConfig]:
+    """A config a text. Rows share a batch, so what is no setting of a row must be the same in all."""
+    if config is None or isinstance(config, GenerationConfig):
+        return [(config or GenerationConfig()).replace(**overrides)] * len(texts)
+    if len(config) != len(texts):
+        raise ValueError(f"got {len(config)} configs for {len(texts)} prompts: give one a prompt, or one for all")
+    configs = [each.replace(**overrides) for each in config]
+    common = [field.name for field in dataclasses.fields(GenerationConfig) if field.name not in Settings._fields]
+    for field in common:
+        if len({getattr(each, field) for each in configs}) > 1:
+            raise ValueError(
+                f"the configs differ in {field}, which all prompts of a call share: call generate once for each. "
+                f"Prompts may differ in {', '.join(Settings._fields)}"
+            )
+    return configs
 
 
 def stream(
@@ -112,17 +152,16 @@ def stream(
             f"{config.num_sequences}: use tfllm.generate for more"
         )
     _check_fit(model, tokenizer)
-    padded = _pad(model, tokenizer, [prompt], config)
-    functions = _functions(model, tokenizer, config)
-    return _pieces(model, functions, padded, tokenizer, config)
+    rules = rules_of(config, tokenizer)
+    inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
+    return _pieces(model, functions_of(model, tokenizer, rules), inputs, tokenizer, config)
 
 
 def _pieces(
-    model: LanguageModel, functions: _Functions, padded: Prompts, tokenizer: Tokenizer, config: GenerationConfig
+    model: LanguageModel, functions: Functions, inputs: tuple[Any, ...], tokenizer: Tokenizer, config: GenerationConfig
 ) -> Iterator[str]:
     """The pieces. It holds `model`, for the functions do not."""
-    settings = _rows(config, 1)
-    state = functions.begin(*padded, *settings, *_pattern(config))
+    state = functions.begin(*inputs)
     given = ""
     while True:
         ended = int(state.finish[0]) != decode.RUNNING
@@ -133,7 +172,7 @@ def _pieces(
             given = text
         if ended:
             return
-        state = functions.advance(state, *padded, *settings, *_pattern(config))
+        state = functions.advance(state, *inputs)
 
 
 def _certain(text: str, stop: Sequence[str]) -> str:
@@ -161,12 +200,12 @@ def _check_fit(model: LanguageModel, tokenizer: Tokenizer) -> None:
     check_tokenizer(model, tokenizer)
 
 
-def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], config: GenerationConfig) -> Prompts:
+def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:
     """["ab", ""] -> token_ids [[1, 100, 101], [1, 0, 0]], lengths [3, 1] (bytes as tokens)."""
     rows = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(texts)]
     limit = model.config.max_length
     if model.config.positions == "learned":
-        for text, row in zip(texts, rows, strict=True):
+        for text, row, config in zip(texts, rows, configs, strict=True):
             if len(row) + config.max_new_tokens > limit:
                 raise ValueError(
                     f"the prompt {text[:40]!r}… has {len(row)} tokens, its opening separator included, and max_new_tokens="
@@ -180,81 +219,18 @@ def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], confi
     return Prompts(tf.constant(padded), tf.constant([len(row) for row in rows], tf.int32))
 
 
-def _rows(config: GenerationConfig, prompts: int) -> Settings:
-    """The settings of `num_sequences` rows a prompt. The first sequence has the seed itself, as a row of an export has."""
-    seed = secrets.randbelow(2**31) if config.seed is None else config.seed
-    number = tf.range(config.num_sequences)
-    seeds = tf.where(number == 0, seed, fold_in(tf.constant(seed), number))
-    rows = prompts * config.num_sequences
-    shared = {field: tf.fill([rows], getattr(config, field)) for field in Settings._fields if field != "seed"}
-    return Settings(**shared, seed=tf.tile(seeds, [prompts]))
+def _rows(configs: Sequence[GenerationConfig]) -> Settings:
+    """The settings of `num_sequences` rows a prompt, each prompt with its own config.
 
-
-def _pattern(config: GenerationConfig) -> tuple[tf.Tensor, ...]:
-    return (tf.constant(decode.stop_pattern(config.stop)),) if config.stop else ()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Functions:
-    """The traced functions of one model. Each takes (a state,) prompts, settings, and the stop pattern if any."""
-
-    decode: Callable[..., Any]
-    begin: Callable[..., State]
-    advance: Callable[..., State]
-
-
-# By model, then by tokenizer and window. The functions hold the model weakly, so it can go, and they with it.
-_TRACED: weakref.WeakKeyDictionary[LanguageModel, dict[tuple[str, int], _Functions]] = weakref.WeakKeyDictionary()
-
-
-def _functions(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> _Functions:
-    longest = max((len(text.encode()) for text in config.stop), default=0)
-    window = max(_LEAST_WINDOW, 1 << (longest - 1).bit_length()) if longest else 0
-    key = (tokenizer.fingerprint() if window else "", window)
-    traced = _TRACED.setdefault(model, {})
-    if key not in traced:
-        traced[key] = _trace(weakref.ref(model), tokenizer, window)
-    return traced[key]
-
-
-def _trace(model: Callable[[], Any], tokenizer: Tokenizer, window: int) -> _Functions:
-    head = [
-        tf.TensorSpec([None, None], tf.int32),
-        tf.TensorSpec([None], tf.int32),
-        *(tf.TensorSpec([None], dtype) for dtype in SETTING_DTYPES),
-        *([tf.TensorSpec([], tf.string)] if window else []),
-    ]
-
-    def split(tensors: Sequence[tf.Tensor]) -> tuple[Prompts, Settings, Stop | None]:
-        stop = Stop(tensors[9], window, tokenizer.detokenize) if window else None
-        return Prompts(*tensors[:2]), Settings(*tensors[2:9]), stop
-
-    # On a mesh only the model's part is a graph: what is chosen from its scores is chosen outside.
-    graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else tf.function
-
-    @graph(input_signature=head, autograph=False)
-    def decode_all(*tensors: tf.Tensor) -> Results:
-        prompts, settings, stop = split(tensors)
-        return decode.results(decode.decode(model(), prompts, settings, stop=stop))
-
-    @graph(input_signature=head, autograph=False)
-    def begin(*tensors: tf.Tensor) -> State:
-        prompts, settings, stop = split(tensors)
-        with decode.matrices_cast_once(model()):
-            return decode.begin(model(), prompts, settings, stop=stop)
-
-    @graph(autograph=False)
-    def advance(state: State, *tensors: Any) -> State:
-        prompts, settings, stop = split(tensors)
-        until = state.step + _STREAMED_AT_ONCE
-        with decode.matrices_cast_once(model()):
-            return decode.advance(model(), prompts, settings, state=state, until=until, stop=stop)
-
-    @functools.cache
-    def advance_any() -> Callable[..., State]:
-        if is_on_mesh(model()):
-            return advance
-        state = tf.nest.map_structure(tf.type_spec_from_value, begin.get_concrete_function().structured_outputs)
-        return advance.get_concrete_function(state, *head)
-
-    return _Functions(decode=decode_all, begin=begin, advance=lambda *tensors: advance_any()(*tensors))
+    The first sequence has the seed itself, as a row of an export has.
+    """
+    copies = configs[0].num_sequences
+    columns = {
+        field: tf.constant([getattr(config, field) for config in configs for _ in range(copies)], dtype)
+        for field, dtype in SETTING_DTYPES._asdict().items()
+        if field != "seed"
+    }
+    fresh = secrets.randbelow(2**31)
+    seeds = tf.constant([fresh if config.seed is None else config.seed for config in configs])[:, None]
+    number = tf.range(copies)[None]
+    return Settings(**columns, seed=tf.reshape(tf.where(number == 0, seeds, fold_in(seeds, number)), [-1]))

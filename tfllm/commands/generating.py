@@ -1,0 +1,84 @@
+"""`tfllm generate`: prompts in, continuations out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import tyro
+
+from tfllm.commands.arguments import Model, generation_config, load_model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Those of `GenerationConfig`, each left as it is where it is not given."""
+
+    max_new_tokens: int | None = None
+    """Longest continuation."""
+    min_new_tokens: int | None = None
+    """Shortest continuation: the document is not closed before."""
+    temperature: float | None = None
+    """0 always takes the most probable token; 1 draws from the model's own distribution."""
+    top_k: int | None = None
+    """Draw from the k most probable tokens only."""
+    top_p: float | None = None
+    """Draw from the most probable tokens that make up this probability."""
+    min_p: float | None = None
+    """Draw from tokens at least this many times as probable as the most probable."""
+    repetition_penalty: float | None = None
+    """Above 1, tokens already there become less probable."""
+    frequency_penalty: float | None = None
+    """Above 0, tokens become less probable each time they are said."""
+    presence_penalty: float | None = None
+    """Above 0, tokens become less probable once they are said."""
+    no_repeat_ngram_size: int | None = None
+    """No n tokens in a row come twice."""
+    logit_bias: dict[int, float] | None = None
+    """Token ids and what is added to their scores: 7 -1.5 12 2."""
+    bad_words: tuple[str, ...] | None = None
+    """Never said."""
+    top_log_probs: int | None = None
+    """Write this many of the most probable tokens at each step, too."""
+    num_sequences: int | None = None
+    """Continuations of each prompt."""
+    stop: tuple[str, ...] | None = None
+    """End before any of these strings."""
+    seed: int | None = None
+    """The same seed gives the same text."""
+
+
+def generate(
+    model: Model, *, prompt: tuple[str, ...] = ("",), settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+) -> None:
+    """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
+
+    Args:
+        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
+        prompt: Texts to continue; quote each.
+        settings: How.
+    """
+    import tfllm
+
+    given = {name: value for name, value in vars(settings).items() if value is not None}
+    loaded, words = load_model(model)
+    config = generation_config(model).replace(**given)
+    if len(prompt) == 1 and config.num_sequences == 1 and not config.top_log_probs:
+        print(prompt[0], end="", flush=True)
+        for piece in tfllm.stream(loaded, words, prompt[0], config):
+            print(piece, end="", flush=True)
+        print()
+        return
+    for result in tfllm.generate(loaded, words, list(prompt), config):
+        print(json.dumps(_line(result, words), ensure_ascii=False))
+
+
+def _line(result: Any, words: Any) -> dict[str, Any]:
+    """What is printed of a `Generation`."""
+    line = {"prompt": result.prompt, "text": result.text}
+    if result.top_log_probs:
+        line["top_log_probs"] = [
+            [{"token": words.id_to_piece(each.token_id), **each._asdict()} for each in step] for step in result.top_log_probs
+        ]
+    return line

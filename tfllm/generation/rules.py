@@ -1,0 +1,113 @@
+"""What holds for every row of a call: stop strings, biases, bad words. Tensors, so that other ones need no other graph.
+
+Enters: a `GenerationConfig` and the tokenizer. Leaves: `Rules`, whose unused parts are None and cost the graph nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.generation.config import GenerationConfig
+from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.base import EOS_ID
+
+ANY_TOKEN = -1
+"""Stands before the tokens of a bad word, so that all have one length."""
+# Tokens looked at for stop strings, in powers of two from here on, so that few functions are traced.
+_LEAST_WINDOW = 16
+
+
+class Stop(NamedTuple):
+    """The test for stop strings."""
+
+    pattern: tf.Tensor
+    """string []: matches the first stop string and all behind it (`stop_pattern`)."""
+    window: int
+    """How many last tokens are looked at each step: no less than the bytes of the longest stop string."""
+    detokenize: Callable[[tf.RaggedTensor], tf.Tensor]
+
+
+class Rules(NamedTuple):
+    """A nest of tensors, of numbers that are part of the graph, and of None for what is off."""
+
+    eos_id: int = EOS_ID
+    """The separator that closes a document: it ends a row."""
+    bos_id: int = EOS_ID
+    """What opens every prompt."""
+    top_log_probs: int = 0
+    """K: alternatives noted at each step."""
+    stop: Stop | None = None
+    bias: tf.Tensor | None = None
+    """float32 [V], added to the scores."""
+    bad_words: tf.Tensor | None = None
+    """int32 [N, L]: a sequence of tokens a row, at its end; `ANY_TOKEN` before it."""
+
+
+NO_RULES = Rules()
+
+
+def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
+    """The rules of `config`.
+
+    Raises:
+        ValueError: a setting names a token that the tokenizer does not have.
+    """
+    if config.top_log_probs > tokenizer.vocab_size:
+        raise ValueError(f"top_log_probs={config.top_log_probs} is more than the {tokenizer.vocab_size} tokens there are")
+    return Rules(
+        eos_id=tokenizer.eos_id,
+        bos_id=tokenizer.bos_id,
+        top_log_probs=config.top_log_probs,
+        stop=_stop(config.stop, tokenizer),
+        bias=_bias(config.logit_bias, tokenizer.vocab_size),
+        bad_words=_bad_words(config.bad_words, tokenizer),
+    )
+
+
+def stop_pattern(texts: Sequence[str]) -> str:
+    """The regular expression whose match is cut off.
+
+    >>> stop_pattern(["\\n\\n", "."])
+    '(?s)(?:\\\\\\n\\\\\\n|\\\\.).*'
+    """
+    return "(?s)(?:" + "|".join(re.escape(text) for text in texts) + ").*"
+
+
+def _stop(texts: Sequence[str], tokenizer: Tokenizer) -> Stop | None:
+    if not texts:
+        return None
+    longest = max(len(text.encode()) for text in texts)
+    window = max(_LEAST_WINDOW, 1 << (longest - 1).bit_length())
+    return Stop(tf.constant(stop_pattern(texts)), window, tokenizer.detokenize)
+
+
+def _bias(pairs: Sequence[tuple[int, float]], vocabulary: int) -> tf.Tensor | None:
+    """((2, -1.5),), 4 -> [0.0, 0.0, -1.5, 0.0]."""
+    if not pairs:
+        return None
+    dense = np.zeros([vocabulary], np.float32)
+    for token, value in pairs:
+        if token >= vocabulary:
+            raise ValueError(f"logit_bias names the token {token}; the tokenizer has tokens 0 to {vocabulary - 1}")
+        dense[token] = value
+    return tf.constant(dense)
+
+
+def _bad_words(words: Sequence[str], tokenizer: Tokenizer) -> tf.Tensor | None:
+    """Each word as it is tokenized at the beginning of a text and behind a space.
+
+    ["ab", "c"] -> [[100, 101], [35, 100, 101], [102], [35, 102]] -> [[-1, 100, 101], [35, 100, 101], [-1, -1, 102], …]
+    (bytes as tokens, where the second and fourth sequence are needless)
+    """
+    if not words:
+        return None
+    found = {tuple(tokenizer.encode(text)): None for word in words for text in (word, f" {word}")}
+    # A sequence that ends in another never comes to its end.
+    needed = [ids for ids in found if not any(ids != end and ids[-len(end) :] == end for end in found)]
+    longest = max(map(len, needed))
+    return tf.constant([[ANY_TOKEN] * (longest - len(ids)) + list(ids) for ids in needed], tf.int32)

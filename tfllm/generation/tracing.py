@@ -1,0 +1,106 @@
+"""The graphs of a model's decoding in Python: traced once for each kind of rules, kept as long as the model.
+
+Enters: a model, its tokenizer, rules. Leaves: functions of tensors. What is a tensor in the rules is an input, so other stop
+strings or biases need no new graph; what is a number or None is part of the graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.generation import decode
+from tfllm.generation.decode import Results, State
+from tfllm.generation.reading import Prompts, is_on_mesh
+from tfllm.generation.rules import Rules
+from tfllm.generation.sampling import SETTING_DTYPES, Settings
+from tfllm.models.base import LanguageModel
+from tfllm.tokenizers import Tokenizer
+
+STREAMED_AT_ONCE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """The traced functions of one model. Each takes (a state,) prompts, settings, and the rules' tensors (`tensors_of`)."""
+
+    decode: Callable[..., Any]
+    begin: Callable[..., State]
+    advance: Callable[..., State]
+
+
+# By model, then by kind of rules. The functions hold the model weakly, so it can go, and they with it.
+_TRACED: weakref.WeakKeyDictionary[LanguageModel, dict[tuple[Any, ...], Functions]] = weakref.WeakKeyDictionary()
+
+
+def functions_of(model: LanguageModel, tokenizer: Tokenizer, rules: Rules) -> Functions:
+    """The functions for `rules` and all rules that differ from them in tensors' values only."""
+    key = tuple(_kind(leaf, tokenizer) for leaf in tf.nest.flatten(rules))
+    traced = _TRACED.setdefault(model, {})
+    if key not in traced:
+        traced[key] = _trace(weakref.ref(model), rules)
+    return traced[key]
+
+
+def tensors_of(rules: Rules) -> list[tf.Tensor]:
+    """The tensors of the nest, in its order."""
+    return [leaf for leaf in tf.nest.flatten(rules) if tf.is_tensor(leaf)]
+
+
+def _kind(leaf: Any, tokenizer: Tokenizer) -> Any:
+    """What of a leaf is part of the graph. Functions are those of the tokenizer; equal ones may share a graph."""
+    if tf.is_tensor(leaf):
+        return _any_size(leaf)
+    return tokenizer.fingerprint() if callable(leaf) else leaf
+
+
+def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
+    """The first axis counts words, ids, …, which change from call to call."""
+    return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)
+
+
+def _trace(model: Callable[[], Any], like: Rules) -> Functions:
+    given = [tf.is_tensor(leaf) for leaf in tf.nest.flatten(like)]
+    frame = tf.nest.map_structure(lambda leaf: None if tf.is_tensor(leaf) else leaf, like)
+    head = [
+        Prompts(tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)),
+        Settings(*(tf.TensorSpec([None], dtype) for dtype in SETTING_DTYPES)),
+        [_any_size(each) for each in tensors_of(like)],
+    ]
+
+    def rules_with(tensors: list[tf.Tensor]) -> Rules:
+        rest = iter(tensors)
+        leaves = [next(rest) if is_given else leaf for is_given, leaf in zip(given, tf.nest.flatten(frame), strict=True)]
+        return tf.nest.pack_sequence_as(frame, leaves)
+
+    # On a mesh only the model's part is a graph: what is chosen from its scores is chosen outside.
+    graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else tf.function
+
+    @graph(input_signature=head, autograph=False)
+    def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
+        return decode.results(decode.decode(model(), prompts, settings, rules_with(tensors)))
+
+    @graph(input_signature=head, autograph=False)
+    def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
+        with decode.matrices_cast_once(model()):
+            return decode.begin(model(), prompts, settings, rules_with(tensors))
+
+    @graph(autograph=False)
+    def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
+        until = state.step + STREAMED_AT_ONCE
+        with decode.matrices_cast_once(model()):
+            return decode.advance(model(), prompts, settings, rules_with(tensors), state=state, until=until)
+
+    @functools.cache
+    def advance_any() -> Callable[..., State]:
+        if is_on_mesh(model()):
+            return advance
+        state = tf.nest.map_structure(tf.type_spec_from_value, begin.get_concrete_function().structured_outputs)
+        return advance.get_concrete_function(state, *head)
+
+    return Functions(decode=decode_all, begin=begin, advance=lambda *tensors: advance_any()(*tensors))
