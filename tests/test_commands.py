@@ -87,6 +87,10 @@ def test_generate_takes_every_setting(
     line = json.loads(capsys.readouterr().out)
     assert (line["prompt"], line["text"]) == ("Once: ", "aa")
     assert [set(step[0]) for step in line["top_log_probs"]] == [{"token", "token_id", "log_prob"}] * 2
+    beams = ["--num-beams", "2", "--early-stopping", "never", "--num-sequences", "2"]
+    command(monkeypatch, "generate", str(tmp_path / "model"), "--prompt", "Once: ", *beams)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["score"] >= second["score"]
 
 
 @pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])

@@ -19,7 +19,7 @@ PROMPTS = ["The quick", "", "中文"]
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(2)
-    return tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, initializer_range=0.3))
+    return tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, initializer_range=0.12))
 
 
 def exported(model, folder: Path, config: GenerationConfig):
@@ -57,3 +57,20 @@ def test_bias_bad_words_and_alternatives(model, tmp_path):
             assert found["top_token_ids"][i, at].tolist() == [each.token_id for each in step]
             np.testing.assert_allclose(found["top_log_probs"][i, at], [each.log_prob for each in step], atol=1e-4)
         assert not found["top_token_ids"][i, count:].any() and not found["top_log_probs"][i, count:].any()
+
+
+def test_beams(model, tmp_path):
+    """`serving_default` and `generate` search; the latter takes no settings of sampling."""
+    config = GenerationConfig(max_new_tokens=6, num_beams=4, num_beam_groups=2, diversity_penalty=0.5, early_stopping="never")
+    signatures = exported(model, tmp_path / "beams", config)
+    expected = tfllm.generate(model, TOKENIZER, PROMPTS, config)
+    assert [record.text for record in expected] != [r.text for r in tfllm.generate(model, TOKENIZER, PROMPTS, max_new_tokens=6)]
+    texts = [record.text.encode() for record in expected]
+    assert signatures["serving_default"](prompt=tf.constant(PROMPTS))["text"].numpy().tolist() == texts
+    found = {name: value.numpy() for name, value in ask(signatures, config).items()}
+    assert found["text"].tolist() == texts
+    np.testing.assert_allclose(found["score"], [record.score for record in expected], rtol=1e-4)
+    assert found["num_tokens"].tolist() == [record.num_tokens for record in expected]
+    assert "temperature" not in signatures["generate"].structured_input_signature[1]
+    with pytest.raises(ValueError, match="num_sequences=2 cannot be exported"):
+        tfllm.export(model, TOKENIZER, tmp_path / "two", config.replace(num_sequences=2))

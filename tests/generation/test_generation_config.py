@@ -34,7 +34,12 @@ def test_defaults_are_greedy():
     assert (config.temperature, config.num_sequences, config.stop, config.seed) == (0.0, 1, (), None)
 
 
-@pytest.mark.parametrize("config", [GenerationConfig(), CHANGED])
+BEAMS = GenerationConfig(
+    num_beams=4, num_sequences=4, num_beam_groups=2, diversity_penalty=0.5, length_penalty=0.6, early_stopping="never"
+)
+
+
+@pytest.mark.parametrize("config", [GenerationConfig(), CHANGED, BEAMS])
 def test_file_gives_back_what_was_saved(config, tmp_path):
     path = config.save(tmp_path)
     assert path == tmp_path / "generation.json"
@@ -126,6 +131,15 @@ def test_one_stop_string_may_stand_alone():
         (dict(logit_bias=[5]), r"logit_bias=\[5\] must be {token id: bias}"),
         (dict(bad_words=[""]), "bad_words='' must be strings that are not empty"),
         (dict(top_log_probs=-1), "top_log_probs=-1 must be"),
+        (dict(num_beams=0), "num_beams=0 must be a whole number from 1"),
+        (dict(num_beams=2, num_sequences=3), "num_sequences=3 must be at most num_beams, 2"),
+        (dict(num_beams=2, temperature=1.0), "temperature=1.0 must be 0 with num_beams"),
+        (dict(num_beams=2, top_log_probs=1), "top_log_probs=1 must be 0 with num_beams"),
+        (dict(num_beams=3, num_beam_groups=2), "num_beams=3 must be a multiple of num_beam_groups, 2"),
+        (dict(num_beam_groups=2), "num_beam_groups=2 belongs to a beam search: set num_beams"),
+        (dict(diversity_penalty=0.5), "diversity_penalty=0.5 belongs to a beam search"),
+        (dict(num_beams=2, diversity_penalty=-1.0), "diversity_penalty=-1.0 must be at least 0"),
+        (dict(early_stopping="soon"), "early_stopping='soon' must be True, False or \"never\""),
     ],
 )
 def test_refuses(settings, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -41,6 +41,16 @@ class Settings:
     """Never said."""
     top_log_probs: int | None = None
     """Write this many of the most probable tokens at each step, too."""
+    num_beams: int | None = None
+    """Above 1: a beam search for the most probable texts."""
+    length_penalty: float | None = None
+    """Of a beam search: above 0, long texts gain."""
+    early_stopping: Literal[True, False, "never"] | None = None
+    """Of a beam search: when it ends."""
+    num_beam_groups: int | None = None
+    """Beams in groups that avoid each other's tokens."""
+    diversity_penalty: float | None = None
+    """How much they avoid them."""
     num_sequences: int | None = None
     """Continuations of each prompt."""
     stop: tuple[str, ...] | None = None
@@ -64,7 +74,7 @@ def generate(
     given = {name: value for name, value in vars(settings).items() if value is not None}
     loaded, words = load_model(model)
     config = generation_config(model).replace(**given)
-    if len(prompt) == 1 and config.num_sequences == 1 and not config.top_log_probs:
+    if len(prompt) == 1 and config.num_sequences == config.num_beams == 1 and not config.top_log_probs:
         print(prompt[0], end="", flush=True)
         for piece in tfllm.stream(loaded, words, prompt[0], config):
             print(piece, end="", flush=True)
@@ -76,7 +86,9 @@ def generate(
 
 def _line(result: Any, words: Any) -> dict[str, Any]:
     """What is printed of a `Generation`."""
-    line = {"prompt": result.prompt, "text": result.text}
+    line: dict[str, Any] = {"prompt": result.prompt, "text": result.text}
+    if result.score is not None:
+        line["score"] = result.score
     if result.top_log_probs:
         line["top_log_probs"] = [
             [{"token": words.id_to_piece(each.token_id), **each._asdict()} for each in step] for step in result.top_log_probs

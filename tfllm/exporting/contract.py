@@ -55,6 +55,9 @@ SETTINGS = {
     "seed": _WHOLE,
 }
 
+OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
+"""Settings that an export does not take whose config searches and draws nothing."""
+
 _CAUSAL_LM = Contract(
     {
         "serving_default": Signature({"prompt": _TEXT}, {"text": _TEXT}),
@@ -136,9 +139,14 @@ def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contr
     Raises:
         KeyError: there is no such contract.
     """
-    contract = CONTRACTS[name]
-    if not (generation or {}).get("top_log_probs"):
+    contract, said = CONTRACTS[name], generation or {}
+    if name != "causal_lm":
         return contract
-    top = {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
-    generate = contract.signatures["generate"]
-    return contract._replace(signatures=contract.signatures | {"generate": generate._replace(outputs=generate.outputs | top)})
+    inputs, outputs = contract.signatures["generate"]
+    if said.get("top_log_probs"):
+        outputs = outputs | {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
+    if said.get("num_beams", 1) > 1:
+        inputs = {field: each for field, each in inputs.items() if field not in OF_SAMPLING}
+        outputs = outputs | {"score": _REAL}
+    request = {field: values for field, values in contract.requests["generate"].items() if field in inputs}
+    return Contract(contract.signatures | {"generate": Signature(inputs, outputs)}, contract.requests | {"generate": request})

@@ -48,7 +48,7 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
     if config.num_sequences != 1:
         raise ValueError(
             f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "
-            "send the prompt several times with different seeds"
+            "send the prompt several times with different seeds; of a beam search the best one is given"
         )
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():

@@ -18,6 +18,7 @@ from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import Settings
+from tfllm.generation.strategies import continuations
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers
 from tfllm.tokenizers import Tokenizer
@@ -55,7 +56,7 @@ def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationCo
     rules = rules_of(config, tokenizer)
 
     def answer(prompt: tf.Tensor, settings: Settings) -> tuple[Results, tf.Tensor]:
-        found = decode.results(decode.decode(model, _opened(model, tokenizer, prompt), settings, rules))
+        found = continuations(model, _opened(model, tokenizer, prompt), settings, rules)
         return found, decode.text_of(found, rules.stop, tokenizer.detokenize)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
@@ -64,10 +65,8 @@ def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationCo
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
         with tf.control_dependencies(_demands(tf.size(prompt), settings)):
             prompt = tf.identity(prompt)
-        found, text = answer(prompt, Settings(**settings))
-        chosen = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
-        top = {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs} if found.top else {}
-        return {"text": text} | chosen | top
+        found, text = answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
+        return {"text": text} | _outputs(found)
 
     def score_text(text: tf.Tensor) -> Tensors:
         scores = score(model, tokenizer, text)
@@ -88,6 +87,16 @@ def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationCo
         "tokenize": tokenize,
         "detokenize": detokenize,
     }
+
+
+def _outputs(found: Results) -> Tensors:
+    """What there is, by the contract's names."""
+    outputs = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
+    if found.top:
+        outputs |= {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs}
+    if tf.is_tensor(found.scores):
+        outputs |= {"score": found.scores}
+    return outputs
 
 
 def _concrete(signature: Signature, function: Callable[..., Tensors]) -> Any:
@@ -119,20 +128,18 @@ def _settings(config: GenerationConfig, rows: tf.Tensor) -> Settings:
 
 def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
     """Every setting has a value a row, and one that `GenerationConfig` would accept."""
-    wanted = {
-        "max_new_tokens": ("at least 1", settings["max_new_tokens"] >= 1),
-        "min_new_tokens": (
-            "from 0 to max_new_tokens",
-            (settings["min_new_tokens"] >= 0) & (settings["min_new_tokens"] <= settings["max_new_tokens"]),
-        ),
-        "temperature": ("at least 0", (settings["temperature"] >= 0) & (settings["temperature"] < float("inf"))),
-        "top_k": ("at least 0", settings["top_k"] >= 0),
-        "top_p": ("in (0, 1]", (settings["top_p"] > 0) & (settings["top_p"] <= 1)),
-        "min_p": ("in [0, 1)", (settings["min_p"] >= 0) & (settings["min_p"] < 1)),
-        "repetition_penalty": ("greater than 0", settings["repetition_penalty"] > 0),
-        "frequency_penalty": ("a finite number", tf.math.is_finite(settings["frequency_penalty"])),
-        "presence_penalty": ("a finite number", tf.math.is_finite(settings["presence_penalty"])),
-        "no_repeat_ngram_size": ("at least 0", settings["no_repeat_ngram_size"] >= 0),
+    most = settings["max_new_tokens"]
+    accepted = {
+        "max_new_tokens": ("at least 1", lambda given: given >= 1),
+        "min_new_tokens": ("from 0 to max_new_tokens", lambda given: (given >= 0) & (given <= most)),
+        "repetition_penalty": ("greater than 0", lambda given: given > 0),
+        "frequency_penalty": ("a finite number", tf.math.is_finite),
+        "presence_penalty": ("a finite number", tf.math.is_finite),
+        "no_repeat_ngram_size": ("at least 0", lambda given: given >= 0),
+        "temperature": ("at least 0", lambda given: (given >= 0) & (given < float("inf"))),
+        "top_k": ("at least 0", lambda given: given >= 0),
+        "top_p": ("in (0, 1]", lambda given: (given > 0) & (given <= 1)),
+        "min_p": ("in [0, 1)", lambda given: (given >= 0) & (given < 1)),
     }
     sizes = [
         tf.debugging.Assert(
@@ -141,8 +148,9 @@ def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
         for name, each in settings.items()
     ]
     values = [
-        tf.debugging.Assert(tf.reduce_all(good), [f"{name} must be {accepted}, got:", settings[name]])
-        for name, (accepted, good) in wanted.items()
+        tf.debugging.Assert(tf.reduce_all(good(settings[name])), [f"{name} must be {what}, got:", settings[name]])
+        for name, (what, good) in accepted.items()
+        if name in settings
     ]
     return sizes + values
 

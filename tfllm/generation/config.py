@@ -58,8 +58,20 @@ class GenerationConfig:
     a text and as behind a space; spelled with other tokens it can still be said."""
     top_log_probs: int = 0
     """How many of the most probable tokens to note at each step, with their log-probabilities."""
+    num_beams: int = 1
+    """Beam search: so many continuations are followed at once, and the best by their whole score are given. 1: off."""
+    length_penalty: float = 1.0
+    """A continuation's score is the sum of its log-probabilities over its length to this power (Wu et al. 2016). Above 0 long
+    ones gain."""
+    early_stopping: bool | str = False
+    """When a beam search ends. True: with `num_beams` finished continuations. False: when the best running one, were it to end
+    now, would not be among them. "never": when none can come among them, whatever its length."""
+    num_beam_groups: int = 1
+    """Beams in so many groups, each put off by the tokens that those before it choose (Vijayakumar et al. 2016)."""
+    diversity_penalty: float = 0.0
+    """Subtracted from a token's score for each beam of the groups before that takes it at this step."""
     num_sequences: int = 1
-    """Continuations of each prompt."""
+    """Continuations of each prompt; in a beam search the best ones."""
     stop: tuple[str, ...] = ()
     """The continuation ends before the first of these strings."""
     seed: int | None = None
@@ -98,11 +110,36 @@ class GenerationConfig:
             self.repetition_penalty,
             "greater than 0 (1 is off)",
         )
-        if self.num_sequences > 1 and self.temperature == 0:
+        self._check_beams()
+        if self.num_sequences > 1 and self.temperature == 0 and self.num_beams == 1:
             raise ValueError(
                 f"num_sequences={self.num_sequences} with temperature=0 would give one text several times: "
-                "set temperature, or leave num_sequences out"
+                "set temperature or num_beams, or leave num_sequences out"
             )
+
+    def _check_beams(self) -> None:
+        by_name = self.early_stopping == "never"
+        _check(
+            by_name or isinstance(self.early_stopping, bool), "early_stopping", self.early_stopping, 'True, False or "never"'
+        )
+        _check(self.diversity_penalty >= 0, "diversity_penalty", self.diversity_penalty, "at least 0")
+        for field in ("num_beam_groups", "diversity_penalty"):
+            given = getattr(self, field)
+            if self.num_beams == 1 and given != getattr(GenerationConfig, field):
+                raise ValueError(f"{field}={given} belongs to a beam search: set num_beams")
+        if self.num_beams == 1:
+            return
+        _check(
+            self.num_beams % self.num_beam_groups == 0,
+            "num_beams",
+            self.num_beams,
+            f"a multiple of num_beam_groups, {self.num_beam_groups}",
+        )
+        _check(
+            self.num_sequences <= self.num_beams, "num_sequences", self.num_sequences, f"at most num_beams, {self.num_beams}"
+        )
+        _check(self.temperature == 0, "temperature", self.temperature, "0 with num_beams: a beam search draws nothing")
+        _check(self.top_log_probs == 0, "top_log_probs", self.top_log_probs, "0 with num_beams")
 
     def replace(self, **changes: Any) -> GenerationConfig:
         """This config with some settings changed.
@@ -169,10 +206,15 @@ _WHOLES = {
     "top_k": 0,
     "no_repeat_ngram_size": 0,
     "top_log_probs": 0,
+    "num_beams": 1,
+    "num_beam_groups": 1,
     "num_sequences": 1,
 }
 """The least value of each."""
-_REALS = ("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+_REALS = (
+    *("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"),
+    *("length_penalty", "diversity_penalty"),
+)
 
 
 def _check(good: bool, field: str, value: Any, accepted: str) -> None:

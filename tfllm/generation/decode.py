@@ -186,6 +186,8 @@ class Results(NamedTuple):
     finish: tf.Tensor
     """int32 [B]: EOS, STOP or LENGTH."""
     top: Alternatives | tuple[()] = ()
+    scores: tf.Tensor | tuple[()] = ()
+    """float32 [B], of a beam search."""
 
 
 def results(state: State) -> Results:
@@ -217,7 +219,7 @@ def extended(state: State, chosen: tf.Tensor, logits: tf.Tensor, task: Task) -> 
     """
     running = state.finish == RUNNING
     chosen = tf.where(running, chosen, PAD_ID)
-    tokens = _written(state.tokens, state.step, chosen)
+    tokens = written(state.tokens, state.step, chosen)
     values = tf.where(running, log_prob(logits, chosen), 0.0)
     num_tokens = state.num_tokens + tf.cast(running, tf.int32)
     finish = tf.where(num_tokens >= task.budget, LENGTH, RUNNING)
@@ -230,7 +232,7 @@ def extended(state: State, chosen: tf.Tensor, logits: tf.Tensor, task: Task) -> 
         finish=tf.where(running, finish, state.finish),
         num_tokens=num_tokens,
         tokens=tokens,
-        log_probs=_written(state.log_probs, state.step, values),
+        log_probs=written(state.log_probs, state.step, values),
         top=_noted(state, logits, running),
     )
 
@@ -243,11 +245,11 @@ def _noted(state: State, logits: tf.Tensor, running: tf.Tensor) -> Alternatives 
     there = running[:, None]
     token_ids, log_probs = tf.where(there, best.indices, PAD_ID), tf.where(there, best.values, 0.0)
     return Alternatives(
-        _written(state.top.token_ids, state.step, token_ids), _written(state.top.log_probs, state.step, log_probs)
+        written(state.top.token_ids, state.step, token_ids), written(state.top.log_probs, state.step, log_probs)
     )
 
 
-def _written(steps: tf.Tensor, step: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+def written(steps: tf.Tensor, step: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """`steps` [M, …] with `values` […] at `step`."""
     return tf.tensor_scatter_nd_update(steps, tf.reshape(step, [1, 1]), values[None])
 

@@ -32,6 +32,21 @@ class Stop(NamedTuple):
     detokenize: Callable[[tf.RaggedTensor], tf.Tensor]
 
 
+class Beams(NamedTuple):
+    """How a beam search goes."""
+
+    size: int
+    """Running continuations of a prompt, of all groups together."""
+    groups: int
+    kept: int
+    """Continuations of a prompt that come out."""
+    early_stopping: bool | str
+    length_penalty: tf.Tensor
+    """float32 []."""
+    diversity_penalty: tf.Tensor
+    """float32 []."""
+
+
 class Rules(NamedTuple):
     """A nest of tensors, of numbers that are part of the graph, and of None for what is off."""
 
@@ -46,6 +61,7 @@ class Rules(NamedTuple):
     """float32 [V], added to the scores."""
     bad_words: tf.Tensor | None = None
     """int32 [N, L]: a sequence of tokens a row, at its end; `ANY_TOKEN` before it."""
+    beams: Beams | None = None
 
 
 NO_RULES = Rules()
@@ -66,6 +82,20 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
         stop=_stop(config.stop, tokenizer),
         bias=_bias(config.logit_bias, tokenizer.vocab_size),
         bad_words=_bad_words(config.bad_words, tokenizer),
+        beams=_beams(config),
+    )
+
+
+def _beams(config: GenerationConfig) -> Beams | None:
+    if config.num_beams == 1:
+        return None
+    return Beams(
+        size=config.num_beams,
+        groups=config.num_beam_groups,
+        kept=config.num_sequences,
+        early_stopping=config.early_stopping,
+        length_penalty=tf.constant(config.length_penalty),
+        diversity_penalty=tf.constant(config.diversity_penalty),
     )
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfllm.generation import decode
 from tfllm.generation.config import REPLACEMENT, GenerationConfig
 from tfllm.generation.decode import Results
-from tfllm.generation.reading import Prompts
+from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
@@ -52,6 +52,8 @@ class Generation:
     """"eos": the model closed the document; "stop": a stop string appeared; "length": the budget is spent."""
     top_log_probs: list[list[Alternative]] = dataclasses.field(default_factory=list)
     """Of each token: the most probable ones in its place, the best first, as many as the config's `top_log_probs`."""
+    score: float | None = None
+    """Of a beam search: the sum of the log-probabilities after penalties, over num_tokens ** length_penalty."""
 
 
 def generate(
@@ -73,6 +75,7 @@ def generate(
     Returns:
         `num_sequences` records a prompt, in the prompts' order: those of prompt i are `[i * n : (i + 1) * n]`.
         With a seed, a record depends on its prompt, the settings and its number among its prompt's only.
+        Of a beam search the best comes first; where it found fewer, the last are empty and have a score of -infinity.
 
     Raises:
         ValueError: a setting is not accepted, the tokenizer is not the model's, or prompt and continuation are longer
@@ -85,6 +88,8 @@ def generate(
     if not texts:
         return []
     shared = configs[0]
+    if shared.num_beams > 1 and is_on_mesh(model):
+        raise ValueError(f"num_beams={shared.num_beams}: a model on a mesh has no beam search; load it on one device")
     padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
     rules = rules_of(shared, tokenizer)
     found = functions_of(model, tokenizer, rules).decode(padded, settings, tensors_of(rules))
@@ -104,6 +109,7 @@ def _records(found: Results, texts: Sequence[str], tokenizer: Tokenizer, config:
             num_tokens=len(row),
             finish_reason=_REASONS[int(found.finish[i])],
             top_log_probs=_alternatives(found, i),
+            score=float(found.scores[i]) if config.num_beams > 1 else None,
         )
         for i, row in enumerate(rows)
     ]
@@ -143,7 +149,7 @@ def stream(
     Pieces are whole characters. What may be the beginning of a stop string waits until that is known.
 
     Raises:
-        ValueError: as `generate`, and where `num_sequences` is not 1; at the call, not at the first piece.
+        ValueError: as `generate`, and where `num_sequences` or `num_beams` is not 1; at the call, not at the first piece.
     """
     config = (config or GenerationConfig()).replace(**overrides)
     if not isinstance(prompt, str) or config.num_sequences != 1:
@@ -151,6 +157,8 @@ def stream(
             f"stream continues one prompt once, got {type(prompt).__name__} and num_sequences="
             f"{config.num_sequences}: use tfllm.generate for more"
         )
+    if config.num_beams > 1:
+        raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
     _check_fit(model, tokenizer)
     rules = rules_of(config, tokenizer)
     inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
@@ -220,11 +228,11 @@ def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], confi
 
 
 def _rows(configs: Sequence[GenerationConfig]) -> Settings:
-    """The settings of `num_sequences` rows a prompt, each prompt with its own config.
+    """The settings of `num_sequences` rows a prompt, of one in a beam search; each prompt with its own config.
 
     The first sequence has the seed itself, as a row of an export has.
     """
-    copies = configs[0].num_sequences
+    copies = configs[0].num_sequences if configs[0].num_beams == 1 else 1
     columns = {
         field: tf.constant([getattr(config, field) for config in configs for _ in range(copies)], dtype)
         for field, dtype in SETTING_DTYPES._asdict().items()

@@ -19,6 +19,7 @@ from tfllm.generation.decode import Results, State
 from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.rules import Rules
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
+from tfllm.generation.strategies import continuations
 from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
 
@@ -83,7 +84,7 @@ def _trace(model: Callable[[], Any], like: Rules) -> Functions:
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
-        return decode.results(decode.decode(model(), prompts, settings, rules_with(tensors)))
+        return continuations(model(), prompts, settings, rules_with(tensors))
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
