@@ -74,3 +74,11 @@ def test_beams(model, tmp_path):
     assert "temperature" not in signatures["generate"].structured_input_signature[1]
     with pytest.raises(ValueError, match="num_sequences=2 cannot be exported"):
         tfllm.export(model, TOKENIZER, tmp_path / "two", config.replace(num_sequences=2))
+
+
+def test_contrastive_search(model, tmp_path):
+    config = GenerationConfig(max_new_tokens=6, penalty_alpha=0.6, top_k=4)
+    signatures = exported(model, tmp_path / "contrastive", config)
+    texts = [record.text.encode() for record in tfllm.generate(model, TOKENIZER, PROMPTS, config)]
+    assert signatures["serving_default"](prompt=tf.constant(PROMPTS))["text"].numpy().tolist() == texts
+    assert ask(signatures, config)["text"].numpy().tolist() == texts

@@ -139,6 +139,10 @@ def test_one_stop_string_may_stand_alone():
         (dict(num_beam_groups=2), "num_beam_groups=2 belongs to a beam search: set num_beams"),
         (dict(diversity_penalty=0.5), "diversity_penalty=0.5 belongs to a beam search"),
         (dict(num_beams=2, diversity_penalty=-1.0), "diversity_penalty=-1.0 must be at least 0"),
+        (dict(penalty_alpha=1.0, top_k=4), r"penalty_alpha=1.0 must be in \[0, 1\)"),
+        (dict(penalty_alpha=0.5), "top_k=0 must be at least 2 with penalty_alpha"),
+        (dict(penalty_alpha=0.5, top_k=4, num_beams=2), "num_beams=2 must be 1 with penalty_alpha"),
+        (dict(penalty_alpha=0.5, top_k=4, temperature=1.0), "temperature=1.0 must be 0 with penalty_alpha"),
         (dict(early_stopping="soon"), "early_stopping='soon' must be True, False or \"never\""),
     ],
 )

@@ -51,6 +51,8 @@ class Settings:
     """Beams in groups that avoid each other's tokens."""
     diversity_penalty: float | None = None
     """How much they avoid them."""
+    penalty_alpha: float | None = None
+    """Above 0: contrastive search among the top-k tokens for one that is unlike the text before."""
     num_sequences: int | None = None
     """Continuations of each prompt."""
     stop: tuple[str, ...] | None = None

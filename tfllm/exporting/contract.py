@@ -146,7 +146,8 @@ def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contr
     if said.get("top_log_probs"):
         outputs = outputs | {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
     if said.get("num_beams", 1) > 1:
-        inputs = {field: each for field, each in inputs.items() if field not in OF_SAMPLING}
         outputs = outputs | {"score": _REAL}
+    if said.get("num_beams", 1) > 1 or said.get("penalty_alpha"):
+        inputs = {field: each for field, each in inputs.items() if field not in OF_SAMPLING}
     request = {field: values for field, values in contract.requests["generate"].items() if field in inputs}
     return Contract(contract.signatures | {"generate": Signature(inputs, outputs)}, contract.requests | {"generate": request})

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfllm.generation.cache_rows import reordered
 from tfllm.generation.decode import (
     EOS,
     LENGTH,
@@ -150,7 +151,7 @@ def _step(logits: tf.Tensor, state: State, task: Task, beams: Beams) -> State:
         said=_continued(state.said, running, log_probs, state.step),
         finished=finished,
         done=state.done | _is_done(scores[:, 0], finished, state.step + 1, budget, beams),
-        cache=_reordered(state.cache, _rows(running.beams, width)),
+        cache=reordered(state.cache, _rows(running.beams, width)),
     )
 
 
@@ -271,12 +272,3 @@ def _continued(said: Said, by: Candidates, log_probs: tf.Tensor, step: tf.Tensor
     values = tf.gather_nd(log_probs, tf.stack([rows, tokens], 1))
     tokens_before, values_before = (tf.gather(each, rows, axis=1) for each in said)
     return Said(written(tokens_before, step, tokens), written(values_before, step, values))
-
-
-def _reordered(cache: Cache, rows: tf.Tensor) -> Cache:
-    """The cache whose row i is row `rows[i]` of the old one; as it is where the order is. int32 [B]."""
-
-    def reordered() -> Cache:
-        return tf.nest.map_structure(lambda each: tf.gather(each, rows) if each.shape.rank else each, cache)
-
-    return tf.cond(tf.reduce_all(rows == tf.range(tf.size(rows))), lambda: cache, reordered)

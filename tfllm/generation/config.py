@@ -70,6 +70,9 @@ class GenerationConfig:
     """Beams in so many groups, each put off by the tokens that those before it choose (Vijayakumar et al. 2016)."""
     diversity_penalty: float = 0.0
     """Subtracted from a token's score for each beam of the groups before that takes it at this step."""
+    penalty_alpha: float = 0.0
+    """Contrastive search (Su et al. 2022): of the `top_k` most probable tokens the one whose probability, times one minus this,
+    less its likeness to the text before, times this, is largest. 0: off."""
     num_sequences: int = 1
     """Continuations of each prompt; in a beam search the best ones."""
     stop: tuple[str, ...] = ()
@@ -111,6 +114,7 @@ class GenerationConfig:
             "greater than 0 (1 is off)",
         )
         self._check_beams()
+        self._check_contrast()
         if self.num_sequences > 1 and self.temperature == 0 and self.num_beams == 1:
             raise ValueError(
                 f"num_sequences={self.num_sequences} with temperature=0 would give one text several times: "
@@ -140,6 +144,19 @@ class GenerationConfig:
         )
         _check(self.temperature == 0, "temperature", self.temperature, "0 with num_beams: a beam search draws nothing")
         _check(self.top_log_probs == 0, "top_log_probs", self.top_log_probs, "0 with num_beams")
+
+    def _check_contrast(self) -> None:
+        _check(0 <= self.penalty_alpha < 1, "penalty_alpha", self.penalty_alpha, "in [0, 1) (0 is off)")
+        if self.penalty_alpha == 0:
+            return
+        _check(self.top_k >= 2, "top_k", self.top_k, "at least 2 with penalty_alpha: the candidates of each step")
+        for field, off in (("temperature", 0), ("num_beams", 1), ("num_sequences", 1)):
+            _check(getattr(self, field) == off, field, getattr(self, field), f"{off} with penalty_alpha")
+
+    @property
+    def searches(self) -> bool:
+        """Is more than one continuation looked at, and nothing drawn?"""
+        return self.num_beams > 1 or self.penalty_alpha > 0
 
     def replace(self, **changes: Any) -> GenerationConfig:
         """This config with some settings changed.
@@ -213,7 +230,7 @@ _WHOLES = {
 """The least value of each."""
 _REALS = (
     *("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("length_penalty", "diversity_penalty"),
+    *("length_penalty", "diversity_penalty", "penalty_alpha"),
 )
 
 

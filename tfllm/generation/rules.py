@@ -47,6 +47,14 @@ class Beams(NamedTuple):
     """float32 []."""
 
 
+class Contrast(NamedTuple):
+    """How a contrastive search goes."""
+
+    candidates: int
+    alpha: tf.Tensor
+    """float32 []: what likeness to the text before costs, against probability."""
+
+
 class Rules(NamedTuple):
     """A nest of tensors, of numbers that are part of the graph, and of None for what is off."""
 
@@ -62,6 +70,7 @@ class Rules(NamedTuple):
     bad_words: tf.Tensor | None = None
     """int32 [N, L]: a sequence of tokens a row, at its end; `ANY_TOKEN` before it."""
     beams: Beams | None = None
+    contrast: Contrast | None = None
 
 
 NO_RULES = Rules()
@@ -83,6 +92,7 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
         bias=_bias(config.logit_bias, tokenizer.vocab_size),
         bad_words=_bad_words(config.bad_words, tokenizer),
         beams=_beams(config),
+        contrast=_contrast(config, tokenizer.vocab_size),
     )
 
 
@@ -97,6 +107,12 @@ def _beams(config: GenerationConfig) -> Beams | None:
         length_penalty=tf.constant(config.length_penalty),
         diversity_penalty=tf.constant(config.diversity_penalty),
     )
+
+
+def _contrast(config: GenerationConfig, vocabulary: int) -> Contrast | None:
+    if config.penalty_alpha == 0:
+        return None
+    return Contrast(min(config.top_k, vocabulary), tf.constant(config.penalty_alpha))
 
 
 def stop_pattern(texts: Sequence[str]) -> str:

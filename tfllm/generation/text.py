@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfllm.generation import decode
+from tfllm.generation import decode, strategies
 from tfllm.generation.config import REPLACEMENT, GenerationConfig
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts, is_on_mesh
@@ -84,12 +84,10 @@ def generate(
     """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     configs = _config_of_each(texts, config, overrides)
-    _check_fit(model, tokenizer)
     if not texts:
         return []
     shared = configs[0]
-    if shared.num_beams > 1 and is_on_mesh(model):
-        raise ValueError(f"num_beams={shared.num_beams}: a model on a mesh has no beam search; load it on one device")
+    _check_fit(model, tokenizer, shared)
     padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
     rules = rules_of(shared, tokenizer)
     found = functions_of(model, tokenizer, rules).decode(padded, settings, tensors_of(rules))
@@ -159,7 +157,7 @@ def stream(
         )
     if config.num_beams > 1:
         raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
-    _check_fit(model, tokenizer)
+    _check_fit(model, tokenizer, config)
     rules = rules_of(config, tokenizer)
     inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
     return _pieces(model, functions_of(model, tokenizer, rules), inputs, tokenizer, config)
@@ -172,8 +170,9 @@ def _pieces(
     state = functions.begin(*inputs)
     given = ""
     while True:
-        ended = int(state.finish[0]) != decode.RUNNING
-        text = tokenizer.decode(state.tokens[: int(state.num_tokens[0]), 0].numpy())
+        said = strategies.said(state)
+        ended = int(said.finish[0]) != decode.RUNNING
+        text = tokenizer.decode(said.tokens[: int(said.num_tokens[0]), 0].numpy())
         text = _cut(text, config.stop) if ended else _certain(text, config.stop)
         if len(text) > len(given):
             yield text[len(given) :]
@@ -202,10 +201,12 @@ def _cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
 
 
-def _check_fit(model: LanguageModel, tokenizer: Tokenizer) -> None:
+def _check_fit(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> None:
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)
+    if config.searches and is_on_mesh(model):
+        raise ValueError("a model on a mesh has no beam or contrastive search: load it on one device, or drop the setting")
 
 
 def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:

@@ -14,12 +14,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.generation import decode
-from tfllm.generation.decode import Results, State
+from tfllm.generation import strategies
+from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.rules import Rules
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
-from tfllm.generation.strategies import continuations
+from tfllm.generation.strategies import State
 from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
 
@@ -84,18 +84,16 @@ def _trace(model: Callable[[], Any], like: Rules) -> Functions:
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
-        return continuations(model(), prompts, settings, rules_with(tensors))
+        return strategies.continuations(model(), prompts, settings, rules_with(tensors))
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
-        with decode.matrices_cast_once(model()):
-            return decode.begin(model(), prompts, settings, rules_with(tensors))
+        return strategies.begin(model(), prompts, settings, rules_with(tensors))
 
     @graph(autograph=False)
     def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
-        until = state.step + STREAMED_AT_ONCE
-        with decode.matrices_cast_once(model()):
-            return decode.advance(model(), prompts, settings, rules_with(tensors), state=state, until=until)
+        until = strategies.said(state).step + STREAMED_AT_ONCE
+        return strategies.advance(model(), prompts, settings, rules_with(tensors), state=state, until=until)
 
     @functools.cache
     def advance_any() -> Callable[..., State]:
