@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Embedding(keras.layers.Layer):
-    """A table [rows, D]. The rows asked for are read in float32 and then cast, so the table itself is never copied."""
+    """A table [rows, D]. The rows asked for are cast, not the table."""
 
     def __init__(self, rows: int, size: int, *, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
@@ -21,4 +21,6 @@ class Embedding(keras.layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, S] -> [B, S, D]."""
-        return tf.cast(tf.gather(self.embeddings.value, ids), self.compute_dtype)
+        # From the table's tensor: after a gather from the variable, every other read of it would be a copy of the whole table.
+        table = tf.convert_to_tensor(self.embeddings.value)
+        return tf.cast(tf.gather(table, ids), self.compute_dtype)
