@@ -194,5 +194,10 @@ def test_log_probabilities_of_tokens(monkeypatch, chunk_scores):
     scores = given["hidden"] @ given["kernel"].T
     expected = scores - np.log(np.exp(scores).sum(1, keepdims=True))
     ours = problem()
-    said = token_log_probs(ours["hidden"], ours["kernel"], targets=tf.constant(ours["targets"]))
+
+    def head(hidden):
+        return tf.matmul(hidden, ours["kernel"], transpose_b=True)
+
+    targets = tf.constant(ours["targets"])
+    said = token_log_probs(ours["hidden"], head, targets=targets, vocab_size=ours["kernel"].shape[0])
     np.testing.assert_allclose(said, np.take_along_axis(expected, given["targets"][:, None], 1)[:, 0], rtol=1e-5)

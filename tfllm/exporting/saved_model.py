@@ -18,6 +18,7 @@ from tfllm import __version__
 from tfllm.exporting import warm_up
 from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of
 from tfllm.exporting.signatures import build, contract_name
+from tfllm.exporting.weights import served_weights
 from tfllm.generation import GenerationConfig
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
@@ -64,10 +65,11 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
 
 def _write(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, folder: Path) -> None:
     module = tf.Module()
-    # The bare variables: a Keras object in here would need Keras to load.
-    module.weights = [variable.value for variable in model.weights]
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
+    with served_weights(model) as variables:
+        # The bare variables: a Keras object in here would need Keras to load.
+        module.weights = variables
+        tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
     warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name(model), config.to_dict()))

@@ -47,7 +47,9 @@ def score(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
         counted = there & ((tf.range(width) >= width - stride) | (start == 0))[None]
         features = {TOKEN_IDS: read[:, part], SEGMENT_IDS: tf.cast(there, tf.int32)}
         hidden = tf.reshape(model.stack(features), [-1, model.config.hidden_size])
-        log_probs = token_log_probs(hidden, model.head.kernel, targets=tf.reshape(targets[:, part], [-1]))
+        log_probs = token_log_probs(
+            hidden, model.head, targets=tf.reshape(targets[:, part], [-1]), vocab_size=model.config.vocab_size
+        )
         log_probs = tf.where(counted, tf.reshape(log_probs, tf.shape(counted)), 0.0)
         return start + stride, total + tf.reduce_sum(log_probs, 1)
 

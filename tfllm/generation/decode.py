@@ -24,6 +24,7 @@ from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
 from tfllm.generation.sampling import Settings, choose, log_prob
 from tfllm.layers.cache import Cache
+from tfllm.layers.turned import turned
 from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
@@ -166,11 +167,14 @@ def matrices_cast_once(model: Any) -> Iterator[None]:
     if policy is None or policy.compute_dtype == policy.variable_dtype or is_on_mesh(model):
         yield
         return
+    # Norms and biases are small, and some are used in float32. Out here an outer scope (an export) may have the values.
+    values = {
+        id(variable): tf.cast(variable.value, policy.compute_dtype) if len(variable.shape) > 1 else variable.value
+        for variable in model.weights
+        if turned(variable) is None
+    }
     with keras.StatelessScope() as scope:
-        for variable in model.weights:
-            # Norms and biases are small, and some are used in float32.
-            if len(variable.shape) > 1:
-                scope.state_mapping[id(variable)] = tf.cast(variable.value, policy.compute_dtype)
+        scope.state_mapping.update(values)
         yield
 
 

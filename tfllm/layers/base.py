@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.mesh import gathered, whole
+from tfllm.layers.turned import affine_turned, turned
 
 
 class Composite(keras.layers.Layer):
@@ -48,10 +49,15 @@ class Linear(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., I] -> [..., O]."""
-        flat, kernel = tf.reshape(x, [-1, self.sizes[0]]), self._value(self.kernel)
-        flat = gathered(flat) if self.gathers else flat
-        flat = affine(flat, kernel, self._value(self.bias)) if self.use_bias else tf.matmul(flat, kernel)
+        flat = self._product(tf.reshape(x, [-1, self.sizes[0]]))
         return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], self.sizes[1:]], 0))
+
+    def _product(self, x: tf.Tensor) -> tf.Tensor:
+        bias = self._value(self.bias) if self.use_bias else None
+        if (copy := turned(self.kernel)) is not None:
+            return affine_turned(x, copy, bias)
+        x, kernel = gathered(x) if self.gathers else x, self._value(self.kernel)
+        return tf.matmul(x, kernel) if bias is None else affine(x, kernel, bias)
 
     def _value(self, variable: Any) -> tf.Tensor:
         value = tf.convert_to_tensor(variable)

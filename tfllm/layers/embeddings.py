@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.turned import turned
+
 
 class Embedding(keras.layers.Layer):
     """A table [rows, D]. The rows asked for are cast, not the table."""
@@ -21,6 +23,9 @@ class Embedding(keras.layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, S] -> [B, S, D]."""
+        if (columns := turned(self.embeddings)) is not None:
+            rows = tf.transpose(tf.gather(columns, tf.reshape(ids, [-1]), axis=1))
+            return tf.cast(tf.reshape(rows, tf.concat([tf.shape(ids), self.shape[1:]], 0)), self.compute_dtype)
         # From the table's tensor: after a gather from the variable, every other read of it would be a copy of the whole table.
         table = tf.convert_to_tensor(self.embeddings.value)
         return tf.cast(tf.gather(table, ids), self.compute_dtype)

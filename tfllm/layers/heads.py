@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.norms import norm
+from tfllm.layers.turned import turned
 
 
 class VocabularyHead(keras.layers.Layer):
@@ -48,8 +49,12 @@ class VocabularyHead(keras.layers.Layer):
     @property
     def kernel(self) -> tf.Tensor:
         """[V, D], in the layer's compute dtype."""
-        variable = self._tied_to[0]() if self._tied_to else self._kernel
-        return tf.cast(variable.value, self.compute_dtype)
+        return tf.cast(self.variable.value, self.compute_dtype)
+
+    @property
+    def variable(self) -> Any:
+        """Where the kernel is kept, [V, D]."""
+        return self._tied_to[0]() if self._tied_to else self._kernel
 
     @property
     def bias(self) -> tf.Tensor | None:
@@ -58,7 +63,9 @@ class VocabularyHead(keras.layers.Layer):
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """[..., D] -> float32 [..., V]."""
-        flat = tf.cast(tf.matmul(tf.reshape(hidden, [-1, self.shape[1]]), self.kernel, transpose_b=True), tf.float32)
+        flat, columns = tf.reshape(hidden, [-1, self.shape[1]]), turned(self.variable)
+        flat = tf.matmul(flat, self.kernel, transpose_b=True) if columns is None else tf.matmul(flat, columns)
+        flat = tf.cast(flat, tf.float32)
         if self.bias is not None:
             flat += self.bias
         return tf.reshape(flat, tf.concat([tf.shape(hidden)[:-1], self.shape[:1]], 0))

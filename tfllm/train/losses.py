@@ -9,6 +9,7 @@ after the other; what is kept is the gradient, [M, D] and [V, D], not the scores
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -99,15 +100,16 @@ def linear_cross_entropy(
     return TokenSums(sums[0], tf.stop_gradient(sums[1]), tf.stop_gradient(sums[2]), weight)
 
 
-def token_log_probs(hidden: tf.Tensor, kernel: tf.Tensor, *, targets: tf.Tensor) -> tf.Tensor:
-    """log p(target) of every token, in nats. [M, D], [V, D], int32 [M] -> float32 [M]."""
-    rows = _rows_of_a_chunk(hidden, kernel)
+def token_log_probs(
+    hidden: tf.Tensor, head: Callable[[tf.Tensor], tf.Tensor], *, targets: tf.Tensor, vocab_size: int
+) -> tf.Tensor:
+    """log p(target) of every token, in nats. [M, D], head: [n, D] -> float32 [n, V], int32 [M] -> float32 [M]."""
+    rows = _rows_of_a_chunk(hidden, vocab_size)
     count = tf.shape(hidden)[0]
 
     def body(start: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         part = slice(start, start + rows)
-        scores = tf.cast(tf.matmul(hidden[part], kernel, transpose_b=True), tf.float32)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[part], scores)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[part], head(hidden[part]))
         return start + rows, done.write(start // rows, -nats)
 
     chunks = tf.TensorArray(tf.float32, size=-(-count // rows), infer_shape=False, element_shape=[None])
@@ -129,9 +131,9 @@ def class_cross_entropy(
     return TokenSums(loss, tf.stop_gradient(nats), correct, tf.reduce_sum(weights))
 
 
-def _rows_of_a_chunk(hidden: tf.Tensor, kernel: tf.Tensor) -> int | tf.Tensor:
+def _rows_of_a_chunk(hidden: tf.Tensor, vocab_size: int) -> int | tf.Tensor:
     """As few chunks as `CHUNK_SCORES` allows, all of (nearly) the same size."""
-    most = max(1, CHUNK_SCORES // kernel.shape[0])
+    most = max(1, CHUNK_SCORES // vocab_size)
     count = hidden.shape[0]
     if count is None:
         return tf.minimum(tf.maximum(tf.shape(hidden)[0], 1), most)
@@ -150,7 +152,7 @@ def _chunked(
     """Sums and gradients; `bias` is float32 [V], or [0] for none; `options` None asks for no gradients."""
     if on_mesh():
         return _chunked_on_mesh(hidden, kernel, bias, targets, weights, options)
-    rows = _rows_of_a_chunk(hidden, kernel)
+    rows = _rows_of_a_chunk(hidden, kernel.shape[0])
     if isinstance(rows, int) and rows == hidden.shape[0]:
         chunk = _one_chunk(hidden, kernel, bias, targets, weights, options)
         if options is None:
