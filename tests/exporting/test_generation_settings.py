@@ -1,5 +1,6 @@
 """What of a GenerationConfig is part of an export and not of a request: `serving_default` and `generate` against Python."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -74,6 +75,17 @@ def test_beams(model, tmp_path):
     assert "temperature" not in signatures["generate"].structured_input_signature[1]
     with pytest.raises(ValueError, match="num_sequences=2 cannot be exported"):
         tfllm.export(model, TOKENIZER, tmp_path / "two", config.replace(num_sequences=2))
+
+
+@pytest.mark.parametrize("constraint", [dict(choices=["yes", "no", "nobody"]), dict(regex=r"[a-f]{2,9}(\.[0-9]+)?")])
+def test_constraints(model, tmp_path, constraint):
+    """The automaton is in the graph: a draw keeps to it where nothing of tfllm can be imported."""
+    config = GenerationConfig(max_new_tokens=12, **constraint)
+    signatures = exported(model, tmp_path / "constrained", config)
+    for settings in (dict(), dict(temperature=2.0)):
+        texts = [record.text for record in tfllm.generate(model, TOKENIZER, PROMPTS, config, seed=0, **settings)]
+        assert [text.decode() for text in ask(signatures, config, **settings)["text"].numpy()] == texts
+        assert all(text in constraint.get("choices", [text]) and re.match("[a-fyn]", text) for text in texts)
 
 
 def test_contrastive_search(model, tmp_path):

@@ -39,7 +39,7 @@ BEAMS = GenerationConfig(
 )
 
 
-@pytest.mark.parametrize("config", [GenerationConfig(), CHANGED, BEAMS])
+@pytest.mark.parametrize("config", [GenerationConfig(), CHANGED, BEAMS, GenerationConfig(json_schema={"type": "integer"})])
 def test_file_gives_back_what_was_saved(config, tmp_path):
     path = config.save(tmp_path)
     assert path == tmp_path / "generation.json"
@@ -143,6 +143,10 @@ def test_one_stop_string_may_stand_alone():
         (dict(penalty_alpha=0.5), "top_k=0 must be at least 2 with penalty_alpha"),
         (dict(penalty_alpha=0.5, top_k=4, num_beams=2), "num_beams=2 must be 1 with penalty_alpha"),
         (dict(penalty_alpha=0.5, top_k=4, temperature=1.0), "temperature=1.0 must be 0 with penalty_alpha"),
+        (dict(choices=["a"], regex="b"), "choices and regex each say what the continuation may be: give one of them"),
+        (dict(choices=[""]), "choices='' must be strings that are not empty"),
+        (dict(regex=3), "regex=3 must be strings"),
+        (dict(json_schema="{"), "json_schema='{' is not JSON"),
         (dict(early_stopping="soon"), "early_stopping='soon' must be True, False or \"never\""),
     ],
 )

@@ -39,6 +39,12 @@ class Settings:
     """Token ids and what is added to their scores: 7 -1.5 12 2."""
     bad_words: tuple[str, ...] | None = None
     """Never said."""
+    choices: tuple[str, ...] | None = None
+    """Say one of these."""
+    regex: str | None = None
+    """Say what matches this expression as a whole."""
+    json_schema: str | None = None
+    """Say JSON of this schema."""
     top_log_probs: int | None = None
     """Write this many of the most probable tokens at each step, too."""
     num_beams: int | None = None

@@ -28,6 +28,7 @@ from tfllm.generation.decode import (
     Results,
     Task,
     matrices_cast_once,
+    moved,
     places_of,
     stopped,
     task_of,
@@ -77,6 +78,8 @@ class State(NamedTuple):
     finished: Finished
     done: tf.Tensor
     """bool [R]: nothing finished later can be among the best."""
+    place: tf.Tensor
+    """int32 [B]: the state of `Rules.automaton`, if there is one."""
     cache: Cache
 
 
@@ -130,13 +133,21 @@ def _begun(task: Task, beams: Beams, room: tf.Tensor, cache: Cache) -> State:
     # All beams of a search have said the same: one of them is continued.
     first = tf.broadcast_to(tf.where(tf.range(width) == 0, 0.0, _DEAD), shape)
     done = tf.reshape(task.budget, shape)[:, 0] <= 0
-    return State(tf.constant(0), first, said, Finished(said, tf.fill(shape, _NEVER), nothing, nothing), done, cache)
+    return State(
+        tf.constant(0),
+        first,
+        said,
+        Finished(said, tf.fill(shape, _NEVER), nothing, nothing),
+        done,
+        tf.zeros_like(task.budget),
+        cache,
+    )
 
 
 def _step(logits: tf.Tensor, state: State, task: Task, beams: Beams) -> State:
     """One more token for every beam. logits: float32 [B, V]."""
     log_probs = tf.nn.log_softmax(logits)
-    past = Past(task.prompts, state.said.tokens, state.step)
+    past = Past(task.prompts, state.said.tokens, state.step, state.place)
     scores = adjust(log_probs, past, task.settings, task.rules, wanted=task.penalised)
     candidates = _candidates(scores, state, task, beams)
     width = tf.shape(state.scores)[1]
@@ -145,13 +156,15 @@ def _step(logits: tf.Tensor, state: State, task: Task, beams: Beams) -> State:
     scores = tf.where(running.finish == RUNNING, running.scores, _DEAD)
     finished = _merged(candidates, log_probs, state, beams)
     budget = tf.reshape(task.budget, tf.shape(state.scores))[:, 0]
+    rows = _rows(running.beams, width)
     return State(
         step=state.step + 1,
         scores=scores,
         said=_continued(state.said, running, log_probs, state.step),
         finished=finished,
         done=state.done | _is_done(scores[:, 0], finished, state.step + 1, budget, beams),
-        cache=reordered(state.cache, _rows(running.beams, width)),
+        place=moved(task.rules, tf.gather(state.place, rows), tf.reshape(running.tokens, [-1])),
+        cache=reordered(state.cache, rows),
     )
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfllm.files import write_atomically
+from tfllm.generation.checks import as_float, as_pairs, check, check_text, check_whole
 
 FILE = "generation.json"
-REPLACEMENT = "\ufffd"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,8 @@ class GenerationConfig:
     """Every setting of one call, of an export, or the defaults of a model folder.
 
     The settings act in this order: logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, least
-    length, bad words, temperature, top-k, top-p, min-p; then a token is drawn.
+    length, bad words, temperature, top-k, top-p, min-p; then a token is drawn. What `choices`, `regex` or `json_schema` do not
+    allow is never drawn, whatever the others say.
 
     Raises:
         ValueError: a setting is out of range; the message names it and what it accepts.
@@ -56,6 +56,12 @@ class GenerationConfig:
     bad_words: tuple[str, ...] = ()
     """Never said: the last token of a word's tokens is not chosen behind the others. A word is tokenized as at the beginning of
     a text and as behind a space; spelled with other tokens it can still be said."""
+    choices: tuple[str, ...] = ()
+    """The continuation is one of these, spelled as the tokenizer spells it, and then ends."""
+    regex: str = ""
+    """The continuation matches this expression as a whole, unless its budget is spent before. Needs `tfllm[constrained]`."""
+    json_schema: str = ""
+    """The continuation is JSON of this schema, given as its text or a dict. Needs `tfllm[constrained]`."""
     top_log_probs: int = 0
     """How many of the most probable tokens to note at each step, with their log-probabilities."""
     num_beams: int = 1
@@ -85,34 +91,37 @@ class GenerationConfig:
         for field in _TEXTS:
             given = getattr(self, field)
             fill(self, field, (given,) if isinstance(given, str) else tuple(given))
-        fill(self, "logit_bias", _as_pairs(self.logit_bias))
+        fill(self, "logit_bias", as_pairs(self.logit_bias))
+        if isinstance(self.json_schema, Mapping):
+            fill(self, "json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         for field, least in _WHOLES.items():
-            _check_whole(field, getattr(self, field), least)
+            check_whole(field, getattr(self, field), least)
         if self.seed is not None:
-            _check_whole("seed", self.seed, 0)
+            check_whole("seed", self.seed, 0)
         for field in _REALS:
-            fill(self, field, _as_float(field, getattr(self, field)))
+            fill(self, field, as_float(field, getattr(self, field)))
         self._check_ranges()
         for field in _TEXTS:
             for text in getattr(self, field):
-                _check_text(field, text)
+                check_text(field, text)
 
     def _check_ranges(self) -> None:
-        _check(
+        check(
             self.min_new_tokens <= self.max_new_tokens,
             "min_new_tokens",
             self.min_new_tokens,
             f"at most max_new_tokens, {self.max_new_tokens}",
         )
-        _check(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0 is greedy)")
-        _check(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
-        _check(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
-        _check(
+        check(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0 is greedy)")
+        check(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
+        check(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
+        check(
             self.repetition_penalty > 0,
             "repetition_penalty",
             self.repetition_penalty,
             "greater than 0 (1 is off)",
         )
+        self._check_constraint()
         self._check_beams()
         self._check_contrast()
         if self.num_sequences > 1 and self.temperature == 0 and self.num_beams == 1:
@@ -121,37 +130,46 @@ class GenerationConfig:
                 "set temperature or num_beams, or leave num_sequences out"
             )
 
+    def _check_constraint(self) -> None:
+        given = [field for field in ("choices", "regex", "json_schema") if getattr(self, field)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} each say what the continuation may be: give one of them")
+        for field in ("regex", "json_schema"):
+            if getattr(self, field) != "":
+                check_text(field, getattr(self, field))
+        if self.json_schema:
+            try:
+                json.loads(self.json_schema)
+            except ValueError as error:
+                raise ValueError(f"json_schema={self.json_schema!r:.80} is not JSON ({error})") from error
+
     def _check_beams(self) -> None:
         by_name = self.early_stopping == "never"
-        _check(
-            by_name or isinstance(self.early_stopping, bool), "early_stopping", self.early_stopping, 'True, False or "never"'
-        )
-        _check(self.diversity_penalty >= 0, "diversity_penalty", self.diversity_penalty, "at least 0")
+        check(by_name or isinstance(self.early_stopping, bool), "early_stopping", self.early_stopping, 'True, False or "never"')
+        check(self.diversity_penalty >= 0, "diversity_penalty", self.diversity_penalty, "at least 0")
         for field in ("num_beam_groups", "diversity_penalty"):
             given = getattr(self, field)
             if self.num_beams == 1 and given != getattr(GenerationConfig, field):
                 raise ValueError(f"{field}={given} belongs to a beam search: set num_beams")
         if self.num_beams == 1:
             return
-        _check(
+        check(
             self.num_beams % self.num_beam_groups == 0,
             "num_beams",
             self.num_beams,
             f"a multiple of num_beam_groups, {self.num_beam_groups}",
         )
-        _check(
-            self.num_sequences <= self.num_beams, "num_sequences", self.num_sequences, f"at most num_beams, {self.num_beams}"
-        )
-        _check(self.temperature == 0, "temperature", self.temperature, "0 with num_beams: a beam search draws nothing")
-        _check(self.top_log_probs == 0, "top_log_probs", self.top_log_probs, "0 with num_beams")
+        check(self.num_sequences <= self.num_beams, "num_sequences", self.num_sequences, f"at most num_beams, {self.num_beams}")
+        check(self.temperature == 0, "temperature", self.temperature, "0 with num_beams: a beam search draws nothing")
+        check(self.top_log_probs == 0, "top_log_probs", self.top_log_probs, "0 with num_beams")
 
     def _check_contrast(self) -> None:
-        _check(0 <= self.penalty_alpha < 1, "penalty_alpha", self.penalty_alpha, "in [0, 1) (0 is off)")
+        check(0 <= self.penalty_alpha < 1, "penalty_alpha", self.penalty_alpha, "in [0, 1) (0 is off)")
         if self.penalty_alpha == 0:
             return
-        _check(self.top_k >= 2, "top_k", self.top_k, "at least 2 with penalty_alpha: the candidates of each step")
+        check(self.top_k >= 2, "top_k", self.top_k, "at least 2 with penalty_alpha: the candidates of each step")
         for field, off in (("temperature", 0), ("num_beams", 1), ("num_sequences", 1)):
-            _check(getattr(self, field) == off, field, getattr(self, field), f"{off} with penalty_alpha")
+            check(getattr(self, field) == off, field, getattr(self, field), f"{off} with penalty_alpha")
 
     @property
     def searches(self) -> bool:
@@ -216,7 +234,7 @@ class GenerationConfig:
             raise ValueError(f"{path}: {error}") from error
 
 
-_TEXTS = ("stop", "bad_words")
+_TEXTS = ("stop", "bad_words", "choices")
 _WHOLES = {
     "max_new_tokens": 1,
     "min_new_tokens": 0,
@@ -232,46 +250,6 @@ _REALS = (
     *("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"),
     *("length_penalty", "diversity_penalty", "penalty_alpha"),
 )
-
-
-def _check(good: bool, field: str, value: Any, accepted: str) -> None:
-    if not good:
-        raise ValueError(f"{field}={value!r} must be {accepted}")
-
-
-def _check_whole(field: str, value: Any, least: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    _check(whole and least <= value < 2**31, field, value, f"a whole number from {least} to {2**31 - 1}")
-
-
-def _as_float(field: str, value: Any) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    _check(number, field, value, "a finite number")
-    return float(value)
-
-
-def _as_pairs(bias: Any) -> tuple[tuple[int, float], ...]:
-    """{"7": 2, 3: -1.5} or pairs -> ((3, -1.5), (7, 2.0)), by id."""
-    pairs = bias.items() if isinstance(bias, Mapping) else bias
-    found = {}
-    for pair in pairs:
-        _check(isinstance(pair, Sequence) and len(pair) == 2, "logit_bias", bias, "{token id: bias}")
-        token, value = pair
-        if isinstance(token, str) and token.isdecimal():
-            token = int(token)  # JSON's keys are strings
-        _check_whole("logit_bias: a token id", token, 0)
-        found[token] = _as_float(f"logit_bias of {token}", value)
-    return tuple(sorted(found.items()))
-
-
-def _check_text(field: str, text: Any) -> None:
-    _check(isinstance(text, str) and text != "", field, text, "strings that are not empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{field}={text!r} cannot be written in UTF-8 ({error.reason})") from None
-    if REPLACEMENT in text:
-        raise ValueError(f"{field}={text!r} holds U+FFFD, which stands for ill-formed text and can not be waited for")
 
 
 def _check_names(values: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, s
 def _step(model: Any, reader: Reader, state: State, task: Task, contrast: Contrast) -> State:
     """Chooses one more token a row, among candidates that are read all."""
     said, k = state.said, contrast.candidates
-    past = Past(task.prompts, said.tokens, said.step)
+    past = Past(task.prompts, said.tokens, said.step, said.place)
     scores = adjust(state.logits, past, task.settings, task.rules, wanted=task.penalised)
     best = tf.math.top_k(scores, k)
     places = places_of(model.config, task.prompts.lengths, said.step + 1)

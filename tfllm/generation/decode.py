@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
+from tfllm.generation.constraints import following
 from tfllm.generation.penalties import Past, adjust, penalties_wanted
 from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
@@ -57,6 +58,8 @@ class State(NamedTuple):
     """float32 [M, B]."""
     top: Alternatives | tuple[()]
     """Of each step, where `Rules.top_log_probs` asks for them."""
+    place: tf.Tensor
+    """int32 [B]: the state of `Rules.automaton`, if there is one."""
     cache: Cache
 
 
@@ -124,6 +127,7 @@ def empty_state(task: Task, room: tf.Tensor, cache: Cache) -> State:
         tokens=tf.fill([room, rows], PAD_ID),
         log_probs=tf.zeros([room, rows]),
         top=Alternatives(tf.fill([room, rows, kept], PAD_ID), tf.zeros([room, rows, kept])) if kept else (),
+        place=nothing,
         cache=cache,
     )
 
@@ -209,7 +213,7 @@ def text_of(found: Results, stop: Stop | None, detokenize: Callable[[tf.RaggedTe
 
 
 def _choose_next(logits: tf.Tensor, state: State, task: Task) -> State:
-    past = Past(task.prompts, state.tokens, state.step)
+    past = Past(task.prompts, state.tokens, state.step, state.place)
     scores = adjust(logits, past, task.settings, task.rules, wanted=task.penalised)
     chosen = choose(scores, task.settings, positions=task.prompts.lengths + state.step)
     return extended(state, chosen, logits, task)
@@ -238,7 +242,13 @@ def extended(state: State, chosen: tf.Tensor, logits: tf.Tensor, task: Task) -> 
         tokens=tokens,
         log_probs=written(state.log_probs, state.step, values),
         top=_noted(state, logits, running),
+        place=moved(task.rules, state.place, chosen),
     )
+
+
+def moved(rules: Rules, place: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """The automaton's state behind `chosen`: int32 [B], [B] -> [B]."""
+    return place if rules.automaton is None else following(rules.automaton, place, chosen)
 
 
 def _noted(state: State, logits: tf.Tensor, running: tf.Tensor) -> Alternatives | tuple[()]:

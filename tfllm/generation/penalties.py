@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfllm.generation.constraints import allowed
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import ANY_TOKEN, Rules
 from tfllm.generation.sampling import Settings
@@ -30,6 +31,8 @@ class Past(NamedTuple):
     """int32 [M, B]: the continuations, a step a row."""
     step: tf.Tensor
     """int32 []: steps done."""
+    place: tf.Tensor
+    """int32 [B]: the state of `Rules.automaton`, if there is one."""
 
 
 def penalties_wanted(settings: Settings) -> tf.Tensor:
@@ -44,9 +47,9 @@ def penalties_wanted(settings: Settings) -> tf.Tensor:
 
 
 def adjust(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules, *, wanted: tf.Tensor) -> tf.Tensor:
-    """The scores from which the next token is chosen: bias, penalties, then what is forbidden.
+    """The scores from which the next token is chosen: bias, what is allowed at all, penalties, what is forbidden.
 
-    Where all tokens of a row would be forbidden, the row's prohibitions do not hold for this step.
+    Where that would leave a row no token, its prohibitions do not hold for this step; the automaton's always do.
 
     Args:
         logits: float32 [B, V].
@@ -55,11 +58,15 @@ def adjust(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules, *, w
     Returns:
         float32 [B, V].
     """
-    allowed = logits if rules.bias is None else logits + rules.bias
-    scores = tf.cond(wanted, lambda: _by_row(allowed, past, settings, rules), lambda: allowed)
+    vocabulary = tf.shape(logits)[1]
+    scores = logits if rules.bias is None else logits + rules.bias
+    if rules.automaton is not None:
+        scores = forbid(scores, ~allowed(rules.automaton, past.place, vocabulary))
+    unchanged = scores
+    scores = tf.cond(wanted, lambda: _by_row(unchanged, past, settings, rules), lambda: unchanged)
     if rules.bad_words is None:
         return scores
-    completing = completes(_last(past, rules.bad_words.shape[1] - 1), rules.bad_words, tf.shape(logits)[1])
+    completing = completes(_last(past, rules.bad_words.shape[1] - 1), rules.bad_words, vocabulary)
     return _unless_none_is_left(forbid(scores, completing), scores)
 
 

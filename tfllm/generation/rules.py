@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfllm.generation.automata import Automaton, automaton_of
 from tfllm.generation.config import GenerationConfig
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import EOS_ID
@@ -69,6 +70,8 @@ class Rules(NamedTuple):
     """float32 [V], added to the scores."""
     bad_words: tf.Tensor | None = None
     """int32 [N, L]: a sequence of tokens a row, at its end; `ANY_TOKEN` before it."""
+    automaton: Automaton | None = None
+    """What the continuation may be."""
     beams: Beams | None = None
     contrast: Contrast | None = None
 
@@ -80,7 +83,8 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
     """The rules of `config`.
 
     Raises:
-        ValueError: a setting names a token that the tokenizer does not have.
+        ValueError: a setting names a token that the tokenizer does not have, or an expression it cannot follow.
+        ModuleNotFoundError: `regex` or `json_schema` is set, and outlines-core is not installed.
     """
     if config.top_log_probs > tokenizer.vocab_size:
         raise ValueError(f"top_log_probs={config.top_log_probs} is more than the {tokenizer.vocab_size} tokens there are")
@@ -91,9 +95,15 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
         stop=_stop(config.stop, tokenizer),
         bias=_bias(config.logit_bias, tokenizer.vocab_size),
         bad_words=_bad_words(config.bad_words, tokenizer),
+        automaton=_automaton(config, tokenizer),
         beams=_beams(config),
         contrast=_contrast(config, tokenizer.vocab_size),
     )
+
+
+def _automaton(config: GenerationConfig, tokenizer: Tokenizer) -> Automaton | None:
+    found = automaton_of(config, tokenizer)
+    return None if found is None else Automaton(*map(tf.constant, found))
 
 
 def _beams(config: GenerationConfig) -> Beams | None:

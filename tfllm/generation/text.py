@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.generation import decode, strategies
-from tfllm.generation.config import REPLACEMENT, GenerationConfig
+from tfllm.generation.checks import REPLACEMENT
+from tfllm.generation.config import GenerationConfig
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.rules import rules_of

@@ -138,6 +138,9 @@ class ByteBPETokenizer:
     def token_bytes(self) -> np.ndarray:
         return np.array([len(surface) for surface in self._surfaces], np.int32)
 
+    def surfaces(self) -> list[bytes]:
+        return list(self._surfaces)
+
     def word_starts(self) -> np.ndarray:
         texts = (surface.decode(errors="replace") for surface in self._surfaces)
         return np.array([not text or text[0].isspace() for text in texts])

@@ -163,6 +163,15 @@ class SentencePieceTokenizer:
             np.int32,
         )
 
+    def surfaces(self) -> list[bytes]:
+        """Byte pieces are spelled "<0x0A>"."""
+        native = self._native
+        pieces = [b""] * len(SPECIAL_PIECES)
+        for id in range(len(SPECIAL_PIECES), self.vocab_size):
+            piece = native.id_to_piece(id)
+            pieces.append(bytes([int(piece[3:-1], 16)]) if native.is_byte(id) else piece.encode())
+        return pieces
+
     def word_starts(self) -> np.ndarray:
         pieces = (self._native.id_to_piece(id) for id in range(len(SPECIAL_PIECES), self.vocab_size))
         return np.array([True] * len(SPECIAL_PIECES) + [piece[:1].isspace() for piece in pieces])

@@ -1,0 +1,168 @@
+"""What a continuation may be, as a table over tokens: state -> allowed tokens and the states they lead to.
+
+Enters: choices, a regular expression or a JSON schema, and a tokenizer. Leaves: an `Automaton` of arrays, which the graph
+looks up (`constraints.py`). Expressions are compiled by `outlines-core` (Willard and Louf 2023; the extra `constrained`).
+
+    choices "ab", "ac" (bytes as tokens: 100 101 and 100 102, the separator 1)
+
+    state  0     1        2  3        row_splits  0 1 3 4 5
+    ids    100   101 102  1  1        ids         100 101 102 1 1
+    next   1     2   3    2  3        next        1 2 3 2 3
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfllm.generation.config import GenerationConfig
+from tfllm.tokenizers import Tokenizer
+
+# Put behind every expression, and the separator's spelling for the library. Without it outlines-core 0.2.14 takes "a" for all
+# that "a(bc)?" matches, as a search for the first match would, and loses the way from "a" to "abc". A noncharacter: no text
+# has it.
+_END = "\U0010ffff"
+
+
+class Automaton(NamedTuple):
+    """Q states, the first one 0, and E transitions, those of a state side by side. Arrays here, tensors in the graph."""
+
+    row_splits: Any
+    """int32 [Q + 1]: where the transitions of each state begin."""
+    ids: Any
+    """int32 [E]: the allowed tokens."""
+    next: Any
+    """int32 [E]: the states they lead to; behind the separator any."""
+
+
+def automaton_of(config: GenerationConfig, tokenizer: Tokenizer) -> Automaton | None:
+    """The automaton of the config's `choices`, `regex` or `json_schema`; None without.
+
+    Raises:
+        ValueError: the expression or schema cannot be compiled, or the tokenizer's tokens cannot say it.
+        ModuleNotFoundError: `outlines-core` is wanted and not installed.
+    """
+    if config.choices:
+        return of_choices(config.choices, tokenizer)
+    if not (config.regex or config.json_schema):
+        return None
+    pattern = config.regex or pattern_of(config.json_schema)
+    return _of_pattern(pattern, _Hashed(tokenizer))
+
+
+def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
+    """One of the texts, each as the tokenizer spells it, then the separator."""
+    states: list[dict[int, int]] = [{}]
+    for text in texts:
+        at = 0
+        for token in tokenizer.encode(text):
+            if token not in states[at]:
+                states[at][token] = len(states)
+                states.append({})
+            at = states[at][token]
+        states[at][tokenizer.eos_id] = at
+    return _table(states)
+
+
+def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
+    """Every spelling of every text that matches the regular expression as a whole, then the separator.
+
+    The syntax is that of Rust's `regex`, without anchors, look-around and references back.
+    """
+    core, surfaces = _core(), tokenizer.surfaces()
+    tokens: dict[bytes, list[int]] = {_END.encode(): [tokenizer.eos_id]}
+    for token, surface in enumerate(surfaces):
+        if surface and token != tokenizer.eos_id:
+            tokens.setdefault(surface, []).append(token)
+    try:
+        # The library's own end must be no token of ours; it is never looked at.
+        index = core.Index(f"(?:{pattern}){_END}", core.Vocabulary(len(surfaces), tokens))
+    except ValueError as error:
+        raise ValueError(f"the expression {pattern!r} cannot be followed with this tokenizer: {error}") from error
+    final = index.get_final_states()
+    # The separator ends the text and nothing else does: elsewhere the mark is a character that "." takes.
+    moves = {
+        state: {token: after for token, after in row.items() if (token == tokenizer.eos_id) == (after in final)}
+        for state, row in index.get_transitions().items()
+    }
+    live = _live(moves, tokenizer.eos_id)
+    if index.get_initial_state() not in live:
+        raise ValueError(f"no tokens of this tokenizer make a text that matches {pattern!r}")
+    return _table(_from(index.get_initial_state(), moves, live, tokenizer.eos_id))
+
+
+def _live(moves: Mapping[int, Mapping[int, int]], eos_id: int) -> set[int]:
+    """The states from which the separator can be reached: in others a row would be stuck."""
+    live = {state for state, row in moves.items() if eos_id in row}
+    successors = {state: set(row.values()) for state, row in moves.items()}
+    while more := {state for state, after in successors.items() if state not in live and after & live}:
+        live |= more
+    return live
+
+
+def _from(first: int, moves: Mapping[int, Mapping[int, int]], live: set[int], eos_id: int) -> list[dict[int, int]]:
+    """The live states that can be reached, numbered as they are found; behind the separator is nothing."""
+    numbers, queue, found = {first: 0}, [first], []
+    for state in queue:
+        row = {}
+        for token, after in moves.get(state, {}).items():
+            if token == eos_id:
+                row[token] = numbers[state]
+            elif after in live:
+                if after not in numbers:
+                    numbers[after] = len(numbers)
+                    queue.append(after)
+                row[token] = numbers[after]
+        found.append(row)
+    return found
+
+
+def pattern_of(schema: str) -> str:
+    """The regular expression of a JSON schema's texts, with at most one space between things."""
+    from_schema = _core().json_schema.build_regex_from_schema
+    try:
+        return from_schema(schema)
+    except ValueError as error:
+        raise ValueError(f"the JSON schema {json.loads(schema)!r:.200} cannot become an expression: {error}") from error
+
+
+def _table(states: Sequence[Mapping[int, int]]) -> Automaton:
+    """[{7: 1}, {8: 2, 1: 1}, {}] -> row_splits 0 1 3 3, ids 7 1 8, next 1 1 2: tokens rise within a state."""
+    rows = [sorted(moves.items()) for moves in states]
+    edges = np.array([edge for row in rows for edge in row], np.int32).reshape(-1, 2)
+    splits = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    return Automaton(splits, edges[:, 0], edges[:, 1])
+
+
+class _Hashed:
+    """A tokenizer by its fingerprint, for the cache: compiling takes seconds with a large vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer, self.key = tokenizer, tokenizer.fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and self.key == other.key
+
+
+@lru_cache(maxsize=8)
+def _of_pattern(pattern: str, hashed: _Hashed) -> Automaton:
+    return of_pattern(pattern, hashed.tokenizer)
+
+
+def _core() -> Any:
+    try:
+        import outlines_core
+        import outlines_core.json_schema
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "regex and json_schema are compiled by outlines-core, which is not installed: pip install 'tfllm[constrained]'. "
+            "choices need nothing"
+        ) from error
+    return outlines_core
