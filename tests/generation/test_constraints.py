@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -76,6 +77,7 @@ def test_an_expressions_table_takes_what_matches(tokenizer, pattern):
         assert walks(automaton, [singles[bytes([byte])] for byte in text.encode()] + [tokenizer.eos_id]) == expected, text
 
 
+@cache
 def uniform(tokenizer):
     """A model to which all tokens are alike: nothing but the constraint makes its text."""
     return fixed(np.zeros(tokenizer.vocab_size))

@@ -35,12 +35,12 @@ def test_rank_is_the_table_of_the_module():
     np.testing.assert_allclose(found, [[-0.30, 0.00]], atol=1e-6)
 
 
-@pytest.mark.parametrize(("alpha", "k"), [(0.6, 4), (0.3, 8), (0.9, 2)])
+@pytest.mark.parametrize(("alpha", "k"), [(0.6, 4), (0.3, 6), (0.9, 2)])
 def test_equals_the_plain_program(model, alpha, k):
     """Both families, ragged prompts in one batch."""
-    config = GenerationConfig(penalty_alpha=alpha, top_k=k, max_new_tokens=10)
+    config = GenerationConfig(penalty_alpha=alpha, top_k=k, max_new_tokens=6)
     records = tfllm.generate(model, TOKENIZER, PROMPTS, config)
-    assert [record.token_ids for record in records] == [plainly(model, prompt, alpha, k, 10) for prompt in PROMPTS]
+    assert [record.token_ids for record in records] == [plainly(model, prompt, alpha, k, 6) for prompt in PROMPTS]
 
 
 def test_it_is_not_greedy(model):

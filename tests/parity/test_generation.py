@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import CASES, GOLDEN, weight
-from generations import EOS_BIAS, MAX_NEW_TOKENS, MODELS
+from generations import EOS_BIAS, MAX_NEW_TOKENS, MODELS, PROMPTS, SETTINGS
 
 from tfllm.generation import GenerationConfig, text
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
-from tfllm.generation.strategies import continuations
+from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
 from tfllm.interop.places import places
@@ -45,23 +45,34 @@ def rules_for(config: GenerationConfig, words: list[list[int]], vocab_size: int)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_tokens_and_scores_are_those_of_hugging_face(name):
-    """Greedy with every penalty, and beams of every kind: the same texts in the same order, scores to 1e-4."""
+    """Greedy with every penalty, and beams of every kind: the same texts in the same order, scores to 1e-4.
+
+    Theirs prompt by prompt, ours all prompts in one batch.
+    """
     model, answers = model_of(name), [each for each in ANSWERS if each["model"] == name]
     assert len(answers) > 90 and len({str(each["token_ids"]) for each in answers}) > 25
-    for answer in answers:
-        settings = dict(answer["settings"])
+    for asked in SETTINGS:
+        expected = [each for each in answers if each["settings"] == asked]
+        settings = dict(asked)
         words, beams = settings.pop("bad_words", []), settings.get("num_beams", 1)
         if beams > 1:
             settings |= dict(logit_bias={1: EOS_BIAS[name]}, num_sequences=beams)
         config = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, **settings)
-        prompt = answer["prompt"]
-        prompts = Prompts(tf.constant([prompt]), tf.constant([len(prompt)]))
-        rules = rules_for(config, words, model.config.vocab_size)
-        found = continuations(model, prompts, text._rows([config]), rules)
+        found = answer(model, [each["prompt"] for each in expected], [config] * len(PROMPTS), words)
         rows = [ids[:count].tolist() for ids, count in zip(found.token_ids.numpy(), found.num_tokens.numpy(), strict=True)]
-        assert rows == answer["token_ids"], answer
+        assert rows == [ids for each in expected for ids in each["token_ids"]], asked
         if beams > 1:
-            np.testing.assert_allclose(found.scores, answer["scores"], rtol=1e-4, err_msg=str(answer))
+            scores = [score for each in expected for score in each["scores"]]
+            np.testing.assert_allclose(found.scores, scores, rtol=1e-4, err_msg=str(asked))
+
+
+def answer(model, rows: list[list[int]], configs: list[GenerationConfig], words: list[list[int]]):
+    """`Results` by the functions that `tfllm.generate` traces, given tokens and not texts."""
+    longest = max(map(len, rows))
+    padded = tf.constant([row + [0] * (longest - len(row)) for row in rows])
+    rules = rules_for(configs[0], words, model.config.vocab_size)
+    prompts = Prompts(padded, tf.constant([len(row) for row in rows]))
+    return functions_of(model, None, rules).decode(prompts, text._rows(configs), tensors_of(rules))
 
 
 def test_each_setting_has_an_effect():
@@ -87,16 +98,13 @@ def test_each_setting_has_an_effect():
 def test_rows_of_a_batch_are_searched_as_alone():
     """Two prompts of different lengths, one budget shorter: each as if it were alone, in one batch."""
     model = model_of("llama")
-    config = GenerationConfig(num_beams=3, num_sequences=3, max_new_tokens=8, length_penalty=0.7)
-    rules = rules_for(config, [], model.config.vocab_size)._replace(bias=tf.one_hot(1, model.config.vocab_size) * 2.0)
-    rows, budgets = [[5, 9, 12], [40, 7, 40, 7, 40, 3, 22]], [8, 4]
-    configs = [config.replace(max_new_tokens=budget) for budget in budgets]
-    padded = tf.constant([row + [0] * (7 - len(row)) for row in rows])
-    together = continuations(model, Prompts(padded, tf.constant([3, 7])), text._rows(configs), rules)
+    config = GenerationConfig(num_beams=4, num_sequences=4, max_new_tokens=8, length_penalty=0.7, logit_bias={1: 2.0})
+    rows, configs = [[5, 9, 12], [40, 7, 40, 7, 40, 3, 22]], [config, config.replace(max_new_tokens=4)]
+    together = answer(model, rows, configs, [])
     for i, (row, each) in enumerate(zip(rows, configs, strict=True)):
-        alone = continuations(model, Prompts(tf.constant([row]), tf.constant([len(row)])), text._rows([each]), rules)
-        counts = together.num_tokens[3 * i : 3 * i + 3].numpy().tolist()
+        alone = answer(model, [row], [each], [])
+        mine = slice(4 * i, 4 * i + 4)
+        counts = together.num_tokens[mine].numpy().tolist()
         assert counts == alone.num_tokens.numpy().tolist() and max(counts) <= each.max_new_tokens
-        np.testing.assert_allclose(together.scores[3 * i : 3 * i + 3], alone.scores, rtol=1e-5)
-        width = alone.token_ids.shape[1]
-        np.testing.assert_array_equal(together.token_ids[3 * i : 3 * i + 3, :width], alone.token_ids)
+        np.testing.assert_allclose(together.scores[mine], alone.scores, rtol=1e-5)
+        np.testing.assert_array_equal(together.token_ids[mine, : alone.token_ids.shape[1]], alone.token_ids)
