@@ -87,6 +87,22 @@ def test_draws_have_the_distribution():
     assert chi_square < 15.1, found  # 1% of fair generators exceed it with 5 degrees of freedom.
 
 
+@pytest.mark.parametrize("settings", [dict(), dict(top_k=[4]), dict(top_p=[0.8]), dict(min_p=[0.2]), dict(temperature=[1.6])])
+def test_choices_have_the_distribution_of_what_is_kept(settings):
+    """Chi-square of 50,000 choices against the softmax of the scores, divided by the temperature, over the tokens kept."""
+    logits, count = np.random.default_rng(4).normal(0, 1.2, 8).astype(np.float32), 50_000
+    rows = rows_of(**settings, seed=range(count))
+    found = np.bincount(choose(tf.repeat(logits[None], count, axis=0), rows, positions=tf.fill([count], 7)), minlength=8)
+    scaled = logits / settings.get("temperature", [1.0])[0]
+    top_k, top_p, min_p = (settings.get(name, [off])[0] for name, off in (("top_k", 0), ("top_p", 1.0), ("min_p", 0.0)))
+    kept = kept_by_numpy(scaled, top_k, top_p, min_p)
+    expected = np.zeros(8)
+    expected[kept] = count * softmax(scaled[kept])
+    assert found[expected == 0].sum() == 0
+    chi_square = np.sum((found[kept] - expected[kept]) ** 2 / expected[kept])
+    assert chi_square < {2: 6.6, 3: 9.2, 4: 11.3, 5: 13.3, 8: 18.5}[len(kept)], found  # 1% of fair generators exceed it.
+
+
 def test_what_was_cut_is_never_drawn():
     logits = tf.constant([[CUT, 0.0, CUT, 0.0, CUT]] * 5000)
     assert set(draw(logits, tf.range(5000)).numpy()) == {1, 3}
