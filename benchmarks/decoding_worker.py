@@ -1,0 +1,103 @@
+"""TensorFlow's contenders of decoding.py: tfllm in Python, its export, KerasHub.
+
+The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
+says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import numpy as np
+from decoding_models import folder_of, prompts_of
+from turns import Run, peak_mb, serve, versions
+
+EXPORT = """
+import sys, tfllm
+model, tokenizer = tfllm.from_huggingface(sys.argv[1], dtype=sys.argv[2])
+tfllm.export(model, tokenizer, sys.argv[3])
+"""
+
+
+def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
+    name = job["contender"].partition("@")[0]
+    kind, lower = name.removesuffix("_bf16"), name.endswith("_bf16")
+    run = {
+        "tfllm": in_python,
+        "tfllm_saved": saved,
+        "keras_hub": keras_hub,
+        "keras_hub_xla": lambda *told: keras_hub(*told, jit_compile=True),
+    }[kind](job["model"], lower)
+    used = versions("tensorflow", *(["keras", "keras-hub"] if kind != "tfllm_saved" else []))
+    return run, {"peak_mb": peak_mb(), "versions": used}
+
+
+def in_python(model_name: str, lower: bool) -> Run:
+    """`tfllm.generate`."""
+    import tfllm
+
+    dtype = "mixed_bfloat16" if lower else "float32"
+    model, tokenizer = tfllm.from_huggingface(folder_of(model_name) / "huggingface", dtype=dtype)
+    texts = prompts_of(model_name).texts
+
+    def run(told: dict[str, Any]) -> dict[str, Any]:
+        found = tfllm.generate(model, tokenizer, texts[: told["batch"]], max_new_tokens=told["new"])
+        return {"token_ids": [each.token_ids for each in found]}
+
+    return run
+
+
+def saved(model_name: str, lower: bool) -> Run:
+    """The signature `generate` of an export, in a process that imports neither tfllm nor Keras, as a server does not."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
+
+    source, dtype = str(folder_of(model_name) / "huggingface"), "mixed_bfloat16" if lower else "float32"
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place], check=True)
+        loaded = tf.saved_model.load(str(Path(place, "1")))
+    texts = prompts_of(model_name).texts
+    off = {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+    def run(told: dict[str, Any]) -> dict[str, Any]:
+        rows = told["batch"]
+        settings = {key: tf.fill([rows], value) for key, value in off.items()}
+        settings |= {"max_new_tokens": tf.fill([rows], told["new"]), "top_k": tf.fill([rows], 0), "seed": tf.fill([rows], 0)}
+        answer = loaded.signatures["generate"](prompt=tf.constant(texts[:rows]), **settings)
+        return {"token_ids": answer["token_ids"].numpy().tolist()}
+
+    return run
+
+
+def keras_hub(model_name: str, lower: bool, *, jit_compile: bool = False) -> Run:
+    """`generate` of the task, greedily, on padded ids."""
+    import keras_hub
+    from decoding_models import config_of
+
+    gpt2 = config_of(model_name).positions == "learned"
+    task = keras_hub.models.GPT2CausalLM if gpt2 else keras_hub.models.LlamaCausalLM
+    folder = str(folder_of(model_name) / "huggingface")
+    model = task.from_preset(folder, preprocessor=None, dtype="bfloat16" if lower else "float32")
+    model.compile(sampler="greedy", jit_compile=jit_compile)
+    prompts = np.array(prompts_of(model_name).token_ids, np.int32)
+
+    def run(told: dict[str, Any]) -> dict[str, Any]:
+        rows = prompts[: told["batch"]]
+        room = ((0, 0), (0, told["new"]))
+        inputs = {"token_ids": np.pad(rows, room), "padding_mask": np.pad(np.ones_like(rows), room)}
+        found = model.generate(inputs, stop_token_ids=None)
+        return {"token_ids": np.asarray(found["token_ids"])[:, rows.shape[1] :].tolist()}
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(prepare)
