@@ -65,13 +65,18 @@ def saved(model_name: str, lower: bool) -> Run:
         subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place], check=True)
         loaded = tf.saved_model.load(str(Path(place, "1")))
     texts = prompts_of(model_name).texts
-    off = {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    generate = loaded.signatures["generate"]
+    specs = generate.structured_input_signature[1]
+    off = {"top_p": 1.0, "repetition_penalty": 1.0}  # 0 turns every other setting off
 
     def run(told: dict[str, Any]) -> dict[str, Any]:
-        rows = told["batch"]
-        settings = {key: tf.fill([rows], value) for key, value in off.items()}
-        settings |= {"max_new_tokens": tf.fill([rows], told["new"]), "top_k": tf.fill([rows], 0), "seed": tf.fill([rows], 0)}
-        answer = loaded.signatures["generate"](prompt=tf.constant(texts[:rows]), **settings)
+        values = off | {"max_new_tokens": told["new"]}
+        settings = {
+            name: tf.fill([told["batch"]], tf.constant(values.get(name, 0), spec.dtype))
+            for name, spec in specs.items()
+            if name != "prompt"
+        }
+        answer = generate(prompt=tf.constant(texts[: told["batch"]]), **settings)
         return {"token_ids": answer["token_ids"].numpy().tolist()}
 
     return run
