@@ -54,18 +54,25 @@ def convert(source: Model, out: Folder, *, to: Literal["tfllm", "huggingface"] =
     print(f"{out}: {type(loaded).__name__}, {loaded.config.num_parameters():,} parameters")
 
 
-def export(model: Model, *, name: str, folder: Path = Path("saved_models")) -> None:
+def export(
+    model: Model,
+    *,
+    name: str,
+    folder: Path = Path("saved_models"),
+    dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+) -> None:
     """Write the next version of a SavedModel that takes and returns strings.
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         name: Of the model, as servers will call it.
         folder: Where exports land.
+        dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it.
     """
     import tfllm
 
     if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
-    loaded, words = load_model(model)
+    loaded, words = load_model(model, dtype=dtype)
     config = generation_config(model) if loaded.causal else None
     print(tfllm.export(loaded, words, folder / name, config))
