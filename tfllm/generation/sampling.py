@@ -150,4 +150,4 @@ def choose(logits: tf.Tensor, settings: Settings, *, positions: tf.Tensor) -> tf
 
 def log_prob(logits: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """log p(id) under the scores as they are, in nats. float32 [B, V], int32 [B] -> float32 [B]."""
-    return -tf.nn.sparse_softmax_cross_entropy_with_logits(ids, logits)
+    return tf.gather(logits, ids, batch_dims=1) - tf.reduce_logsumexp(logits, 1)
