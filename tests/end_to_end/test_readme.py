@@ -43,10 +43,14 @@ def run(command: list[str], place: Path) -> str:
 
 
 def test_the_python_runs_as_written(place: Path) -> None:
-    training, serving, _ = blocks("python")
+    training, serving, generation, _ = blocks("python")
     assert len(training.splitlines()) <= 20
-    answer = run([sys.executable, "-c", training], place).partition("def main(")[2]
+    said, _, chosen = run([sys.executable, "-c", f"{training}print('====', {generation.strip()}[0].text)"], place).partition(
+        "==== "
+    )
+    answer = said.partition("def main(")[2]
     assert len(answer) > 20
+    assert chosen.strip() in ("yes", "no")
     served = run([sys.executable, "-c", serving], place)
     # The exported answer is longer (128 tokens against 40) and starts with the same bytes.
     assert served.startswith(answer.rstrip("\n"))
