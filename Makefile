@@ -30,8 +30,15 @@ parity: .venv/installed-parity ## compare live with Hugging Face in PyTorch
 slow: .venv/installed-test ## heavy checks
 	$(PYTEST) -m slow
 
-bench: .venv/installed-bench ## measure beside the peers, in one run
-	$(BIN)/python benchmarks/training_step.py
+bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a machine that does nothing else
+	for shape in gpt-mini gpt2-small bert-mini bert-base; do for precision in float32 mixed_bfloat16; do \
+		$(BIN)/python benchmarks/training_step.py --shape $$shape --precision $$precision || exit 1; done; done
+	$(BIN)/python benchmarks/decoding.py --model gpt2-small
+	$(BIN)/python benchmarks/decoding.py --model llama-135m
+	$(BIN)/python benchmarks/tokenization.py
+	$(BIN)/python benchmarks/data_pipeline.py
+	$(BIN)/python benchmarks/distribution.py
+	$(BIN)/python benchmarks/start_up.py
 
 clean: ## remove the environment and what was built
 	rm -rf .venv build *.egg-info

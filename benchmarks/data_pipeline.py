@@ -1,107 +1,114 @@
-"""How fast text becomes a store, and a store becomes batches.
+"""How fast text becomes a store, beside `datasets`, and a store becomes batches.
 
-    python benchmarks/data_pipeline.py [--folder /tmp/data_pipeline]
+    python benchmarks/data_pipeline.py --rounds 5
 
-Corpus: the running Python's standard library. Prints MB/s of preparation (UTF-8 of the files, start-up and merging
-included) by tokenizer and processes, then tokens/s of `causal_lm` and `masked_lm` (medians of five runs) and the time to
-the first batch from step 0 and from step 1,000,000. Takes about three minutes.
+Enters: nothing; the corpus is the running Python's standard library, the tokenizer byte-level BPE trained on a part of it.
+Leaves: `results/data_pipeline.json`, `data_pipeline.md`, `data_pipeline.png`.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
-import statistics
 import sysconfig
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tyro
+from data_worker import MASKED
+from harness import Contender, Measured, measure
+from report import RESULTS, bars, publish, quartiles, record, rows, spread, usage, write
 
-import tfllm.tokenizers
-from tfllm.data import Store, causal_lm, masked_lm, prepare
+from tfllm.data import prepare
+from tfllm.tokenizers import train
 
-PATHS = Path(sysconfig.get_paths()["stdlib"], "**/*.py")
-SETTINGS: dict[str, Any] = {"exclude": ["site-packages"], "invalid_utf8": "skip", "progress": False}
-
-MASKED: dict[str, dict[str, Any]] = {
-    "tokens": {},
-    "words": {"unit": "word"},
-    "spans": {"unit": "span"},
-    "documents apart": {"document_masks": True},
-    "next, words": {"pairs": "next", "unit": "word"},
-    "order, spans": {"pairs": "order", "unit": "span"},
-}
+LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+TEXT = """\
+Written by `data_pipeline.py`. Corpus: the files of Python's standard library, on all cores; reading, tokenizing and writing
+included. Batches: of 16 rows, made from a store, with no model behind them. Medians over rounds, quartiles in brackets; ratio:
+over `datasets`, round by round. Cores: processor time over time. Others: cores that other processes took meanwhile. Peak MB:
+resident memory, of the main process."""
 
 
-def prepared(folder: Path, tokenizer: Any, **settings: Any) -> Store:
-    shutil.rmtree(folder, ignore_errors=True)
-    began, used = time.perf_counter(), sum(os.times()[:4])
-    store = prepare(PATHS, tokenizer, folder, **SETTINGS, **settings)
-    seconds, used = time.perf_counter() - began, sum(os.times()[:4]) - used
-    size = store.manifest["inputs"]["bytes"] / 1e6
-    name = f"{tokenizer.kind} {tokenizer.vocab_size}"
-    print(
-        f"prepare  {name:<20} {settings!s:<22} {size / seconds:6.1f} MB/s "
-        f"({size:.1f} MB in {seconds:.1f} s, {used:.1f} s of all cores)",
-        flush=True,
+def main(rounds: int = 5, *, steps: int = 500, out: Path = RESULTS) -> None:
+    """Times preparation and batches.
+
+    Args:
+        rounds: turns of each.
+        steps: batches a turn.
+        out: folder of the results.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        megabytes = write_corpus(folder)
+        job = {"folder": place}
+        prepared = measure([Contender(name, "data_worker.py", job) for name in ("tfllm", "datasets")], rounds=rounds)
+        sizes = {"batch_size": 16, "steps": steps}
+        cases = [{"pipeline": "causal", "sequence_length": length} | sizes for length in (256, 1024)]
+        cases += [{"pipeline": name, "sequence_length": 128} | sizes for name in MASKED]
+        batched = measure([Contender("batches", "data_worker.py", job)], rounds=rounds, cases=cases)
+    whole = Measured(
+        samples=prepared.samples + batched.samples,
+        ready=prepared.ready | batched.ready,
+        first=prepared.first + batched.first,
+        skipped=prepared.skipped | batched.skipped,
     )
-    return store
+    result = record(whole, megabytes=megabytes)
+    base = prepared.of(contender="datasets")
+    result["preparation"] = {name: preparation(prepared.of(contender=name), base, megabytes) for name in prepared.ready}
+    result["batches"] = {f"{case['pipeline']}, S {case['sequence_length']}": batches(batched, case) for case in cases}
+    write(out, "data_pipeline", result)
+    show(out, result)
 
 
-def batches(
-    name: str, stores: Any, tokenizer: Any = None, *, sequence_length: int, batch_size: int = 16, **settings: Any
-) -> None:
-    """Of `masked_lm` where a tokenizer is given, else of `causal_lm`."""
-    settings = {"sequence_length": sequence_length, "batch_size": batch_size, **settings}
-    given = (stores,) if tokenizer is None else (stores, tokenizer)
-    pipeline = causal_lm if tokenizer is None else masked_lm
-    first = []
-    for start in (0, 1_000_000):
-        began = time.perf_counter()
-        iterator = iter(pipeline(*given, start_step=start, **settings))
-        next(iterator)
-        first.append(time.perf_counter() - began)
-    steps, rates = max(200, 2_000_000 // (sequence_length * batch_size)), []
-    for _ in range(5):
-        began = time.perf_counter()
-        for _ in range(steps):
-            next(iterator)
-        rates.append(steps * sequence_length * batch_size / (time.perf_counter() - began) / 1e6)
-    print(
-        f"batches  {name:<24} S={sequence_length:<5} B={batch_size}  {statistics.median(rates):6.1f} million tokens/s; "
-        f"first batch of step 0 after {first[0]:.2f} s, of step 1,000,000 after {first[1]:.2f} s",
-        flush=True,
-    )
+def write_corpus(folder: Path) -> float:
+    """Text, tokenizer and store; megabytes of text."""
+    (folder / "text").mkdir()
+    size = 0
+    for number, path in enumerate(sorted(LIBRARY.rglob("*.py"))):
+        if "site-packages" in path.parts:
+            continue
+        try:
+            text = path.read_bytes().decode()
+        except UnicodeDecodeError:  # four files are meant to be broken
+            continue
+        if text.strip():
+            (folder / "text" / f"{number:05}.txt").write_text(text)
+            size += len(text.encode())
+    tokenizer = train([str(LIBRARY / "[a-j]*.py")], kind="byte_bpe", vocab_size=8192, progress=False)
+    tokenizer.save(folder / "tfllm")
+    (asset,) = (folder / "tfllm").glob("*.model")
+    shutil.copy(asset, folder / "tokenizer.json")
+    prepare(str(folder / "text" / "*.txt"), tokenizer, folder / "store", progress=False)
+    return size / 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "tfllm_data_pipeline"))
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    byte_tokenizer = tfllm.tokenizers.ByteTokenizer()
-    for processes in (1, None):
-        one = prepared(folder / "one", byte_tokenizer, processes=processes)
-    many = {shards: prepared(folder / f"many{shards}", byte_tokenizer, shards=shards) for shards in (8, 64)}
-    unigram = tfllm.tokenizers.train([str(PATHS.parent.parent / "[a-j]*.py")], kind="unigram", vocab_size=4096)
-    for processes in (1, None):
-        prepared(folder / "unigram", unigram, processes=processes)
-    for sequence_length in (256, 1024):
-        batches("one shard", one, sequence_length=sequence_length)
-        batches("one shard, masks", one, sequence_length=sequence_length, document_masks=True)
-        for shards, store in many.items():
-            batches(f"{shards} shards", store, sequence_length=sequence_length)
-        batches("mixture of 1 + 8 shards", {one: 0.7, many[8]: 0.3}, sequence_length=sequence_length)
-    for sequence_length, batch_size in ((128, 32), (512, 16)):
-        shape = {"sequence_length": sequence_length, "batch_size": batch_size}
-        for name, settings in MASKED.items():
-            batches(f"masked: {name}", one, byte_tokenizer, **shape, **settings)
-        batches("masked: next, 8 shards", many[8], byte_tokenizer, **shape, pairs="next")
+def preparation(mine: list[dict[str, Any]], base: list[dict[str, Any]], megabytes: float) -> dict[str, Any]:
+    return usage(mine, base) | {"mb_per_second": quartiles([megabytes / sample["wall_seconds"] for sample in mine])}
+
+
+def batches(measured: Measured, case: dict[str, Any]) -> dict[str, Any]:
+    samples = measured.of(**case)
+    tokens = case["batch_size"] * case["sequence_length"] * case["steps"]
+    return usage(samples) | {"million_tokens_per_second": quartiles([tokens / each["wall_seconds"] / 1e6 for each in samples])}
+
+
+def show(out: Path, result: dict[str, Any]) -> None:
+    body = []
+    for name, each in result["preparation"].items():
+        cells = [name, spread(each["mb_per_second"], 1), spread(each.get("ratio")), f"{each['cores']:.1f}"]
+        body.append([*cells, f"{each['peak_mb']:.0f}", each["rounds"], f"{each['others']:.1f}"])
+    table = rows(("preparation", "MB/s", "ratio", "cores", "peak MB", "rounds", "others"), body)
+    body = []
+    for name, each in result["batches"].items():
+        cells = [name, spread(each["million_tokens_per_second"], 1), f"{each['cores']:.1f}", f"{each['peak_mb']:.0f}"]
+        body.append([*cells, each["rounds"], f"{each['others']:.1f}"])
+    table += ["", *rows(("batches", "million tokens/s", "cores", "peak MB", "rounds", "others"), body)]
+    speeds = {name: each["mb_per_second"] for name, each in result["preparation"].items()}
+    tokens = {name: each["million_tokens_per_second"] for name, each in result["batches"].items()}
+    bars(out / "data_pipeline.png", "Data", "", {"preparation, MB/s": speeds, "batches, million tokens/s": tokens})
+    publish(out, "data_pipeline", "Text to batches", [result], text=TEXT.splitlines(), table=table)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

