@@ -28,6 +28,8 @@ def test_shares_and_parts_as_in_the_docstrings() -> None:
     whole = Batches(literal, lambda number: {}, 4)
     assert [batch["row"].tolist() for batch in whole.share(1, 2).as_numpy_iterator()] == [[9, 10], [13, 14]]
     assert [batch["row"].tolist() for batch in in_parts(whole, 2).as_numpy_iterator()] == [[7, 8], [9, 10], [11, 12], [13, 14]]
+    assert in_parts(whole, 2).cardinality() == 4
+    assert in_parts(whole.repeat(), 2).cardinality() == tf.data.INFINITE_CARDINALITY, "several workers ask"
     assert [batch["row"].tolist() for batch in whole.take(1).share(0, 4).as_numpy_iterator()] == [[7]]
     assert numbered({"token_ids": tf.constant([[7, 8], [9, 5], [6, 4]])}, first=3)["row"].numpy().tolist() == [3, 4, 5]
     with pytest.raises(ValueError, match="a worker's share of the batch is 4 rows, for 3 devices"):

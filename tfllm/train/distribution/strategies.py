@@ -190,7 +190,12 @@ def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
         shape = tf.concat([[parts, rows], tf.shape(value)[1:]], 0)
         return tf.ensure_shape(tf.reshape(value, shape), [parts, rows, *value.shape[1:]])
 
-    return dataset.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(part, batch)))
+    apart = dataset.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(part, batch)))
+    count = dataset.cardinality()
+    if count == tf.data.UNKNOWN_CARDINALITY:
+        return apart
+    # Of a dataset that is not known to be endless, several workers get batches of unknown size.
+    return apart.apply(tf.data.experimental.assert_cardinality(count * parts if count > 0 else count))
 
 
 def _said_by_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
