@@ -143,14 +143,16 @@ def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
         return data.map(numbered)
     policies = tf.data.experimental.AutoShardPolicy
     if isinstance(data, Shared):
-        shared = data
+        shared, replicas = data, strategy.num_replicas_in_sync
+
+        def of_replica(number: int) -> tf.data.Dataset:
+            share = shared.share(number, replicas)
+            (rows, *_), *_ = (value.shape for value in share.element_spec.values())
+            return share.map(lambda batch: numbered(batch, first=number * rows))
 
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            here = strategy.num_replicas_in_sync // context.num_input_pipelines
-            share = shared.share(context.input_pipeline_id, context.num_input_pipelines)
-            (rows, *_), *_ = (value.shape for value in share.element_spec.values())
-            share = share.map(lambda batch: numbered(batch, first=context.input_pipeline_id * rows))
-            return share if here == 1 else in_parts(share, here)
+            # All workers' first replicas, then all second ones: so Keras puts what `predict` gives together again.
+            return in_turn([of_replica(i) for i in range(context.input_pipeline_id, replicas, context.num_input_pipelines)])
 
         return strategy.distribute_datasets_from_function(of_worker)
     options = tf.data.Options()
@@ -171,31 +173,17 @@ def numbered(batch: Any, *others: Any, first: int = 0) -> Any:
     return (batch, *others) if others else batch
 
 
-def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
-    """Each batch as `parts` batches after each other.
+def in_turn(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
+    """The first batch of each, then the second of each, and so on; all of a turn are of one shape.
 
-    7 8 9 10 | 11 12 13 14, 2 parts -> 7 8 | 9 10 | 11 12 | 13 14
+    7 8 | 9 10 and 11 12 | 13 14 -> 7 8 | 11 12 | 9 10 | 13 14
 
-    Raises:
-        ValueError: `parts` does not divide the batch.
+    It says how many batches it has, as they do: of an unknown number several workers would get batches of unknown size.
     """
-
-    def part(value: tf.Tensor) -> tf.Tensor:
-        rows = value.shape[0] // parts
-        if rows * parts != value.shape[0]:
-            raise ValueError(
-                f"a worker's share of the batch is {value.shape[0]} rows, for {parts} devices: give a batch_size that is a "
-                f"multiple of workers x {parts}"
-            )
-        shape = tf.concat([[parts, rows], tf.shape(value)[1:]], 0)
-        return tf.ensure_shape(tf.reshape(value, shape), [parts, rows, *value.shape[1:]])
-
-    apart = dataset.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(part, batch)))
-    count = dataset.cardinality()
-    if count == tf.data.UNKNOWN_CARDINALITY:
-        return apart
-    # Of a dataset that is not known to be endless, several workers get batches of unknown size.
-    return apart.apply(tf.data.experimental.assert_cardinality(count * parts if count > 0 else count))
+    if len(datasets) == 1:
+        return datasets[0]
+    turns = tf.data.Dataset.zip(*datasets)
+    return turns.map(lambda *batches: tf.nest.map_structure(lambda *values: tf.stack(values), *batches)).unbatch()
 
 
 def _said_by_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
