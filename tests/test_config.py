@@ -136,6 +136,9 @@ def test_forward_flops_count_the_matrix_products():
     weights = 4 * (4 + 2 + 2) + 4 * 4 + 2 * 4 * 8 + 10 * 4
     scores_and_sums = 2 * 2 * 2 * 2
     assert config.forward_flops_per_token(3) == 2 * (weights + scores_and_sums)
+    # One token in three is scored: the others need no more than keys and values.
+    third = 4 * (4 + 2 + 2) + (4 * 4 + 2 * 4 * 8 + 10 * 4 + scores_and_sums) / 3
+    assert config.forward_flops_per_token(3, targets=1 / 3) == int(2 * third)
     gated = config.replace(gated_ffn=True)
     assert gated.forward_flops_per_token(3) - config.forward_flops_per_token(3) == 2 * 4 * 8
     # A window of 2 leaves 1, 2 and 2 keys: 5/3 on average.

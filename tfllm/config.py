@@ -209,17 +209,20 @@ class ModelConfig:
 
         Args:
             sequence_length: S.
-            targets: share of the tokens whose scores over the vocabulary are computed; a masked language model's is 0.15.
+            targets: share of the tokens whose scores over the vocabulary are computed; a masked language model's is 0.15. For
+                the others the last block makes keys and values only.
         """
         d, kv = self.hidden_size, self.num_kv_heads * self.head_dim
         heads = self.num_heads * self.head_dim
-        weights = self.num_layers * (d * (2 * heads + 2 * kv) + d * self.ffn_size * (2 + self.gated_ffn))
+        projections = d * (heads + 2 * kv)
+        rest: float = d * heads + d * self.ffn_size * (2 + self.gated_ffn)
         window = min(self.sliding_window or sequence_length, sequence_length)
         keys = (window + 1) / 2 if window == sequence_length else window - window * (window - 1) / (2 * sequence_length)
         if not self.causal:
             keys = window if window == sequence_length else 2 * keys - 1
         output = (self.vocab_size + (not self.causal) * d) * d
-        return int(2 * (weights + targets * output + 2 * self.num_layers * heads * keys))
+        rest += 2 * heads * keys
+        return int(2 * (self.num_layers * projections + (self.num_layers - 1 + targets) * rest + targets * output))
 
     def replace(self, **changes: Any) -> ModelConfig:
         """This architecture with some fields changed; sizes that followed from others follow the new ones.

@@ -22,7 +22,7 @@ TOKEN_IDS = "token_ids"
 """int32 [B, S]: what the model reads."""
 
 POSITIONS = "positions"
-"""int32 [B, S], optional: place of each token in its document, from 0. Left out: 0 … S-1."""
+"""int32 [B, S], optional: place of each token in its document, from 0, rising along the row. Left out: 0 … S-1."""
 
 SEGMENT_IDS = "segment_ids"
 """int32 [B, S], optional: which document of the row a token belongs to, from 1; 0 is padding. Left out: all 1."""

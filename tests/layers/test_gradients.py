@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm.layers import attention
 from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
+from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
 from tfllm.layers.masks import attention_penalty
@@ -115,11 +117,17 @@ def test_activations_far_out_have_no_gradient_of_nan(activation):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("rate", [0.0, 0.4])
-def test_attention(rate, policy):
+@pytest.mark.parametrize("way", ["at once", "in blocks", "at places"])
+def test_attention(way, rate, policy, monkeypatch):
     """Grouped heads over two packed documents, with the dropout's mask in the definition, too."""
+    monkeypatch.setattr(attention, "BLOCK", 3 if way == "in blocks" else 100)
     heads, kv_heads, size, length = 4, 2, 3, 6
     seed = tf.constant([11, 12])
-    kept = dropout(tf.ones([2, heads, length, length]), rate, seed)
+    wanted = tf.constant([[5, 0, 3], [2, 2, 4]]) if way == "at places" else None
+    kept = dropout(tf.ones([2, heads, length if wanted is None else 3, length]), rate, seed)
+    if way == "in blocks":
+        first, second = (dropout(tf.ones([2, heads, 3, 3 * (i + 1)]), rate, fold_in(seed, i)) for i in range(2))
+        kept = tf.concat([tf.pad(first, [[0, 0], [0, 0], [0, 0], [0, 3]]), second], 2)
     places, segments = tf.constant([[0, 1, 2, 3, 0, 1]]), tf.constant([[1, 1, 1, 1, 2, 2]])
     penalty = attention_penalty(places, segments, key_positions=places, key_segments=segments, causal=True)
 
@@ -128,12 +136,13 @@ def test_attention(rate, policy):
         query, key, value = tf.split(columns, [heads, kv_heads, kv_heads], axis=2)
         key, value = (tf.repeat(each, heads // kv_heads, axis=2) for each in (key, value))
         scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) - tf.cast(penalty, tf.float64)
+        scores = scores if wanted is None else tf.gather(scores, wanted, axis=2, batch_dims=1)
         shares = tf.nn.softmax(scores) * tf.cast(kept, tf.float64)
-        mixed = tf.reshape(tf.einsum("bnst,btnh->bsnh", shares, value), [2, length, heads * size])
+        mixed = tf.reshape(tf.einsum("bnst,btnh->bsnh", shares, value), [2, -1, heads * size])
         return mixed @ weights["output/kernel"] + weights["output/bias"]
 
     layer = Attention(
         **dict(size=6, num_heads=heads, num_kv_heads=kv_heads, head_dim=size, qkv_bias=True, output_bias=True),
-        **dict(qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
+        **dict(causal=True, qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
     )
-    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, penalty, seed=seed)[0])
+    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, penalty, seed=seed, places=wanted)[0])

@@ -142,6 +142,7 @@ def test_attention_with_grouped_heads_norms_and_turns():
         num_heads=6,
         num_kv_heads=2,
         head_dim=4,
+        causal=True,
         qkv_bias=True,
         output_bias=True,
         qk_norm="rms",
@@ -162,7 +163,7 @@ def test_attention_with_grouped_heads_norms_and_turns():
 
 @pytest.mark.parametrize("place", ["pre", "post"])
 def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
-    attention = dict(num_heads=2, num_kv_heads=1, head_dim=4, qkv_bias=True, output_bias=True, qk_norm="")
+    attention = dict(num_heads=2, num_kv_heads=1, head_dim=4, causal=False, qkv_bias=True, output_bias=True, qk_norm="")
     attention |= dict(norm_epsilon=1e-5, dropout=0.0, stddev=0.1, output_stddev=0.1)
     inner = dict(inner_size=9, activation="relu", gated=False, use_bias=True, stddev=0.1, output_stddev=0.1)
     kind = dict(norm_kind="layer", norm_place=place, norm_epsilon=1e-5, dropout=0.0)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from families import FAMILIES, strong, tokens
 
+from tfllm.layers import attention
 from tfllm.models import CausalLM
 
 WITHIN = 1e-4
@@ -80,6 +81,29 @@ def test_packed_documents_are_as_if_alone(model):
         np.testing.assert_allclose(together[part], model({"token_ids": ids[:, part]}).numpy()[0], atol=WITHIN)
     run_on = model({"token_ids": ids}).numpy()[0]
     assert np.abs(run_on[5:9] - together[5:9]).max() > 0.1, "the documents would matter to each other"
+
+
+def test_some_tokens_only_are_what_they_are_among_all(model):
+    ids, places = tokens(model.config, 2, 11), tf.constant([[10, 0, 4], [3, 3, 7]])
+    packed = {"token_ids": ids, "segment_ids": np.array([[1] * 11, [1] * 5 + [2] * 4 + [0] * 2], np.int32)}
+    packed |= {"positions": np.array([[*range(11)], [*range(5), *range(4), 0, 0]], np.int32)}
+    for features in ({"token_ids": ids}, packed):
+        expected = tf.gather(model.stack(features), places, batch_dims=1)
+        np.testing.assert_allclose(model.stack(features, places=places), expected, atol=WITHIN)
+        read, cache = model.stack(features, cache=model.new_cache(2, 12), places=places)
+        np.testing.assert_allclose(read, expected, atol=WITHIN)
+        after = {"token_ids": ids[:, :1], "positions": np.full([2, 1], 11, np.int32), "segment_ids": np.ones([2, 1], np.int32)}
+        _, whole = model.stack(features, cache=model.new_cache(2, 12))
+        np.testing.assert_allclose(model(after, cache=cache)[0], model(after, cache=whole)[0], atol=WITHIN)
+
+
+def test_a_row_attends_alike_in_blocks(model, monkeypatch):
+    ids = tokens(model.config, 1, 12, seed=2)
+    segments = np.array([[1] * 5 + [2] * 4 + [3] + [0] * 2], np.int32)
+    packed = {"token_ids": ids, "segment_ids": segments, "positions": np.array([[*range(5), *range(4), 0, 0, 0]], np.int32)}
+    at_once = model(packed).numpy()
+    monkeypatch.setattr(attention, "BLOCK", 3)
+    np.testing.assert_allclose(model(packed)[:, :10], at_once[:, :10], atol=WITHIN)
 
 
 def test_bfloat16_is_near(model):

@@ -44,9 +44,9 @@ def reader_of(model: Any) -> Reader:
         count, longest = tf.shape(ids)[0], tf.shape(ids)[1]
         segments = tf.cast(tf.range(longest)[None] < lengths[:, None], tf.int32)
         features = {TOKEN_IDS: ids, SEGMENT_IDS: segments}
-        hidden, cache = model.stack(features, cache=model.new_cache(count, longest))
         # The vocabulary is scored for the last token of each prompt only.
-        logits = model.head(tf.gather(hidden, lengths - 1, batch_dims=1))
+        hidden, cache = model.stack(features, cache=model.new_cache(count, longest), places=lengths[:, None] - 1)
+        logits = model.head(hidden[:, 0])
         return tf.repeat(logits, copies, axis=0), _spread(cache, copies, room)
 
     def tokens(last: tf.Tensor, places: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Cache]:

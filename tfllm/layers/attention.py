@@ -8,12 +8,16 @@ import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.cache import write
+from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import keep_mask, kept_share
+from tfllm.layers.masks import penalty_at
 from tfllm.layers.mesh import apart
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation, rotate
 
 KeysAndValues = tuple[tf.Tensor, tf.Tensor]
+BLOCK = 128
+"""The fewest queries a causal row is split into: shorter products are slower than what they save."""
 
 
 class Attention(Composite):
@@ -21,6 +25,7 @@ class Attention(Composite):
 
     Args:
         size: D. num_heads: N. num_kv_heads: K. head_dim: H.
+        causal: tokens see none that stand behind them in the row, whatever `penalty` says.
         qkv_bias, output_bias: biases of the two projections.
         qk_norm: the kind of norm on each query and key head, or "" for none.
         stddev, output_stddev: of the first weights of the two projections.
@@ -33,6 +38,7 @@ class Attention(Composite):
         num_heads: int,
         num_kv_heads: int,
         head_dim: int,
+        causal: bool,
         qkv_bias: bool,
         output_bias: bool,
         qk_norm: str,
@@ -45,7 +51,7 @@ class Attention(Composite):
         super().__init__(**kwargs)
         policy = dict(dtype=self.dtype_policy)
         self.heads = (num_heads, num_kv_heads, num_kv_heads)
-        self.head_dim, self.rate = head_dim, dropout
+        self.head_dim, self.causal, self.rate = head_dim, causal, dropout
         widths = (heads * head_dim for heads in self.heads)
         self.qkv = Linear(size, *widths, use_bias=qkv_bias, stddev=stddev, name="qkv", **policy)
         self.query_norm = self.key_norm = None
@@ -65,6 +71,7 @@ class Attention(Composite):
         cache: KeysAndValues | None = None,
         start: tf.Tensor | None = None,
         seed: tf.Tensor | None = None,
+        places: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, KeysAndValues]:
         """Every token gathers from the tokens it sees.
 
@@ -74,19 +81,21 @@ class Attention(Composite):
             turn: rotary positions of the S tokens.
             cache, start: keys and values [B, K, T, H] so far, and the slot where the new ones go.
             seed: int32 [B], of the dropout on the attention probabilities.
+            places: int32 [B, P], of the tokens that are asked for; None for all.
 
         Returns:
-            [B, S, D], and the keys and values attended to, [B, K, T, H].
+            [B, S, D] or [B, P, D], and the keys and values attended to, [B, K, T, H].
         """
         query, key, value = self.project(x, turn)
         if cache is not None:
             key, value = write(cache[0], key, start), write(cache[1], value, start)
-        batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
-        heads = attend(grouped, key, value, penalty, rate=self.rate, seed=seed)
-        heads = tf.reshape(heads, [batch, self.heads[0], length, self.head_dim])
-        joined = tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [batch, length, self.heads[0] * self.head_dim])
-        return self.output_projection(joined), (key, value)
+        if places is not None:
+            query = tf.gather(query, places, axis=2, batch_dims=1)
+            penalty = None if penalty is None else penalty_at(penalty, places)
+        blocks = _blocks(query.shape[2]) if self.causal and cache is None and places is None else 1
+        heads = attend_in_blocks(query, key, value, penalty, blocks=blocks, rate=self.rate, seed=seed)
+        shape = [tf.shape(x)[0], tf.shape(query)[2], self.heads[0] * self.head_dim]
+        return self.output_projection(tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), shape)), (key, value)
 
     def project(self, x: tf.Tensor, turn: Rotation | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Queries [B, N, S, H], scaled by H^-1/2, keys and values [B, K, S, H], normalised and turned."""
@@ -101,13 +110,33 @@ class Attention(Composite):
 
     def probabilities(self, query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:
         """How much each query takes of each key, summing to 1 over T. [B, N, S, H], [B, K, T, H] -> [B, N, S, T]."""
-        batch, length, keys = tf.shape(query)[0], tf.shape(query)[2], tf.shape(key)[2]
-        grouped = tf.reshape(query, self._grouped_shape(batch, length, self.head_dim))
-        return tf.reshape(_probabilities(grouped, key, penalty), [batch, self.heads[0], length, keys])
+        return _ungrouped(_probabilities(_grouped(query, key), key, penalty), query)
 
-    def _grouped_shape(self, batch: tf.Tensor, length: tf.Tensor, last: int | tf.Tensor) -> list[Any]:
-        """[B, K, N/K * S, last]: the queries that share a key head stand under each other."""
-        return [batch, self.heads[1], self.heads[0] // self.heads[1] * length, last]
+
+def attend_in_blocks(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    penalty: tf.Tensor | None,
+    *,
+    blocks: int,
+    rate: float,
+    seed: tf.Tensor | None,
+) -> tf.Tensor:
+    """`attend` where no query sees a key behind its own place: a block of queries takes the keys up to its end only.
+
+    Of all the work (blocks + 1) / (2 blocks) is left. Arguments and result are `attend`'s, with S = T, a multiple of `blocks`.
+    """
+    if blocks == 1 or penalty is None:
+        return attend(query, key, value, penalty, rate=rate, seed=seed)
+    queries, keys, values = (tf.split(each, blocks, axis=2) for each in (query, key, value))
+    size, mixed = query.shape[2] // blocks, []
+    for i, part in enumerate(queries):
+        end = size * (i + 1)
+        key, value = (tf.concat(parts[: i + 1], 2) for parts in (keys, values))
+        own_seed = None if seed is None else fold_in(seed, i)
+        mixed.append(attend(part, key, value, penalty[:, :, end - size : end, :end], rate=rate, seed=own_seed))
+    return tf.concat(mixed, 2)
 
 
 def attend(
@@ -119,17 +148,18 @@ def attend(
     is also the product of output and output's gradient (Dao et al. 2022), H numbers a query in place of T.
 
     Args:
-        query: [B, K, N/K * S, H], scaled; the queries that share a key head stand under each other.
-        key, value: [B, K, T, H].
+        query: [B, N, S, H], scaled.
+        key, value: [B, K, T, H]; N/K queries share a key.
         penalty: float32 [B or 1, 1, S, T], or None.
         rate, seed: of the dropout.
 
     Returns:
-        [B, K, N/K * S, H].
+        [B, N, S, H].
     """
+    grouped = _grouped(query, key)
     mask: tf.Tensor | None = None
     if seed is not None and kept_share(rate) < 1:
-        mask = keep_mask(tf.concat([tf.shape(query)[:3], tf.shape(key)[2:3]], 0), rate, seed, query.dtype)
+        mask = keep_mask(tf.concat([tf.shape(grouped)[:3], tf.shape(key)[2:3]], 0), rate, seed, query.dtype)
         value = value * tf.constant(1 / kept_share(rate), value.dtype)
 
     @tf.custom_gradient
@@ -148,7 +178,23 @@ def attend(
 
         return mixed, gradient
 
-    return mix(query, key, value)
+    return _ungrouped(mix(grouped, key, value), query)
+
+
+def _grouped(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """The queries that share a key under each other: [B, N, S, H], [B, K, T, H] -> [B, K, N/K * S, H]."""
+    shape = tf.shape(query)
+    return tf.reshape(query, [shape[0], key.shape[1], query.shape[1] // key.shape[1] * shape[2], shape[3]])
+
+
+def _ungrouped(grouped: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    """[B, K, N/K * S, ...] -> [B, N, S, ...], as `query` is."""
+    return tf.reshape(grouped, tf.concat([tf.shape(query)[:3], tf.shape(grouped)[3:]], 0))
+
+
+def _blocks(length: int | None) -> int:
+    """How many blocks of queries a causal row is split into."""
+    return next((blocks for blocks in (8, 4, 2) if length and length % blocks == 0 and length // blocks >= BLOCK), 1)
 
 
 def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:

@@ -54,11 +54,13 @@ class Block(Composite):
         cache: KeysAndValues | None = None,
         start: tf.Tensor | None = None,
         seed: tf.Tensor | None = None,
+        places: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, KeysAndValues]:
-        """[B, S, D] -> [B, S, D]; the other arguments and the second result are `Attention.call`'s."""
+        """[B, S, D] -> [B, S, D], or [B, P, D] at `places`; other arguments and the second result are `Attention.call`'s."""
         seeds = [None] * 3 if seed is None else [fold_in(seed, i) for i in range(3)]
         inner = self.attention_norm(x) if self.pre else x
-        inner, attended = self.attention(inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0])
+        inner, attended = self.attention(inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0], places=places)
+        x = x if places is None else tf.gather(x, places, batch_dims=1)
         x = x + dropout(inner, self.rate, seeds[1])
         x = x if self.pre else self.attention_norm(x)
         inner = self.feedforward(self.feedforward_norm(x) if self.pre else x)

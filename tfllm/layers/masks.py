@@ -46,3 +46,10 @@ def attention_penalty(
     if window:
         seen &= tf.abs(queries - keys) < window
     return tf.where(seen, 0.0, HIDDEN)[:, None, :, :]
+
+
+def penalty_at(penalty: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Of the queries at `places` only. [B or 1, 1, S, T], int32 [B, P] -> [B, 1, P, T]."""
+    if penalty.shape[0] == 1:
+        return tf.gather(penalty[0, 0], places)[:, None]
+    return tf.gather(penalty, places, axis=2, batch_dims=1)

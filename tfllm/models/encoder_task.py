@@ -13,7 +13,7 @@ from tfllm.layers.base import Linear
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.models.base import LanguageModel
-from tfllm.models.transformer import Features, Transformer
+from tfllm.models.transformer import Features, Transformer, first_places
 
 Pooling = Literal["pooler", "first", "mean"]
 HEAD_SEED = 1 << 20
@@ -78,12 +78,12 @@ class EncoderTask(LanguageModel):
         seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
         return tf.cast(self.head(dropout(x, self.config.dropout, seed)), tf.float32)
 
-    def pooled(self, hidden: tf.Tensor, features: Features, pooling: Pooling) -> tf.Tensor:
-        """What stands for the row: the pooled or bare first token, or the mean of all. [B, S, D] -> [B, D]."""
-        if pooling == "pooler":
-            return self.stack.pooler(hidden)
-        if pooling == "first":
-            return hidden[:, 0]
+    def pooled(self, features: Features, pooling: Pooling, training: bool) -> tf.Tensor:
+        """What stands for the row: the pooled or bare first token, or the mean of all. [B, D]."""
+        if pooling != "mean":
+            first = self.stack(features, training=training, places=first_places(features))
+            return self.stack.pooler(first) if pooling == "pooler" else first[:, 0]
+        hidden = self.stack(features, training=training)
         segments = features.get(SEGMENT_IDS)
         if segments is None:
             return tf.cast(tf.reduce_mean(tf.cast(hidden, tf.float32), 1), hidden.dtype)

@@ -12,7 +12,7 @@ from tfllm.features import PAIR_LABELS, ROW_WEIGHTS, TARGET_IDS, TARGET_PLACES, 
 from tfllm.layers.base import Linear
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel, seeded
-from tfllm.models.transformer import Features, Transformer
+from tfllm.models.transformer import Features, Transformer, first_places
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio
@@ -86,14 +86,15 @@ class MaskedLM(LanguageModel):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
         features = seeded(features, training)
-        return self.head(self.transform(_at_targets(self.stack(features, training=training), features)))
+        hidden = self.stack(features, training=training, places=features.get(TARGET_PLACES))
+        return self.head(self.transform(hidden))
 
     def pair_scores(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores of "the second text follows" and "it does not". float32 [B, 2]."""
         if self.pair_head is None:
             raise ValueError("this model has no head for pairs: make it with next_sentence=True")
         features = seeded(features, training)
-        return self._pair_scores(self.stack(features, training=training))
+        return self._pair_scores(self.stack(features, training=training, places=first_places(features)))
 
     def _pair_scores(self, hidden: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.pair_head(self.stack.pooler(hidden)), tf.float32)
@@ -104,10 +105,13 @@ class MaskedLM(LanguageModel):
 
     def objective(self, features: Features, training: bool) -> Objective:
         """Cross-entropy of the hidden tokens. A pair's counts as much as the P places of a row: a sum, so exact on replicas."""
-        hidden = self.stack(features, training=training)
-        asked = tf.reshape(_at_targets(hidden, features), [-1, self.config.hidden_size])
+        places = features.get(TARGET_PLACES)
+        if places is not None and self.pair_head is not None:
+            places = tf.concat([first_places(features), places], 1)
+        hidden = self.stack(features, training=training, places=places)
+        asked = hidden[:, 1:] if places is not None and self.pair_head is not None else hidden
         tokens = linear_cross_entropy(
-            self.transform(asked),
+            self.transform(tf.reshape(asked, [-1, self.config.hidden_size])),
             self.head.kernel,
             bias=self.head.bias,
             targets=tf.reshape(features[TARGET_IDS], [-1]),
@@ -123,9 +127,3 @@ class MaskedLM(LanguageModel):
             loss += pairs.loss * tf.cast(tf.shape(features[TARGET_IDS])[1], tf.float32)
             measures |= {"pair_loss": (pairs.nats, pairs.weight), "pair_accuracy": (pairs.correct, pairs.weight)}
         return Objective(loss, tokens.weight, {"loss": (loss, tokens.weight)} | measures)
-
-
-def _at_targets(hidden: tf.Tensor, features: Features) -> tf.Tensor:
-    """The hidden states that are asked for: at `target_places`, or all. [B, S, D] -> [B, P or S, D]."""
-    places = features.get(TARGET_PLACES)
-    return hidden if places is None else tf.gather(hidden, places, batch_dims=1)

@@ -62,8 +62,7 @@ class TextClassifier(EncoderTask):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
         features = seeded(features, training)
-        hidden = self.stack(features, training=training)
-        return self.on_head(self.pooled(hidden, features, self.pooling), features, training)
+        return self.on_head(self.pooled(features, self.pooling, training), features, training)
 
     def probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """Of each label. float32 [B, C] -> float32 [B, C]."""

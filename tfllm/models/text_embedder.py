@@ -40,7 +40,7 @@ class TextEmbedder(EncoderTask):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Vectors, float32 [B, D]."""
         features = seeded(features, training)
-        vectors = tf.cast(self.pooled(self.stack(features, training=training), features, self.pooling), tf.float32)
+        vectors = tf.cast(self.pooled(features, self.pooling, training), tf.float32)
         return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
 
     def compile(self, optimizer: keras.optimizers.Optimizer, *, temperature: float = 0.05, **kwargs: Any) -> None:

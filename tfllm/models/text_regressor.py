@@ -40,8 +40,7 @@ class TextRegressor(EncoderTask):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """float32 [B]."""
         features = seeded(features, training)
-        hidden = self.stack(features, training=training)
-        return self.on_head(self.pooled(hidden, features, self.pooling), features, training)[:, 0]
+        return self.on_head(self.pooled(features, self.pooling, training), features, training)[:, 0]
 
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("absolute_error")]

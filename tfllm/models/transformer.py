@@ -56,8 +56,18 @@ class Transformer(Composite):
         if config.pooler:
             self.pooler = Pooler(size, stddev=stddev, name="pooler", **policy)
 
-    def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
+    def call(
+        self,
+        features: Features,
+        cache: Cache | None = None,
+        training: bool = False,
+        places: tf.Tensor | None = None,
+    ) -> Any:
         """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.
+
+        Args:
+            places: int32 [B, P], of the tokens whose hidden states are wanted, [B, P, D]; None for all. Of the others the last
+                block makes only what these see of them.
 
         Raises:
             ValueError: the row is longer than a model with learned positions can place.
@@ -66,16 +76,17 @@ class Transformer(Composite):
         x, penalty, turn, cache = self._start(features, cache, seed)
         keys, values = [], []
         for i, block in enumerate(self.blocks):
+            wanted = places if i == len(self.blocks) - 1 else None
             block_seed = None if seed is None else fold_in(seed, i + 1)
             if cache is not None:
                 slots = (cache.keys[i], cache.values[i])
-                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length)
+                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length, places=wanted)
                 keys.append(key)
                 values.append(value)
             elif training and self.config.remat:
-                x = _forgetful(block, penalty, turn, block_seed)(x)
+                x = _forgetful(block, penalty, turn, block_seed, wanted)(x)
             else:
-                x, _ = block(x, penalty, turn=turn, seed=block_seed)
+                x, _ = block(x, penalty, turn=turn, seed=block_seed, places=wanted)
         if self.final_norm is not None:
             x = self.final_norm(x)
         if cache is None:
@@ -157,9 +168,14 @@ class Transformer(Composite):
         return encodings.rotary_frequencies(self.config.head_dim, self.config.rope_theta, **options)
 
 
-def _forgetful(block: Any, penalty: tf.Tensor, turn: Any, seed: tf.Tensor | None) -> Any:
+def first_places(features: Features) -> tf.Tensor:
+    """Of the token that stands for its row: int32 [B, 1]."""
+    return tf.zeros_like(features[TOKEN_IDS][:, :1])
+
+
+def _forgetful(block: Any, penalty: tf.Tensor, turn: Any, seed: tf.Tensor | None, places: tf.Tensor | None) -> Any:
     """The block as a function that keeps its input only and runs again in the backward pass (Chen et al. 2016)."""
-    return tf.recompute_grad(lambda x: block(x, penalty, turn=turn, seed=seed)[0])
+    return tf.recompute_grad(lambda x: block(x, penalty, turn=turn, seed=seed, places=places)[0])
 
 
 def block_from(config: ModelConfig, **kwargs: Any) -> Block:
@@ -171,6 +187,7 @@ def block_from(config: ModelConfig, **kwargs: Any) -> Block:
             num_heads=config.num_heads,
             num_kv_heads=config.num_kv_heads,
             head_dim=config.head_dim,
+            causal=config.causal,
             qkv_bias=config.qkv_bias,
             output_bias=config.attention_output_bias,
             qk_norm=config.norm if config.qk_norm else "",
