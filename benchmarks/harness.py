@@ -187,6 +187,8 @@ def environment(requirements: Sequence[str], installing: Sequence[tuple[str, str
         print(f"making an environment with {', '.join(requirements)} in {folder}: minutes, once", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+        if installing:
+            install.append("--no-cache-dir")  # pip would take a wheel that was built with other settings
         said = subprocess.run(install, env=os.environ | dict(installing), stderr=subprocess.PIPE, text=True)
         if said.returncode:
             print(said.stderr, file=sys.stderr)
