@@ -23,7 +23,8 @@ def past_of(prompts: list[list[int]], said: list[list[int]]) -> Past:
     room = tf.zeros([2, len(prompts)], tf.int32)  # steps to come
     nowhere = tf.zeros(len(prompts), tf.int32)
     tokens = tf.concat([tf.transpose(tf.constant(said, tf.int32, [len(said), len(said[0])])), room], 0)
-    return Past(Prompts(padded, tf.constant([len(row) for row in prompts])), tokens, tf.constant(len(said[0])), nowhere)
+    prompted = Prompts(padded, tf.constant([len(row) for row in prompts]))
+    return Past(prompted, tokens, tf.constant([len(row) for row in said]), nowhere)
 
 
 def by_python(logits: np.ndarray, prompt: list[int], said: list[int], config: GenerationConfig) -> np.ndarray:

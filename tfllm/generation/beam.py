@@ -147,7 +147,7 @@ def _begun(task: Task, beams: Beams, room: tf.Tensor, cache: Cache) -> State:
 def _step(logits: tf.Tensor, state: State, task: Task, beams: Beams) -> State:
     """One more token for every beam. logits: float32 [B, V]."""
     log_probs = tf.nn.log_softmax(logits)
-    past = Past(task.prompts, state.said.tokens, state.step, state.place)
+    past = Past(task.prompts, state.said.tokens, tf.fill(tf.shape(state.place), state.step), state.place)
     scores = adjust(log_probs, past, task.settings, task.rules, wanted=task.penalised)
     candidates = _candidates(scores, state, task, beams)
     width = tf.shape(state.scores)[1]
@@ -199,7 +199,8 @@ def _finish(found: Candidates, group: int, state: State, task: Task, beams: Beam
         first = tf.range(shape[0])[:, None] * beams.size + group * width
         before = tf.gather(state.said.tokens, tf.reshape(first + found.beams, [-1]), axis=1)
         after = written(before, state.step, tf.reshape(found.tokens, [-1]))
-        finish = tf.where(tf.reshape(stopped(after, state.step + 1, task.rules.stop), shape), STOP, finish)
+        count = tf.fill([tf.size(finish)], state.step + 1)
+        finish = tf.where(tf.reshape(stopped(after, count, task.rules.stop), shape), STOP, finish)
     return tf.where(found.tokens == task.rules.eos_id, EOS, finish)
 
 

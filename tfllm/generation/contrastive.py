@@ -91,10 +91,10 @@ def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, s
 def _step(model: Any, reader: Reader, state: State, task: Task, contrast: Contrast) -> State:
     """Chooses one more token a row, among candidates that are read all."""
     said, k = state.said, contrast.candidates
-    past = Past(task.prompts, said.tokens, said.step, said.place)
+    past = Past(task.prompts, said.tokens, said.num_tokens, said.place)
     scores = adjust(state.logits, past, task.settings, task.rules, wanted=task.penalised)
     best = tf.math.top_k(scores, k)
-    places = places_of(model.config, task.prompts.lengths, said.step + 1)
+    places = places_of(model.config, task.prompts.lengths, said.num_tokens + 1)
     hidden, cache = reader.tokens(tf.reshape(best.indices, [-1]), tf.repeat(places, k), said.cache)
     seen = tf.reshape(_unit(hidden), [-1, k, hidden.shape[1]])
     probabilities = tf.gather(tf.nn.softmax(scores), best.indices, batch_dims=1)

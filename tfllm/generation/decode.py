@@ -44,16 +44,14 @@ class Alternatives(NamedTuple):
 class State(NamedTuple):
     """A nest of tensors, fit for `tf.while_loop` and for coming back later. M is the room for new tokens."""
 
-    step: tf.Tensor
-    """int32 []: tokens chosen so far."""
     last: tf.Tensor
     """int32 [B]: the token chosen last."""
     finish: tf.Tensor
     """int32 [B]: RUNNING, EOS, STOP or LENGTH."""
     num_tokens: tf.Tensor
-    """int32 [B]."""
+    """int32 [B]: tokens chosen so far."""
     tokens: tf.Tensor
-    """int32 [M, B]: a step is a row, so that it is written in place."""
+    """int32 [M, B]; PAD_ID behind a row's last token."""
     log_probs: tf.Tensor
     """float32 [M, B]."""
     top: Alternatives | tuple[()]
@@ -61,6 +59,11 @@ class State(NamedTuple):
     place: tf.Tensor
     """int32 [B]: the state of `Rules.automaton`, if there is one."""
     cache: Cache
+
+    @property
+    def step(self) -> tf.Tensor:
+        """int32 []: tokens of the row that has most."""
+        return tf.reduce_max(self.num_tokens)
 
 
 class Task(NamedTuple):
@@ -112,7 +115,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RU
     rows = tf.size(task.budget)
     room = tf.maximum(tf.reduce_max(task.budget), 1)
     logits, cache = reader_of(model).prompts(prompts, rows // tf.size(prompts.lengths), room - 1)
-    return _choose_next(logits, empty_state(task, room, cache), task)
+    return choose_next(logits, empty_state(task, room, cache), task)
 
 
 def empty_state(task: Task, room: tf.Tensor, cache: Cache) -> State:
@@ -120,7 +123,6 @@ def empty_state(task: Task, room: tf.Tensor, cache: Cache) -> State:
     nothing = tf.zeros_like(task.budget)
     rows, kept = tf.size(nothing), task.rules.top_log_probs
     return State(
-        step=tf.constant(0),
         last=nothing,
         finish=tf.where(task.budget > 0, RUNNING, LENGTH),
         num_tokens=nothing,
@@ -146,8 +148,9 @@ def advance(
     reader = reader_of(model)
 
     def body(state: State) -> tuple[State]:
-        logits, cache = reader.tokens(state.last, places_of(model.config, task.prompts.lengths, state.step), state.cache)
-        return (_choose_next(logits, state._replace(cache=cache), task),)
+        places = places_of(model.config, task.prompts.lengths, state.num_tokens)
+        logits, cache = reader.tokens(state.last, places, state.cache)
+        return (choose_next(logits, state._replace(cache=cache), task),)
 
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
@@ -155,11 +158,11 @@ def advance(
     return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
 
 
-def places_of(config: ModelConfig, lengths: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Where the token chosen last stands, after `step` of them: int32 [B] -> [B]."""
-    places = lengths + step - 1
+def places_of(config: ModelConfig, lengths: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Where the last of `count` tokens stands: int32 [B], [B] or [] -> [B]."""
+    places = lengths + count - 1
     if config.positions == "learned":
-        # Rows that have ended go on idly, and must not ask for a position that is not there.
+        # What is read idly, or as a guess, must not ask for a position that is not there.
         places = tf.minimum(places, config.max_length - 1)
     return places
 
@@ -212,37 +215,36 @@ def text_of(found: Results, stop: Stop | None, detokenize: Callable[[tf.RaggedTe
     return text if stop is None else tf.strings.regex_replace(text, stop.pattern, "", replace_global=False)
 
 
-def _choose_next(logits: tf.Tensor, state: State, task: Task) -> State:
-    past = Past(task.prompts, state.tokens, state.step, state.place)
+def choose_next(logits: tf.Tensor, state: State, task: Task) -> State:
+    """One more token for every running row. logits: float32 [B, V]."""
+    past = Past(task.prompts, state.tokens, state.num_tokens, state.place)
     scores = adjust(logits, past, task.settings, task.rules, wanted=task.penalised)
-    chosen = choose(scores, task.settings, positions=task.prompts.lengths + state.step)
+    chosen = choose(scores, task.settings, positions=task.prompts.lengths + state.num_tokens)
     return extended(state, chosen, logits, task)
 
 
 def extended(state: State, chosen: tf.Tensor, logits: tf.Tensor, task: Task) -> State:
-    """One more token for every row that has not ended, and which rows end with it.
+    """The token `chosen` for every running row, and which rows end with it; the others stay as they are.
 
     Args:
         chosen: int32 [B]. logits: float32 [B, V], as the model gave them.
     """
     running = state.finish == RUNNING
-    chosen = tf.where(running, chosen, PAD_ID)
-    tokens = written(state.tokens, state.step, chosen)
-    values = tf.where(running, log_prob(logits, chosen), 0.0)
+    now = (tf.range(tf.shape(state.tokens)[0])[:, None] == state.num_tokens) & running
+    tokens = tf.where(now, chosen, state.tokens)
     num_tokens = state.num_tokens + tf.cast(running, tf.int32)
     finish = tf.where(num_tokens >= task.budget, LENGTH, RUNNING)
     if task.rules.stop is not None:
-        finish = tf.where(stopped(tokens, state.step + 1, task.rules.stop), STOP, finish)
-    finish = tf.where(running & (chosen == task.rules.eos_id), EOS, finish)
+        finish = tf.where(stopped(tokens, num_tokens, task.rules.stop), STOP, finish)
+    finish = tf.where(chosen == task.rules.eos_id, EOS, finish)
     return state._replace(
-        step=state.step + 1,
-        last=chosen,
+        last=tf.where(running, chosen, state.last),
         finish=tf.where(running, finish, state.finish),
         num_tokens=num_tokens,
         tokens=tokens,
-        log_probs=written(state.log_probs, state.step, values),
-        top=_noted(state, logits, running),
-        place=moved(task.rules, state.place, chosen),
+        log_probs=tf.where(now, log_prob(logits, chosen), state.log_probs),
+        top=_noted(state.top, logits, now),
+        place=tf.where(running, moved(task.rules, state.place, chosen), state.place),
     )
 
 
@@ -251,28 +253,26 @@ def moved(rules: Rules, place: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     return place if rules.automaton is None else following(rules.automaton, place, chosen)
 
 
-def _noted(state: State, logits: tf.Tensor, running: tf.Tensor) -> Alternatives | tuple[()]:
-    """The alternatives of one more step."""
-    if not state.top:
+def _noted(top: Alternatives | tuple[()], logits: tf.Tensor, now: tf.Tensor) -> Alternatives | tuple[()]:
+    """The alternatives of one more token, where `now` is true. now: bool [M, B]."""
+    if not top:
         return ()
-    best = tf.math.top_k(tf.nn.log_softmax(logits), state.top.token_ids.shape[2])
-    there = running[:, None]
-    token_ids, log_probs = tf.where(there, best.indices, PAD_ID), tf.where(there, best.values, 0.0)
-    return Alternatives(
-        written(state.top.token_ids, state.step, token_ids), written(state.top.log_probs, state.step, log_probs)
-    )
+    best = tf.math.top_k(tf.nn.log_softmax(logits), top.token_ids.shape[2])
+    there = now[:, :, None]
+    return Alternatives(tf.where(there, best.indices, top.token_ids), tf.where(there, best.values, top.log_probs))
 
 
 def written(steps: tf.Tensor, step: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """`steps` [M, …] with `values` […] at `step`."""
+    """`steps` [M, …] with `values` […] at `step`, in place."""
     return tf.tensor_scatter_nd_update(steps, tf.reshape(step, [1, 1]), values[None])
 
 
 def stopped(tokens: tf.Tensor, count: tf.Tensor, stop: Stop) -> tf.Tensor:
-    """Whether the text of each row's last tokens holds a stop string: int32 [M, B] -> bool [B].
+    """Whether the text of each row's last tokens holds a stop string. tokens: int32 [M, B]. count: int32 [B]. -> bool [B].
 
     A token that stands for no bytes can push a stop string out of the window; the text is cut all the same.
     """
-    tail = tf.transpose(tokens[tf.maximum(count - stop.window, 0) : count])
-    text = stop.detokenize(tf.RaggedTensor.from_tensor(tail))
+    places = tf.maximum(count - stop.window, 0)[:, None] + tf.range(stop.window)
+    tail = tf.gather(tf.transpose(tokens), tf.minimum(places, tf.shape(tokens)[0] - 1), batch_dims=1)
+    text = stop.detokenize(tf.RaggedTensor.from_tensor(tail, lengths=tf.minimum(count, stop.window)))
     return tf.strings.regex_replace(text, stop.pattern, "", replace_global=False) != text

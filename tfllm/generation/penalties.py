@@ -29,8 +29,8 @@ class Past(NamedTuple):
     """B rows."""
     tokens: tf.Tensor
     """int32 [M, B]: the continuations, a step a row."""
-    step: tf.Tensor
-    """int32 []: steps done."""
+    num_tokens: tf.Tensor
+    """int32 [B]: how many each continuation has."""
     place: tf.Tensor
     """int32 [B]: the state of `Rules.automaton`, if there is one."""
 
@@ -66,36 +66,37 @@ def adjust(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules, *, w
     scores = tf.cond(wanted, lambda: _by_row(unchanged, past, settings, rules), lambda: unchanged)
     if rules.bad_words is None:
         return scores
-    completing = completes(_last(past, rules.bad_words.shape[1] - 1), rules.bad_words, vocabulary)
+    completing = completes(last_tokens(past, rules.bad_words.shape[1] - 1), rules.bad_words, vocabulary)
     return _unless_none_is_left(forbid(scores, completing), scores)
 
 
 def _by_row(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules) -> tf.Tensor:
     """The settings that a row has for itself. Each is computed only where some row wants it."""
     vocabulary = tf.shape(logits)[1]
-    history = written_out(past)
+    history, early = written_out(past), past.num_tokens < settings.min_new_tokens
 
     def penalised(scores: tf.Tensor) -> tf.Tensor:
         seen = (counts(history, vocabulary) > 0) & ~_is_any(vocabulary, rules.eos_id, rules.bos_id)
         return penalise(scores, seen, settings.repetition_penalty)
 
     def discounted(scores: tf.Tensor) -> tf.Tensor:
-        said = counts(tf.transpose(past.tokens[: past.step]), vocabulary)
+        there = tf.range(tf.shape(past.tokens)[0])[:, None] < past.num_tokens
+        said = counts(tf.transpose(tf.where(there, past.tokens, _NO_TOKEN)), vocabulary)
         return discount(scores, said, frequency=settings.frequency_penalty, presence=settings.presence_penalty)
 
     def unrepeated(scores: tf.Tensor) -> tf.Tensor:
-        lengths = past.prompts.lengths + past.step
+        lengths = past.prompts.lengths + past.num_tokens
         repeating = repeats(history, lengths, settings.no_repeat_ngram_size, vocabulary)
         return forbid(scores, repeating & ~_is_any(vocabulary, rules.eos_id))
 
     def unfinished(scores: tf.Tensor) -> tf.Tensor:
-        return forbid(scores, (past.step < settings.min_new_tokens)[:, None] & _is_any(vocabulary, rules.eos_id))
+        return forbid(scores, early[:, None] & _is_any(vocabulary, rules.eos_id))
 
     scores = _where_any(settings.repetition_penalty != 1, penalised, logits)
     scores = _where_any((settings.frequency_penalty != 0) | (settings.presence_penalty != 0), discounted, scores)
     penalised_only = scores
     scores = _where_any(settings.no_repeat_ngram_size > 0, unrepeated, scores)
-    scores = _where_any(settings.min_new_tokens > past.step, unfinished, scores)
+    scores = _where_any(early, unfinished, scores)
     return _unless_none_is_left(scores, penalised_only)
 
 
@@ -177,13 +178,13 @@ def completes(last: tf.Tensor, sequences: tf.Tensor, vocabulary: int | tf.Tensor
 
 
 def written_out(past: Past) -> tf.Tensor:
-    """Prompt and continuation without the padding between them: int32 [B, S + steps], `_NO_TOKEN` behind the end."""
-    longest = tf.shape(past.prompts.token_ids)[1]
+    """Prompt and continuation without the padding between them: int32 [B, S + most], `_NO_TOKEN` behind the end."""
+    longest, most = tf.shape(past.prompts.token_ids)[1], tf.reduce_max(past.num_tokens)
     lengths = past.prompts.lengths[:, None]
-    place = tf.range(longest + past.step)[None]
+    place = tf.range(longest + most)[None]
     source = tf.where(place < lengths, place, place - lengths + longest)
-    there = place < lengths + past.step
-    apart = tf.concat([past.prompts.token_ids, tf.transpose(past.tokens[: past.step])], 1)
+    there = place < lengths + past.num_tokens[:, None]
+    apart = tf.concat([past.prompts.token_ids, tf.transpose(past.tokens[:most])], 1)
     return tf.where(there, tf.gather(apart, tf.where(there, source, 0), batch_dims=1), _NO_TOKEN)
 
 
@@ -192,9 +193,9 @@ def counts(ids: tf.Tensor, vocabulary: int | tf.Tensor) -> tf.Tensor:
     return tf.math.bincount(ids, minlength=vocabulary, maxlength=vocabulary, axis=-1)
 
 
-def _last(past: Past, count: int) -> tf.Tensor:
+def last_tokens(past: Past, count: int) -> tf.Tensor:
     """The last `count` tokens of each row, int32 [B, count]; `_NO_TOKEN` before its beginning."""
-    places = past.prompts.lengths[:, None] + past.step - tf.range(count, 0, -1)[None]
+    places = (past.prompts.lengths + past.num_tokens)[:, None] - tf.range(count, 0, -1)[None]
     found = tf.gather(written_out(past), tf.maximum(places, 0), batch_dims=1)
     return tf.where(places >= 0, found, _NO_TOKEN)
 
