@@ -79,6 +79,11 @@ class GenerationConfig:
     penalty_alpha: float = 0.0
     """Contrastive search (Su et al. 2022): of the `top_k` most probable tokens the one whose probability, times one minus this,
     less its likeness to the text before, times this, is largest. 0: off."""
+    num_draft_tokens: int = 0
+    """Speculative decoding (Leviathan et al. 2023): so many tokens are drafted at once, by a draft model or, without one, by
+    prompt lookup, and read in one pass. The text is the same, sooner where drafts are good. 0: off."""
+    max_matching_ngram_size: int = 3
+    """Of prompt lookup: the longest end of the text that is looked for in the text before; what followed there is the draft."""
     num_sequences: int = 1
     """Continuations of each prompt; in a beam search the best ones."""
     stop: tuple[str, ...] = ()
@@ -124,6 +129,11 @@ class GenerationConfig:
         self._check_constraint()
         self._check_beams()
         self._check_contrast()
+        if self.num_draft_tokens and self.searches:
+            raise ValueError(
+                f"num_draft_tokens={self.num_draft_tokens} drafts one continuation, and a beam or contrastive search follows "
+                "several: leave it out, or num_beams and penalty_alpha"
+            )
         if self.num_sequences > 1 and self.temperature == 0 and self.num_beams == 1:
             raise ValueError(
                 f"num_sequences={self.num_sequences} with temperature=0 would give one text several times: "
@@ -243,6 +253,8 @@ _WHOLES = {
     "top_log_probs": 0,
     "num_beams": 1,
     "num_beam_groups": 1,
+    "num_draft_tokens": 0,
+    "max_matching_ngram_size": 1,
     "num_sequences": 1,
 }
 """The least value of each."""

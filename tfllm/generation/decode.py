@@ -30,6 +30,8 @@ from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
 """Why a row ended: not yet, the separator was chosen, a stop string appeared, its budget or the context is spent."""
+WAITING = -1
+"""The row has not ended, but goes on only when the others do (`speculative.py`)."""
 
 
 class Alternatives(NamedTuple):
@@ -144,7 +146,11 @@ def advance(
     until: int | tf.Tensor,
 ) -> State:
     """Goes on until `until` tokens are chosen in all, or every row has ended."""
-    task = task_of(model, prompts, settings, rules)
+    return loop(model, task_of(model, prompts, settings, rules), state, until)
+
+
+def loop(model: Any, task: Task, state: State, until: int | tf.Tensor = tf.int32.max) -> State:
+    """`advance` for a task."""
     reader = reader_of(model)
 
     def body(state: State) -> tuple[State]:
@@ -168,15 +174,17 @@ def places_of(config: ModelConfig, lengths: tf.Tensor, count: tf.Tensor) -> tf.T
 
 
 @contextlib.contextmanager
-def matrices_cast_once(model: Any) -> Iterator[None]:
-    """Inside, the matrices of a mixed-precision model have its compute dtype: else every step would cast all of them."""
-    policy = getattr(model, "dtype_policy", None)
-    if policy is None or policy.compute_dtype == policy.variable_dtype or is_on_mesh(model):
+def matrices_cast_once(*models: Any) -> Iterator[None]:
+    """Inside, the matrices of mixed-precision models have their compute dtype: else every step would cast all of them."""
+    policies = [getattr(model, "dtype_policy", None) for model in models]
+    mixed = any(policy is not None and policy.compute_dtype != policy.variable_dtype for policy in policies)
+    if not mixed or any(map(is_on_mesh, models)):
         yield
         return
     # Norms and biases are small, and some are used in float32. Out here an outer scope (an export) may have the values.
     values = {
-        id(variable): tf.cast(variable.value, policy.compute_dtype) if len(variable.shape) > 1 else variable.value
+        id(variable): tf.cast(variable.value, model.dtype_policy.compute_dtype) if len(variable.shape) > 1 else variable.value
+        for model in models
         for variable in model.weights
         if turned(variable) is None
     }
@@ -199,6 +207,10 @@ class Results(NamedTuple):
     top: Alternatives | tuple[()] = ()
     scores: tf.Tensor | tuple[()] = ()
     """float32 [B], of a beam search."""
+    num_draft_tokens: tf.Tensor | tuple[()] = ()
+    """int32 [B], of speculative decoding: tokens drafted."""
+    num_accepted_tokens: tf.Tensor | tuple[()] = ()
+    """int32 [B]: how many of them were what the model says."""
 
 
 def results(state: State) -> Results:
@@ -215,10 +227,13 @@ def text_of(found: Results, stop: Stop | None, detokenize: Callable[[tf.RaggedTe
     return text if stop is None else tf.strings.regex_replace(text, stop.pattern, "", replace_global=False)
 
 
+def past_of(state: State, task: Task) -> Past:
+    return Past(task.prompts, state.tokens, state.num_tokens, state.place)
+
+
 def choose_next(logits: tf.Tensor, state: State, task: Task) -> State:
     """One more token for every running row. logits: float32 [B, V]."""
-    past = Past(task.prompts, state.tokens, state.num_tokens, state.place)
-    scores = adjust(logits, past, task.settings, task.rules, wanted=task.penalised)
+    scores = adjust(logits, past_of(state, task), task.settings, task.rules, wanted=task.penalised)
     chosen = choose(scores, task.settings, positions=task.prompts.lengths + state.num_tokens)
     return extended(state, chosen, logits, task)
 

@@ -36,6 +36,11 @@ class Reader(NamedTuple):
     """The last tokens int32 [B], their places int32 [B], the cache -> scores of the next token, float32 [B, V]."""
 
 
+def read(model: Any, ids: tf.Tensor, places: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Cache]:
+    """The hidden states of tokens behind what the cache holds. int32 [B, S], [B, S] -> [B, S, D]."""
+    return model.stack({TOKEN_IDS: ids, POSITIONS: places, SEGMENT_IDS: tf.ones_like(places)}, cache=cache)
+
+
 def reader_of(model: Any) -> Reader:
     """How `model` reads."""
 
@@ -50,8 +55,7 @@ def reader_of(model: Any) -> Reader:
         return tf.repeat(logits, copies, axis=0), _spread(cache, copies, room)
 
     def tokens(last: tf.Tensor, places: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Cache]:
-        features = {TOKEN_IDS: last[:, None], POSITIONS: places[:, None], SEGMENT_IDS: tf.ones_like(places)[:, None]}
-        hidden, cache = model.stack(features, cache=cache)
+        hidden, cache = read(model, last[:, None], places[:, None], cache)
         return model.head(hidden[:, 0]), cache
 
     reader = Reader(prompts, tokens)

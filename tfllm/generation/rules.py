@@ -56,6 +56,15 @@ class Contrast(NamedTuple):
     """float32 []: what likeness to the text before costs, against probability."""
 
 
+class Drafts(NamedTuple):
+    """How speculative decoding drafts."""
+
+    num_tokens: int
+    """K: most tokens drafted at once."""
+    ngram_size: int
+    """N: most tokens that prompt lookup looks for."""
+
+
 class Rules(NamedTuple):
     """A nest of tensors, of numbers that are part of the graph, and of None for what is off."""
 
@@ -74,6 +83,7 @@ class Rules(NamedTuple):
     """What the continuation may be."""
     beams: Beams | None = None
     contrast: Contrast | None = None
+    drafts: Drafts | None = None
 
 
 NO_RULES = Rules()
@@ -98,6 +108,7 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
         automaton=_automaton(config, tokenizer),
         beams=_beams(config),
         contrast=_contrast(config, tokenizer.vocab_size),
+        drafts=Drafts(config.num_draft_tokens, config.max_matching_ngram_size) if config.num_draft_tokens else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The ways to continue prompts, behind one call: token by token, by beam search, by contrastive search, as the rules say."""
+"""The ways to continue prompts, behind one call, as the rules say: token by token, with drafts, by beam or contrastive search."""
 
 from __future__ import annotations
 
@@ -6,41 +6,50 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.generation import beam, contrastive, decode
+from tfllm.generation import beam, contrastive, decode, speculative
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import Rules
 from tfllm.generation.sampling import Settings
 
-State = decode.State | contrastive.State
+State = decode.State | contrastive.State | speculative.State
 
 
-def continuations(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Results:
+def continuations(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> Results:
     """Continues every prompt to its end.
 
     Args:
         prompts: P of them.
         settings: n P rows, n continuations a prompt; a search wants P.
+        draft_model: where the rules say that tokens are drafted; None: they are looked up in the text.
     """
     if rules.beams is not None:
         return beam.search(model, prompts, settings, rules)
     if rules.contrast is not None:
         return contrastive.search(model, prompts, settings, rules)
+    if rules.drafts is not None:
+        return speculative.decode(model, prompts, settings, rules, draft_model)
     return decode.results(decode.decode(model, prompts, settings, rules))
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> State:
+def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> State:
     """The first token of each row. Not of a beam search, which chooses at its end."""
+    if rules.drafts is not None:
+        return speculative.begin(model, prompts, settings, rules, draft_model)
     with decode.matrices_cast_once(model):
         return (contrastive if rules.contrast else decode).begin(model, prompts, settings, rules)
 
 
-def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, state: State, until: tf.Tensor) -> State:
-    """More tokens, until there are `until` in all."""
+def advance(
+    model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None, *, state: State, until: tf.Tensor
+) -> State:
+    """More tokens, until there are `until` in all, or a few more where tokens are drafted."""
+    if rules.drafts is not None:
+        return speculative.advance(model, prompts, settings, rules, draft_model, state=state, until=until)
     with decode.matrices_cast_once(model):
         return (contrastive if rules.contrast else decode).advance(model, prompts, settings, rules, state=state, until=until)
 
 
 def said(state: State) -> decode.State:
     """What was chosen so far."""
-    return state.said if isinstance(state, contrastive.State) else state
+    return state if isinstance(state, decode.State) else state.said

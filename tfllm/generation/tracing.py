@@ -1,6 +1,6 @@
-"""The graphs of a model's decoding in Python: traced once for each kind of rules, kept as long as the model.
+"""The graphs of a model's decoding in Python: traced once for each kind of rules, kept as long as the model (and its draft model).
 
-Enters: a model, its tokenizer, rules. Leaves: functions of tensors. What is a tensor in the rules is an input, so other stop
+Enters: a model, its tokenizer, rules, perhaps a draft model. Leaves: functions of tensors. What is a tensor in the rules is an input, so other stop
 strings or biases need no new graph; what is a number or None is part of the graph.
 """
 
@@ -35,16 +35,23 @@ class Functions:
     advance: Callable[..., State]
 
 
-# By model, then by kind of rules. The functions hold the model weakly, so it can go, and they with it.
-_TRACED: weakref.WeakKeyDictionary[LanguageModel, dict[tuple[Any, ...], Functions]] = weakref.WeakKeyDictionary()
+_ByKind = dict[tuple[Any, ...], Functions]
+# By model, then by kind of rules. The functions hold the models weakly, so they can go, and the functions with them.
+_TRACED: weakref.WeakKeyDictionary[LanguageModel, _ByKind] = weakref.WeakKeyDictionary()
+# With a draft model: by it, too.
+_DRAFTED: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakKeyDictionary[LanguageModel, _ByKind]]
+_DRAFTED = weakref.WeakKeyDictionary()
 
 
-def functions_of(model: LanguageModel, tokenizer: Tokenizer, rules: Rules) -> Functions:
+def functions_of(
+    model: LanguageModel, tokenizer: Tokenizer, rules: Rules, draft_model: LanguageModel | None = None
+) -> Functions:
     """The functions for `rules` and all rules that differ from them in tensors' values only."""
     key = tuple(_kind(leaf, tokenizer) for leaf in tf.nest.flatten(rules))
-    traced = _TRACED.setdefault(model, {})
+    by_model = _TRACED if draft_model is None else _DRAFTED.setdefault(draft_model, weakref.WeakKeyDictionary())
+    traced = by_model.setdefault(model, {})
     if key not in traced:
-        traced[key] = _trace(weakref.ref(model), rules)
+        traced[key] = _trace(weakref.ref(model), (lambda: None) if draft_model is None else weakref.ref(draft_model), rules)
     return traced[key]
 
 
@@ -65,7 +72,7 @@ def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)
 
 
-def _trace(model: Callable[[], Any], like: Rules) -> Functions:
+def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules) -> Functions:
     given = [tf.is_tensor(leaf) for leaf in tf.nest.flatten(like)]
     frame = tf.nest.map_structure(lambda leaf: None if tf.is_tensor(leaf) else leaf, like)
     head = [
@@ -84,16 +91,17 @@ def _trace(model: Callable[[], Any], like: Rules) -> Functions:
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
-        return strategies.continuations(model(), prompts, settings, rules_with(tensors))
+        return strategies.continuations(model(), prompts, settings, rules_with(tensors), draft_model())
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
-        return strategies.begin(model(), prompts, settings, rules_with(tensors))
+        return strategies.begin(model(), prompts, settings, rules_with(tensors), draft_model())
 
     @graph(autograph=False)
     def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
         until = strategies.said(state).step + STREAMED_AT_ONCE
-        return strategies.advance(model(), prompts, settings, rules_with(tensors), state=state, until=until)
+        rules = rules_with(tensors)
+        return strategies.advance(model(), prompts, settings, rules, draft_model(), state=state, until=until)
 
     @functools.cache
     def advance_any() -> Callable[..., State]:

@@ -76,3 +76,41 @@ def write_labels(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tenso
     """The same for positions and segments: int32 [B, T], [B, S] -> [B, T]."""
     new = tf.broadcast_to(new, [tf.shape(slots)[0], tf.shape(new)[1]])
     return write(slots[:, None, :, None], new[:, None, :, None], start)[:, 0, :, 0]
+
+
+def rewound(cache: Cache, positions: tf.Tensor) -> Cache:
+    """The cache before each row read what stands at its position and behind. Slots at the end that no row needs are free again.
+
+    Rows that go back to 3 and 2 (slots across):
+
+        segment_ids  1 1 1 1 1 .      1 1 1 . .
+                     1 1 0 1 0 .      1 1 . . .      length 5 -> 3
+
+    Args:
+        positions: int32 [B].
+    """
+    kept = tf.where(cache.positions < positions[:, None], cache.segment_ids, 0)
+    used = tf.reduce_any(kept > 0, 0)
+    length = tf.reduce_max(tf.where(used, tf.range(tf.size(used)) + 1, 0))
+    return cache._replace(segment_ids=kept, length=length)
+
+
+def with_room(cache: Cache, count: int | tf.Tensor) -> Cache:
+    """The cache with `count` free slots at least: where there are fewer, each row's tokens close up to the front.
+
+    count: int32 []; no more than the slots that the row with the most tokens leaves.
+    """
+    free = tf.shape(cache.positions)[1] - cache.length
+    return tf.cond(free < count, lambda: _closed_up(cache), lambda: cache)
+
+
+def _closed_up(cache: Cache) -> Cache:
+    """Each row's tokens without empty slots between them."""
+    order = tf.argsort(tf.cast(cache.segment_ids == 0, tf.int32), axis=1, stable=True)
+    return Cache(
+        keys=tuple(tf.gather(each, order, axis=2, batch_dims=1) for each in cache.keys),
+        values=tuple(tf.gather(each, order, axis=2, batch_dims=1) for each in cache.values),
+        positions=tf.gather(cache.positions, order, batch_dims=1),
+        segment_ids=tf.gather(cache.segment_ids, order, batch_dims=1),
+        length=tf.reduce_max(tf.math.count_nonzero(cache.segment_ids, axis=1, dtype=tf.int32)),
+    )
