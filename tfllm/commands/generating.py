@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tfllm.commands.arguments import Model, generation_config, load_model
+from tfllm.commands.arguments import Address, Model, generation_config, load_model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,10 @@ class Settings:
     """How much they avoid them."""
     penalty_alpha: float | None = None
     """Above 0: contrastive search among the top-k tokens for one that is unlike the text before."""
+    num_draft_tokens: int | None = None
+    """Above 0: draft this many tokens at once, by --draft-model or by looking them up in the text. The text is the same."""
+    max_matching_ngram_size: int | None = None
+    """Of looking up: the longest end of the text that is looked for in it."""
     num_sequences: int | None = None
     """Continuations of each prompt."""
     stop: tuple[str, ...] | None = None
@@ -68,27 +72,33 @@ class Settings:
 
 
 def generate(
-    model: Model, *, prompt: tuple[str, ...] = ("",), settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+    model: Model,
+    *,
+    prompt: tuple[str, ...] = ("",),
+    draft_model: Address | None = None,
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
 ) -> None:
     """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         prompt: Texts to continue; quote each.
+        draft_model: A smaller model of the same tokenizer, to draft --num-draft-tokens at once.
         settings: How.
     """
     import tfllm
 
     given = {name: value for name, value in vars(settings).items() if value is not None}
     loaded, words = load_model(model)
+    drafter = None if draft_model is None else load_model(draft_model)[0]
     config = generation_config(model).replace(**given)
     if len(prompt) == 1 and config.num_sequences == config.num_beams == 1 and not config.top_log_probs:
         print(prompt[0], end="", flush=True)
-        for piece in tfllm.stream(loaded, words, prompt[0], config):
+        for piece in tfllm.stream(loaded, words, prompt[0], config, draft_model=drafter):
             print(piece, end="", flush=True)
         print()
         return
-    for result in tfllm.generate(loaded, words, list(prompt), config):
+    for result in tfllm.generate(loaded, words, list(prompt), config, draft_model=drafter):
         print(json.dumps(_line(result, words), ensure_ascii=False))
 
 
@@ -97,6 +107,8 @@ def _line(result: Any, words: Any) -> dict[str, Any]:
     line: dict[str, Any] = {"prompt": result.prompt, "text": result.text}
     if result.score is not None:
         line["score"] = result.score
+    if result.num_draft_tokens:
+        line |= {"num_draft_tokens": result.num_draft_tokens, "num_accepted_tokens": result.num_accepted_tokens}
     if result.top_log_probs:
         line["top_log_probs"] = [
             [{"token": words.id_to_piece(each.token_id), **each._asdict()} for each in step] for step in result.top_log_probs

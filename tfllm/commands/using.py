@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tfllm.commands.arguments import Folder, Model, generation_config, load_model
+from tfllm.commands.arguments import Address, Folder, Model, generation_config, load_model
 
 
 def predict(
@@ -60,6 +60,7 @@ def export(
     name: str,
     folder: Path = Path("saved_models"),
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+    draft_model: Address | None = None,
 ) -> None:
     """Write the next version of a SavedModel that takes and returns strings.
 
@@ -68,11 +69,13 @@ def export(
         name: Of the model, as servers will call it.
         folder: Where exports land.
         dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it.
+        draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
     """
     import tfllm
 
     if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
     loaded, words = load_model(model, dtype=dtype)
+    drafter = None if draft_model is None else load_model(draft_model, dtype=dtype)[0]
     config = generation_config(model) if loaded.causal else None
-    print(tfllm.export(loaded, words, folder / name, config))
+    print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter))

@@ -147,6 +147,8 @@ def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contr
         outputs = outputs | {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
     if said.get("num_beams", 1) > 1:
         outputs = outputs | {"score": _REAL}
+    if said.get("num_draft_tokens"):
+        outputs = outputs | {"num_draft_tokens": _WHOLE, "num_accepted_tokens": _WHOLE}
     if said.get("num_beams", 1) > 1 or said.get("penalty_alpha"):
         inputs = {field: each for field, each in inputs.items() if field not in OF_SAMPLING}
     request = {field: values for field, values in contract.requests["generate"].items() if field in inputs}

@@ -20,11 +20,19 @@ from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FIL
 from tfllm.exporting.signatures import build, contract_name
 from tfllm.exporting.weights import served_weights
 from tfllm.generation import GenerationConfig
+from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
 
-def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, config: GenerationConfig | None = None) -> Path:
+def export(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    config: GenerationConfig | None = None,
+    *,
+    draft_model: LanguageModel | None = None,
+) -> Path:
     """Writes the next version of an export, all of it or nothing.
 
     >>> tfllm.export(model, tokenizer, "saved_models/demo")
@@ -34,18 +42,22 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
         folder: of all versions; servers take its name for the model's.
         config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and what of the settings
             `generate` cannot be told by row: stop strings, biases, bad words, how many alternatives it gives.
+        draft_model: drafts `config.num_draft_tokens` at a time, as in `tfllm.generate`; its weights are in the export, too.
 
     Returns:
         The folder of the new version: one more than the highest there.
 
     Raises:
-        ValueError: the tokenizer is not the model's, or the config wants what the model cannot give.
+        ValueError: the tokenizer is not the model's, the config wants what the model cannot give, or the draft model does not
+            fit.
         FileExistsError: `folder` is a file.
     """
     if config is not None and not model.causal:
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()
     check_tokenizer(model, tokenizer)
+    if draft_model is not None:
+        check_draft_model(draft_model, model, tokenizer, config)
     if config.num_sequences != 1:
         raise ValueError(
             f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "
@@ -57,23 +69,28 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path, confi
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{os.getpid()}.partial"
     try:
-        _write(model, tokenizer, config, beside)
+        _write(model, tokenizer, config, beside, draft_model)
         return _rename(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, folder: Path) -> None:
+def _write(
+    model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, folder: Path, draft_model: LanguageModel | None
+) -> None:
     module = tf.Module()
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with served_weights(model) as variables:
+    with served_weights(model, *([] if draft_model is None else [draft_model])) as variables:
         # The bare variables: a Keras object in here would need Keras to load.
         module.weights = variables
-        tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config), options=options)
+        tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config, draft_model), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
     warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name(model), config.to_dict()))
-    description = json.dumps(_description(model, tokenizer, config), indent=2, ensure_ascii=False)
+    described = _description(model, tokenizer, config)
+    if draft_model is not None:
+        described["draft_model"] = draft_model.config.to_dict()
+    description = json.dumps(described, indent=2, ensure_ascii=False)
     (extra / DESCRIPTION_FILE).write_text(description + "\n", encoding="utf-8")
 
 

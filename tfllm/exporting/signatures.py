@@ -31,9 +31,14 @@ def contract_name(model: LanguageModel) -> str:
     return f"{model.task} of pairs" if getattr(model, "pairs", False) else model.task
 
 
-def build(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
+def build(
+    model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None = None
+) -> dict[str, Any]:
     """One concrete function a signature of the model's contract."""
-    functions = _continuing(model, tokenizer, config) if model.causal else {"serving_default": _predicting(model, tokenizer)}
+    if model.causal:
+        functions = _continuing(model, tokenizer, config, draft_model)
+    else:
+        functions = {"serving_default": _predicting(model, tokenizer)}
     signatures = contract_of(contract_name(model), config.to_dict()).signatures
     return {name: _concrete(signatures[name], function) for name, function in functions.items()}
 
@@ -51,12 +56,14 @@ def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Ten
     return serving_default
 
 
-def _continuing(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Callable[..., Tensors]]:
+def _continuing(
+    model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None
+) -> dict[str, Callable[..., Tensors]]:
     """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""
     rules = rules_of(config, tokenizer)
 
     def answer(prompt: tf.Tensor, settings: Settings) -> tuple[Results, tf.Tensor]:
-        found = continuations(model, _opened(model, tokenizer, prompt), settings, rules)
+        found = continuations(model, _opened(model, tokenizer, prompt), settings, rules, draft_model)
         return found, decode.text_of(found, rules.stop, tokenizer.detokenize)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
@@ -96,6 +103,8 @@ def _outputs(found: Results) -> Tensors:
         outputs |= {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs}
     if tf.is_tensor(found.scores):
         outputs |= {"score": found.scores}
+    if tf.is_tensor(found.num_draft_tokens):
+        outputs |= {"num_draft_tokens": found.num_draft_tokens, "num_accepted_tokens": found.num_accepted_tokens}
     return outputs
 
 

@@ -20,21 +20,22 @@ from tfllm.models.base import LanguageModel
 
 
 @contextlib.contextmanager
-def served_weights(model: LanguageModel) -> Iterator[list[tf.Variable]]:
-    """The variables; inside, the model's layers use them. A model that does not generate keeps its own."""
-    if not model.causal:
-        yield [variable.value for variable in model.weights]
+def served_weights(*models: LanguageModel) -> Iterator[list[tf.Variable]]:
+    """The variables; inside, the models' layers use them. A model that does not generate keeps its own."""
+    if not models[0].causal:
+        yield [variable.value for variable in models[0].weights]
         return
-    dtype = model.dtype_policy.compute_dtype
-    to_turn = {id(variable) for variable in _turnable(model, dtype)}
     turned, values = {}, {}
-    for variable in model.weights:
-        # Norms and biases are small, and some are used in float32.
-        value = tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value
-        if id(variable) in to_turn:
-            turned[id(variable)] = tf.Variable(tf.transpose(value), trainable=False)
-        else:
-            values[id(variable)] = tf.Variable(value, trainable=False)
+    for model in models:
+        dtype = model.dtype_policy.compute_dtype
+        to_turn = {id(variable) for variable in _turnable(model, dtype)}
+        for variable in model.weights:
+            # Norms and biases are small, and some are used in float32.
+            value = tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value
+            if id(variable) in to_turn:
+                turned[id(variable)] = tf.Variable(tf.transpose(value), trainable=False)
+            else:
+                values[id(variable)] = tf.Variable(value, trainable=False)
     with keras.StatelessScope() as scope, use_turned(turned):
         scope.state_mapping.update(values)
         yield [*turned.values(), *values.values()]

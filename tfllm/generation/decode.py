@@ -174,18 +174,18 @@ def places_of(config: ModelConfig, lengths: tf.Tensor, count: tf.Tensor) -> tf.T
 
 
 @contextlib.contextmanager
-def matrices_cast_once(*models: Any) -> Iterator[None]:
+def matrices_cast_once(model: Any, draft_model: Any = None) -> Iterator[None]:
     """Inside, the matrices of mixed-precision models have their compute dtype: else every step would cast all of them."""
-    policies = [getattr(model, "dtype_policy", None) for model in models]
-    mixed = any(policy is not None and policy.compute_dtype != policy.variable_dtype for policy in policies)
-    if not mixed or any(map(is_on_mesh, models)):
+    models = [each for each in (model, draft_model) if getattr(each, "dtype_policy", None) is not None]
+    mixed = any(each.dtype_policy.compute_dtype != each.dtype_policy.variable_dtype for each in models)
+    if not mixed or is_on_mesh(model):
         yield
         return
     # Norms and biases are small, and some are used in float32. Out here an outer scope (an export) may have the values.
     values = {
-        id(variable): tf.cast(variable.value, model.dtype_policy.compute_dtype) if len(variable.shape) > 1 else variable.value
-        for model in models
-        for variable in model.weights
+        id(variable): tf.cast(variable.value, each.dtype_policy.compute_dtype) if len(variable.shape) > 1 else variable.value
+        for each in models
+        for variable in each.weights
         if turned(variable) is None
     }
     with keras.StatelessScope() as scope:

@@ -10,10 +10,35 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.generation import decode
+from tfllm.generation.config import GenerationConfig
 from tfllm.generation.decode import LENGTH, Task, choose_next, loop, past_of, places_of
 from tfllm.generation.penalties import Past, last_tokens, written_out
-from tfllm.generation.reading import read
+from tfllm.generation.reading import is_on_mesh, read
 from tfllm.layers.cache import Cache, rewound, with_room
+from tfllm.models.base import check_tokenizer
+from tfllm.tokenizers import Tokenizer
+
+
+def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config: GenerationConfig) -> None:
+    """Raises ValueError unless `draft_model` can draft for `model` as `config` says."""
+    if config.num_draft_tokens == 0:
+        raise ValueError(
+            "a draft_model was given and num_draft_tokens is 0: say how many tokens it is to draft at once, 4 perhaps"
+        )
+    if not draft_model.config.causal:
+        raise ValueError(f"draft_model: a {type(draft_model).__name__} does not continue texts; give a CausalLM")
+    if is_on_mesh(draft_model):
+        raise ValueError("draft_model is on a mesh: load it on one device")
+    try:
+        check_tokenizer(draft_model, tokenizer)
+    except ValueError as error:
+        raise ValueError(f"draft_model: {error}; both models must have been trained with it") from None
+    ends, text_ends = draft_model.config.max_length, model.config.max_length
+    if draft_model.config.positions == "learned" and (model.config.positions != "learned" or ends < text_ends):
+        raise ValueError(
+            f"draft_model has learned positions that end at max_length={ends}, before the model's texts do: give one whose "
+            "positions reach as far, or are rotary"
+        )
 
 
 class Draft(NamedTuple):

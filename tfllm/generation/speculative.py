@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.generation import decode as plain
-from tfllm.generation.decode import RUNNING, WAITING, Results, Task, choose_next, matrices_cast_once, past_of, places_of, task_of
+from tfllm.generation.decode import (
+    RUNNING,
+    WAITING,
+    Results,
+    Task,
+    choose_next,
+    matrices_cast_once,
+    past_of,
+    places_of,
+    task_of,
+)
 from tfllm.generation.drafting import Draft, draw_up, look_up
 from tfllm.generation.reading import Prompts, read, reader_of
 from tfllm.generation.rules import Rules
@@ -39,8 +49,9 @@ class State(NamedTuple):
 
 def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> Results:
     """Continues every prompt until all rows have ended. Shapes: as of `decode.decode`."""
-    state = begin(model, prompts, settings, rules, draft_model)
-    state = advance(model, prompts, settings, rules, draft_model, state=state, until=tf.int32.max)
+    with matrices_cast_once(model, draft_model):
+        state = begin(model, prompts, settings, rules, draft_model)
+        state = advance(model, prompts, settings, rules, draft_model, state=state, until=tf.int32.max)
     return plain.results(state.said)._replace(num_draft_tokens=state.drafted, num_accepted_tokens=state.accepted)
 
 
@@ -52,10 +63,9 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_
     copies = tf.size(task.budget) // tf.size(prompts.lengths)
     # A row with two tokens to go has read all others of its budget, and reads no more than K guesses.
     slots = room + rules.drafts.num_tokens
-    with _cast_once(model, draft_model):
-        logits, cache = reader_of(model).prompts(prompts, copies, slots)
-        said = choose_next(logits, plain.empty_state(task, room, cache), task)
-        drafting = () if draft_model is None else reader_of(draft_model).prompts(prompts, copies, slots)[1]
+    logits, cache = reader_of(model).prompts(prompts, copies, slots)
+    said = choose_next(logits, plain.empty_state(task, room, cache), task)
+    drafting = () if draft_model is None else reader_of(draft_model).prompts(prompts, copies, slots)[1]
     return State(said, drafting, tf.zeros_like(task.budget), tf.zeros_like(task.budget))
 
 
@@ -81,22 +91,17 @@ def advance(
         said, accepted = _checked(scores, draft, state.said._replace(cache=cache), task)
         return (State(said, drafting, state.drafted + draft.count, state.accepted + accepted),)
 
-    with _cast_once(model, draft_model):
-        return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
-
-
-def _cast_once(model: Any, draft_model: Any) -> Any:
-    return matrices_cast_once(*(each for each in (model, draft_model) if each is not None))
+    return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
 
 
 def _drafted(draft_model: Any, state: State, task: Task) -> tuple[Draft, Cache | tuple[()]]:
-    """The next guesses, and the draft model's cache: none for rows that have ended, nor for a row's last token."""
-    drafts, said = task.rules.drafts, state.said
-    assert drafts is not None
-    if draft_model is None:
-        draft, cache = look_up(past_of(said, task), num_tokens=drafts.num_tokens, ngram_size=drafts.ngram_size), ()
+    """The next guesses, and the draft model's cache. None for rows that have ended, nor for the last token of a budget."""
+    said, rules, cache = state.said, task.rules.drafts, state.drafting
+    assert rules is not None
+    if isinstance(cache, Cache):
+        draft, cache = draw_up(draft_model, cache, said, task, num_tokens=rules.num_tokens)
     else:
-        draft, cache = draw_up(draft_model, state.drafting, said, task, num_tokens=drafts.num_tokens)
+        draft = look_up(past_of(said, task), num_tokens=rules.num_tokens, ngram_size=rules.ngram_size)
     count = tf.minimum(draft.count, task.budget - said.num_tokens - 1)
     return draft._replace(count=tf.where(said.finish == RUNNING, count, 0)), cache
 

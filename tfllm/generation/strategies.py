@@ -1,4 +1,4 @@
-"""The ways to continue prompts, behind one call, as the rules say: token by token, with drafts, by beam or contrastive search."""
+"""The ways to continue prompts, behind one call: token by token, with drafts, by beam or by contrastive search."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def continuations(model: Any, prompts: Prompts, settings: Settings, rules: Rules
 
 def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> State:
     """The first token of each row. Not of a beam search, which chooses at its end."""
-    if rules.drafts is not None:
-        return speculative.begin(model, prompts, settings, rules, draft_model)
-    with decode.matrices_cast_once(model):
+    with decode.matrices_cast_once(model, draft_model):
+        if rules.drafts is not None:
+            return speculative.begin(model, prompts, settings, rules, draft_model)
         return (contrastive if rules.contrast else decode).begin(model, prompts, settings, rules)
 
 
@@ -44,9 +44,9 @@ def advance(
     model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None, *, state: State, until: tf.Tensor
 ) -> State:
     """More tokens, until there are `until` in all, or a few more where tokens are drafted."""
-    if rules.drafts is not None:
-        return speculative.advance(model, prompts, settings, rules, draft_model, state=state, until=until)
-    with decode.matrices_cast_once(model):
+    with decode.matrices_cast_once(model, draft_model):
+        if isinstance(state, speculative.State):
+            return speculative.advance(model, prompts, settings, rules, draft_model, state=state, until=until)
         return (contrastive if rules.contrast else decode).advance(model, prompts, settings, rules, state=state, until=until)
 
 

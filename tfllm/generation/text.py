@@ -18,6 +18,7 @@ from tfllm.generation import decode, strategies
 from tfllm.generation.checks import REPLACEMENT
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.decode import Results
+from tfllm.generation.drafting import check_draft_model
 from tfllm.generation.reading import Prompts, is_on_mesh
 from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
@@ -55,6 +56,10 @@ class Generation:
     """Of each token: the most probable ones in its place, the best first, as many as the config's `top_log_probs`."""
     score: float | None = None
     """Of a beam search: the sum of the log-probabilities after penalties, over num_tokens ** length_penalty."""
+    num_draft_tokens: int = 0
+    """Of speculative decoding: tokens drafted for this continuation."""
+    num_accepted_tokens: int = 0
+    """How many of them were what the model says; over `num_draft_tokens`, the acceptance rate."""
 
 
 def generate(
@@ -62,6 +67,8 @@ def generate(
     tokenizer: Tokenizer,
     prompts: str | Sequence[str],
     config: GenerationConfig | Sequence[GenerationConfig] | None = None,
+    *,
+    draft_model: LanguageModel | None = None,
     **overrides: Any,
 ) -> list[Generation]:
     """Continues prompts, all in one batch.
@@ -72,6 +79,8 @@ def generate(
     Args:
         prompts: any text, the empty one too; each is opened by the separator, as documents are in training.
         config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
+        draft_model: a smaller model of the same tokenizer, which drafts `num_draft_tokens` at a time for `model` to check:
+            the same texts, sooner.
 
     Returns:
         `num_sequences` records a prompt, in the prompts' order: those of prompt i are `[i * n : (i + 1) * n]`.
@@ -81,17 +90,18 @@ def generate(
     Raises:
         ValueError: a setting is not accepted, the tokenizer is not the model's, or prompt and continuation are longer
             than a model with learned positions can place. Other models may go beyond `max_length`, at the text's cost.
-            Configs of several prompts differ in what a row cannot have for itself.
+            Configs of several prompts differ in what a row cannot have for itself. The draft model has another vocabulary,
+            ends before the model does, or `num_draft_tokens` is 0.
     """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     configs = _config_of_each(texts, config, overrides)
     if not texts:
         return []
     shared = configs[0]
-    _check_fit(model, tokenizer, shared)
+    _check_fit(model, tokenizer, shared, draft_model)
     padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
     rules = rules_of(shared, tokenizer)
-    found = functions_of(model, tokenizer, rules).decode(padded, settings, tensors_of(rules))
+    found = functions_of(model, tokenizer, rules, draft_model).decode(padded, settings, tensors_of(rules))
     return _records(tf.nest.map_structure(lambda each: each.numpy(), found), texts, tokenizer, shared)
 
 
@@ -109,6 +119,8 @@ def _records(found: Results, texts: Sequence[str], tokenizer: Tokenizer, config:
             finish_reason=_REASONS[int(found.finish[i])],
             top_log_probs=_alternatives(found, i),
             score=float(found.scores[i]) if config.num_beams > 1 else None,
+            num_draft_tokens=int(found.num_draft_tokens[i]) if config.num_draft_tokens else 0,
+            num_accepted_tokens=int(found.num_accepted_tokens[i]) if config.num_draft_tokens else 0,
         )
         for i, row in enumerate(rows)
     ]
@@ -141,7 +153,13 @@ def _config_of_each(
 
 
 def stream(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, config: GenerationConfig | None = None, **overrides: Any
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerationConfig | None = None,
+    *,
+    draft_model: LanguageModel | None = None,
+    **overrides: Any,
 ) -> Iterator[str]:
     """The text `generate` gives for one prompt, in pieces, as it comes.
 
@@ -158,16 +176,16 @@ def stream(
         )
     if config.num_beams > 1:
         raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
-    _check_fit(model, tokenizer, config)
+    _check_fit(model, tokenizer, config, draft_model)
     rules = rules_of(config, tokenizer)
     inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
-    return _pieces(model, functions_of(model, tokenizer, rules), inputs, tokenizer, config)
+    return _pieces((model, draft_model), functions_of(model, tokenizer, rules, draft_model), inputs, tokenizer, config)
 
 
 def _pieces(
-    model: LanguageModel, functions: Functions, inputs: tuple[Any, ...], tokenizer: Tokenizer, config: GenerationConfig
+    models: tuple[Any, ...], functions: Functions, inputs: tuple[Any, ...], tokenizer: Tokenizer, config: GenerationConfig
 ) -> Iterator[str]:
-    """The pieces. It holds `model`, for the functions do not."""
+    """The pieces. It holds `models`, for the functions do not."""
     state = functions.begin(*inputs)
     given = ""
     while True:
@@ -202,12 +220,16 @@ def _cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
 
 
-def _check_fit(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> None:
+def _check_fit(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None) -> None:
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)
-    if config.searches and is_on_mesh(model):
-        raise ValueError("a model on a mesh has no beam or contrastive search: load it on one device, or drop the setting")
+    if (config.searches or config.num_draft_tokens) and is_on_mesh(model):
+        raise ValueError(
+            "a model on a mesh has no beam or contrastive search and no drafts: load it on one device, or drop the setting"
+        )
+    if draft_model is not None:
+        check_draft_model(draft_model, model, tokenizer, config)
 
 
 def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:

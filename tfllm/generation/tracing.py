@@ -1,6 +1,6 @@
-"""The graphs of a model's decoding in Python: traced once for each kind of rules, kept as long as the model (and its draft model).
+"""The graphs of a model's decoding in Python: traced once for each kind of rules, kept as long as the model.
 
-Enters: a model, its tokenizer, rules, perhaps a draft model. Leaves: functions of tensors. What is a tensor in the rules is an input, so other stop
+Enters: a model, its tokenizer, rules. Leaves: functions of tensors. What is a tensor in the rules is an input, so other stop
 strings or biases need no new graph; what is a number or None is part of the graph.
 """
 
