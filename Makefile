@@ -36,6 +36,7 @@ bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a
 	$(BIN)/python benchmarks/few_rows.py
 	$(BIN)/python benchmarks/decoding.py --model gpt2-small
 	$(BIN)/python benchmarks/decoding.py --model llama-135m
+	$(BIN)/python benchmarks/speculative.py
 	$(BIN)/python benchmarks/tokenization.py
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/distribution.py

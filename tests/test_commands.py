@@ -68,7 +68,9 @@ def test_a_model_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         there = f"{address}/{path.relative_to(tmp_path / 'model')}"
         tf.io.gfile.makedirs(there.rpartition("/")[0])
         tf.io.gfile.copy(str(path), there)
-    monkeypatch.setattr(tfllm, "stream", lambda model, words, prompt, settings: [f"{settings.top_k} {settings.seed}"])
+    monkeypatch.setattr(
+        tfllm, "stream", lambda model, words, prompt, settings, draft_model: [f"{settings.top_k} {settings.seed}"]
+    )
     command(monkeypatch, "generate", address, "--prompt", "Once: ", "--seed", "3")
     assert capsys.readouterr().out == "Once: 7 3\n"
 
@@ -91,6 +93,19 @@ def test_generate_takes_every_setting(
     command(monkeypatch, "generate", str(tmp_path / "model"), "--prompt", "Once: ", *beams)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["score"] >= second["score"]
+
+
+def test_generate_with_a_draft_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two prompts, so that the lines tell what was accepted: a model accepts all that it drafts itself."""
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=ByteTokenizer.vocab_size, num_layers=1))
+    folder = str(tmp_path / "model")
+    tfllm.save(model, ByteTokenizer(), folder)
+    words = ["--prompt", "a", "b", "--max-new-tokens", "5", "--draft-model", folder, "--num-draft-tokens", "4"]
+    command(monkeypatch, "generate", folder, *words)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["num_draft_tokens"], line["num_accepted_tokens"]) for line in lines] == [(3, 3)] * 2
 
 
 @pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.cache import new_cache, write, write_labels
+from tfllm.layers.cache import Cache, new_cache, rewound, with_room, write, write_labels
 from tfllm.models import CausalLM
 
 
@@ -51,3 +51,54 @@ def test_a_new_cache_is_empty_and_of_the_compute_dtype():
 def test_writing_past_the_end_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
         write(tf.zeros([1, 1, 3, 2]), tf.ones([1, 1, 2, 2]), tf.constant(2))
+
+
+def labels(cache: Cache) -> list[list[int | None]]:
+    """The positions of each row's tokens, None where a slot is empty."""
+    rows = zip(cache.positions.numpy().tolist(), cache.segment_ids.numpy().tolist(), strict=True)
+    return [[place if there else None for place, there in zip(*row, strict=True)] for row in rows]
+
+
+def labelled(rows: list[list[int | None]], length: int) -> Cache:
+    """A cache of one layer whose keys are the positions, its values their negatives."""
+    positions = tf.constant([[place or 0 for place in row] for row in rows])
+    keys = tf.cast(positions, tf.float32)[:, None, :, None]
+    there = tf.constant([[int(place is not None) for place in row] for row in rows])
+    return Cache((keys,), (-keys,), positions, there, tf.constant(length))
+
+
+def test_rewound_rows_of_the_docstring():
+    cache = labelled([[0, 1, 2, 3, 4, None], [0, 1, None, 2, None, None]], 5)
+    found = rewound(cache, tf.constant([3, 2]))
+    assert labels(found) == [[0, 1, 2, None, None, None], [0, 1, None, None, None, None]]
+    assert int(found.length) == 3
+
+
+def test_with_room_closes_up_only_where_it_must():
+    cache = labelled([[0, 1, None, 2, None, 3, None], [0, None, 1, None, 2, None, None]], 6)
+    assert int(with_room(cache, 1).length) == 6
+    found = with_room(cache, 2)
+    assert labels(found) == [[0, 1, 2, 3, None, None, None], [0, 1, 2, None, None, None, None]]
+    assert int(found.length) == 4
+    for kind, sign in ((found.keys[0], 1), (found.values[0], -1)):
+        assert kind.numpy()[:, 0, :, 0][:, :3].tolist() == [[0, sign, 2 * sign], [0, sign, 2 * sign]]
+
+
+def test_rows_that_accept_different_numbers_of_guesses_never_outgrow_their_room():
+    """As in speculative decoding: each round writes up to K + 1 slots and keeps some of them, until every budget is spent."""
+    random, guesses, lengths, budgets = np.random.default_rng(0), 4, np.array([3, 7, 1]), np.array([30, 12, 25])
+    rows = [[place if place < length else None for place in range(7)] + [None] * (30 + guesses) for length in lengths]
+    cache, count = labelled(rows, 7), np.ones(3, int)
+    while (count < budgets).any():
+        start = lengths + count - 1
+        width = min(guesses, max(budgets - count - 1))
+        cache = with_room(rewound(cache, tf.constant(start, tf.int32)), 1 + width)
+        assert int(cache.length) + 1 + width <= 37 + guesses
+        assert [sorted(place for place in row if place is not None) for row in labels(cache)] == [[*range(n)] for n in start]
+        places = tf.constant(start[:, None] + np.arange(1 + width), tf.int32)
+        cache = cache._replace(
+            positions=write_labels(cache.positions, places, cache.length),
+            segment_ids=write_labels(cache.segment_ids, tf.ones_like(places), cache.length),
+            length=cache.length + 1 + width,
+        )
+        count = np.minimum(count + np.where(count < budgets, 1 + random.integers(0, width + 1, 3), 0), budgets)
