@@ -103,6 +103,24 @@ def test_choices_have_the_distribution_of_what_is_kept(settings):
     assert chi_square < {2: 6.6, 3: 9.2, 4: 11.3, 5: 13.3, 8: 18.5}[len(kept)], found  # 1% of fair generators exceed it.
 
 
+def test_equal_seeds_draw_alike_from_similar_scores():
+    """As often as Gumbel noise does: sum over x of 1 / sum over y of max(p(y) / p(x), q(y) / q(x)) (Daliri et al. 2024)."""
+    p, q, count = np.array([0.5, 0.3, 0.1, 0.1]), np.array([0.4, 0.2, 0.3, 0.1]), 50_000
+    first, second = (
+        draw(tf.repeat(tf.constant(np.log(each), tf.float32)[None], count, axis=0), tf.range(count)) for each in (p, q)
+    )
+    expected = sum(1 / np.maximum(p / p[x], q / q[x]).sum() for x in range(4))
+    assert np.mean(first.numpy() == second.numpy()) == pytest.approx(expected, abs=0.01)
+
+
+def test_draws_from_a_wide_vocabulary_have_the_distribution():
+    """Chi-square of 20,000 draws over 400 tokens, in 40 bins of neighbours."""
+    logits, count = np.random.default_rng(5).normal(0, 2, 400).astype(np.float32), 20_000
+    found = np.bincount(draw(tf.repeat(logits[None], count, axis=0), tf.range(count)), minlength=400)
+    found, expected = (each.reshape(40, 10).sum(1) for each in (found, count * softmax(logits)))
+    assert np.sum((found - expected) ** 2 / expected) < 62.4  # 1% of fair generators exceed it with 39 degrees of freedom.
+
+
 def test_what_was_cut_is_never_drawn():
     logits = tf.constant([[CUT, 0.0, CUT, 0.0, CUT]] * 5000)
     assert set(draw(logits, tf.range(5000)).numpy()) == {1, 3}

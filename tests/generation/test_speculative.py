@@ -43,16 +43,14 @@ def assert_equal(drafted, plain):
             assert [each.token_id for each in step] == [each.token_id for each in other]
 
 
-@pytest.mark.parametrize("drafts", ["looked up", "by a model"])
-def test_every_setting_gives_the_text_of_plain_decoding(model, drafts):
+@pytest.mark.parametrize(("preset", "drafts"), [("llama-tiny", "looked up"), ("gpt2-tiny", "by a model")])
+def test_every_setting_gives_the_text_of_plain_decoding(preset, drafts):
     """Greedy and drawn rows, ragged prompts, budgets, penalties, stop strings, bad words and alternatives in one batch."""
     # So few tokens that looking up finds some, and that stop strings, bad words and the separator come to be.
     shared = dict(stop=["abba", "dcd", "ccaa"], bad_words=["ad", "bb"], top_log_probs=2)
     shared["logit_bias"] = dict.fromkeys(TOKENIZER.encode("abcd"), 25.0) | {1: 21.0}
-    draft_model = None
-    if drafts == "by a model":
-        # The same embeddings and first block: now and then it says what the model says.
-        draft_model = small("llama-tiny" if model.config.positions == "rotary" else "gpt2-tiny", seed=0)
+    model = small(preset, layers=2)
+    draft_model = small(preset) if drafts == "by a model" else None
     plain = tfllm.generate(model, TOKENIZER, PROMPTS, ROWS, **shared)
     drafted = tfllm.generate(model, TOKENIZER, PROMPTS, ROWS, draft_model=draft_model, num_draft_tokens=3, **shared)
     assert_equal(drafted, plain)

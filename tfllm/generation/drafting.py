@@ -81,7 +81,7 @@ def look_up(past: Past, *, num_tokens: int, ngram_size: int) -> Draft:
 def draw_up(model: Any, cache: Cache, said: decode.State, task: Task, *, num_tokens: int) -> tuple[Draft, Cache]:
     """What a smaller model says next: plain decoding by it, with the rows' own settings, seeds and places.
 
-    Equal random numbers draw equal tokens where both models say much the same (Daliri et al. 2024, arXiv:2408.07978).
+    Equal noise mostly draws equal tokens where the models say much the same (Daliri et al. 2024, arXiv:2408.07978).
 
     Args:
         cache: of the tokens that the model has read; wrong guesses among them are taken back.

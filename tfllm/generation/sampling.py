@@ -2,7 +2,7 @@
 
 Enters: logits [B, V] and one setting a row. Leaves: logits with the improbable ones at -infinity, or token ids [B].
 A row's result depends on that row alone. Sources: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024
-(min-p). What the tokens so far do to the scores stands in `penalties.py`.
+(min-p), Maddison et al. 2014 (draws by Gumbel noise). What the tokens so far do to the scores stands in `penalties.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfllm.layers.counter_random import fold_in, uniform
+from tfllm.layers.counter_random import fold_in, random_words
 
 _NOTHING = float("-inf")
 _FEW = 256
@@ -104,7 +104,10 @@ def _rank_floor(logits: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Ten
 
 
 def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """One token a row with the probability its score gives it, by inversion of the cumulative distribution.
+    """One token a row with the probability its score gives it: that whose score is largest with Gumbel noise added.
+
+    Each token has noise of its own, so rows with equal seeds and similar scores mostly draw the same token; by inversion of the
+    cumulative distribution a difference at one token would move all behind it.
 
     Args:
         logits: float32 [B, V]. seeds: int32 [B], one number each.
@@ -112,9 +115,10 @@ def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 [B].
     """
-    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=1)
-    mark = uniform(seeds) * cumulative[:, -1]
-    return tf.reduce_sum(tf.cast(cumulative <= mark[:, None], tf.int32), 1)
+    words = tf.cast(random_words(seeds, tf.shape(logits)[1]), tf.float32)
+    # In (0, 1): at 0 any token would win, at 1 none.
+    uniform = tf.minimum((words + 0.5) * 2.0**-32, 1 - 2.0**-24)
+    return tf.argmax(logits - tf.math.log(-tf.math.log1p(-uniform)), 1, output_type=tf.int32)
 
 
 def choose(logits: tf.Tensor, settings: Settings, *, positions: tf.Tensor) -> tf.Tensor:

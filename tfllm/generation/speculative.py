@@ -61,7 +61,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_
     task = task_of(model, prompts, settings, rules)
     room = tf.maximum(tf.reduce_max(task.budget), 1)
     copies = tf.size(task.budget) // tf.size(prompts.lengths)
-    # A row with two tokens to go has read all others of its budget, and reads no more than K guesses.
+    # A row that reads guesses has a token to go at least, so it has read no more than its prompt and budget less two.
     slots = room + rules.drafts.num_tokens
     logits, cache = reader_of(model).prompts(prompts, copies, slots)
     said = choose_next(logits, plain.empty_state(task, room, cache), task)
