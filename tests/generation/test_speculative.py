@@ -120,7 +120,7 @@ def test_the_models_distribution_whatever_the_drafts(drafter):
 def test_look_up_rows_of_the_docstring():
     rows = [[5, 6, 7, 8, 5, 6], [5, 6, 5], [5, 6, 7]]
     for prompted in (1, 2, 3):
-        """However the row is cut into prompt and continuation."""
+        # However the row is cut into prompt and continuation.
         longest = max(len(row) - prompted for row in rows)
         said = tf.transpose(tf.constant([row[prompted:] + [0] * (longest - len(row) + prompted) for row in rows]))
         prompts = Prompts(tf.constant([[*row[:prompted], 0] for row in rows]), tf.fill([3], prompted))
