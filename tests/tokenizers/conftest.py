@@ -55,3 +55,9 @@ def tokenizer(request: pytest.FixtureRequest) -> tokenizers.Tokenizer:
     if request.param == "bytes":
         return tokenizers.ByteTokenizer()
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(autouse=True)
+def bulk_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short texts, too, go the way of many."""
+    monkeypatch.setattr("tfllm.tokenizers.memo.FEW_CHARACTERS", -1)

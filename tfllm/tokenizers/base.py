@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,6 +121,46 @@ def check_text(text: Any) -> bytes:
             f"the text holds the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
             "UTF-8 cannot write it. Read the source as UTF-8 with errors='replace', or drop the character"
         ) from None
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """`check_text` of each, in two calls."""
+    try:
+        "".join(texts).encode()
+    except (TypeError, UnicodeEncodeError):
+        for text in texts:
+            check_text(text)
+        raise
+
+
+def blocks(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
+    """Texts in order, in runs of about so many characters.
+
+    "abc" "d" "e", 3  ->  "abc" | "d" "e"
+    """
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= characters or end == len(texts):
+            yield texts[start:end]
+            start, size = end, 0
+
+
+def flat(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """All ids int32 [N], and how many of each row int64 [B]: one array is made sooner than one a row.
+
+    [5, 6] [] [7]  ->  5 6 7, 2 0 1
+    """
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    return np.fromiter(chain.from_iterable(rows), np.int32, lengths.sum()), lengths
+
+
+def unflat(ids: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """The rows that `flat` was given, as views.
+
+    5 6 7, 2 0 1  ->  [5, 6] [] [7]
+    """
+    return [ids[start:end] for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
 
 
 def check_ids(ids: Any, vocab_size: int) -> np.ndarray:

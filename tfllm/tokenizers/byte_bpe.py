@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tokenizers
+from tokenizers.normalizers import NFC
 
 from tfllm.tokenizers import byte_bpe_files, byte_bpe_graph
 from tfllm.tokenizers.base import (
@@ -26,13 +27,15 @@ from tfllm.tokenizers.base import (
     check_ids,
     check_strings,
     check_text,
+    check_texts,
     fingerprint_of,
     write_folder,
 )
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_graph import GraphModel, MaskToken
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places, sentencepiece_model
-from tfllm.tokenizers.split_patterns import LLAMA3
+from tfllm.tokenizers.memo import Memo
+from tfllm.tokenizers.split_patterns import LLAMA3, cutter
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -115,9 +118,8 @@ class ByteBPETokenizer:
         return self._decode(check_ids(ids, self.vocab_size))
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        for text in texts:
-            check_text(text)
-        return [np.array(encoding.ids, np.int32) for encoding in self._native.encode_batch_fast(list(texts))]
+        check_texts(texts)
+        return self._memo.encode_batch(texts)
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(row) for row in rows]
@@ -192,6 +194,17 @@ class ByteBPETokenizer:
         if self._mask:
             spec["model"]["vocab"][MASK] = self._mask.id
         return tokenizers.Tokenizer.from_str(json.dumps(spec))
+
+    @cached_property
+    def _memo(self) -> Memo:
+        return Memo(self._cut, self._native, [MASK] if self._mask else [])
+
+    def _cut(self, texts: Sequence[str]) -> list[list[str]]:
+        """Words as the library merges them. Alone it cuts them no further: the pattern finds them again, NFC leaves them."""
+        if self._vocabulary.nfc:
+            composed = NFC().normalize_str
+            texts = [text if text.isascii() else composed(text) for text in texts]
+        return cutter(self._vocabulary.pattern)(texts)
 
     @cached_property
     def _graph_model(self) -> GraphModel:

@@ -26,7 +26,10 @@ from tfllm.tokenizers.base import (
     check_ids,
     check_strings,
     check_text,
+    check_texts,
     fingerprint_of,
+    flat,
+    unflat,
     write_folder,
 )
 
@@ -106,10 +109,9 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str], *, threads: int | None = None) -> list[np.ndarray]:
         """Int32 [S] a text. The native call holds the interpreter lock: bulk work uses processes, with `threads=1` in each."""
-        for text in texts:
-            check_text(text)
+        check_texts(texts)
         threads = min(threads or len(os.sched_getaffinity(0)), max(1, len(texts)))
-        return [np.array(ids, np.int32) for ids in self._native.encode(list(texts), num_threads=threads)]
+        return unflat(*flat(self._native.encode(list(texts), num_threads=threads)))
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         if not len(rows):

@@ -1,6 +1,7 @@
-"""Where byte-level BPE may not merge: the split patterns of GPT-2, Llama-3 and Qwen, for RE2.
+"""Where byte-level BPE may not merge: the split patterns of GPT-2, Llama-3 and Qwen, for RE2 and for Python.
 
-In: the pattern a `tokenizer.json` names. Out: the same pattern over classes of characters, and the class of every character.
+In: the pattern a `tokenizer.json` names. Out: for Python, a function that cuts text; for RE2, the same pattern over classes of
+characters, and the class of every character.
 TensorFlow's RE2 has no lookahead, an ASCII `\\s` and Unicode tables of its own. So a text becomes a string of classes, one
 letter a character, read off the `tokenizers` library itself, and the pattern is written over these letters:
 
@@ -16,8 +17,11 @@ Source: GPT-2 (Radford et al. 2019); the `tokenizer.json` files of Llama-3, Qwen
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 from tokenizers import Regex
@@ -73,16 +77,16 @@ QWEN35 = SplitPattern(
 SPLIT_PATTERNS = (GPT2, LLAMA3, QWEN, QWEN35)
 
 
-@lru_cache(maxsize=1)
-def _characters() -> str:
-    return "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+@lru_cache(maxsize=2)
+def _characters(end: int) -> str:
+    return "".join(map(chr, [*range(0xD800), *range(0xE000, end)]))
 
 
-@lru_cache(maxsize=8)
-def _matching(regex: str) -> np.ndarray:
-    """Code points that `tokenizers` takes for the class `regex`: what goes when its runs are taken out."""
-    left = Replace(Regex(f"(?:{regex})+"), "").normalize_str(_characters())
-    found = np.ones(0x110000, bool)
+@lru_cache(maxsize=16)
+def _matching(regex: str, end: int = 0x110000) -> np.ndarray:
+    """Code points below `end` that `tokenizers` takes for the class `regex`: what goes when its runs are taken out."""
+    left = Replace(Regex(f"(?:{regex})+"), "").normalize_str(_characters(end))
+    found = np.ones(end, bool)
     found[np.frombuffer(left.encode("utf-32-le"), np.uint32)] = False
     found[0xD800:0xE000] = False
     return np.flatnonzero(found)
@@ -104,3 +108,60 @@ def character_classes(pattern: SplitPattern) -> np.ndarray:
         classes[ord(character)] = ord(letter)
     classes[[MASK, MASK_REST]] = [ord("<"), ord(">")]
     return classes
+
+
+BASIC = 0x10000
+"""The first code point beyond the basic plane."""
+
+
+@lru_cache(maxsize=len(SPLIT_PATTERNS))
+def cutter(pattern: SplitPattern) -> Callable[[Sequence[str]], list[list[str]]]:
+    """What cuts texts into the pattern's words, in Python.
+
+    GPT-2: ["It's  10%\n\tx"] -> [["It", "'s", " ", " 10", "%", "\n", "\t", "x"]]
+
+    Python's classes know the basic plane only: ranges beyond it are searched one by one, at every end of a word. So what a text
+    has from beyond stands as a character of its class while it is cut.
+    """
+    words, beyond = re.compile(_in_python(pattern.original)).findall, re.compile("[\U00010000-\U0010ffff]")
+
+    def careful(text: str) -> list[str]:
+        ends = accumulate(map(len, words(beyond.sub(_stand_in, text))), initial=0)
+        return [text[start:end] for start, end in pairwise(ends)]
+
+    def cut(texts: Sequence[str]) -> list[list[str]]:
+        if beyond.search("".join(texts)):
+            return [careful(text) if beyond.search(text) else words(text) for text in texts]
+        return list(map(words, texts))
+
+    return cut
+
+
+def _in_python(original: str) -> str:
+    r"""A pattern with its classes written out: r" ?\p{N}+" -> " ?[0-9²³¹…]+"."""
+
+    def written(match: re.Match[str]) -> str:
+        name = match[0]
+        if name.startswith("["):
+            return re.sub(r"\\p\{.\}|\\s", lambda inner: _ranges(inner[0]), name)
+        return f"[^{_ranges(name.lower())}]" if name.isupper() else f"[{_ranges(name)}]"
+
+    return re.sub(r"\[[^]]*\]|\\p\{.\}|\\[sS]", written, original)
+
+
+def _ranges(name: str) -> str:
+    """The characters of the basic plane in a class of `tokenizers`, for brackets of a Python pattern."""
+    points = _matching(name, BASIC)
+    runs = np.split(points, np.flatnonzero(np.diff(points) > 1) + 1)
+    return "".join(f"\\u{run[0]:04x}-\\u{run[-1]:04x}" for run in runs)
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    return _basic(match[0])
+
+
+@lru_cache(maxsize=1 << 12)
+def _basic(character: str) -> str:
+    """One of the basic plane for one beyond, of the same class in every pattern; there is no white space beyond."""
+    classes = {r"\p{L}": "a", r"\p{N}": "0", r"\p{M}": "\u0301"}
+    return next((basic for name, basic in classes.items() if not Replace(Regex(name), "").normalize_str(character)), ".")

@@ -1,0 +1,149 @@
+"""Bulk text goes word by word and gets the ids of whole texts: words cut as `tokenizers` cuts them, looked up, forgotten."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_lossless import FRAGMENTS, HOSTILE
+from tokenizers import Regex, models, pre_tokenizers
+
+from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer, train
+from tfllm.tokenizers.base import blocks, flat, unflat
+from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
+from tfllm.tokenizers.byte_bpe_merges import byte_letters
+from tfllm.tokenizers.memo import Memo
+from tfllm.tokenizers.split_patterns import GPT2, LLAMA3, SPLIT_PATTERNS, SplitPattern, cutter
+
+POINTS = [*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x32000, 7), *range(0x32000, 0x110000, 997), 0x10FFFF]
+
+
+@pytest.fixture(scope="module")
+def wordpiece(languages: dict[str, str]) -> WordPieceTokenizer:
+    texts = [languages[name] for name in ("en", "de", "el", "ja", "zh_Hans", "ko", "hi")]
+    tokenizer = train(texts=texts, kind="wordpiece", vocab_size=4000, progress=False)
+    assert isinstance(tokenizer, WordPieceTokenizer)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def byte_bpe(languages: dict[str, str]) -> ByteBPETokenizer:
+    tokenizer = train(
+        texts=[languages[name] for name in ("en", "de", "el", "ja")], kind="byte_bpe", vocab_size=900, progress=False
+    )
+    assert isinstance(tokenizer, ByteBPETokenizer)
+    return tokenizer
+
+
+def in_context(characters: Sequence[str]) -> list[str]:
+    return [f"a{c}b {c} {c}1{c}{c}'{c}s\u0301{c}\n{c}'s{c}12345 {c}\r\n \n{c}  {c}" for c in characters]
+
+
+def assert_same_words(pattern: SplitPattern, texts: Sequence[str]) -> None:
+    library = pre_tokenizers.Split(Regex(pattern.original), "isolated")
+    for text, words in zip(texts, cutter(pattern)(texts), strict=True):
+        assert words == [word for word, _ in library.pre_tokenize_str(text)], ascii(text)
+
+
+@pytest.mark.parametrize("pattern", SPLIT_PATTERNS)
+def test_words_of_every_character(pattern: SplitPattern) -> None:
+    """All of the basic plane, and some of the others: at each edge of a word."""
+    assert_same_words(
+        pattern, ["".join(in_context([chr(c) for c in POINTS[start : start + 64]])) for start in range(0, len(POINTS), 64)]
+    )
+    assert_same_words(pattern, [*HOSTILE, *in_context("'s\u017fS \U0001d7ce\U00010400\U0001d165\U0001f600")])
+
+
+@pytest.mark.parametrize("pattern", SPLIT_PATTERNS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    texts=st.lists(st.lists(FRAGMENTS | st.text("'sSſtRe 1²\n\r\t\U0001f600\U00010400", max_size=9)).map("".join), min_size=1)
+)
+def test_words_of_generated_strings(pattern: SplitPattern, texts: list[str]) -> None:
+    assert_same_words(pattern, texts)
+
+
+def test_words_of_the_docstring() -> None:
+    assert cutter(GPT2)(["It's  10%\n\tx"]) == [["It", "'s", " ", " 10", "%", "\n", "\t", "x"]]
+    assert cutter(LLAMA3)(["It'S  1234%\n\n\tx"]) == [["It", "'S", " ", " ", "123", "4", "%\n\n", "\tx"]]
+
+
+def test_wordpiece_of_every_character(wordpiece: WordPieceTokenizer) -> None:
+    texts = in_context([chr(c) for c in POINTS])
+    assert_the_librarys_ids(wordpiece, texts + [f"{c}\u0301\u302e{c}中{c}\u0323[MASK]{c}" for c in map(chr, POINTS[::7])])
+
+
+def assert_the_librarys_ids(tokenizer: ByteBPETokenizer | WordPieceTokenizer, texts: Sequence[str]) -> None:
+    whole = tokenizer._native.encode_batch_fast(list(texts), add_special_tokens=False)
+    for text, wanted, found in zip(texts, whole, tokenizer.encode_batch(texts), strict=True):
+        assert found.tolist() == wanted.ids, ascii(text)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_forgetting_changes_no_ids(
+    kind: str, languages: dict[str, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    texts = [*languages["ja"].splitlines(), *languages["fr"].splitlines() * 2, *HOSTILE]
+    monkeypatch.setattr("tfllm.tokenizers.memo.BLOCK_CHARACTERS", 500)
+    for name, limit in {"MOST_WORDS": 100, "MOST_CHARACTERS": 1000}.items():
+        monkeypatch.setattr(f"tfllm.tokenizers.memo.{name}", limit)
+        assert_the_librarys_ids(tokenizer, texts)
+        assert len(tokenizer._memo._known) <= 100
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_threads_share_a_memo(kind: str, languages: dict[str, str], request: pytest.FixtureRequest) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    texts = [languages[name] for name in sorted(languages)[:40]]
+    wanted = [tokenizer.encode(text) for text in texts]
+    del tokenizer._memo
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: tokenizer.encode_batch([text])[0].tolist(), texts * 3))
+    assert found == wanted * 3
+
+
+@pytest.mark.parametrize("pattern", [GPT2, LLAMA3])
+def test_masks_in_bulk(pattern: SplitPattern) -> None:
+    """NFC on both sides of a mask that takes white space, between texts without one."""
+    pieces = {letter: byte for byte, letter in enumerate(byte_letters())} | {"ĠĠ": 256, "Ċx": 257}
+    added = [AddedToken(258, "<eos>"), AddedToken(260, "<mask>", lstrip=True)]
+    tokenizer = ByteBPETokenizer(Vocabulary(pieces, [("Ġ", "Ġ"), ("Ċ", "x")], added, pattern, nfc=True).canonical())
+    draw = random.Random(0)
+    parts = ["<mask>", " ", " ", "\n", "x", "'s", "1", "e\u0301", "\u0338", "<mask", "\U00011382\U000113c9"]
+    texts = ["".join(draw.choices(parts, k=draw.randint(0, 12))) for _ in range(2000)]
+    assert_the_librarys_ids(tokenizer, texts)
+    assert any(260 in ids for ids in tokenizer.encode_batch(texts))
+
+
+def test_an_error_leaves_no_word_without_ids() -> None:
+    class Library:
+        fails = True
+
+        def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> list[tokenizers.Encoding]:
+            if self.fails:
+                raise KeyboardInterrupt
+            return real.encode_batch_fast(words, add_special_tokens=add_special_tokens)
+
+    real = tokenizers.Tokenizer(models.WordLevel({"a": 5, "b": 7, "?": 0}, unk_token="?"))
+    library = Library()
+    memo = Memo(lambda texts: [list(text) for text in texts], library, ())
+    with pytest.raises(KeyboardInterrupt):
+        memo.encode_batch(["ab"])
+    library.fails = False
+    assert [ids.tolist() for ids in memo.encode_batch(["aba", "", "b"])] == [[5, 7, 5], [], [7]]
+
+
+def test_rows_of_the_docstrings(tmp_path: Path) -> None:
+    assert list(blocks(["abc", "d", "e"], 3)) == [["abc"], ["d", "e"]] and list(blocks([], 3)) == []
+    ids, lengths = flat([[5, 6], [], [7]])
+    assert (ids.tolist(), lengths.tolist(), ids.dtype) == ([5, 6, 7], [2, 0, 1], np.int32)
+    assert [row.tolist() for row in unflat(ids, lengths)] == [[5, 6], [], [7]]
+    assert unflat(*flat([])) == []
