@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfllm.data.preparation.chunks import Chunk, Reading, Span
 from tfllm.data.preparation.places import opened
 from tfllm.data.preparation.sources import SourceError
 
 
-@dataclass(frozen=True)
-class Document:
-    """One document, as it stands in its file."""
+class Document(NamedTuple):
+    """One document, as it stands in its file. A tuple, for there may be a billion of them."""
 
     file: str
     data: bytes
     text: str | None
     """None: not valid UTF-8."""
-    index: int | None = None
+    row: int | None = None
     """Where it is not: which line or row of the span, from 0."""
 
 
@@ -51,7 +49,7 @@ def read(chunk: Chunk, reading: Reading) -> Iterator[Document]:
 
 
 def _place(span: Span, document: Document) -> str:
-    place = document.file if document.index is None else _line(span, document.index)
+    place = document.file if document.row is None else _line(span, document.row)
     try:
         document.data.decode()
     except UnicodeDecodeError as error:

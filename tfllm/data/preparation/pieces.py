@@ -18,7 +18,7 @@ import hashlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from tfllm.data.preparation.chunks import Chunk, Reading
 from tfllm.data.preparation.documents import Document, read
 from tfllm.data.preparation.near_duplicates import Likeness, Signatures, sign
 from tfllm.files import write_atomically
+from tfllm.tokenizers.base import blocks
 
 INDEX = np.dtype(
     [("hash", "<u8", 4), ("start", "<u8"), ("length", "<u8"), ("utf8_bytes", "<u8"), ("u2581", "<u4"), ("copies", "<u4")]
@@ -40,7 +41,7 @@ holds U+2581; how often it is in the chunk."""
 PIECE_FORMAT = 2
 """Another piece is not gone on with, but made anew."""
 
-BATCH_BYTES = 1 << 20
+BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,12 @@ def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
     found = _Found()
     for document in documents:
         found.add(document)
-    hashes = sorted(found.texts)
-    texts = [found.texts[key] for key in hashes]
+    hashes = sorted(found.documents)
+    distinct = [found.documents[key] for key in hashes]
+    texts = [document.text or "" for document in distinct]
     index = np.zeros(len(hashes), INDEX)
     index["hash"] = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 4)
-    index["utf8_bytes"] = [len(text.encode()) for text in texts]
+    index["utf8_bytes"] = [len(document.data) for document in distinct]
     index["u2581"] = ["\u2581" in text for text in texts]
     index["copies"] = [found.copies[key] for key in hashes]
     index["length"], ids = _tokenize(texts, work)
@@ -139,8 +141,8 @@ def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
 class _Found:
     """The documents of a chunk by their sha256, and what is no document."""
 
-    texts: dict[bytes, str] = field(default_factory=dict)
-    copies: Counter[bytes] = field(default_factory=Counter)
+    documents: dict[bytes, Document] = field(default_factory=dict)
+    copies: dict[bytes, int] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     empty: int = 0
 
@@ -151,41 +153,31 @@ class _Found:
             self.empty += 1
         else:
             key = hashlib.sha256(document.data).digest()
-            self.texts[key] = document.text
-            self.copies[key] += 1
+            self.documents[key] = document
+            self.copies[key] = self.copies.get(key, 0) + 1
 
 
 def _tokenize(texts: list[str], work: Piecework) -> tuple[np.ndarray, np.ndarray]:
     """The number of ids of every text, and all ids."""
     encode = _one_thread(work.tokenizer)
-    lengths, ids = [], [np.zeros(0, work.dtype)]
-    for batch in _batches(texts):
+    lengths, ids = [np.zeros(0, np.uint64)], [np.zeros(0, work.dtype)]
+    for batch in blocks(texts, BATCH_CHARACTERS):
         rows = encode(batch)
-        lengths += [len(row) for row in rows]
+        lengths.append(np.fromiter(map(len, rows), np.uint64, len(rows)))
         ids.append(_checked(rows, work))
-    return np.array(lengths, np.uint64), np.concatenate(ids)
+    return np.concatenate(lengths), np.concatenate(ids)
 
 
-def _one_thread(tokenizer: Any) -> Callable[[list[str]], list[np.ndarray]]:
+def _one_thread(tokenizer: Any) -> Callable[[Sequence[str]], list[np.ndarray]]:
     """The tokenizer's bulk path; on one thread where it takes a number: the other cores have their own worker."""
     if "threads" in inspect.signature(tokenizer.encode_batch).parameters:
         return partial(tokenizer.encode_batch, threads=1)
     return tokenizer.encode_batch
 
 
-def _batches(texts: list[str]) -> Iterator[list[str]]:
-    """Runs of texts of about BATCH_BYTES characters."""
-    start = size = 0
-    for place, text in enumerate(texts, 1):
-        size += len(text)
-        if size >= BATCH_BYTES or place == len(texts):
-            yield texts[start:place]
-            start, size = place, 0
-
-
 def _checked(rows: list[np.ndarray], work: Piecework) -> np.ndarray:
     tokenizer = work.tokenizer
-    flat = np.concatenate([np.asarray(row, np.int64) for row in rows])
+    flat = np.concatenate(rows, dtype=np.int64, casting="unsafe")  # an empty list would be one of floats
     if flat.size and (flat.min() < 0 or flat.max() >= tokenizer.vocab_size or (flat == tokenizer.eos_id).any()):
         raise ValueError(
             f"The tokenizer gave ids from {flat.min()} to {flat.max()}; text must become ids from 0 to "

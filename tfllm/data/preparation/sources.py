@@ -165,10 +165,13 @@ def excluded(relative: str, patterns: Sequence[str]) -> bool:
 
 def _inspect(path: str) -> Source:
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise SourceError(f"{path} is not a regular file. Exclude it.")
-        with Path(path).open("rb") as file:
-            status = os.fstat(file.fileno())
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+        try:
+            status = os.fstat(file)
+        finally:
+            os.close(file)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path} is not a regular file. Exclude it.")
     return Source(path=path, kind=kind_of(path), size=status.st_size, modified=status.st_mtime_ns)

@@ -74,7 +74,8 @@ class _Worker:
     def __init__(self, function: Callable[[Any], Any]):
         self.connection, theirs = multiprocessing.connection.Pipe()
         command = [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        alone = {"TOKENIZERS_PARALLELISM": "false"} | os.environ  # the other cores have their own worker
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=alone)
         theirs.close()
         self.job: Any = None
         self.send(function)
