@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from test_lossless import FRAGMENTS, HOSTILE
 from tokenizers import Regex, models, pre_tokenizers
 
-from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer, train
-from tfllm.tokenizers.base import blocks, flat, unflat
+from tfllm.tokenizers import ByteBPETokenizer, Tokenizer, WordPieceTokenizer, train
+from tfllm.tokenizers.base import arrays, blocks, flat, unflat
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
 from tfllm.tokenizers.memo import Memo
@@ -123,22 +124,26 @@ def test_masks_in_bulk(pattern: SplitPattern) -> None:
     assert any(260 in ids for ids in tokenizer.encode_batch(texts))
 
 
-def test_an_error_leaves_no_word_without_ids() -> None:
-    class Library:
-        fails = True
+def test_an_error_leaves_no_word_without_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    def library() -> tokenizers.Tokenizer:
+        made = tokenizers.Tokenizer(models.WordLevel({"a": 5, "b": 7, "?": 0}, unk_token="?"))
+        made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+        return made
 
-        def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> list[tokenizers.Encoding]:
-            if self.fails:
-                raise KeyboardInterrupt
-            return real.encode_batch_fast(words, add_special_tokens=add_special_tokens)
+    def interrupt(self: Memo, words: Sequence[str]) -> None:
+        raise KeyboardInterrupt
 
-    real = tokenizers.Tokenizer(models.WordLevel({"a": 5, "b": 7, "?": 0}, unk_token="?"))
-    library = Library()
-    memo = Memo(lambda texts: [list(text) for text in texts], library, ())
-    with pytest.raises(KeyboardInterrupt):
+    memo = Memo(lambda texts: [list(text) for text in texts], library, json.loads(library().to_str()), ())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Memo, "_encode", interrupt)
         memo.encode_batch(["ab"])
-    library.fails = False
-    assert [ids.tolist() for ids in memo.encode_batch(["aba", "", "b"])] == [[5, 7, 5], [], [7]]
+    assert [ids.tolist() for ids in memo.encode_batch(["aba", "", "b\U0010ffff"])] == [[5, 7, 5], [], [7, 0]]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_the_separator_in_text(kind: str, request: pytest.FixtureRequest) -> None:
+    assert_the_librarys_ids(request.getfixturevalue(kind), [f"new{n} \U0010ffff a\U0010ffffb{n}" for n in range(90)])
+    assert_the_librarys_ids(request.getfixturevalue(kind), [f"newer{n} a" for n in range(200)])
 
 
 def test_rows_of_the_docstrings(tmp_path: Path) -> None:
@@ -146,4 +151,15 @@ def test_rows_of_the_docstrings(tmp_path: Path) -> None:
     ids, lengths = flat([[5, 6], [], [7]])
     assert (ids.tolist(), lengths.tolist(), ids.dtype) == ([5, 6, 7], [2, 0, 1], np.int32)
     assert [row.tolist() for row in unflat(ids, lengths)] == [[5, 6], [], [7]]
-    assert unflat(*flat([])) == []
+    assert unflat(*flat([])) == arrays([]) == []
+    for rows in ([[5, 6], [], [7]], [[*range(100)], [8] * 70]):
+        assert [row.tolist() for row in arrays(rows)] == rows and {row.dtype for row in arrays(rows)} == {np.dtype(np.int32)}
+
+
+def test_texts_of_any_length_in_blocks(unigram: Tokenizer, code: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*code[:40], *(line for text in code[40:60] for line in text.splitlines()), *HOSTILE]
+    wanted = [unigram.encode(text) for text in texts]
+    for size, many in ((1, 1000), (5000, 1000), (1 << 20, 1000), (1 << 20, 1 << 20)):
+        monkeypatch.setattr("tfllm.tokenizers.sentencepiece.BLOCK_CHARACTERS", size)
+        monkeypatch.setattr("tfllm.tokenizers.sentencepiece.MANY", many)
+        assert [ids.tolist() for ids in unigram.encode_batch(texts)] == wanted

@@ -163,6 +163,13 @@ def unflat(ids: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     return [ids[start:end] for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
 
 
+def arrays(rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """Int32 [S] a row; short ones are cut out of one array."""
+    if sum(map(len, rows)) < 64 * len(rows):
+        return unflat(*flat(rows))
+    return [np.fromiter(row, np.int32, len(row)) for row in rows]
+
+
 def check_ids(ids: Any, vocab_size: int) -> np.ndarray:
     """Ids as int64 [S], or an error that names the first that is not in the vocabulary."""
     array = np.asarray(ids)

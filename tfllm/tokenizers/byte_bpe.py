@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tokenizers
@@ -188,16 +188,19 @@ class ByteBPETokenizer:
 
     @cached_property
     def _native(self) -> tokenizers.Tokenizer:
-        """`tokenizers`, told of no special token but the mask."""
+        return tokenizers.Tokenizer.from_str(json.dumps(self._spec()))
+
+    def _spec(self) -> dict[str, Any]:
+        """What `tokenizers` reads, told of no special token but the mask."""
         spec = self._vocabulary.hugging_face()
         spec["added_tokens"] = [token for token in spec["added_tokens"] if token["content"] == MASK]
         if self._mask:
             spec["model"]["vocab"][MASK] = self._mask.id
-        return tokenizers.Tokenizer.from_str(json.dumps(spec))
+        return spec
 
     @cached_property
     def _memo(self) -> Memo:
-        return Memo(self._cut, self._native, [MASK] if self._mask else [])
+        return Memo(self._cut, lambda: self._native, self._spec(), [MASK] if self._mask else [])
 
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
         """Words as the library merges them. Alone it cuts them no further: the pattern finds them again, NFC leaves them."""

@@ -9,12 +9,14 @@ tenth of the library's time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from tokenizers import AddedToken, Tokenizer
 
 from tfllm.tokenizers.base import blocks, flat, unflat
 
@@ -26,21 +28,38 @@ MOST_WORDS, MOST_CHARACTERS = 1 << 18, 1 << 24
 """Above either all is forgotten, and what is common soon known again. A hundred megabytes."""
 
 
+SEPARATOR, JOINED = "\U0010ffff", 64
+"""Between new words, of which so many are encoded as one text; a character that Unicode will never assign."""
+
+
 class Memo:
     """The ids of words that were met before.
 
     words "a" "b" "a", ids of "a" 5, of "b" 7 8  ->  5 7 8 5
+
+    Args:
+        cut: texts to the words of each.
+        whole: gives a tokenizer of the library; asked for when it is needed.
+        spec: its `tokenizer.json`.
+        specials: what the library looks for in a text before it cuts.
     """
 
-    def __init__(self, cut: Callable[[Sequence[str]], list[list[str]]], library: Any, specials: Sequence[str]):
-        self._cut, self._library, self._specials = cut, library, specials
+    def __init__(
+        self,
+        cut: Callable[[Sequence[str]], list[list[str]]],
+        whole: Callable[[], Tokenizer],
+        spec: Mapping[str, Any],
+        specials: Sequence[str],
+    ):
+        self._cut, self._whole, self._specials = cut, whole, specials
+        self._parted, self._separator = _with_separator(spec)
         self._known = _Known()
         self._lock = Lock()
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Int32 [S] a text."""
         if sum(map(len, texts)) <= FEW_CHARACTERS:
-            return unflat(*self._encode(texts))
+            return unflat(*flat(_ids(self._whole(), texts)))
         with self._lock:
             return [ids for block in blocks(texts, BLOCK_CHARACTERS) for ids in self._block(block)]
 
@@ -66,10 +85,28 @@ class Memo:
                     words[place] = [text]
         return words
 
-    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """All ids, int32 [N], and how many of each text, int64 [B]."""
-        encodings = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        return flat([encoding.ids for encoding in encodings])
+    def _encode(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """All ids, int32 [N], and how many of each word, int64 [W]. Many words go as one text: its making costs three words."""
+        joined = [SEPARATOR.join(words[start : start + JOINED]) for start in range(0, len(words), JOINED)]
+        if any(SEPARATOR in text for text in (*words, *self._specials)):
+            return flat(_ids(self._whole(), words))
+        ids, _ = flat([[*row, self._separator] for row in _ids(self._parted, joined)])
+        ends = np.flatnonzero(ids == self._separator)
+        return np.delete(ids, ends), np.diff(ends, prepend=-1) - 1
+
+
+def _with_separator(spec: Mapping[str, Any]) -> tuple[Tokenizer, int]:
+    """The tokenizer with one more special token, and its id, which is in the vocabulary: the library would give one in use."""
+    vocabulary = spec["model"]["vocab"]
+    id = 1 + max([*vocabulary.values(), *(token["id"] for token in spec["added_tokens"])])
+    model = {**spec["model"], "vocab": {**vocabulary, SEPARATOR: id}}
+    parted = Tokenizer.from_str(json.dumps({**spec, "model": model}))
+    parted.add_special_tokens([AddedToken(SEPARATOR, normalized=False)])
+    return parted, id
+
+
+def _ids(library: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in library.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
 class _Known(dict[str, int]):

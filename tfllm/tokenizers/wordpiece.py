@@ -8,6 +8,7 @@ graph.
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections.abc import Sequence
@@ -120,7 +121,8 @@ class WordPieceTokenizer:
         """
         alone = re.escape(string.punctuation) + (IDEOGRAPHS if self._model.text.split_cjk else "")
         words = re.compile(rf"[{alone}]|[^ \t\n\r{alone}]+").findall
-        return Memo(lambda texts: list(map(words, texts)), self._native, [token.content for token in self._model.added])
+        specials = [token.content for token in self._model.added]
+        return Memo(lambda texts: list(map(words, texts)), lambda: self._native, json.loads(self._asset), specials)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words with spaces between. A piece that continues nothing keeps its "##"."""
