@@ -38,6 +38,7 @@ bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a
 	$(BIN)/python benchmarks/decoding.py --model llama-135m
 	$(BIN)/python benchmarks/speculative.py
 	$(BIN)/python benchmarks/tokenization.py
+	$(BIN)/python benchmarks/bulk.py
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/distribution.py
 	$(BIN)/python benchmarks/start_up.py

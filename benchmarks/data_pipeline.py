@@ -1,8 +1,8 @@
-"""How fast text becomes a store, beside `datasets`, and a store becomes batches.
+"""How fast text becomes a store, beside `tokenizers`, `sentencepiece` and `datasets`, and a store becomes batches.
 
     python benchmarks/data_pipeline.py --rounds 5
 
-Enters: nothing; the corpus is the running Python's standard library, the tokenizer byte-level BPE trained on a part of it.
+Enters: nothing; the corpus is the running Python's standard library, the tokenizers are trained on a part of it.
 Leaves: `results/data_pipeline.json`, `data_pipeline.md`, `data_pipeline.png`.
 """
 
@@ -20,14 +20,22 @@ from harness import Contender, Measured, measure
 from report import RESULTS, bars, publish, quartiles, record, rows, spread, usage, write
 
 from tfllm.data import prepare
-from tfllm.tokenizers import train
+from tfllm.tokenizers import load, train
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+PREPARERS = {
+    "byte_bpe": ("tokenizers", "tfllm", "datasets"),
+    "wordpiece": ("tokenizers", "tfllm"),
+    "unigram": ("sentencepiece", "tfllm"),
+}
+"""By kind of tokenizer, who prepares; the first is compared with."""
 TEXT = """\
-Written by `data_pipeline.py`. Corpus: the files of Python's standard library, on all cores; reading, tokenizing and writing
-included. Batches: of 16 rows, made from a store, with no model behind them. Medians over rounds, quartiles in brackets; ratio:
-over `datasets`, round by round. Cores: processor time over time. Others: cores that other processes took meanwhile. Peak MB:
-resident memory, of the main process."""
+Written by `data_pipeline.py`. Corpus: the files of Python's standard library, on all cores, with tokenizers trained on a part
+of it. tfllm: `prepare`, from files to a store: worker processes started, exact duplicates removed, documents ordered by hash,
+checksums taken. tokenizers, sentencepiece: files read, all texts in one call, ids written to a file. datasets: `map` on as many
+processes, saved. Batches (rows x ids): made from a store, with no model behind them. Medians over rounds, quartiles in
+brackets; ratio: over the kind's first row, round by round. Cores: processor time over time. Others: cores that other processes
+took meanwhile. Peak MB: resident memory, of the main process."""
 
 
 def main(rounds: int = 5, *, steps: int = 500, out: Path = RESULTS) -> None:
@@ -38,31 +46,50 @@ def main(rounds: int = 5, *, steps: int = 500, out: Path = RESULTS) -> None:
         steps: batches a turn.
         out: folder of the results.
     """
+    prepared = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         megabytes = write_corpus(folder)
-        job = {"folder": place}
-        prepared = measure([Contender(name, "data_worker.py", job) for name in ("tfllm", "datasets")], rounds=rounds)
-        sizes = {"batch_size": 16, "steps": steps}
-        cases = [{"pipeline": "causal", "sequence_length": length} | sizes for length in (256, 1024)]
-        cases += [{"pipeline": name, "sequence_length": 128} | sizes for name in MASKED]
-        batched = measure([Contender("batches", "data_worker.py", job)], rounds=rounds, cases=cases)
-    whole = Measured(
-        samples=prepared.samples + batched.samples,
-        ready=prepared.ready | batched.ready,
-        first=prepared.first + batched.first,
-        skipped=prepared.skipped | batched.skipped,
-    )
-    result = record(whole, megabytes=megabytes)
-    base = prepared.of(contender="datasets")
-    result["preparation"] = {name: preparation(prepared.of(contender=name), base, megabytes) for name in prepared.ready}
-    result["batches"] = {f"{case['pipeline']}, S {case['sequence_length']}": batches(batched, case) for case in cases}
+        for kind, names in PREPARERS.items():
+            job = {"folder": place, "vocabulary": write_vocabulary(kind, folder)}
+            contenders = [Contender(f"{kind} {name}", "data_worker.py", job | {"library": name}) for name in names]
+            prepared[kind] = measure(contenders, rounds=rounds)
+        store = {"folder": place, "vocabulary": str(folder / "byte_bpe"), "library": "batches"}
+        prepare(str(folder / "text" / "*.txt"), load(folder / "byte_bpe" / "tfllm"), folder / "store", progress=False)
+        cases = [{"pipeline": "causal", "sequence_length": 256, "batch_size": size, "steps": steps} for size in (16, 64)]
+        cases += [{"pipeline": "causal", "sequence_length": 1024, "batch_size": 16, "steps": steps}]
+        cases += [
+            {"pipeline": name, "sequence_length": 128, "batch_size": size, "steps": steps}
+            for name in MASKED
+            for size in (16, 256)
+        ]
+        batched = measure([Contender("batches", "data_worker.py", store)], rounds=rounds, cases=cases)
+    result = record(whole([*prepared.values(), batched]), megabytes=megabytes)
+    result["preparation"] = {
+        name: preparation(each.of(contender=name), each.of(contender=next(iter(each.ready))), megabytes)
+        for each in prepared.values()
+        for name in each.ready
+    }
+    result["batches"] = {
+        f"{case['pipeline']}, {case['batch_size']} x {case['sequence_length']}": batches(batched, case) for case in cases
+    }
     write(out, "data_pipeline", result)
     show(out, result)
 
 
+def whole(parts: list[Measured]) -> Measured:
+    """One record of all."""
+    together = Measured()
+    for part in parts:
+        together.samples += part.samples
+        together.first += part.first
+        together.ready |= part.ready
+        together.skipped |= part.skipped
+    return together
+
+
 def write_corpus(folder: Path) -> float:
-    """Text, tokenizer and store; megabytes of text."""
+    """Text; how many megabytes."""
     (folder / "text").mkdir()
     size = 0
     for number, path in enumerate(sorted(LIBRARY.rglob("*.py"))):
@@ -75,12 +102,16 @@ def write_corpus(folder: Path) -> float:
         if text.strip():
             (folder / "text" / f"{number:05}.txt").write_text(text)
             size += len(text.encode())
-    tokenizer = train([str(LIBRARY / "[a-j]*.py")], kind="byte_bpe", vocab_size=8192, progress=False)
-    tokenizer.save(folder / "tfllm")
-    (asset,) = (folder / "tfllm").glob("*.model")
-    shutil.copy(asset, folder / "tokenizer.json")
-    prepare(str(folder / "text" / "*.txt"), tokenizer, folder / "store", progress=False)
     return size / 1e6
+
+
+def write_vocabulary(kind: str, folder: Path) -> str:
+    """A folder of `tfllm/`, and the same as `tokenizer.json` or `unigram.model`."""
+    tokenizer = train([str(LIBRARY / "[a-j]*.py")], kind=kind, vocab_size=8192, progress=False)
+    tokenizer.save(folder / kind / "tfllm")
+    (asset,) = (folder / kind / "tfllm").glob("*.model")
+    shutil.copy(asset, folder / kind / ("unigram.model" if kind == "unigram" else "tokenizer.json"))
+    return str(folder / kind)
 
 
 def preparation(mine: list[dict[str, Any]], base: list[dict[str, Any]], megabytes: float) -> dict[str, Any]:

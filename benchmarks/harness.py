@@ -145,7 +145,7 @@ class Team:
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """What the first process says, with the processor time and memory of all."""
+        """What the first process says, with the processor time, memory and ids of all, and the time of the last."""
         lines = [process.stdout.readline() if process.stdout else "" for process in self._processes]
         if not all(lines):
             raise Skipped(f"its process ended with code {self._processes[lines.index('')].wait()}: see its messages above")
@@ -153,8 +153,10 @@ class Team:
         if "skipped" in first:
             raise Skipped(first["skipped"])
         for other in more:
-            for key in first.keys() & {"cpu_seconds", "peak_mb"}:
+            for key in first.keys() & {"cpu_seconds", "peak_mb", "ids", "checksum", "megabytes"}:
                 first[key] += other[key]
+            if "wall_seconds" in first:
+                first["wall_seconds"] = max(first["wall_seconds"], other["wall_seconds"])
             if "others_cpu_seconds" in first:
                 first["others_cpu_seconds"] -= other["cpu_seconds"]
         return first

@@ -23,6 +23,7 @@ from harness import Contender, Measured, start
 from report import RESULTS, bars, publish, quartiles, record, rows, spread, write
 
 PEERS = ("tfllm", "keras_hub")
+COMMANDS = ("tokenizer", "prepare", "pretrain", "finetune", "evaluate", "launch", "generate", "predict", "export", "convert")
 TEXT = """\
 Written by `start_up.py`. Medians over rounds, quartiles in brackets; files are in the system's cache. A first training step:
 the process's start, imports, the model, tracing, one step of gpt-mini. A first token: the same up to one token of GPT-2 small,
@@ -40,6 +41,7 @@ def main(rounds: int = 5, *, out: Path = RESULTS) -> None:
     with tempfile.TemporaryDirectory() as place:
         size, exporting = export(folder_of("gpt2-small") / "huggingface", Path(place))
         kinds: list[tuple[str, str, Callable[[], float]]] = [("tfllm --help", "tfllm", lambda: command("tfllm", "--help"))]
+        kinds += [("the slowest tfllm COMMAND --help", "tfllm", slowest_help)]
         kinds += [("first training step", name, lambda name=name: first_step(name, measured)) for name in PEERS]  # type: ignore[misc]
         kinds += [("first token", name, lambda name=name: first_token(name, measured)) for name in PEERS]  # type: ignore[misc]
         kinds += [("loading an export", "tfllm", lambda: command(sys.executable, "-c", LOAD, str(Path(place, "1"))))]
@@ -78,6 +80,10 @@ def command(*line: str) -> float:
     began = time.perf_counter()
     subprocess.run([str(name), *line[1:]], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def slowest_help() -> float:
+    return max(command("tfllm", name, "--help") for name in COMMANDS)
 
 
 def first_step(name: str, measured: Measured) -> float:

@@ -100,9 +100,10 @@ def paragraphs() -> list[str]:
     return [text[start : start + 500] for text in texts for start in range(0, len(text), 500)]
 
 
-def short_lines() -> list[str]:
+def short_lines(folder: str = "django/conf/locale/") -> list[str]:
+    """Lines of all translations below a folder of Django."""
     with zipfile.ZipFile(fetch(*DJANGO)) as wheel:
-        names = [name for name in wheel.namelist() if name.startswith("django/conf/locale/") and name.endswith("/django.po")]
+        names = [name for name in wheel.namelist() if name.startswith(folder) and name.endswith("/django.po")]
         return sorted({line for name in names for line in wheel.read(name).decode().splitlines(keepends=True)})
 
 
