@@ -34,6 +34,7 @@ bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a
 	for shape in gpt-mini gpt2-small bert-mini bert-base; do for precision in float32 mixed_bfloat16; do \
 		$(BIN)/python benchmarks/training_step.py --shape $$shape --precision $$precision || exit 1; done; done
 	$(BIN)/python benchmarks/few_rows.py
+	$(BIN)/python benchmarks/low_precision.py
 	$(BIN)/python benchmarks/decoding.py --model gpt2-small
 	$(BIN)/python benchmarks/decoding.py --model llama-135m
 	$(BIN)/python benchmarks/speculative.py

@@ -38,7 +38,8 @@ def main(
     new: int = 128,
     rounds: int = 5,
     contenders: tuple[str, ...] = (
-        *("tfllm", "tfllm_bf16", "tfllm_saved", "tfllm_saved_bf16", "limits", "torch", "torch_bf16"),
+        *("tfllm", "tfllm_bf16", "tfllm_saved", "tfllm_saved_bf16", "tfllm_saved_int8"),
+        *("limits", "torch", "torch_bf16"),
         *("llama_cpp", "llama_cpp_f16", "llama_cpp_q8_0", "keras_hub_bf16", "keras_hub_xla", "keras_hub"),
     ),
     out: Path = RESULTS,
@@ -50,8 +51,9 @@ def main(
         batches: rows at a time; 32 at most.
         new: tokens each row gets.
         rounds: turns of each contender with each batch.
-        contenders: any of tfllm, tfllm_saved, keras_hub, keras_hub_xla, torch, each also with _bf16; llama_cpp, llama_cpp_f16,
-            llama_cpp_q8_0; tfllm@FOLDER; limits, which measures memory. The last is compared with, the first's tokens are.
+        contenders: any of tfllm, tfllm_saved, keras_hub, keras_hub_xla, torch, each also with _bf16; tfllm_saved_int8;
+            llama_cpp, llama_cpp_f16, llama_cpp_q8_0; tfllm@FOLDER; limits, which measures memory. The last is compared with,
+            the first's tokens are.
         out: folder of the results.
     """
     folder = make(model)
@@ -121,7 +123,7 @@ def summaries(measured: Measured, model: str, batch: int, new: int) -> dict[str,
 
 def bytes_a_weight(name: str) -> float:
     """Of the matrices, as they are read at each step."""
-    return 34 / 32 if name.endswith("q8_0") else 2 if name.endswith(("_bf16", "_f16")) else 4
+    return 34 / 32 if name.endswith("q8_0") else 1 if name.endswith("int8") else 2 if name.endswith(("_bf16", "_f16")) else 4
 
 
 def show(out: Path) -> None:

@@ -1,7 +1,8 @@
 """TensorFlow's contenders of decoding.py: tfllm in Python, its export, KerasHub.
 
 The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
-says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16.
+says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16. `_int8` exports
+weights of 8 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from turns import Run, peak_mb, serve, versions
 EXPORT = """
 import sys, tfllm
 model, tokenizer = tfllm.from_huggingface(sys.argv[1], dtype=sys.argv[2])
-tfllm.export(model, tokenizer, sys.argv[3])
+tfllm.export(model, tokenizer, sys.argv[3], quantize=sys.argv[4] or None)
 """
 
 
@@ -33,10 +34,11 @@ def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     run = {
         "tfllm": in_python,
         "tfllm_saved": saved,
+        "tfllm_saved_int8": lambda *told: saved(*told, quantize="int8"),
         "keras_hub": keras_hub,
         "keras_hub_xla": lambda *told: keras_hub(*told, jit_compile=True),
     }[kind](job["model"], lower)
-    used = versions("tensorflow", *(["keras", "keras-hub"] if kind != "tfllm_saved" else []))
+    used = versions("tensorflow", *([] if kind.startswith("tfllm_saved") else ["keras", "keras-hub"]))
     return run, {"peak_mb": peak_mb(), "versions": used}
 
 
@@ -55,14 +57,14 @@ def in_python(model_name: str, lower: bool) -> Run:
     return run
 
 
-def saved(model_name: str, lower: bool) -> Run:
+def saved(model_name: str, lower: bool, *, quantize: str = "") -> Run:
     """The signature `generate` of an export, in a process that imports neither tfllm nor Keras, as a server does not."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 
     source, dtype = str(folder_of(model_name) / "huggingface"), "mixed_bfloat16" if lower else "float32"
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place], check=True)
+        subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place, quantize], check=True)
         loaded = tf.saved_model.load(str(Path(place, "1")))
     texts = prompts_of(model_name).texts
     generate = loaded.signatures["generate"]

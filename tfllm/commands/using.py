@@ -60,6 +60,7 @@ def export(
     name: str,
     folder: Path = Path("saved_models"),
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+    quantize: Literal["int8"] | None = None,
     draft_model: Address | None = None,
 ) -> None:
     """Write the next version of a SavedModel that takes and returns strings.
@@ -69,6 +70,7 @@ def export(
         name: Of the model, as servers will call it.
         folder: Where exports land.
         dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it.
+        quantize: int8 makes a quarter of the matrices' size, and a token about twice as fast, for a little quality; x86 only.
         draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
     """
     import tfllm
@@ -78,4 +80,4 @@ def export(
     loaded, words = load_model(model, dtype=dtype)
     drafter = None if draft_model is None else load_model(draft_model, dtype=dtype)[0]
     config = generation_config(model) if loaded.causal else None
-    print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter))
+    print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter, quantize=quantize))

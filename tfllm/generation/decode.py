@@ -25,7 +25,7 @@ from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
 from tfllm.generation.sampling import Settings, choose, log_prob
 from tfllm.layers.cache import Cache
-from tfllm.layers.turned import turned
+from tfllm.layers.stand_ins import is_replaced
 from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
@@ -186,7 +186,7 @@ def matrices_cast_once(model: Any, draft_model: Any = None) -> Iterator[None]:
         id(variable): tf.cast(variable.value, each.dtype_policy.compute_dtype) if len(variable.shape) > 1 else variable.value
         for each in models
         for variable in each.weights
-        if turned(variable) is None
+        if not is_replaced(variable)
     }
     with keras.StatelessScope() as scope:
         scope.state_mapping.update(values)

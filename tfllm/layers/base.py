@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.mesh import gathered, whole
-from tfllm.layers.turned import affine_turned, turned
+from tfllm.layers.stand_ins import stand_in
 
 
 class Composite(keras.layers.Layer):
@@ -54,8 +54,8 @@ class Linear(keras.layers.Layer):
 
     def _product(self, x: tf.Tensor) -> tf.Tensor:
         bias = self._value(self.bias) if self.use_bias else None
-        if (copy := turned(self.kernel)) is not None:
-            return affine_turned(x, copy, bias)
+        if (product := stand_in(self)) is not None:
+            return product(x) if bias is None else tf.nn.bias_add(product(x), bias)
         x, kernel = gathered(x) if self.gathers else x, self._value(self.kernel)
         return tf.matmul(x, kernel) if bias is None else affine(x, kernel, bias)
 

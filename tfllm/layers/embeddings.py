@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.turned import turned
+from tfllm.layers.stand_ins import stand_in
 
 
 class Embedding(keras.layers.Layer):
@@ -23,9 +23,9 @@ class Embedding(keras.layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, S] -> [B, S, D]."""
-        if (columns := turned(self.embeddings)) is not None:
-            rows = tf.transpose(tf.gather(columns, tf.reshape(ids, [-1]), axis=1))
-            return tf.cast(tf.reshape(rows, tf.concat([tf.shape(ids), self.shape[1:]], 0)), self.compute_dtype)
+        if (rows := stand_in(self)) is not None:
+            found = tf.reshape(rows(tf.reshape(ids, [-1])), tf.concat([tf.shape(ids), self.shape[1:]], 0))
+            return tf.cast(found, self.compute_dtype)
         # From the table's tensor: after a gather from the variable, every other read of it would be a copy of the whole table.
         table = tf.convert_to_tensor(self.embeddings.value)
         return tf.cast(tf.gather(table, ids), self.compute_dtype)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.norms import norm
-from tfllm.layers.turned import turned
+from tfllm.layers.stand_ins import stand_in
 
 
 class VocabularyHead(keras.layers.Layer):
@@ -63,8 +63,8 @@ class VocabularyHead(keras.layers.Layer):
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """[..., D] -> float32 [..., V]."""
-        flat, columns = tf.reshape(hidden, [-1, self.shape[1]]), turned(self.variable)
-        flat = tf.matmul(flat, self.kernel, transpose_b=True) if columns is None else tf.matmul(flat, columns)
+        flat, product = tf.reshape(hidden, [-1, self.shape[1]]), stand_in(self)
+        flat = tf.matmul(flat, self.kernel, transpose_b=True) if product is None else product(flat)
         flat = tf.cast(flat, tf.float32)
         if self.bias is not None:
             flat += self.bias
