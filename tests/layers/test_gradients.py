@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.layers import attention
+from tfllm.layers import attention, fused
 from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
 from tfllm.layers.counter_random import fold_in
@@ -20,8 +20,13 @@ WITHIN = {"float32": 1e-5, "mixed_bfloat16": 0.025}
 POLICIES = list(WITHIN)
 
 
+@pytest.fixture(autouse=True)
+def all_sizes_are_compiled(monkeypatch):
+    monkeypatch.setattr(fused, "FEWEST", 0)
+
+
 def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:
-    """`layer(x)` and its gradients by x and by every weight are those of `definition(x, weights)`."""
+    """`layer(x)` and its gradients by x and by every weight are those of `definition(x, weights)`, op by op and compiled."""
     layer.build(None)
     random = np.random.default_rng(1)
     for variable in layer.trainable_variables:
@@ -31,22 +36,26 @@ def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:
     for variable in layer.trainable_variables:
         variable.assign(tf.cast(tf.cast(variable.value, tf.bfloat16), tf.float32))
     weights = [variable.value for variable in layer.trainable_variables]
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = (call or layer)(x)
-        upstream = tf.cast(tf.cast(random.normal(size=y.shape), tf.bfloat16), y.dtype)
-        total = tf.reduce_sum(tf.cast(y * upstream, tf.float32))
-    ours = [y, *tape.gradient(total, [x, *weights])]
     exact = [tf.cast(each, tf.float64) for each in (x, *weights)]
     names = [variable.path.split("/", 1)[-1] for variable in layer.trainable_variables]
     with tf.GradientTape() as tape:
         tape.watch(exact)
         expected = definition(exact[0], dict(zip(names, exact[1:], strict=True)))
+        upstream = tf.cast(random.normal(size=expected.shape), tf.bfloat16)
         total = tf.reduce_sum(expected * tf.cast(upstream, tf.float64))
     theirs = [expected, *tape.gradient(total, exact)]
-    for name, one, other in zip(("output", "by x", *names), ours, theirs, strict=True):
-        apart = np.abs(tf.cast(one, tf.float64) - other).max() / np.abs(other).max()
-        assert apart < WITHIN[layer.dtype_policy.name], f"{name}: {apart:.1e}"
+
+    def output_and_gradients(x: tf.Tensor) -> list[tf.Tensor]:
+        with fused.fusing(), tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            y = (call or layer)(x)
+            gradients = tape.gradient(y, [x, *weights], output_gradients=tf.cast(upstream, y.dtype))
+        return [y, *gradients]
+
+    for run in (output_and_gradients, tf.function(output_and_gradients, autograph=False)):
+        for name, one, other in zip(("output", "by x", *names), run(x), theirs, strict=True):
+            apart = np.abs(tf.cast(one, tf.float64) - other).max() / np.abs(other).max()
+            assert apart < WITHIN[layer.dtype_policy.name], f"{name}: {apart:.1e}"
 
 
 def normal(*shape: int, scale: float = 1.0) -> np.ndarray:

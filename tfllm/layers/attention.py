@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.cache import write
 from tfllm.layers.counter_random import fold_in
-from tfllm.layers.dropout import keep_mask, kept_share
+from tfllm.layers.dropout import kept_share, zeroed
+from tfllm.layers.fused import fused, rounded
 from tfllm.layers.masks import penalty_at
 from tfllm.layers.mesh import apart
 from tfllm.layers.norms import norm
@@ -156,29 +157,52 @@ def attend(
     Returns:
         [B, N, S, H].
     """
-    grouped = _grouped(query, key)
-    mask: tf.Tensor | None = None
-    if seed is not None and kept_share(rate) < 1:
-        mask = keep_mask(tf.concat([tf.shape(grouped)[:3], tf.shape(key)[2:3]], 0), rate, seed, query.dtype)
+    grouped, drops = _grouped(query, key), seed is not None and kept_share(rate) < 1
+    if drops:
         value = value * tf.constant(1 / kept_share(rate), value.dtype)
 
     @tf.custom_gradient
     def mix(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor):  # type: ignore[no-untyped-def]
         probabilities = _probabilities(query, key, penalty)
-        kept = probabilities if mask is None else probabilities * mask
-        mixed = tf.matmul(kept, value)
+        mixed = tf.matmul(_kept(probabilities, seed, rate=rate) if drops else probabilities, value)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             by_kept = tf.matmul(upstream, value, transpose_b=True)
             exact = tf.cast(upstream, tf.float32) * tf.cast(mixed, tf.float32)
-            share = tf.cast(tf.reduce_sum(exact, -1, keepdims=True), query.dtype)
-            by_scores = kept * by_kept - probabilities * share
+            share = tf.reduce_sum(exact, -1, keepdims=True)
+            if drops:
+                kept, by_scores = _by_scores_and_kept(probabilities, by_kept, share, seed, rate=rate)
+            else:
+                kept, by_scores = probabilities, _by_scores(probabilities, by_kept, share)
             by_key = tf.matmul(by_scores, query, transpose_a=True)
             return tf.matmul(by_scores, key), by_key, tf.matmul(kept, upstream, transpose_a=True)
 
         return mixed, gradient
 
     return _ungrouped(mix(grouped, key, value), query)
+
+
+@fused
+def _kept(probabilities: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
+    """The probabilities that dropout leaves, not yet scaled."""
+    return zeroed(probabilities, rate, seed)
+
+
+@fused
+def _by_scores(probabilities: tf.Tensor, by_kept: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """The gradient by the scores, of that by the probabilities and its mean."""
+    exact = tf.cast(probabilities, tf.float32) * (tf.cast(by_kept, tf.float32) - share)
+    return rounded(exact, probabilities.dtype)
+
+
+@fused
+def _by_scores_and_kept(
+    probabilities: tf.Tensor, by_kept: tf.Tensor, share: tf.Tensor, seed: tf.Tensor, *, rate: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What dropout leaves, once more, and the gradient by the scores."""
+    kept = zeroed(tf.cast(by_kept, tf.float32), rate, seed)
+    exact = tf.cast(probabilities, tf.float32) * (kept - share)
+    return zeroed(probabilities, rate, seed), rounded(exact, probabilities.dtype)
 
 
 def _grouped(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

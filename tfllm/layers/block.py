@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfllm.layers.attention import Attention, KeysAndValues
 from tfllm.layers.base import Composite
 from tfllm.layers.counter_random import fold_in
-from tfllm.layers.dropout import dropout
+from tfllm.layers.dropout import add_dropped
 from tfllm.layers.feedforward import FeedForward
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation
@@ -61,8 +61,8 @@ class Block(Composite):
         inner = self.attention_norm(x) if self.pre else x
         inner, attended = self.attention(inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0], places=places)
         x = x if places is None else tf.gather(x, places, batch_dims=1)
-        x = x + dropout(inner, self.rate, seeds[1])
+        x = add_dropped(x, inner, self.rate, seeds[1])
         x = x if self.pre else self.attention_norm(x)
         inner = self.feedforward(self.feedforward_norm(x) if self.pre else x)
-        x = x + dropout(inner, self.rate, seeds[2])
+        x = add_dropped(x, inner, self.rate, seeds[2])
         return (x if self.pre else self.feedforward_norm(x)), attended

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.counter_random import random_words
+from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import as_bytes
 
 
@@ -16,7 +17,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     """Zeroes units with probability `rate` and scales the others so that the mean stays.
 
     One random word serves four units, so the rate is kept in steps of 1/256 (0.1 becomes 26/256), and the scale is that
-    of the rate kept: the expectation is exact.
+    of the rate kept: the expectation is exact. The gradient makes the mask again.
 
     Args:
         x: [B, ...] floating.
@@ -25,18 +26,51 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     """
     if seed is None or kept_share(rate) == 1:
         return x
-    return x * (keep_mask(tf.shape(x), rate, seed, x.dtype) * tf.constant(1 / kept_share(rate), x.dtype))
+
+    @tf.custom_gradient
+    def dropped(x: tf.Tensor):  # type: ignore[no-untyped-def]
+        return _dropped(x, seed, rate=rate), lambda upstream: _dropped(upstream, seed, rate=rate)
+
+    return dropped(x)
 
 
-def keep_mask(shape: tf.Tensor, rate: float, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """1 where a unit is kept, 0 where it is dropped: `dtype` [B, ...], as `shape` says, by the rows' seeds, int32 [B]."""
+def add_dropped(residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
+    """`residual + dropout(x)`. [B, ...] and `dropout`'s arguments -> [B, ...]."""
+    if seed is None or kept_share(rate) == 1:
+        return residual + x
+
+    @tf.custom_gradient
+    def added(residual: tf.Tensor, x: tf.Tensor):  # type: ignore[no-untyped-def]
+        return _added(residual, x, seed, rate=rate), lambda upstream: (upstream, _dropped(upstream, seed, rate=rate))
+
+    return added(residual, x)
+
+
+@fused
+def _dropped(x: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
+    return rounded(tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate)), x.dtype)
+
+
+@fused
+def _added(residual: tf.Tensor, x: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
+    scaled = tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate))
+    return rounded(tf.cast(residual, tf.float32) + scaled, x.dtype)
+
+
+def zeroed(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """`x` [B, ...] where a unit is kept, 0 where it is dropped, by the rows' seeds, int32 [B]; not scaled."""
+    shape = tf.shape(x)
     count = tf.reduce_prod(shape[1:])
     lanes = tf.reshape(as_bytes(random_words(seed, (count + 3) // 4)), [shape[0], -1])[:, :count]
-    return tf.cast(tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape), dtype)
+    keep = tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape)
+    # By its bits: XLA makes vectors of it in every dtype.
+    word = {2: tf.uint16, 4: tf.uint32}[x.dtype.size]
+    bits = tf.bitwise.bitwise_and(tf.bitcast(x, word), tf.cast(keep, word) * tf.constant(word.max, word))
+    return tf.bitcast(bits, x.dtype)
 
 
 def kept_share(rate: float) -> float:
-    """The share of units that `keep_mask` keeps: 1 - `rate`, in steps of 1/256."""
+    """The share of units that `zeroed` keeps: 1 - `rate`, in steps of 1/256."""
     return 1 - _threshold(rate) / 256
 
 

@@ -4,51 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
+from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import apart
+
+_SLOPE, _CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+
+
+@tf.custom_gradient
+def gelu(x: tf.Tensor):  # type: ignore[no-untyped-def]
+    """x times the normal distribution's share below x (Hendrycks & Gimpel 2016). The gradient begins with x again."""
+    return _gelu(x), lambda upstream: _gelu_gradient(x, upstream)
+
+
+@fused
+def _gelu(x: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    return rounded(exact * _share_below(exact), x.dtype)
+
+
+@fused
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    density = tf.exp(-tf.square(exact) / 2) / math.sqrt(2 * math.pi)
+    return rounded(tf.cast(upstream, tf.float32) * (_share_below(exact) + exact * density), x.dtype)
+
+
+def _share_below(x: tf.Tensor) -> tf.Tensor:
+    return (1 + tf.math.erf(x / math.sqrt(2))) / 2
 
 
 @tf.custom_gradient
 def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
     """The tanh form of GELU (Hendrycks & Gimpel 2016), as the same thing written with a sigmoid: x * sigmoid(u(x)).
 
-    u(x) = 2 sqrt(2/pi) (x + 0.044715 x^3). Fewer passes over memory than the tanh form, and of all that is computed only the
-    gate is kept.
+    u(x) = 2 sqrt(2/pi) (x + 0.044715 x^3). The gradient begins with x again: nothing else is kept.
     """
-    slope, cubic = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
-    gate = _sigmoid(x * (tf.square(x) * cubic + slope))
-    y = x * gate
+    return _gelu_tanh(x), lambda upstream: _gelu_tanh_gradient(x, upstream)
 
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream * (gate * ((x - y) * (tf.square(x) * (3 * cubic) + slope) + 1))
 
-    return y, gradient
+@fused
+def _gelu_tanh(x: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    return rounded(exact * tf.sigmoid(exact * (tf.square(exact) * _CUBIC + _SLOPE)), x.dtype)
+
+
+@fused
+def _gelu_tanh_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    square = tf.square(exact)
+    gate = tf.sigmoid(exact * (square * _CUBIC + _SLOPE))
+    slope = gate * (exact * (1 - gate) * (square * (3 * _CUBIC) + _SLOPE) + 1)
+    return rounded(tf.cast(upstream, tf.float32) * slope, x.dtype)
 
 
 @tf.custom_gradient
 def silu(x: tf.Tensor):  # type: ignore[no-untyped-def]
-    """x * sigmoid(x) (Elfwing et al. 2017); of all that is computed only the gate is kept."""
-    gate = _sigmoid(x)
-    y = x * gate
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream * (gate + y * (1 - gate))
-
-    return y, gradient
+    """x * sigmoid(x) (Elfwing et al. 2017); the gradient begins with x again."""
+    return _silu(x), lambda upstream: _silu_gradient(x, upstream)
 
 
-def _sigmoid(x: tf.Tensor) -> tf.Tensor:
-    """In float32: bfloat16 takes twice as long, casts included."""
-    return tf.cast(tf.sigmoid(tf.cast(x, tf.float32)), x.dtype)
+@fused
+def _silu(x: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    return rounded(exact * tf.sigmoid(exact), x.dtype)
+
+
+@fused
+def _silu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    gate = tf.sigmoid(exact)
+    return rounded(tf.cast(upstream, tf.float32) * gate * (1 + exact * (1 - gate)), x.dtype)
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "gelu": partial(tf.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": tf.nn.relu,
     "silu": silu,

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.base import sum_rows
+from tfllm.layers.fused import fused, rounded
 
 
 class LayerNorm(keras.layers.Layer):
@@ -57,23 +58,48 @@ def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float)
 
     @tf.custom_gradient
     def normalise(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
-        exact = tf.cast(x, tf.float32)
-        mean = tf.reduce_mean(exact, -1, keepdims=True)
-        centred = exact - mean
-        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
+        y, mean, inverse = _normalised(x, scale, bias, epsilon=epsilon)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            upstream = tf.cast(upstream, tf.float32)
-            normal = (tf.cast(x, tf.float32) - mean) * inverse
-            both = upstream * normal
+            both, exact = _by_normal(x, upstream, mean, inverse), tf.cast(upstream, tf.float32)
             share = tf.matmul(both, scale[:, None]) / scale.shape[0]
-            offset = tf.matmul(upstream, scale[:, None]) / scale.shape[0]
-            by_x = (upstream * scale - offset - normal * share) * inverse
-            return tf.cast(by_x, x.dtype), sum_rows(both), sum_rows(upstream)
+            offset = tf.matmul(exact, scale[:, None]) / scale.shape[0]
+            return _by_input(x, upstream, mean, inverse, scale, share, offset), sum_rows(both), sum_rows(exact)
 
-        return tf.cast(centred * inverse * scale + bias, x.dtype), gradient
+        return y, gradient
 
     return normalise(x, scale, bias)
+
+
+@fused
+def _normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, *, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Layer norm, and the means and inverse deviations, float32 [M, 1]."""
+    exact = tf.cast(x, tf.float32)
+    mean = tf.reduce_mean(exact, -1, keepdims=True)
+    centred = exact - mean
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
+    return rounded(centred * inverse * scale + bias, x.dtype), mean, inverse
+
+
+@fused
+def _by_normal(x: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor | float, inverse: tf.Tensor) -> tf.Tensor:
+    """Upstream times the normal input, whose sums are the scale's gradient: float32."""
+    return tf.cast(upstream, tf.float32) * ((tf.cast(x, tf.float32) - mean) * inverse)
+
+
+@fused
+def _by_input(
+    x: tf.Tensor,
+    upstream: tf.Tensor,
+    mean: tf.Tensor | float,
+    inverse: tf.Tensor,
+    scale: tf.Tensor,
+    share: tf.Tensor,
+    offset: tf.Tensor | float,
+) -> tf.Tensor:
+    """The gradient by the input; `share` and `offset` are the means over a row of what is not to change in it."""
+    normal = (tf.cast(x, tf.float32) - mean) * inverse
+    return rounded((tf.cast(upstream, tf.float32) * scale - offset - normal * share) * inverse, x.dtype)
 
 
 def _rms_norm(x: tf.Tensor, scale: tf.Tensor, epsilon: float) -> tf.Tensor:
@@ -81,16 +107,21 @@ def _rms_norm(x: tf.Tensor, scale: tf.Tensor, epsilon: float) -> tf.Tensor:
 
     @tf.custom_gradient
     def normalise(x: tf.Tensor, scale: tf.Tensor):  # type: ignore[no-untyped-def]
-        exact = tf.cast(x, tf.float32)
-        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(exact), -1, keepdims=True) + epsilon)
+        y, inverse = _divided(x, scale, epsilon=epsilon)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            upstream = tf.cast(upstream, tf.float32)
-            normal = tf.cast(x, tf.float32) * inverse
-            both = upstream * normal
+            both = _by_normal(x, upstream, 0.0, inverse)
             share = tf.matmul(both, scale[:, None]) / scale.shape[0]
-            return tf.cast((upstream * scale - normal * share) * inverse, x.dtype), sum_rows(both)
+            return _by_input(x, upstream, 0.0, inverse, scale, share, 0.0), sum_rows(both)
 
-        return tf.cast(exact * inverse * scale, x.dtype), gradient
+        return y, gradient
 
     return normalise(x, scale)
+
+
+@fused
+def _divided(x: tf.Tensor, scale: tf.Tensor, *, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """RMS norm, and what rows were multiplied by, float32 [M, 1]."""
+    exact = tf.cast(x, tf.float32)
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(exact), -1, keepdims=True) + epsilon)
+    return rounded(exact * inverse * scale, x.dtype), inverse

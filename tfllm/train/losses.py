@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import on_mesh
 
 CHUNK_SCORES = 1 << 24
@@ -267,9 +268,10 @@ def _one_chunk(
     # Softmax is one pass of oneDNN's, and its largest entry is 1 / sum(exp(scores - highest)).
     probabilities = tf.nn.softmax(scores)
     highest, largest = tf.reduce_max(scores, 1), tf.reduce_max(probabilities, 1)
-    # On a mesh the vocabulary is split, and neither a gather nor a scatter is local.
-    hot = tf.cast(tf.range(kernel.shape[0])[None, :] == targets[:, None], tf.float32) if on_mesh() else None
-    at_target = tf.gather(scores, targets, batch_dims=1) if hot is None else tf.reduce_sum(scores * hot, 1)
+    if on_mesh():  # where the vocabulary is split, and a gather is not local
+        at_target = tf.reduce_sum(scores * tf.cast(tf.range(kernel.shape[0])[None, :] == targets[:, None], tf.float32), 1)
+    else:
+        at_target = tf.gather(scores, targets, batch_dims=1)
     log_z = highest - tf.math.log(largest)
     nats = log_z - at_target
     correct = tf.cast(at_target >= highest, tf.float32)
@@ -282,10 +284,11 @@ def _one_chunk(
         return _Chunk(sums, scores)
     if smoothing or z_loss:
         probabilities = probabilities * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
-    if hot is not None:
-        return _Chunk(sums, tf.cast(probabilities + (smoothing - 1.0) * hot, hidden.dtype))
-    places = tf.stack([tf.range(tf.shape(targets)[0]), targets], 1)
-    # In place, once nobody else reads the probabilities.
-    with tf.control_dependencies([largest]):
-        gradient = tf.tensor_scatter_nd_add(probabilities, places, tf.fill(tf.shape(targets), smoothing - 1.0))
-    return _Chunk(sums, tf.cast(gradient, hidden.dtype))
+    return _Chunk(sums, _without_target(probabilities, targets, share=1.0 - smoothing, dtype=hidden.dtype))
+
+
+@fused
+def _without_target(probabilities: tf.Tensor, targets: tf.Tensor, *, share: float, dtype: tf.DType) -> tf.Tensor:
+    """Each row's probabilities less `share` at its target. float32 [M, V], int32 [M] -> [M, V]."""
+    hot = tf.range(probabilities.shape[1])[None, :] == targets[:, None]
+    return rounded(probabilities - tf.cast(hot, tf.float32) * share, dtype)
