@@ -1,8 +1,8 @@
 """TensorFlow's contenders of decoding.py: tfllm in Python, its export, KerasHub.
 
 The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
-says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16. `_int8` exports
-weights of 8 bits.
+says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16. `_int8`: weights
+of 8 bits.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     kind, lower = name.removesuffix("_bf16"), name.endswith("_bf16")
     run = {
         "tfllm": in_python,
+        "tfllm_fast": lambda *told: in_python(*told, fast=True),
+        "tfllm_fast_int8": lambda *told: in_python(*told, fast=True, quantize="int8"),
         "tfllm_saved": saved,
         "tfllm_saved_int8": lambda *told: saved(*told, quantize="int8"),
         "keras_hub": keras_hub,
@@ -42,12 +44,14 @@ def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     return run, {"peak_mb": peak_mb(), "versions": used}
 
 
-def in_python(model_name: str, lower: bool) -> Run:
-    """`tfllm.generate`."""
+def in_python(model_name: str, lower: bool, *, fast: bool = False, quantize: str | None = None) -> Run:
+    """`tfllm.generate`, `fast` of what `tfllm.for_inference` makes."""
     import tfllm
 
     dtype = "mixed_bfloat16" if lower else "float32"
     model, tokenizer = tfllm.from_huggingface(folder_of(model_name) / "huggingface", dtype=dtype)
+    if fast:
+        model = tfllm.for_inference(model, quantize=quantize)
     texts = prompts_of(model_name).texts
 
     def run(told: dict[str, Any]) -> dict[str, Any]:

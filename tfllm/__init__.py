@@ -22,6 +22,7 @@ _HOMES = {
     "TextEmbedder": "tfllm.models",
     "TextRegressor": "tfllm.models",
     "TokenClassifier": "tfllm.models",
+    "for_inference": "tfllm.models",
     "load": "tfllm.models",
     "save": "tfllm.models",
     "GenerationConfig": "tfllm.generation",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         TextEmbedder,
         TextRegressor,
         TokenClassifier,
+        for_inference,
         load,
         save,
     )

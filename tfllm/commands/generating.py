@@ -76,6 +76,7 @@ def generate(
     *,
     prompt: tuple[str, ...] = ("",),
     draft_model: Address | None = None,
+    quantize: Literal["int8"] | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
 ) -> None:
     """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
@@ -84,6 +85,7 @@ def generate(
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         prompt: Texts to continue; quote each.
         draft_model: A smaller model of the same tokenizer, to draft --num-draft-tokens at once.
+        quantize: int8: products in 8 bits, which take half the time, for a little quality. Only on x86 processors.
         settings: How.
     """
     import tfllm
@@ -91,6 +93,8 @@ def generate(
     given = {name: value for name, value in vars(settings).items() if value is not None}
     loaded, words = load_model(model)
     drafter = None if draft_model is None else load_model(draft_model)[0]
+    if quantize:
+        loaded = tfllm.for_inference(loaded, quantize=quantize)
     config = generation_config(model).replace(**given)
     if len(prompt) == 1 and config.num_sequences == config.num_beams == 1 and not config.top_log_probs:
         print(prompt[0], end="", flush=True)

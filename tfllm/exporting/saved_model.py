@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,10 +18,10 @@ from tfllm import __version__
 from tfllm.exporting import warm_up
 from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of
 from tfllm.exporting.signatures import build, contract_name
-from tfllm.exporting.weights import served_weights
 from tfllm.generation import GenerationConfig
 from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.inference import InferenceModel, Quantization, check_quantize, computing
 from tfllm.tokenizers import Tokenizer
 
 
@@ -32,7 +32,7 @@ def export(
     config: GenerationConfig | None = None,
     *,
     draft_model: LanguageModel | None = None,
-    quantize: Literal["int8"] | None = None,
+    quantize: Quantization = None,
 ) -> Path:
     """Writes the next version of an export, all of it or nothing.
 
@@ -60,8 +60,7 @@ def export(
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()
     check_tokenizer(model, tokenizer)
-    if quantize not in (None, "int8"):
-        raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
+    check_quantize(quantize)
     if draft_model is not None:
         check_draft_model(draft_model, model, tokenizer, config)
     if config.num_sequences != 1:
@@ -87,13 +86,14 @@ def _write(
     config: GenerationConfig,
     folder: Path,
     draft_model: LanguageModel | None,
-    quantize: Literal["int8"] | None,
+    quantize: Quantization,
 ) -> None:
     module = tf.Module()
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with served_weights(model, *([] if draft_model is None else [draft_model]), quantize=quantize) as variables:
+    served = [InferenceModel(each, quantize) for each in (model, draft_model) if each is not None]
+    with computing(*served):
         # The bare variables: a Keras object in here would need Keras to load.
-        module.weights = variables
+        module.weights = [variable for each in served for variable in each.variables]
         tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config, draft_model), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()

@@ -25,6 +25,7 @@ from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.counter_random import fold_in
 from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.inference import InferenceModel
 from tfllm.tokenizers import Tokenizer
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -63,12 +64,12 @@ class Generation:
 
 
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | InferenceModel,
     tokenizer: Tokenizer,
     prompts: str | Sequence[str],
     config: GenerationConfig | Sequence[GenerationConfig] | None = None,
     *,
-    draft_model: LanguageModel | None = None,
+    draft_model: LanguageModel | InferenceModel | None = None,
     **overrides: Any,
 ) -> list[Generation]:
     """Continues prompts, all in one batch.
@@ -77,6 +78,7 @@ def generate(
     >>> answer.prompt + answer.text
 
     Args:
+        model: a decoder; `tfllm.for_inference(model)` reads its weights faster.
         prompts: any text, the empty one too; each is opened by the separator, as documents are in training.
         config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
         draft_model: a smaller model of the same tokenizer, which drafts `num_draft_tokens` at a time for `model` to check:
@@ -153,12 +155,12 @@ def _config_of_each(
 
 
 def stream(
-    model: LanguageModel,
+    model: LanguageModel | InferenceModel,
     tokenizer: Tokenizer,
     prompt: str,
     config: GenerationConfig | None = None,
     *,
-    draft_model: LanguageModel | None = None,
+    draft_model: LanguageModel | InferenceModel | None = None,
     **overrides: Any,
 ) -> Iterator[str]:
     """The text `generate` gives for one prompt, in pieces, as it comes.
@@ -220,7 +222,7 @@ def _cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
 
 
-def _check_fit(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None) -> None:
+def _check_fit(model: Any, tokenizer: Tokenizer, config: GenerationConfig, draft_model: Any) -> None:
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)
@@ -232,7 +234,7 @@ def _check_fit(model: LanguageModel, tokenizer: Tokenizer, config: GenerationCon
         check_draft_model(draft_model, model, tokenizer, config)
 
 
-def _pad(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:
+def _pad(model: Any, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:
     """["ab", ""] -> token_ids [[1, 100, 101], [1, 0, 0]], lengths [3, 1] (bytes as tokens)."""
     rows = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(texts)]
     limit = model.config.max_length

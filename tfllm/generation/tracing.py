@@ -21,6 +21,7 @@ from tfllm.generation.rules import Rules
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.strategies import State
 from tfllm.models.base import LanguageModel
+from tfllm.models.inference import InferenceModel, computing
 from tfllm.tokenizers import Tokenizer
 
 STREAMED_AT_ONCE = 4
@@ -35,17 +36,16 @@ class Functions:
     advance: Callable[..., State]
 
 
+_Model = LanguageModel | InferenceModel
 _ByKind = dict[tuple[Any, ...], Functions]
 # By model, then by kind of rules. The functions hold the models weakly, so they can go, and the functions with them.
-_TRACED: weakref.WeakKeyDictionary[LanguageModel, _ByKind] = weakref.WeakKeyDictionary()
+_TRACED: weakref.WeakKeyDictionary[_Model, _ByKind] = weakref.WeakKeyDictionary()
 # With a draft model: by it, too.
-_DRAFTED: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakKeyDictionary[LanguageModel, _ByKind]]
+_DRAFTED: weakref.WeakKeyDictionary[_Model, weakref.WeakKeyDictionary[_Model, _ByKind]]
 _DRAFTED = weakref.WeakKeyDictionary()
 
 
-def functions_of(
-    model: LanguageModel, tokenizer: Tokenizer, rules: Rules, draft_model: LanguageModel | None = None
-) -> Functions:
+def functions_of(model: _Model, tokenizer: Tokenizer, rules: Rules, draft_model: _Model | None = None) -> Functions:
     """The functions for `rules` and all rules that differ from them in tensors' values only."""
     key = tuple(_kind(leaf, tokenizer) for leaf in tf.nest.flatten(rules))
     by_model = _TRACED if draft_model is None else _DRAFTED.setdefault(draft_model, weakref.WeakKeyDictionary())
@@ -91,17 +91,20 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
-        return strategies.continuations(model(), prompts, settings, rules_with(tensors), draft_model())
+        with computing(model(), draft_model()) as (reads, drafts):
+            return strategies.continuations(reads, prompts, settings, rules_with(tensors), drafts)
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
-        return strategies.begin(model(), prompts, settings, rules_with(tensors), draft_model())
+        with computing(model(), draft_model()) as (reads, drafts):
+            return strategies.begin(reads, prompts, settings, rules_with(tensors), drafts)
 
     @graph(autograph=False)
     def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
         until = strategies.said(state).step + STREAMED_AT_ONCE
         rules = rules_with(tensors)
-        return strategies.advance(model(), prompts, settings, rules, draft_model(), state=state, until=until)
+        with computing(model(), draft_model()) as (reads, drafts):
+            return strategies.advance(reads, prompts, settings, rules, drafts, state=state, until=until)
 
     @functools.cache
     def advance_any() -> Callable[..., State]:

@@ -1,6 +1,6 @@
-"""What layers do in an export in place of reading their own matrix: another copy of it, in the form the served graph wants.
+"""What layers do in inference in place of reading their own matrix: another copy of it, in the form the graph wants.
 
-Enters: functions by layer, from whoever can keep the copies (`exporting.weights`). Layers ask for theirs.
+Enters: functions by layer, from whoever keeps the copies (`models.inference`). Layers ask for theirs.
 """
 
 from __future__ import annotations

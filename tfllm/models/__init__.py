@@ -2,6 +2,7 @@
 
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.folder import load, save
+from tfllm.models.inference import InferenceModel, for_inference
 from tfllm.models.masked_lm import MaskedLM
 from tfllm.models.question_answerer import QuestionAnswerer
 from tfllm.models.text_classifier import TextClassifier
@@ -11,12 +12,14 @@ from tfllm.models.token_classifier import TokenClassifier
 
 __all__ = [
     "CausalLM",
+    "InferenceModel",
     "MaskedLM",
     "QuestionAnswerer",
     "TextClassifier",
     "TextEmbedder",
     "TextRegressor",
     "TokenClassifier",
+    "for_inference",
     "load",
     "save",
 ]

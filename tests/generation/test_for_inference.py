@@ -1,0 +1,100 @@
+"""`for_inference`: the same texts from copies of the weights, in floats; nearly the same in 8 bits."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfllm
+from tfllm.generation import tracing
+from tfllm.tokenizers import ByteTokenizer
+
+TOKENIZER = ByteTokenizer()
+PROMPTS = ["def f(", "", "naïve 中文"]
+
+
+def causal(name: str, dtype: str = "float32", seed: int = 0) -> tfllm.CausalLM:
+    config = tfllm.preset(name, vocab_size=TOKENIZER.vocab_size, initializer_range=0.3)
+    return tfllm.CausalLM(config, dtype=dtype, seed=seed)
+
+
+def log_probs(model, texts=PROMPTS, **settings) -> np.ndarray:
+    found = tfllm.generate(model, TOKENIZER, texts, max_new_tokens=12, min_new_tokens=12, **settings)
+    return np.array([each.log_probs for each in found])
+
+
+@pytest.fixture(scope="module")
+def models():
+    llama = causal("llama-tiny")
+    return {
+        "llama-tiny": (llama, tfllm.for_inference(llama)),
+        "gpt2-tiny": (gpt := causal("gpt2-tiny"), tfllm.for_inference(gpt)),
+    }
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.8, "seed": 3}, {"num_beams": 2}], ids=str)
+def test_the_same_texts(name, settings, models):
+    plain, fast = (tfllm.generate(each, TOKENIZER, PROMPTS, max_new_tokens=16, **settings) for each in models[name])
+    for one, other in zip(plain, fast, strict=True):
+        assert one.text == other.text
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+
+
+def test_streams(models):
+    plain, fast = ("".join(tfllm.stream(each, TOKENIZER, "def f(", max_new_tokens=16)) for each in models["llama-tiny"])
+    assert plain == fast
+
+
+def test_as_draft_model(models):
+    model, fast = models["llama-tiny"]
+    drafter = tfllm.for_inference(causal("llama-tiny", seed=5))
+    [expected] = tfllm.generate(model, TOKENIZER, "def f(", max_new_tokens=16)
+    for target in (model, fast):
+        [found] = tfllm.generate(target, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=drafter)
+        assert found.text == expected.text
+        assert found.num_draft_tokens > 0
+    own = tfllm.generate(fast, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=fast)[0]
+    assert own.text == expected.text
+    assert own.num_accepted_tokens == own.num_draft_tokens
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_in_8_bits_nearly_the_same(dtype):
+    model = causal("llama-tiny", dtype)
+    small = tfllm.for_inference(model, quantize="int8")
+    exact, rough = log_probs(model), log_probs(small)
+    assert (exact != rough).any()
+    np.testing.assert_allclose(rough[:, 0], exact[:, 0], atol=0.3)
+    assert sum(variable.dtype == tf.int8 for variable in small.variables) == 4 * model.config.num_layers + 1
+
+
+def test_it_stays_as_it_was_when_the_model_is_trained_on():
+    model = causal("gpt2-tiny")
+    fast = tfllm.for_inference(model)
+    before = log_probs(fast)
+    for variable in model.trainable_variables:
+        variable.assign(variable * 1.5)
+    np.testing.assert_array_equal(log_probs(fast), before)
+    assert np.abs(log_probs(model) - before).max() > 0.1
+    np.testing.assert_allclose(log_probs(tfllm.for_inference(model)), log_probs(model), atol=1e-4)
+
+
+def test_it_goes_with_its_graphs():
+    fast = tfllm.for_inference(causal("gpt2-tiny"))
+    log_probs(fast)
+    kept = weakref.ref(fast)
+    assert fast in tracing._TRACED
+    del fast
+    gc.collect()
+    assert kept() is None
+
+
+def test_what_cannot_be_made():
+    encoder = tfllm.TextClassifier(tfllm.preset("bert-tiny", vocab_size=300), labels=["a", "b"])
+    with pytest.raises(ValueError, match="for_inference takes a CausalLM, got TextClassifier"):
+        tfllm.for_inference(encoder)
+    with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8'"):
+        tfllm.for_inference(causal("gpt2-tiny"), quantize="int4")

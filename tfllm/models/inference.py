@@ -1,0 +1,153 @@
+"""A model's weights as inference reads them: each once, in the form that is fastest where nothing changes it.
+
+Enters: models. Leaves: variables, and a scope in which the models compute with them. In the model itself matrices are float32
+and [I, O], as training wants them; decoding would cast or turn them at every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfllm.layers.base import Linear
+from tfllm.layers.embeddings import Embedding
+from tfllm.layers.heads import VocabularyHead
+from tfllm.layers.mesh import on_mesh
+from tfllm.layers.quantized import Quantized, quantized, quantized_product
+from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
+from tfllm.layers.turned import turned_product, turned_rows
+from tfllm.models.base import LanguageModel
+
+Quantization = Literal["int8"] | None
+
+
+class _Copies(NamedTuple):
+    """What takes the place of a model's weights."""
+
+    functions: dict[int, StandIn]
+    """By the `id` of a layer."""
+    replaced: set[int]
+    """The `id` of each variable that is not read any more."""
+    kept: list[tf.Variable]
+    """What the functions read."""
+
+
+class InferenceModel:
+    """A decoder as it is now, to generate with: `for_inference` makes it. What it does not have is the model's."""
+
+    def __init__(self, model: LanguageModel, quantize: Quantization = None):
+        self.model = model
+        functions, replaced, kept = _copies(model, quantize)
+        self.stand_ins = StandIns(functions, frozenset(replaced))
+        self.values = {
+            id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
+            for variable in model.weights
+            if id(variable) not in replaced
+        }
+        self.variables: list[tf.Variable] = [*kept, *self.values.values()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["model"], name)
+
+
+def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> InferenceModel:
+    """The decoder as it is now, for `tfllm.generate`, `tfllm.stream` and as a draft model, at the speed of an export.
+
+    >>> fast = tfllm.for_inference(model, quantize="int8")
+    >>> [answer] = tfllm.generate(fast, tokenizer, "def main(", max_new_tokens=20)
+
+    It has a copy of the weights: when the model is trained on, make another.
+
+    Args:
+        quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token takes half
+            the time that it takes in float32, for a little quality (docs/performance.md). Only on x86 processors, where
+            TensorFlow runs oneDNN.
+
+    Raises:
+        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown.
+    """
+    if not isinstance(model, LanguageModel) or not model.causal:
+        raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
+    with model.distribute_strategy.scope():
+        if on_mesh():
+            raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
+    check_quantize(quantize)
+    return InferenceModel(model, quantize)
+
+
+def check_quantize(quantize: Any) -> None:
+    """Raises ValueError."""
+    if quantize not in (None, "int8"):
+        raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
+
+
+@contextlib.contextmanager
+def computing(*models: Any) -> Iterator[list[Any]]:
+    """The language models; inside, those that were given as `InferenceModel` compute with its weights. None stays None."""
+    fast = [model for model in models if isinstance(model, InferenceModel)]
+    functions: dict[int, StandIn] = {}
+    replaced = set[int]()
+    with contextlib.ExitStack() as stack:
+        if fast:
+            for model in fast:
+                functions |= model.stand_ins.functions
+                replaced |= model.stand_ins.variables
+            scope = stack.enter_context(keras.StatelessScope())
+            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced))))
+            for model in fast:
+                scope.state_mapping.update(model.values)
+        yield [model.model if isinstance(model, InferenceModel) else model for model in models]
+
+
+def _copies(model: LanguageModel, quantize: Quantization) -> _Copies:
+    """What is neither quantized nor generates keeps its own."""
+    if quantize:
+        return _quantized(model)
+    return _turned(model) if model.causal else _Copies({}, set(), [])
+
+
+def _copied(variable: Any, dtype: str) -> tf.Variable:
+    """In the compute dtype. Norms and biases are small, and some are used in float32."""
+    return tf.Variable(tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value, trainable=False)
+
+
+def _turned(model: LanguageModel) -> _Copies:
+    """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
+    dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
+    functions: dict[int, StandIn] = {}
+    copies: dict[int, tf.Variable] = {}
+
+    def copy(variable: Any) -> tf.Variable:
+        return copies.setdefault(id(variable), tf.Variable(tf.transpose(tf.cast(variable.value, dtype)), trainable=False))
+
+    for layer in layers:
+        if isinstance(layer, Linear):
+            functions[id(layer)] = partial(turned_product, kernel=copy(layer.kernel))
+        elif isinstance(layer, VocabularyHead) and dtype == "float32":
+            functions[id(layer)] = partial(tf.matmul, b=copy(layer.variable))
+    for layer in layers:
+        if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
+            functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
+    return _Copies(functions, set(copies), list(copies.values()))
+
+
+def _quantized(model: LanguageModel) -> _Copies:
+    """The stack's kernels and the vocabulary's; vectors are still looked up in a table of the compute dtype."""
+    linear = [layer for layer in model.stack._flatten_layers() if isinstance(layer, Linear)]
+    heads = [layer for layer in model._flatten_layers() if isinstance(layer, VocabularyHead)]
+    kernels = {id(layer): layer.kernel.value for layer in linear}
+    kernels |= {id(layer): tf.transpose(layer.variable.value) for layer in heads}
+    functions: dict[int, StandIn] = {}
+    copies: list[tf.Variable] = []
+    for layer, kernel in kernels.items():
+        matrix = Quantized(*(tf.Variable(each, trainable=False) for each in quantized(kernel)))
+        functions[layer] = partial(quantized_product, matrix=matrix)
+        copies += matrix
+    tables = {id(layer.embeddings) for layer in model._flatten_layers() if isinstance(layer, Embedding)}
+    replaced = {id(layer.kernel) for layer in linear} | {id(layer.variable) for layer in heads} - tables
+    return _Copies(functions, replaced, copies)
