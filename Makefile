@@ -33,6 +33,7 @@ slow: .venv/installed-test ## heavy checks
 bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a machine that does nothing else
 	for shape in gpt-mini gpt2-small bert-mini bert-base; do for precision in float32 mixed_bfloat16; do \
 		$(BIN)/python benchmarks/training_step.py --shape $$shape --precision $$precision || exit 1; done; done
+	$(BIN)/python benchmarks/vocabulary_memory.py
 	$(BIN)/python benchmarks/few_rows.py
 	$(BIN)/python benchmarks/low_precision.py
 	$(BIN)/python benchmarks/decoding.py --model gpt2-small

@@ -1,11 +1,12 @@
 """tfllm or KerasHub in its own process: trains by its library's own `fit`, a few steps each turn.
 
-The job is a shape's name, a precision and steps a turn. All contenders get the same rows, the same dropout, AdamW without
+The job is a shape's name (and `changes` of it), a precision and steps a turn. All contenders get the same rows, the same dropout, AdamW without
 clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -28,7 +29,7 @@ Made = tuple[keras.Model, Callable[..., Any]]
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    shape = SHAPES[job["shape"]]
+    shape = dataclasses.replace(SHAPES[job["shape"]], **job.get("changes", {}))
     try:
         model, to_features = CONTENDERS[job["contender"].partition("@")[0]](shape, job["precision"])
         rows = batches(shape).map(to_features).prefetch(2)
