@@ -1,8 +1,8 @@
 """TensorFlow's contenders of decoding.py: tfllm in Python, its export, KerasHub.
 
 The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
-says which tokens those were. `_bf16` computes in bfloat16: tfllm under mixed_bfloat16, KerasHub under bfloat16. `_int8`: weights
-of 8 bits.
+says which tokens those were. `_bf16` computes in bfloat16 (tfllm under mixed_bfloat16, KerasHub under bfloat16), `_int8` with
+weights of 8 bits, `_fast` with copies of the weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """tfllm or KerasHub in its own process: trains by its library's own `fit`, a few steps each turn.
 
-The job is a shape's name (and `changes` of it), a precision and steps a turn. All contenders get the same rows, the same dropout, AdamW without
-clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
+The job is a shape's name, `changes` of it, a precision and steps a turn. All contenders get the same rows, the same dropout,
+AdamW without clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/vocabulary_memory.py
 
-Enters: a shape (`shapes.py`), vocabularies. Leaves: `results/vocabulary_memory.json` and `vocabulary_memory.md`.
+Enters: a shape (`shapes.py`), vocabularies. Leaves: `results/vocabulary_memory-V.json` and `vocabulary_memory.md`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from report import RESULTS, publish, record, rows, usage, write
 NUMBERS = 4
 """float32 numbers a parameter: weight, gradient, AdamW's slots."""
 TEXT = """\
-Written by `vocabulary_memory.py`. Peak MB: resident memory of a process that trains, TensorFlow itself included. The rest is what
-is left of it without 16 bytes a parameter: weight, gradient and AdamW's two slots in float32."""
+Written by `vocabulary_memory.py`. Peak MB: resident memory of a process that trains, TensorFlow itself included. The rest is
+what is left of it without 16 bytes a parameter: weight, gradient and AdamW's two slots in float32."""
 
 
 def main(
@@ -40,18 +40,18 @@ def main(
         contenders: libraries.
         out: folder of the results.
     """
-    body, results = [], {}
+    body, results = [], []
     for size in vocabularies:
         job = {"shape": shape, "precision": precision, "steps": 1, "changes": {"vocab_size": size}}
         measured = measure([Contender(name, "training_worker.py", job) for name in contenders], rounds=rounds)
-        for name in contenders:
+        for name in measured.ready:
             peak, parameters = usage(measured.of(contender=name))["peak_mb"], measured.ready[name]["parameters"]
             state = NUMBERS * 4 * parameters / 2**20
             body.append([name, size, f"{parameters / 1e6:.1f}", f"{peak:.0f}", f"{state:.0f}", f"{peak - state:.0f}"])
-            results[f"{name} {size}"] = {"peak_mb": peak, "parameters": parameters, "rest_mb": peak - state}
-    write(out, "vocabulary_memory", result := record(measured, shape=shape, precision=precision, memory=results))
+        results.append(record(measured, shape=shape, precision=precision, vocabulary=size))
+        write(out, f"vocabulary_memory-{size}", results[-1])
     table = rows(("contender", "vocabulary", "million parameters", "peak MB", "16 bytes a parameter, MB", "the rest, MB"), body)
-    publish(out, "vocabulary_memory", "Memory and the vocabulary", [result], text=TEXT.splitlines(), table=table)
+    publish(out, "vocabulary_memory", "Memory and the vocabulary", results, text=TEXT.splitlines(), table=table)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
 import tfllm
+from tfllm.layers import fused
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.distribution import strategies
 
@@ -30,6 +31,7 @@ TOKENIZER = ByteTokenizer()
 SIZES = dict(vocab_size=TOKENIZER.vocab_size, num_layers=1, hidden_size=32, ffn_size=64, num_heads=2, max_length=64)
 BATCH = 24
 """Rows: for 6 replicas, two micro-batches each."""
+MIN_ELEMENTS = fused.MIN_ELEMENTS
 
 
 def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, Any]]) -> None:
@@ -91,6 +93,7 @@ class Noting(keras.callbacks.Callback):
 
 def trained(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> dict[str, Any]:
     steps = case.get("steps", 20)
+    fused.MIN_ELEMENTS = 0 if case.get("compiled") else MIN_ELEMENTS
     with strategy.scope():
         model = make_model(case)
         model.compile(

@@ -15,7 +15,7 @@ import pytest
 CASES = Path(__file__).parent / "cases.py"
 TASKS = ("causal", "masked", "classification")
 QUICK = [
-    {"task": "causal", "dropout": 0.1},
+    {"task": "causal", "dropout": 0.1, "compiled": True},
     {"task": "masked", "dropout": 0.1},
     {"task": "classification", "gradient_accumulation": 2, "steps_per_execution": 2, "dropout": 0.1},
     {"task": "classification", "own_pipeline": True, "dropout": 0.1},

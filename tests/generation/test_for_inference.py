@@ -1,6 +1,8 @@
 """`for_inference`: the same texts from copies of the weights, in floats; nearly the same in 8 bits."""
 
+import copy
 import gc
+import platform
 import weakref
 
 import numpy as np
@@ -90,6 +92,28 @@ def test_it_goes_with_its_graphs():
     del fast
     gc.collect()
     assert kept() is None
+
+
+def test_it_is_no_draft_model_for_its_own_model(models):
+    model, fast = models["gpt2-tiny"]
+    for target, drafter in ((model, fast), (fast, model), (fast, tfllm.for_inference(model))):
+        with pytest.raises(ValueError, match="draft_model is a copy of the model"):
+            tfllm.generate(target, TOKENIZER, "def f(", num_draft_tokens=3, draft_model=drafter)
+
+
+def test_it_is_neither_exported_nor_copied(models, tmp_path):
+    _, fast = models["gpt2-tiny"]
+    with pytest.raises(ValueError, match="export takes the model itself"):
+        tfllm.export(fast, TOKENIZER, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="make another"):
+        copy.deepcopy(fast)
+
+
+def test_8_bits_want_an_x86_processor(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    with pytest.raises(ValueError, match="wants an x86 processor, this one is arm64"):
+        tfllm.for_inference(causal("gpt2-tiny"), quantize="int8")
 
 
 def test_what_cannot_be_made():

@@ -22,7 +22,7 @@ POLICIES = list(WITHIN)
 
 @pytest.fixture(autouse=True)
 def all_sizes_are_compiled(monkeypatch):
-    monkeypatch.setattr(fused, "FEWEST", 0)
+    monkeypatch.setattr(fused, "MIN_ELEMENTS", 0)
 
 
 def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:

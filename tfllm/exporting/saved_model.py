@@ -52,10 +52,12 @@ def export(
         The folder of the new version: one more than the highest there.
 
     Raises:
-        ValueError: the tokenizer is not the model's, the config wants what the model cannot give, the draft model does not
-            fit, or `quantize` is unknown.
+        ValueError: the model is for inference already, the tokenizer is not the model's, the config wants what the model cannot
+            give, the draft model does not fit, or `quantize` is unknown or wants another processor.
         FileExistsError: `folder` is a file.
     """
+    if isinstance(model, InferenceModel):
+        raise ValueError("export takes the model itself, and its own quantize; what for_inference made has copies of it")
     if config is not None and not model.causal:
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()

@@ -27,6 +27,8 @@ def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config
         )
     if not draft_model.config.causal:
         raise ValueError(f"draft_model: a {type(draft_model).__name__} does not continue texts; give a CausalLM")
+    if draft_model is not model and getattr(draft_model, "model", draft_model) is getattr(model, "model", model):
+        raise ValueError("draft_model is a copy of the model, which has one set of weights at a time: give a smaller one")
     if is_on_mesh(draft_model):
         raise ValueError("draft_model is on a mesh: load it on one device")
     try:

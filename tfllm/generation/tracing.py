@@ -91,20 +91,20 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
-        with computing(model(), draft_model()) as (reads, drafts):
-            return strategies.continuations(reads, prompts, settings, rules_with(tensors), drafts)
+        with computing(model(), draft_model()) as (target, drafter):
+            return strategies.continuations(target, prompts, settings, rules_with(tensors), drafter)
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
-        with computing(model(), draft_model()) as (reads, drafts):
-            return strategies.begin(reads, prompts, settings, rules_with(tensors), drafts)
+        with computing(model(), draft_model()) as (target, drafter):
+            return strategies.begin(target, prompts, settings, rules_with(tensors), drafter)
 
     @graph(autograph=False)
     def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
         until = strategies.said(state).step + STREAMED_AT_ONCE
         rules = rules_with(tensors)
-        with computing(model(), draft_model()) as (reads, drafts):
-            return strategies.advance(reads, prompts, settings, rules, drafts, state=state, until=until)
+        with computing(model(), draft_model()) as (target, drafter):
+            return strategies.advance(target, prompts, settings, rules, drafter, state=state, until=until)
 
     @functools.cache
     def advance_any() -> Callable[..., State]:

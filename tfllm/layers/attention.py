@@ -171,7 +171,7 @@ def attend(
             exact = tf.cast(upstream, tf.float32) * tf.cast(mixed, tf.float32)
             share = tf.reduce_sum(exact, -1, keepdims=True)
             if drops:
-                kept, by_scores = _by_scores_and_kept(probabilities, by_kept, share, seed, rate=rate)
+                kept, by_scores = _kept_and_by_scores(probabilities, by_kept, share, seed, rate=rate)
             else:
                 kept, by_scores = probabilities, _by_scores(probabilities, by_kept, share)
             by_key = tf.matmul(by_scores, query, transpose_a=True)
@@ -184,24 +184,24 @@ def attend(
 
 @fused
 def _kept(probabilities: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
-    """The probabilities that dropout leaves, not yet scaled."""
+    """The probabilities [B, K, N/K * S, T] that dropout leaves, not yet scaled."""
     return zeroed(probabilities, rate, seed)
 
 
 @fused
-def _by_scores(probabilities: tf.Tensor, by_kept: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """The gradient by the scores, of that by the probabilities and its mean."""
-    exact = tf.cast(probabilities, tf.float32) * (tf.cast(by_kept, tf.float32) - share)
+def _by_scores(probabilities: tf.Tensor, by_probabilities: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Softmax's gradient, of the shape of the first two; `share`, float32 [..., 1], is the sum of their product over T."""
+    exact = tf.cast(probabilities, tf.float32) * (tf.cast(by_probabilities, tf.float32) - share)
     return rounded(exact, probabilities.dtype)
 
 
 @fused
-def _by_scores_and_kept(
+def _kept_and_by_scores(
     probabilities: tf.Tensor, by_kept: tf.Tensor, share: tf.Tensor, seed: tf.Tensor, *, rate: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What dropout leaves, once more, and the gradient by the scores."""
-    kept = zeroed(tf.cast(by_kept, tf.float32), rate, seed)
-    exact = tf.cast(probabilities, tf.float32) * (kept - share)
+    """`_kept` once more, and `_by_scores` of the gradient by what was kept."""
+    by_probabilities = zeroed(tf.cast(by_kept, tf.float32), rate, seed)
+    exact = tf.cast(probabilities, tf.float32) * (by_probabilities - share)
     return zeroed(probabilities, rate, seed), rounded(exact, probabilities.dtype)
 
 

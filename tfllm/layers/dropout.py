@@ -20,7 +20,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     of the rate kept: the expectation is exact. The gradient makes the mask again.
 
     Args:
-        x: [B, ...] floating.
+        x: [B, ...], float32 or bfloat16.
         rate: in [0, 1).
         seed: int32 [B], or None for the identity.
     """

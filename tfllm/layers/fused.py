@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfllm.layers.mesh import on_mesh
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-FEWEST = 1 << 18
+MIN_ELEMENTS = 1 << 18
 """Elements of the first tensor: below, a pass costs less than the call."""
 
 _asked: ContextVar[bool] = ContextVar("fusing", default=False)
@@ -36,11 +36,11 @@ def fused(function: Function) -> Function:
     """The function, compiled where a training step runs it.
 
     Args:
-        function: of tensors, the first of which is as large as any, and of keywords that are no tensors. No gradient is
-            taken through it: it is part of a `tf.custom_gradient`.
+        function: of tensors and numbers, the first as large as any. No gradient is taken through it: it is part of a
+            `tf.custom_gradient`.
     """
 
-    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    @tf.function(jit_compile=True, autograph=False)
     def compiled(*tensors: tf.Tensor, **settings: Any) -> Any:
         with _set(_compiling):
             return function(*tensors, **settings)
@@ -62,6 +62,7 @@ def rounded(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     bits = tf.bitcast(x, tf.uint32)
     odd = tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)) & 1
     upper = tf.bitwise.right_shift(bits + odd + tf.constant(0x7FFF, tf.uint32), tf.constant(16, tf.uint32))
+    upper = tf.where(tf.math.is_nan(x), tf.constant(0x7FC0, tf.uint32), upper)
     return tf.bitcast(tf.cast(upper, tf.uint16), tf.bfloat16)
 
 
@@ -75,4 +76,4 @@ def _set(flag: ContextVar[bool]) -> Iterator[None]:
 
 
 def _pays(x: tf.Tensor) -> bool:
-    return _asked.get() and not tf.executing_eagerly() and (x.shape.num_elements() or 0) >= FEWEST and not on_mesh()
+    return _asked.get() and not tf.executing_eagerly() and (x.shape.num_elements() or 0) >= MIN_ELEMENTS and not on_mesh()

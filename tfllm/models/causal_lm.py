@@ -107,7 +107,7 @@ class CausalLM(LanguageModel):
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = linear_cross_entropy(
             tf.reshape(hidden, [-1, self.config.hidden_size]),
-            self.head.kernel,
+            self.head.variable.value,
             targets=targets,
             weights=weights,
             label_smoothing=self.label_smoothing,

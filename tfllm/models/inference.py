@@ -7,9 +7,10 @@ and [I, O], as training wants them; decoding would cast or turn them at every st
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -26,33 +27,24 @@ from tfllm.models.base import LanguageModel
 Quantization = Literal["int8"] | None
 
 
-class _Copies(NamedTuple):
-    """What takes the place of a model's weights."""
-
-    functions: dict[int, StandIn]
-    """By the `id` of a layer."""
-    replaced: set[int]
-    """The `id` of each variable that is not read any more."""
-    kept: list[tf.Variable]
-    """What the functions read."""
-
-
 class InferenceModel:
-    """A decoder as it is now, to generate with: `for_inference` makes it. What it does not have is the model's."""
+    """A model, and the weights it has inside `computing`: a decoder copies, an encoder its own where nothing is quantized.
+
+    `for_inference` makes one to generate with, `tfllm.export` those of an export.
+    """
 
     def __init__(self, model: LanguageModel, quantize: Quantization = None):
-        self.model = model
-        functions, replaced, kept = _copies(model, quantize)
-        self.stand_ins = StandIns(functions, frozenset(replaced))
+        self.model, self.config = model, model.config
+        self.stand_ins, copies = _stand_ins(model, quantize)
         self.values = {
             id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
             for variable in model.weights
-            if id(variable) not in replaced
+            if id(variable) not in self.stand_ins.variables
         }
-        self.variables: list[tf.Variable] = [*kept, *self.values.values()]
+        self.variables: list[tf.Variable] = [*copies, *self.values.values()]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["model"], name)
+    def __reduce__(self) -> Any:
+        raise TypeError("an InferenceModel belongs to its model: make another with tfllm.for_inference")
 
 
 def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> InferenceModel:
@@ -61,7 +53,7 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> Inf
     >>> fast = tfllm.for_inference(model, quantize="int8")
     >>> [answer] = tfllm.generate(fast, tokenizer, "def main(", max_new_tokens=20)
 
-    It has a copy of the weights: when the model is trained on, make another.
+    It has copies of the weights, beside the model's own: when the model is trained on, make another.
 
     Args:
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token takes half
@@ -69,7 +61,7 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> Inf
             TensorFlow runs oneDNN.
 
     Raises:
-        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown.
+        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown or wants another processor.
     """
     if not isinstance(model, LanguageModel) or not model.causal:
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
@@ -84,6 +76,8 @@ def check_quantize(quantize: Any) -> None:
     """Raises ValueError."""
     if quantize not in (None, "int8"):
         raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
+    if quantize and platform.machine().lower() not in ("x86_64", "amd64"):
+        raise ValueError(f"quantize={quantize!r} wants an x86 processor, this one is {platform.machine()}: leave it out")
 
 
 @contextlib.contextmanager
@@ -104,11 +98,11 @@ def computing(*models: Any) -> Iterator[list[Any]]:
         yield [model.model if isinstance(model, InferenceModel) else model for model in models]
 
 
-def _copies(model: LanguageModel, quantize: Quantization) -> _Copies:
-    """What is neither quantized nor generates keeps its own."""
+def _stand_ins(model: LanguageModel, quantize: Quantization) -> tuple[StandIns, list[tf.Variable]]:
+    """And the variables that they read. What is neither quantized nor generates keeps its own."""
     if quantize:
         return _quantized(model)
-    return _turned(model) if model.causal else _Copies({}, set(), [])
+    return _turned(model) if model.causal else (StandIns({}, frozenset()), [])
 
 
 def _copied(variable: Any, dtype: str) -> tf.Variable:
@@ -116,7 +110,7 @@ def _copied(variable: Any, dtype: str) -> tf.Variable:
     return tf.Variable(tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value, trainable=False)
 
 
-def _turned(model: LanguageModel) -> _Copies:
+def _turned(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
     """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
     dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
     functions: dict[int, StandIn] = {}
@@ -133,10 +127,10 @@ def _turned(model: LanguageModel) -> _Copies:
     for layer in layers:
         if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
             functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
-    return _Copies(functions, set(copies), list(copies.values()))
+    return StandIns(functions, frozenset(copies)), list(copies.values())
 
 
-def _quantized(model: LanguageModel) -> _Copies:
+def _quantized(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
     """The stack's kernels and the vocabulary's; vectors are still looked up in a table of the compute dtype."""
     linear = [layer for layer in model.stack._flatten_layers() if isinstance(layer, Linear)]
     heads = [layer for layer in model._flatten_layers() if isinstance(layer, VocabularyHead)]
@@ -150,4 +144,4 @@ def _quantized(model: LanguageModel) -> _Copies:
         copies += matrix
     tables = {id(layer.embeddings) for layer in model._flatten_layers() if isinstance(layer, Embedding)}
     replaced = {id(layer.kernel) for layer in linear} | {id(layer.variable) for layer in heads} - tables
-    return _Copies(functions, replaced, copies)
+    return StandIns(functions, frozenset(replaced)), copies

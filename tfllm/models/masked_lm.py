@@ -112,7 +112,7 @@ class MaskedLM(LanguageModel):
         asked = hidden[:, 1:] if places is not None and self.pair_head is not None else hidden
         tokens = linear_cross_entropy(
             self.transform(tf.reshape(asked, [-1, self.config.hidden_size])),
-            self.head.kernel,
+            self.head.variable.value,
             bias=self.head.bias,
             targets=tf.reshape(features[TARGET_IDS], [-1]),
             weights=tf.reshape(features[TARGET_WEIGHTS], [-1]),

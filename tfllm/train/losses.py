@@ -68,7 +68,7 @@ def linear_cross_entropy(
 
     Args:
         hidden: [M, D] floating, M tokens.
-        kernel: [V, D], the same dtype.
+        kernel: [V, D], the same dtype, or float32: then its gradient is, too, and is never rounded.
         targets: int32 [M].
         weights: float32 [M]; no gradient flows into them.
         bias: float32 [V], or None.
@@ -83,12 +83,12 @@ def linear_cross_entropy(
     weight = tf.reduce_sum(weights)
     bias = tf.zeros([0]) if bias is None else bias
     if not training:
-        sums = _chunked(hidden, kernel, bias, targets, weights, None).sums
+        sums = _chunked(hidden, tf.cast(kernel, hidden.dtype), bias, targets, weights, None).sums
         return TokenSums(sums[1], sums[1], sums[2], weight)
 
     @tf.custom_gradient
     def sums_with_gradient(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
-        found = _chunked(hidden, kernel, bias, targets, weights, (label_smoothing, z_loss))
+        found = _chunked(hidden, tf.cast(kernel, hidden.dtype), bias, targets, weights, (label_smoothing, z_loss))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             rows = tf.cast(found.by_hidden, tf.float32) * (weights * upstream[0])[:, None]
