@@ -54,13 +54,9 @@ def test_as_draft_model(models):
     model, fast = models["llama-tiny"]
     drafter = tfllm.for_inference(causal("llama-tiny", seed=5))
     [expected] = tfllm.generate(model, TOKENIZER, "def f(", max_new_tokens=16)
-    for target in (model, fast):
-        [found] = tfllm.generate(target, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=drafter)
-        assert found.text == expected.text
-        assert found.num_draft_tokens > 0
-    own = tfllm.generate(fast, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=fast)[0]
-    assert own.text == expected.text
-    assert own.num_accepted_tokens == own.num_draft_tokens
+    [found] = tfllm.generate(fast, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=drafter)
+    assert found.text == expected.text
+    assert found.num_draft_tokens > 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
@@ -84,14 +80,14 @@ def test_it_stays_as_it_was_when_the_model_is_trained_on():
     np.testing.assert_allclose(log_probs(tfllm.for_inference(model)), log_probs(model), atol=1e-4)
 
 
-def test_it_goes_with_its_graphs():
+def test_it_goes_with_its_graphs_and_weights():
     fast = tfllm.for_inference(causal("gpt2-tiny"))
     log_probs(fast)
-    kept = weakref.ref(fast)
     assert fast in tracing._TRACED
+    kept = [weakref.ref(fast), *(weakref.ref(variable.handle) for variable in fast.variables)]
     del fast
     gc.collect()
-    assert kept() is None
+    assert [each for each in kept if each() is not None] == []
 
 
 def test_it_is_no_draft_model_for_its_own_model(models):

@@ -101,7 +101,7 @@ def test_a_models_gradients_are_compiled_and_its_scores_are_not():
         TARGET_WEIGHTS: tf.ones([16, 64]),
     }
     gradients = tf.function(lambda: model._gradients(rows | {DROPOUT_SEED: tf.range(16)})).get_concrete_function()
-    assert compiled_calls(gradients.graph) >= 10
+    assert compiled_calls(gradients.graph) >= 8
     assert compiled_calls(tf.function(lambda: model.test_step(rows)).get_concrete_function().graph) == 0
 
 

@@ -14,6 +14,7 @@ from tfllm.layers.fused import fused, rounded
 from tfllm.layers.masks import penalty_at
 from tfllm.layers.mesh import apart
 from tfllm.layers.norms import norm
+from tfllm.layers.own_gradient import own_gradient
 from tfllm.layers.positions import Rotation, rotate
 
 KeysAndValues = tuple[tf.Tensor, tf.Tensor]
@@ -161,7 +162,7 @@ def attend(
     if drops:
         value = value * tf.constant(1 / kept_share(rate), value.dtype)
 
-    @tf.custom_gradient
+    @own_gradient
     def mix(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor):  # type: ignore[no-untyped-def]
         probabilities = _probabilities(query, key, penalty)
         mixed = tf.matmul(_kept(probabilities, seed, rate=rate) if drops else probabilities, value)

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.mesh import gathered, whole
+from tfllm.layers.own_gradient import own_gradient
 from tfllm.layers.stand_ins import stand_in
 
 
@@ -65,7 +66,7 @@ class Linear(keras.layers.Layer):
         return whole(value) if len(self.parts) > 1 and self.groups == 1 else value
 
 
-@tf.custom_gradient
+@own_gradient
 def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
     """x @ kernel + bias. [M, I], [I, O], [O] -> [M, O]."""
 

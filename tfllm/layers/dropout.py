@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfllm.layers.counter_random import random_words
 from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import as_bytes
+from tfllm.layers.own_gradient import own_gradient
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
@@ -27,7 +28,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
     if seed is None or kept_share(rate) == 1:
         return x
 
-    @tf.custom_gradient
+    @own_gradient
     def dropped(x: tf.Tensor):  # type: ignore[no-untyped-def]
         return _dropped(x, seed, rate=rate), lambda upstream: _dropped(upstream, seed, rate=rate)
 
@@ -39,7 +40,7 @@ def add_dropped(residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor 
     if seed is None or kept_share(rate) == 1:
         return residual + x
 
-    @tf.custom_gradient
+    @own_gradient
     def added(residual: tf.Tensor, x: tf.Tensor):  # type: ignore[no-untyped-def]
         return _added(residual, x, seed, rate=rate), lambda upstream: (upstream, _dropped(upstream, seed, rate=rate))
 

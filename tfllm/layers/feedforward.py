@@ -11,11 +11,12 @@ import tensorflow as tf
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import apart
+from tfllm.layers.own_gradient import own_gradient
 
 _SLOPE, _CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
 
 
-@tf.custom_gradient
+@own_gradient
 def gelu(x: tf.Tensor):  # type: ignore[no-untyped-def]
     """x times the normal distribution's share below x (Hendrycks & Gimpel 2016). The gradient begins with x again."""
     return _gelu(x), lambda upstream: _gelu_gradient(x, upstream)
@@ -38,7 +39,7 @@ def _share_below(x: tf.Tensor) -> tf.Tensor:
     return (1 + tf.math.erf(x / math.sqrt(2))) / 2
 
 
-@tf.custom_gradient
+@own_gradient
 def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
     """The tanh form of GELU (Hendrycks & Gimpel 2016), as the same thing written with a sigmoid: x * sigmoid(u(x)).
 
@@ -62,7 +63,7 @@ def _gelu_tanh_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     return rounded(tf.cast(upstream, tf.float32) * slope, x.dtype)
 
 
-@tf.custom_gradient
+@own_gradient
 def silu(x: tf.Tensor):  # type: ignore[no-untyped-def]
     """x * sigmoid(x) (Elfwing et al. 2017); the gradient begins with x again."""
     return _silu(x), lambda upstream: _silu_gradient(x, upstream)

@@ -37,7 +37,7 @@ def fused(function: Function) -> Function:
 
     Args:
         function: of tensors and numbers, the first as large as any. No gradient is taken through it: it is part of a
-            `tf.custom_gradient`.
+            function with `own_gradient`.
     """
 
     @tf.function(jit_compile=True, autograph=False)

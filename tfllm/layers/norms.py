@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfllm.layers.base import sum_rows
 from tfllm.layers.fused import fused, rounded
+from tfllm.layers.own_gradient import own_gradient
 
 
 class LayerNorm(keras.layers.Layer):
@@ -56,7 +57,7 @@ def norm(kind: str, size: int, *, epsilon: float, **kwargs: Any) -> keras.layers
 def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
     """[M, D], float32 [D], float32 [D] -> [M, D]."""
 
-    @tf.custom_gradient
+    @own_gradient
     def normalise(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
         y, mean, inverse = _normalised(x, scale, bias, epsilon=epsilon)
 
@@ -105,7 +106,7 @@ def _by_input(
 def _rms_norm(x: tf.Tensor, scale: tf.Tensor, epsilon: float) -> tf.Tensor:
     """[M, D], float32 [D] -> [M, D]."""
 
-    @tf.custom_gradient
+    @own_gradient
     def normalise(x: tf.Tensor, scale: tf.Tensor):  # type: ignore[no-untyped-def]
         y, inverse = _divided(x, scale, epsilon=epsilon)
 

@@ -19,6 +19,7 @@ from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
 from tfllm.layers.mesh import on_mesh
+from tfllm.layers.own_gradient import without_gradients
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
@@ -82,11 +83,11 @@ def check_quantize(quantize: Any) -> None:
 
 @contextlib.contextmanager
 def computing(*models: Any) -> Iterator[list[Any]]:
-    """The language models; inside, those that were given as `InferenceModel` compute with its weights. None stays None."""
+    """The language models, None where none was given; inside, those of an `InferenceModel` have its weights, and no gradients."""
     fast = [model for model in models if isinstance(model, InferenceModel)]
     functions: dict[int, StandIn] = {}
     replaced = set[int]()
-    with contextlib.ExitStack() as stack:
+    with without_gradients(), contextlib.ExitStack() as stack:
         if fast:
             for model in fast:
                 functions |= model.stand_ins.functions

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfllm.layers.own_gradient import without_gradients
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.answers import answers, inputs_of
 from tfllm.tokenizers import Tokenizer
@@ -64,7 +65,8 @@ def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
     known = _FUNCTIONS.get(model)
     if known is None or known[0] is not tokenizer or known[1] != model.settings():
         signature = {name: tf.TensorSpec([None], tf.string) for name in inputs_of(model)}
-        function = tf.function(answers(model, tokenizer), autograph=False).get_concrete_function(**signature)
+        with without_gradients():
+            function = tf.function(answers(model, tokenizer), autograph=False).get_concrete_function(**signature)
         known = _FUNCTIONS[model] = (tokenizer, model.settings(), function)
     return known[2]
 
