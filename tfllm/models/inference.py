@@ -83,7 +83,7 @@ def check_quantize(quantize: Any) -> None:
 
 @contextlib.contextmanager
 def computing(*models: Any) -> Iterator[list[Any]]:
-    """The language models, None where none was given; inside, those of an `InferenceModel` have its weights, and no gradients."""
+    """The language models, None where none was given; inside, an `InferenceModel`'s has its weights, and none has gradients."""
     fast = [model for model in models if isinstance(model, InferenceModel)]
     functions: dict[int, StandIn] = {}
     replaced = set[int]()
