@@ -116,7 +116,11 @@ def losses(config: ModelConfig, dtype: str, **settings) -> list[float]:
 
 @pytest.mark.parametrize(
     ("dtype", "remat", "settings"),
-    [("mixed_bfloat16", False, {}), ("float32", True, {"gradient_accumulation": 2}), ("float32", False, {"jit_compile": True})],
+    [
+        ("mixed_bfloat16", False, {}),
+        ("float32", True, {"gradient_accumulation": 2}),
+        pytest.param("float32", False, {"jit_compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_training_is_the_same_compiled_and_op_by_op(dtype, remat, settings, monkeypatch):
     config = ModelConfig(
