@@ -15,7 +15,7 @@ import pytest
 CASES = Path(__file__).parent / "cases.py"
 TASKS = ("causal", "masked", "classification")
 QUICK = [
-    {"task": "causal", "dropout": 0.1, "compiled": True},
+    {"task": "causal", "dropout": 0.1},
     {"task": "masked", "dropout": 0.1},
     {"task": "classification", "gradient_accumulation": 2, "steps_per_execution": 2, "dropout": 0.1},
     {"task": "classification", "own_pipeline": True, "dropout": 0.1},
@@ -34,6 +34,7 @@ OPTIONS = (
 FULL = [{"task": task} | options for task, options in itertools.product(TASKS, OPTIONS)]
 FULL += [{"task": task, "own_pipeline": True, "dropout": 0.1} for task in ("classification", "causal")]
 FULL += [{"task": "embedding", "dropout": 0.1}]
+FULL += [{"task": task, "dropout": 0.1, "compiled": True} for task in TASKS]
 LONG = [{"task": task, "steps": 200} for task in TASKS]
 
 
