@@ -102,8 +102,9 @@ def test_it_is_no_draft_model_for_its_own_model(models):
 
 def test_it_is_neither_exported_nor_copied(models, tmp_path):
     _, fast = models["gpt2-tiny"]
-    with pytest.raises(ValueError, match="export takes the model itself"):
-        tfllm.export(fast, TOKENIZER, tmp_path / "model")
+    for model, drafter in ((fast, None), (causal("gpt2-tiny"), fast)):
+        with pytest.raises(ValueError, match="export takes models themselves"):
+            tfllm.export(model, TOKENIZER, tmp_path / "model", draft_model=drafter)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="make another"):
         copy.deepcopy(fast)

@@ -56,8 +56,8 @@ def export(
             give, the draft model does not fit, or `quantize` is unknown or wants another processor.
         FileExistsError: `folder` is a file.
     """
-    if isinstance(model, InferenceModel):
-        raise ValueError("export takes the model itself, and its own quantize; what for_inference made has copies of it")
+    if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):
+        raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
     if config is not None and not model.causal:
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig out")
     config = config or GenerationConfig()

@@ -14,75 +14,55 @@ from tfllm.layers.mesh import apart
 from tfllm.layers.own_gradient import own_gradient
 
 _SLOPE, _CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
-@own_gradient
-def gelu(x: tf.Tensor):  # type: ignore[no-untyped-def]
-    """x times the normal distribution's share below x (Hendrycks & Gimpel 2016). The gradient begins with x again."""
-    return _gelu(x), lambda upstream: _gelu_gradient(x, upstream)
+def _activation(value: Activation, slope: Activation) -> Activation:
+    """Both computed in float32; the gradient begins with x again, nothing else is kept."""
 
+    @fused
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        return rounded(value(tf.cast(x, tf.float32)), x.dtype)
 
-@fused
-def _gelu(x: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    return rounded(exact * _share_below(exact), x.dtype)
+    @fused
+    def backward(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        return rounded(tf.cast(upstream, tf.float32) * slope(tf.cast(x, tf.float32)), x.dtype)
 
-
-@fused
-def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    density = tf.exp(-tf.square(exact) / 2) / math.sqrt(2 * math.pi)
-    return rounded(tf.cast(upstream, tf.float32) * (_share_below(exact) + exact * density), x.dtype)
+    return own_gradient(lambda x: (forward(x), lambda upstream: backward(x, upstream)))
 
 
 def _share_below(x: tf.Tensor) -> tf.Tensor:
+    """Of the normal distribution."""
     return (1 + tf.math.erf(x / math.sqrt(2))) / 2
 
 
-@own_gradient
-def gelu_tanh(x: tf.Tensor):  # type: ignore[no-untyped-def]
-    """The tanh form of GELU (Hendrycks & Gimpel 2016), as the same thing written with a sigmoid: x * sigmoid(u(x)).
-
-    u(x) = 2 sqrt(2/pi) (x + 0.044715 x^3). The gradient begins with x again: nothing else is kept.
-    """
-    return _gelu_tanh(x), lambda upstream: _gelu_tanh_gradient(x, upstream)
+def _gelu_slope(x: tf.Tensor) -> tf.Tensor:
+    return _share_below(x) + x * tf.exp(-tf.square(x) / 2) / math.sqrt(2 * math.pi)
 
 
-@fused
-def _gelu_tanh(x: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    return rounded(exact * tf.sigmoid(exact * (tf.square(exact) * _CUBIC + _SLOPE)), x.dtype)
+def _gelu_tanh_gate(x: tf.Tensor) -> tf.Tensor:
+    """x times it is the tanh form: sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))."""
+    return tf.sigmoid(x * (tf.square(x) * _CUBIC + _SLOPE))
 
 
-@fused
-def _gelu_tanh_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    square = tf.square(exact)
-    gate = tf.sigmoid(exact * (square * _CUBIC + _SLOPE))
-    slope = gate * (exact * (1 - gate) * (square * (3 * _CUBIC) + _SLOPE) + 1)
-    return rounded(tf.cast(upstream, tf.float32) * slope, x.dtype)
+def _gelu_tanh_slope(x: tf.Tensor) -> tf.Tensor:
+    gate = _gelu_tanh_gate(x)
+    return gate * (x * (1 - gate) * (tf.square(x) * (3 * _CUBIC) + _SLOPE) + 1)
 
 
-@own_gradient
-def silu(x: tf.Tensor):  # type: ignore[no-untyped-def]
-    """x * sigmoid(x) (Elfwing et al. 2017); the gradient begins with x again."""
-    return _silu(x), lambda upstream: _silu_gradient(x, upstream)
+def _silu_slope(x: tf.Tensor) -> tf.Tensor:
+    gate = tf.sigmoid(x)
+    return gate * (1 + x * (1 - gate))
 
 
-@fused
-def _silu(x: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    return rounded(exact * tf.sigmoid(exact), x.dtype)
+gelu = _activation(lambda x: x * _share_below(x), _gelu_slope)
+"""Hendrycks & Gimpel 2016."""
+gelu_tanh = _activation(lambda x: x * _gelu_tanh_gate(x), _gelu_tanh_slope)
+"""Its tanh form."""
+silu = _activation(lambda x: x * tf.sigmoid(x), _silu_slope)
+"""Elfwing et al. 2017."""
 
-
-@fused
-def _silu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    exact = tf.cast(x, tf.float32)
-    gate = tf.sigmoid(exact)
-    return rounded(tf.cast(upstream, tf.float32) * gate * (1 + exact * (1 - gate)), x.dtype)
-
-
-ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": tf.nn.relu,

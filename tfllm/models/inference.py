@@ -18,12 +18,12 @@ import tensorflow as tf
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
-from tfllm.layers.mesh import on_mesh
 from tfllm.layers.own_gradient import without_gradients
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
 from tfllm.models.base import LanguageModel
+from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 Quantization = Literal["int8"] | None
 
@@ -66,9 +66,8 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> Inf
     """
     if not isinstance(model, LanguageModel) or not model.causal:
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
-    with model.distribute_strategy.scope():
-        if on_mesh():
-            raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
+    if isinstance(model.distribute_strategy, TensorParallel):
+        raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
     check_quantize(quantize)
     return InferenceModel(model, quantize)
 
