@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfllm
+from tfllm.layers import fused
 from tfllm.train.optimizers import adamw, averaged_weights
 
 
@@ -58,14 +59,18 @@ def test_averages_follow_and_swap_back_bit_for_bit():
     assert swapped == pytest.approx(evaluated, rel=1e-4)
 
 
-def test_average_by_hand():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_average_by_hand(compiled, monkeypatch):
+    monkeypatch.setattr(fused, "MIN_ELEMENTS", 0 if compiled else 1 << 40)
     variable = keras.Variable([1.0], name="bias")
     optimizer = adamw(1.0, ema=0.75, clip_norm=None)
     optimizer.build([variable])
     with averaged_weights(optimizer):
         assert float(variable[0]) == 1.0  # nothing averaged yet
+    step = tf.function(lambda: optimizer.apply([tf.constant([2.0])]))
     for _ in range(3):
-        optimizer.apply([tf.constant([2.0])])
+        with fused.fusing():
+            step()
     # Adam's steps on a constant gradient are 1: weights 0, -1, -2; averages 0, -0.25, -0.6875.
     with pytest.raises(RuntimeError), averaged_weights(optimizer):
         assert float(variable[0]) == pytest.approx(-0.6875, abs=1e-5)
@@ -90,6 +95,7 @@ def test_variables_without_gradient_are_averaged_too():
 REPLICAS = """
 import numpy as np, keras, tensorflow as tf
 import tfllm
+from tfllm.layers import fused
 from tfllm.train.optimizers import adamw, averaged_weights, lion, muon
 
 cpu = tf.config.list_physical_devices("CPU")[0]

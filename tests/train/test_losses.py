@@ -168,9 +168,16 @@ def shapes_in(graph: tf.Graph) -> set[tuple[int | None, ...]]:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("chunk_scores", "held"), [(1 << 24, True), (8 * VOCAB, False)], ids=["one chunk", "chunks"])
-def test_all_scores_are_never_held_at_once(monkeypatch, training, chunk_scores, held):
+@pytest.mark.parametrize(
+    ("chunk_scores", "whole_rows", "held"),
+    [(1 << 24, 0, True), (8 * VOCAB, 0, False), (8 * VOCAB, COUNT / SIZE, True), (8 * VOCAB, (COUNT - 1) / SIZE, False)],
+    ids=["one chunk", "chunks", "few rows", "one row too many"],
+)
+def test_all_scores_are_held_only_where_they_are_few(monkeypatch, training, chunk_scores, whole_rows, held):
+    """Without gradients, there is no sum of them to save: few rows are no reason."""
     monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(losses, "WHOLE_ROWS", whole_rows)
+    held = held and (training or not whole_rows)
 
     @tf.function
     def step(hidden, kernel):

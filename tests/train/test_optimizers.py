@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm.layers import fused
 from tfllm.train.optimizers import adamw, lion, muon, orthogonalize
 from tfllm.train.schedules import schedule
 
@@ -31,7 +32,11 @@ def run(optimizer, gradients, variables=None):
 
 
 def go_on(optimizer, gradients, variables):
-    step = tf.function(lambda *g: optimizer.apply(g))
+    def apply(*gradients):
+        with fused.fusing():
+            optimizer.apply(gradients)
+
+    step = tf.function(apply)
     for gradient in gradients:
         step(*[tf.constant(g) for g in gradient])
     return [v.numpy() for v in variables]
@@ -71,7 +76,13 @@ def test_adamw_first_step_by_hand():
     assert float(variable[0, 0]) == pytest.approx(1.825, abs=1e-6)
 
 
+@pytest.fixture(params=[False, True], ids=["op by op", "compiled"])
+def compiled(request, monkeypatch):
+    monkeypatch.setattr(fused, "MIN_ELEMENTS", 0 if request.param else 1 << 40)
+
+
 # A large epsilon tells the paper's convention from Keras'.
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("epsilon", [1e-8, 0.1])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_adamw_is_the_papers_for_200_steps(epsilon, clip):
@@ -91,6 +102,7 @@ def test_adamw_is_keras_adamw_where_epsilon_does_not_count():
     assert_close(run(ours, gradients), run(theirs, gradients), atol=3e-6)
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("decay_embeddings", "shrunk"), [(True, [True, True, False]), (False, [False, True, False])])
 @pytest.mark.parametrize("make", [adamw, muon, lion])
 def test_decay_spares_low_ranks_and_embeddings_if_asked(make, decay_embeddings, shrunk):
@@ -100,6 +112,7 @@ def test_decay_spares_low_ranks_and_embeddings_if_asked(make, decay_embeddings, 
     assert_close(after, [v * (0.95 if s else 1.0) for v, s in zip(before, shrunk, strict=True)], atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_lion_is_numpys_and_keras():
     gradients = make_gradients(50)
     weights = [np.float64(v.numpy()) for v in make_variables()]

@@ -1,7 +1,8 @@
 """Element-wise functions as one loop over memory, compiled by XLA, inside training steps.
 
-Enters: a function of tensors, decorated once, at the top of its module. Leaves: the same function, which a training step
-(`fusing`) compiles, and everybody else runs op by op. Products stay outside: on a CPU XLA's are slower than oneDNN's.
+Enters: a function of tensors and variables, decorated once, at the top of its module. Leaves: the same function, which a
+training step (`fusing`) compiles, and everybody else runs op by op. Products stay outside: on a CPU XLA's are slower than
+oneDNN's.
 
 Only a training step asks for it: it runs where TensorFlow was installed. An export may be served by a program that was built
 without XLA's compiler. Small tensors and those of varying shape (each would be compiled anew) are left to the ops.
@@ -36,8 +37,8 @@ def fused(function: Function) -> Function:
     """The function, compiled where a training step runs it.
 
     Args:
-        function: of tensors and numbers, the first as large as any. No gradient is taken through it: it is part of a
-            function with `own_gradient`.
+        function: of tensors or variables, which it may assign (in place), and numbers; the first is as large as any. No
+            gradient is taken through it: it is part of a function with `own_gradient`, or of an optimizer.
     """
 
     @tf.function(jit_compile=True, autograph=False)

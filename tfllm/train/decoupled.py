@@ -18,6 +18,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.fused import fused
+
+Scalars = dict[str, tf.Tensor]
+KEPT, SCALE = "kept", "scale"
+"""Names of an update's scalars: shares of the variable that decay leaves, of the gradient that clipping leaves."""
+
 
 class DecoupledOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer that takes the step above. A subclass makes its slots in `build` and writes `update`.
@@ -78,12 +84,16 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             return False
         return super()._use_weight_decay(variable)
 
-    def scalars(self) -> dict[str, tf.Tensor]:
+    def scalars(self) -> Scalars:
         """What all variables need in this step, float32 scalars, computed once."""
         return {"learning_rate": tf.cast(self.learning_rate, tf.float32)}
 
-    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: dict[str, tf.Tensor]) -> None:
-        """Updates one variable, already decayed, and its slots (number `index`) on their device."""
+    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
+        """Updates one variable and its slots (number `index`) on their device.
+
+        Args:
+            scalars: those above in the variable's dtype, and what `decay` and `scaled` are to do.
+        """
         raise NotImplementedError
 
     def apply_sum(self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], norm: tf.Tensor) -> None:
@@ -99,14 +109,17 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if norm is None:
             dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
             total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        scalars = self.scalars()
         if self.clip_norm is not None:
-            total, _ = tf.clip_by_global_norm(total, self.clip_norm, use_norm=norm)
+            norm = tf.linalg.global_norm(total) if norm is None else norm
+            scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
+            scalars[SCALE] = tf.where(tf.math.is_finite(norm), scale, math.nan)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,
             self._distribution_strategy,
             total,
             [variable.value for variable in variables],
-            self.scalars(),
+            scalars,
             # The first average is the first step's weights: there is nothing before them.
             tf.where(tf.equal(self.iterations, 0), 0.0, self.ema_momentum),
         )
@@ -117,16 +130,16 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         for variable, average in _averaged(self):
             strategy.extended.update(average.value, _follow, args=(variable.value, momentum), group=False)
 
-    def _update_one(self, variable: Any, gradient: tf.Tensor, scalars: dict[str, tf.Tensor]) -> None:
+    def _update_one(self, variable: Any, gradient: tf.Tensor, scalars: Scalars) -> None:
         index = self._get_variable_index(variable)
         scalars = {name: tf.cast(value, variable.dtype) for name, value in scalars.items()}
         if self._rates[index] != 1:
             scalars["learning_rate"] *= self._rates[index]
         if self.weight_decay and self._decays[index]:
-            # Not before there is a gradient: a step that finds no batch left, or is refused, must leave the weights alone.
-            with tf.control_dependencies([gradient]):
-                variable.assign(variable * (1.0 - self.weight_decay * scalars["learning_rate"]))
-        self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
+            scalars[KEPT] = 1.0 - self.weight_decay * scalars["learning_rate"]
+        # Not before there is a gradient: a step that finds no batch left, or is refused, must leave the weights alone.
+        with tf.control_dependencies([gradient]):
+            self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """Nothing. Keras makes the averages the weights when `fit` ends; a next `fit` would start there."""
@@ -175,6 +188,17 @@ def depth_factors(paths: Sequence[str], decay: float) -> list[float]:
     return [decay ** (count - depth) for depth in depths]
 
 
+def decay(variable: Any, scalars: Scalars) -> None:
+    """Takes from the variable what decay takes, if any."""
+    if KEPT in scalars:
+        variable.assign(variable * scalars[KEPT])
+
+
+def scaled(gradient: tf.Tensor, scalars: Scalars) -> tf.Tensor:
+    """The gradient clipped by the norm of all, if it is to be."""
+    return gradient * scalars[SCALE] if SCALE in scalars else gradient
+
+
 def require(holds: bool, name: str, got: Any, accepted: str) -> None:
     """Raises ValueError with what came and what is accepted, unless it holds."""
     if not holds:
@@ -200,6 +224,7 @@ def _swap(pairs: list[tuple[Any, Any]]) -> None:
         right.assign(held)
 
 
+@fused
 def _follow(average: Any, variable: Any, momentum: tf.Tensor) -> None:
     average.assign_add((1.0 - tf.cast(momentum, average.dtype)) * (variable - average))
 

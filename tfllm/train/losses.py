@@ -1,4 +1,4 @@
-"""Cross-entropy over a vocabulary without ever holding all its scores.
+"""Cross-entropy over a vocabulary without holding the scores of many rows.
 
 Enters: hidden states, the output matrix, targets and weights. Leaves: sums over tokens, never means: the caller divides by
 the sum of weights once it is summed over micro-batches and replicas, so the mean over tokens is exact.
@@ -19,6 +19,9 @@ from tfllm.layers.mesh import on_mesh
 
 CHUNK_SCORES = 1 << 24
 """Scores held at a time: rows of a chunk times V."""
+WHOLE_ROWS = 1.5
+"""Rows in multiples of D that are never split where gradients are asked for: their scores, [M, V], take no more memory than the
+gradients [V, D] of several chunks and their sum, and there is nothing to sum."""
 
 
 class TokenSums(NamedTuple):
@@ -92,7 +95,7 @@ def linear_cross_entropy(
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             rows = tf.cast(found.by_hidden, tf.float32) * (weights * upstream[0])[:, None]
-            by_kernel = tf.cast(tf.cast(found.by_kernel, tf.float32) * upstream[0], kernel.dtype)
+            by_kernel = _scaled(found.by_kernel, upstream[0], kernel.dtype)
             return tf.cast(rows, hidden.dtype), by_kernel, found.by_bias * upstream[0]
 
         return found.sums, gradient
@@ -153,8 +156,10 @@ def _chunked(
     """Sums and gradients; `bias` is float32 [V], or [0] for none; `options` None asks for no gradients."""
     if on_mesh():
         return _chunked_on_mesh(hidden, kernel, bias, targets, weights, options)
-    rows = _rows_of_a_chunk(hidden, kernel.shape[0])
-    if isinstance(rows, int) and rows == hidden.shape[0]:
+    count, size = hidden.shape
+    whole = options is not None and count is not None and count <= WHOLE_ROWS * size
+    rows = count if whole else _rows_of_a_chunk(hidden, kernel.shape[0])
+    if isinstance(rows, int) and rows == count:
         chunk = _one_chunk(hidden, kernel, bias, targets, weights, options)
         if options is None:
             return _Found(chunk.sums, hidden[:0], kernel[:0], bias[:0])
@@ -285,6 +290,18 @@ def _one_chunk(
     if smoothing or z_loss:
         probabilities = probabilities * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
     return _Chunk(sums, _without_target(probabilities, targets, share=1.0 - smoothing, dtype=hidden.dtype))
+
+
+def _scaled(gradient: tf.Tensor, factor: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """A gradient times a float32 number, rounded once."""
+    if gradient.dtype == dtype == tf.float32:
+        return gradient * factor  # in place, as no compiled function is
+    return _scaled_and_rounded(gradient, factor, dtype=dtype)
+
+
+@fused
+def _scaled_and_rounded(gradient: tf.Tensor, factor: tf.Tensor, *, dtype: tf.DType) -> tf.Tensor:
+    return rounded(tf.cast(gradient, tf.float32) * factor, dtype)
 
 
 @fused

@@ -17,8 +17,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.fused import fused
 from tfllm.layers.mesh import apart, together, whole
-from tfllm.train.decoupled import DecoupledOptimizer, averaged_weights, path_of, require
+from tfllm.train.decoupled import DecoupledOptimizer, Scalars, averaged_weights, decay, path_of, require, scaled
 
 __all__ = ["AdamW", "Lion", "Muon", "adamw", "averaged_weights", "lion", "muon", "orthogonalize"]
 
@@ -73,7 +74,7 @@ class AdamW(DecoupledOptimizer):
     def _takes_adam(self, variable: Any) -> bool:
         return True
 
-    def scalars(self) -> dict[str, tf.Tensor]:
+    def scalars(self) -> Scalars:
         step = tf.cast(self.iterations + 1, tf.float32)
         power_2 = tf.pow(self.beta_2, step)
         # The kernel adds its epsilon to sqrt(v): the paper's, scaled to stand there.
@@ -84,19 +85,9 @@ class AdamW(DecoupledOptimizer):
             "epsilon": epsilon,
         }
 
-    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: dict[str, tf.Tensor]) -> None:
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=scalars["power_1"],
-            beta2_power=scalars["power_2"],
-            lr=scalars["learning_rate"],
-            beta1=tf.cast(self.beta_1, variable.dtype),
-            beta2=tf.cast(self.beta_2, variable.dtype),
-            epsilon=scalars["epsilon"],
-            grad=gradient,
-        )
+    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
+        slots = self._momentums[index].value, self._velocities[index].value
+        _adam(variable, *slots, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
@@ -149,13 +140,14 @@ class Muon(AdamW):
     def _takes_adam(self, variable: Any) -> bool:
         return len(variable.shape) != 2 or any(re.search(path, path_of(variable)) for path in self.adam_paths)
 
-    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: dict[str, tf.Tensor]) -> None:
+    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
         widths = self._widths[index]
         if widths is None:
             super().update(variable, gradient, index, scalars)
             return
         groups = getattr(variable, "groups", 1)
         momentum = self._momentums[index].value
+        gradient = scaled(gradient, scalars)
         followed = self.momentum * momentum + gradient
         momentum.assign(followed)
         ahead = whole(tf.cast(gradient + self.momentum * followed, self.newton_schulz_dtype))
@@ -163,6 +155,7 @@ class Muon(AdamW):
             0.2 * math.sqrt(max(part.shape)) * orthogonalize(part, steps=self.newton_schulz_steps)
             for part in apart(ahead, widths, axis=1, groups=groups)
         ]
+        decay(variable, scalars)
         step = whole(together(parts, axis=1, groups=groups))
         variable.assign_sub(scalars["learning_rate"] * tf.cast(step, variable.dtype))
 
@@ -209,17 +202,43 @@ class Lion(DecoupledOptimizer):
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, "momentum")
 
-    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: dict[str, tf.Tensor]) -> None:
+    def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
         momentum = self._momentums[index].value
-        direction = tf.sign(self.beta_1 * momentum + (1.0 - self.beta_1) * gradient)
-        variable.assign_sub(scalars["learning_rate"] * direction)
-        momentum.assign(self.beta_2 * momentum + (1.0 - self.beta_2) * gradient)
+        _lion(variable, momentum, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2}
 
 
 adamw, muon, lion = AdamW, Muon, Lion
+
+
+@fused
+def _adam(
+    variable: Any, momentum: Any, velocity: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float
+) -> None:
+    decay(variable, scalars)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=momentum.handle,
+        v=velocity.handle,
+        beta1_power=scalars["power_1"],
+        beta2_power=scalars["power_2"],
+        lr=scalars["learning_rate"],
+        beta1=tf.cast(beta_1, variable.dtype),
+        beta2=tf.cast(beta_2, variable.dtype),
+        epsilon=scalars["epsilon"],
+        grad=scaled(gradient, scalars),
+    )
+
+
+@fused
+def _lion(variable: Any, momentum: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float) -> None:
+    decay(variable, scalars)
+    gradient = scaled(gradient, scalars)
+    direction = tf.sign(beta_1 * momentum + (1.0 - beta_1) * gradient)
+    variable.assign_sub(scalars["learning_rate"] * direction)
+    momentum.assign(beta_2 * momentum + (1.0 - beta_2) * gradient)
 
 
 def orthogonalize(matrix: tf.Tensor, *, steps: int = 5) -> tf.Tensor:

@@ -8,6 +8,7 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from tfllm.features import DROPOUT_SEED, ROW
 from tfllm.layers.counter_random import fold_in
+from tfllm.layers.fused import fusing
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.replicas import summed
@@ -149,7 +151,9 @@ class TrainableModel(keras.Model):
         with tf.control_dependencies([assert_finite(objective.loss / weight, norm, step=self.optimizer.iterations.value)]):
             slopes = [tf.identity(slope) for slope in slopes]
         if isinstance(self.optimizer, DecoupledOptimizer):
-            self.optimizer.apply_sum(slopes, self.trainable_variables, norm)
+            # A strategy's variables may be on other devices.
+            with contextlib.nullcontext() if tf.distribute.has_strategy() else fusing():
+                self.optimizer.apply_sum(slopes, self.trainable_variables, norm)
         else:  # which sums over the replicas by itself
             replicas = self.distribute_strategy.num_replicas_in_sync
             self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
