@@ -11,13 +11,13 @@ score is 0, never the highest: no row ends early.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import json
 import os
 import random
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,5 +206,7 @@ def _tensors(weights: dict[str, np.ndarray], config: dict[str, Any]) -> list[tup
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    arguments = argparse.ArgumentParser(description="Writes models for decoding.py, unless they are there.")
+    arguments.add_argument("names", nargs="+", choices=MODELS)
+    for name in arguments.parse_args().names:
         print(make(name))

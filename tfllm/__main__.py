@@ -39,7 +39,8 @@ for command in (
 def main() -> None:
     """Runs a command; what a user can mend is said in one line. TFLLM_TRACEBACK=1 shows where it came from."""
     if sys.argv[1:2] != ["launch"]:  # whose workers keep what the user has
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")
     try:
         app.cli(prog="tfllm", description=(__doc__ or "").replace("    tfllm", "  tfllm"))
     except BrokenPipeError:  # `tfllm info | head`

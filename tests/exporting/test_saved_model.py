@@ -100,11 +100,15 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
 
 def test_refuses_what_a_row_cannot_say(model, tmp_path):
     with pytest.raises(ValueError, match="num_sequences=2 cannot be exported"):
-        tfllm.export(model, ByteTokenizer(), tmp_path, GenerationConfig(num_sequences=2, temperature=1.0))
+        tfllm.export(model, ByteTokenizer(), tmp_path, num_sequences=2, temperature=1.0)
     other = tfllm.CausalLM(dataclasses.replace(model.config, vocab_size=300))
     with pytest.raises(ValueError, match="the tokenizer has 259 ids, the model's vocabulary 300"):
         tfllm.export(other, ByteTokenizer(), tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="is a file"):
         tfllm.export(model, ByteTokenizer(), tmp_path / "file")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with pytest.raises(FileExistsError, match=r"/1 is a version: give the folder that holds them, .*[^1]$"):
+        tfllm.export(model, ByteTokenizer(), tmp_path / "1")
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["1", "file", "saved_model.pb"]

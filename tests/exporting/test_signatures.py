@@ -123,10 +123,19 @@ def test_every_answer_is_utf8(which, request, served, served_sampling):
         text.decode()
 
 
+@pytest.mark.parametrize("lengths", [[3], [-1], [1, 1]])
+def test_lengths_that_rows_do_not_have_are_refused(served, lengths):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="num_tokens must have a value a row of token_ids, from 0"):
+        ask(served["detokenize"], "detokenize", token_ids=[[5, 6]], num_tokens=lengths)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(max_new_tokens=0), "max_new_tokens must be at least 1"),
+        (dict(max_new_tokens=0), "max_new_tokens must be from 1 to 64"),
+        (dict(max_new_tokens=2**31 - 1), "max_new_tokens must be from 1 to 64"),
+        (dict(temperature=1e39), "temperature must be at least 0, 0 or from 1e-09 to"),
+        (dict(top_p=1e-46), r"top_p must be in \[1e-09, 1\]"),
         (dict(temperature=-1.0), "temperature must be at least 0"),
         (dict(temperature=float("nan")), "temperature must be at least 0"),
         (dict(top_k=-1), "top_k must be at least 0"),

@@ -41,7 +41,7 @@ def test_a_c_program_gives_the_same_answers(program, exported):
 
 def test_a_generation_config_is_for_causal_models(tmp_path):
     model = strong("text_regressor", ByteTokenizer())
-    with pytest.raises(ValueError, match="TextRegressor does not generate: leave the GenerationConfig out"):
+    with pytest.raises(ValueError, match="TextRegressor does not generate: leave the GenerationConfig and its settings out"):
         tfllm.export(model, ByteTokenizer(), tmp_path / "model", GenerationConfig())
 
 

@@ -14,6 +14,7 @@ from tfllm import tokenizers
 from tfllm.generation import GenerationConfig
 from tfllm.generation.automata import Automaton, automaton_of, of_choices, of_pattern, pattern_of
 from tfllm.generation.constraints import allowed, following
+from tfllm.generation.rules import rules_of
 from tfllm.tokenizers import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -63,13 +64,32 @@ def test_surfaces_joined_are_the_text(tokenizer):
 
 
 PATTERNS = [r"(yes|no), (a|b){2,3}", r"[0-9]{1,4}(\.[0-9]+)?", r"né[a-z 中]*!", r"a*", r"a|a*b|.{2}", "[^a]{0,6}"]
+FEW = [r"a\$"]
+PATTERNS += [r"^a|[0-9]{2}$", *FEW]  # what stands at both ends of an expression is left out, a dollar sign is not
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_an_expressions_table_takes_what_matches(tokenizer, pattern):
     """As the tokenizer spells it and byte by byte; and nothing that does not match."""
     automaton = of_pattern(pattern, tokenizer)
-    texts = ["yes, ab", "no, bab", "yes, a", "yes ab", "12", "12.5", "12.", "12345", "né!", "né ab中!", "ne!", "", "aaaa", "b"]
+    texts = [
+        "yes, ab",
+        "no, bab",
+        "yes, a",
+        "yes ab",
+        "12",
+        "12.5",
+        "12.",
+        "12345",
+        "né!",
+        "né ab中!",
+        "ne!",
+        "",
+        "aaaa",
+        "b",
+        "a",
+        "a$",
+    ]
     singles = {surface: id for id, surface in reversed(list(enumerate(tokenizer.surfaces()))) if len(surface) == 1}
     for text in texts:
         expected = re.fullmatch(pattern, text) is not None
@@ -89,7 +109,7 @@ def test_what_is_drawn_matches(tokenizer):
         records = tfllm.generate(uniform(tokenizer), tokenizer, ["x", "né"], config, regex=pattern)
         ended = [record.text for record in records if record.finish_reason == "eos"]
         assert all(re.fullmatch(pattern, text) for text in ended), pattern
-        assert len(set(ended)) > 3 and len(ended) > 20
+        assert len(ended) > 20 and (len(set(ended)) > 3 or pattern in FEW)
 
 
 def test_choices_have_the_models_odds():
@@ -163,10 +183,53 @@ def test_other_choices_need_no_other_graph(llama):
 
 
 def test_what_cannot_be_followed_is_said():
-    with pytest.raises(ValueError, match=r"the expression '\(' cannot be followed with this tokenizer"):
+    with pytest.raises(ValueError, match=r"the expression '\(' cannot be compiled: .*without \^ and \$ inside"):
         automaton_of(GenerationConfig(regex="("), BYTES)
     with pytest.raises(ValueError, match="cannot become an expression: Unsupported type"):
         pattern_of('{"type": "foo"}')
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({}, "the schema has no type: give a type, or one of properties"),
+        ({"type": "integer", "minimum": 5, "multipleOf": 2}, "the schema has minimum, multipleOf, which cannot be followed"),
+        ({"type": "array", "items": {"type": "array", "uniqueItems": True}}, "the schema's items has uniqueItems"),
+        ({"properties": {"a": {"not": {"const": 1}}}}, "the schema's properties.a has not"),
+        ({"properties": {"a": {"type": "null"}}, "required": ["b"]}, "requires b, which is not in its properties"),
+        ({"type": "string", "pattern": "^a", "maxLength": 2}, "a pattern and a length or format, of which one"),
+        (
+            {"$defs": {"x": {"allOf": [{"type": "string"}, {"type": "null"}]}}, "$ref": "#/$defs/x"},
+            "defs.x has several",
+        ),
+        ({"anyOf": [{"type": "string"}], "enum": ["a"]}, "has anyOf and enum, of which one"),
+        ({"type": "array", "items": True}, "items is True, which says nothing"),
+    ],
+)
+def test_a_schema_that_texts_would_break_is_refused(schema, message):
+    with pytest.raises(ValueError, match="json_schema: .*" + re.escape(message)):
+        pattern_of(json.dumps(schema))
+
+
+def test_what_the_tokenizer_cannot_spell_is_refused():
+    words = tokenizers.train(texts=CORPUS, kind="wordpiece", vocab_size=150, progress=False)
+    for choices, message in (
+        (["yes", "☃"], r"choices='☃' cannot be said in this tokenizer's tokens"),
+        ([" "], r"choices=' ' cannot be said"),
+        (["YES", "yes"], r"choices='YES' and 'yes' are one text to this tokenizer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            automaton_of(GenerationConfig(choices=choices), words)
+    with pytest.raises(ValueError, match="bad_words=' ' cannot be said"):
+        rules_of(GenerationConfig(bad_words=[" "]), words)
+
+
+def test_a_choice_however_improbable_is_kept_to_by_beams(llama):
+    """A bias may be as large as it is allowed to be."""
+    for bias in (-1e9, 1e9):
+        config = GenerationConfig(choices=["yes"], logit_bias={BYTES.encode("y")[0]: bias}, max_new_tokens=6)
+        for beams in (1, 2):
+            assert tfllm.generate(llama, BYTES, "ab", config, num_beams=beams)[0].text == "yes"
 
 
 def test_without_the_library(monkeypatch):

@@ -96,7 +96,7 @@ def test_it_goes_with_its_graphs_and_weights():
 def test_it_is_no_draft_model_for_its_own_model(models):
     model, fast = models["gpt2-tiny"]
     for target, drafter in ((model, fast), (fast, model), (fast, tfllm.for_inference(model))):
-        with pytest.raises(ValueError, match="draft_model is a copy of the model"):
+        with pytest.raises(ValueError, match="draft_model and model are two forms of one model"):
             tfllm.generate(target, TOKENIZER, "def f(", num_draft_tokens=3, draft_model=drafter)
 
 
@@ -108,6 +108,14 @@ def test_it_is_neither_exported_nor_copied(models, tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="make another"):
         copy.deepcopy(fast)
+
+
+def test_what_it_has_not_is_said(models, tmp_path):
+    _, fast = models["gpt2-tiny"]
+    for call in (lambda: fast.fit([]), lambda: tfllm.save(fast, TOKENIZER, tmp_path / "model")):
+        with pytest.raises(AttributeError, match=r"an InferenceModel, which generates.* has no (fit|task); \.model is"):
+            call()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_8_bits_want_an_x86_processor(monkeypatch):

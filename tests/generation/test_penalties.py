@@ -68,6 +68,13 @@ def test_repeats_rows_of_the_docstring():
     assert not repeats(ids, lengths, tf.constant([0, 4]), 9).numpy().any()
 
 
+def test_an_n_gram_longer_than_every_row_takes_no_longer():
+    """The loop over its tokens ends with the row: 2^31 passes would take hours."""
+    ids, lengths = tf.constant([[5, 5, 5]]), tf.constant([3])
+    for size in (4, 2**31 - 1):
+        assert not repeats(ids, lengths, tf.constant([size]), 9).numpy().any()
+
+
 def test_completes_rows_of_the_docstring():
     sequences = tf.constant([[-1, 5, 6], [5, 7, 9], [-1, -1, 9]])
     found = completes(tf.constant([[8, 5], [5, 7]]), sequences, 11).numpy()
@@ -171,7 +178,7 @@ def test_bad_words_are_never_completed():
 class Spaced:
     """Words with their spaces as tokens, as byte-level BPE has them."""
 
-    vocab_size, eos_id, bos_id, detokenize = 60, 1, 1, None
+    vocab_size, eos_id, bos_id, unk_id, detokenize = 60, 1, 1, 2, None
 
     def encode(self, word):
         return {"no": [10], " no": [11], "never": [12, 13], " never": [14], "oh no": [15, 11], " oh no": [16, 11]}[word]

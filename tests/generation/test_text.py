@@ -128,6 +128,31 @@ def test_another_models_tokenizer_is_refused():
         tfllm.stream(model, TOKENIZER, "a")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": 3}, "prompts=3 must be a text or a list of texts"),
+        ({"prompts": ["a", None]}, r"prompts=\['a', None\] must be"),
+        ({"config": {"max_new_tokens": 3}}, r"config=\{'max_new_tokens': 3\} must be a GenerationConfig; single settings"),
+        ({"config": [GenerationConfig(), {}], "prompts": ["a", "b"]}, r"config=\{\} must be a GenerationConfig"),
+        ({"model": TOKENIZER}, "give a model, its tokenizer and prompts: the model is a ByteTokenizer"),
+        ({"draft_model": "runs/small", "num_draft_tokens": 2}, "draft_model must be a CausalLM, got 'runs/small'; tfllm.load"),
+    ],
+)
+def test_other_types_are_refused(arguments, message):
+    given = {"model": speaker(), "tokenizer": TOKENIZER, "prompts": "a"}
+    with pytest.raises(ValueError, match=message):
+        tfllm.generate(**given | arguments)
+
+
+def test_settings_of_draws_that_change_nothing_are_told():
+    with pytest.warns(
+        UserWarning, match="greedy, where {'top_k': 5, 'top_p': 1.0, 'min_p': 0.0} change nothing: set temp"
+    ) as told:
+        tfllm.generate(speaker(), TOKENIZER, "a", top_k=5)
+    assert told[0].filename == __file__
+
+
 def test_learned_positions_end_somewhere(model):
     if model.config.positions != "learned":
         assert tfllm.generate(model, TOKENIZER, "x" * 70, max_new_tokens=3)[0].num_tokens <= 3

@@ -3,6 +3,8 @@
 Several layers write their gradient by hand; what they may not change is what comes out.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,7 @@ from tfllm.layers import attention, fused
 from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
 from tfllm.layers.counter_random import fold_in
-from tfllm.layers.dropout import dropout
+from tfllm.layers.dropout import add_dropped, dropout
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
 from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
@@ -155,3 +157,49 @@ def test_attention(way, rate, policy, monkeypatch):
         **dict(causal=True, qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
     )
     assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, penalty, seed=seed, places=wanted)[0])
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_second_gradients_go_through_dropout(dtype, compiled):
+    """Of the squared norm of the gradient of sum(dropout(x^2)^2), against those of a mask that is given."""
+    x, seed = tf.cast(tf.random.stateless_normal([2, 32], [1, 2]), dtype), tf.constant([3, 4])
+    mask = dropout(tf.ones([2, 32], dtype), 0.5, seed)
+
+    def second(drop) -> tf.Tensor:
+        with fused.fusing() if compiled else contextlib.nullcontext(), tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(tf.cast(drop(x * x), tf.float32) ** 2)
+            norm = tf.reduce_sum(tf.cast(inner.gradient(value, x), tf.float32) ** 2)
+        return outer.gradient(norm, x)
+
+    for ours, theirs in (
+        (lambda y: dropout(y, 0.5, seed), lambda y: y * mask),
+        (lambda y: add_dropped(y, y, 0.5, seed), lambda y: y + y * mask),
+    ):
+        found = tf.function(second)(ours) if compiled else second(ours)
+        expected = tf.cast(second(theirs), tf.float32)
+        np.testing.assert_allclose(tf.cast(found, tf.float32), expected, rtol=1e-5 if dtype == tf.float32 else 0.1)
+
+
+def test_second_gradients_go_through_attentions_dropout():
+    """Against differences of the first, along one direction."""
+    query, key, value = (tf.random.stateless_normal([1, 2, 6, 4], [i, 0]) for i in range(3))
+    along = tf.random.stateless_normal([1, 2, 6, 4], [9, 9])
+
+    def norm_of_gradient(query: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(query)
+            mixed = attention.attend(query, key, value, None, rate=0.5, seed=tf.constant([7]))
+            total = tf.reduce_sum(mixed**2)
+        return tf.reduce_sum(tape.gradient(total, query) ** 2)
+
+    with tf.GradientTape() as tape:
+        tape.watch(query)
+        value_here = norm_of_gradient(query)
+    slope = tf.reduce_sum(tape.gradient(value_here, query) * along)
+    step = 1e-2
+    expected = (norm_of_gradient(query + step * along) - norm_of_gradient(query - step * along)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, rtol=5e-3)

@@ -153,6 +153,12 @@ def test_settings_that_cannot_be_trained_with_are_refused(arguments, message):
         CausalLM(FAMILIES["gpt2"]).compile(keras.optimizers.SGD(), **arguments)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_weights_that_are_not_float32_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"dtype='{dtype}': weights are float32; give 'float32' or 'mixed_bfloat16'"):
+        CausalLM(FAMILIES["gpt2"], dtype=dtype)
+
+
 def test_float16_is_refused():
     with pytest.raises(ValueError, match=r"float16 needs loss scaling.*mixed_bfloat16"):
         CausalLM(FAMILIES["gpt2"], dtype="mixed_float16").compile(keras.optimizers.SGD())

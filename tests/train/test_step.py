@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
+from tfllm.features import TARGET_IDS
 from tfllm.models import CausalLM
 from tfllm.train import losses
 from tfllm.train.finiteness import NonFiniteError
@@ -212,22 +213,33 @@ def test_what_is_not_finite_stops_the_run_before_the_update():
 
     with pytest.raises(NonFiniteError, match=r"step 2: the loss or the gradient is not finite .*start_step=2") as error:
         model.fit(dataset(4), verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=spoil)])
-    assert re.search(r"the weights are those after step 1", str(error.value))
+    assert re.search(r"the weights are those before it", str(error.value))
     assert_same(kept, model.variables + model.optimizer.variables)
+
+
+@pytest.mark.parametrize("target", [-100, VOCAB])
+def test_an_id_that_no_table_has_is_named(target):
+    batch = next(iter(dataset(1)))
+    spoilt = batch | {TARGET_IDS: tf.tensor_scatter_nd_update(batch[TARGET_IDS], [[0, 1]], [target])}
+    with pytest.raises(ValueError, match=rf"step 0: an id .*= {target} is not in \[0, {VOCAB}\).* do not count have weight 0"):
+        compiled().fit(tf.data.Dataset.from_tensors(spoilt), verbose=0)
 
 
 @pytest.mark.parametrize("settings", [dict(steps_per_execution=4), dict(run_eagerly=True)], ids=str)
 def test_the_step_is_named_however_steps_are_run(settings):
     model = compiled(rate=1e30, **settings)
-    with pytest.raises(NonFiniteError, match=r"step 1: .*weights are those after step 0"):
+    with pytest.raises(NonFiniteError, match=r"step 1: .*weights are those before it"):
         model.fit(dataset(4), verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 1
 
 
 def test_other_errors_keep_their_name():
-    batch = {name: value[None] for name, value in examples(1).items()} | {"token_ids": np.full([1, 8, 6], VOCAB, np.int32)}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not in"):
-        compiled().fit(tf.data.Dataset.from_tensor_slices(batch), verbose=0)
+    def broken(features):
+        with tf.control_dependencies([tf.debugging.Assert(tf.shape(features["token_ids"])[0] < 0, ["unreadable"])]):
+            return features | {"token_ids": tf.identity(features["token_ids"])}
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="unreadable"):
+        compiled().fit(dataset(1).map(broken), verbose=0)
 
 
 def test_fit_evaluate_and_predict_are_keras_own():

@@ -16,11 +16,11 @@ class Settings:
     """Those of `GenerationConfig`, each left as it is where it is not given."""
 
     max_new_tokens: int | None = None
-    """Longest continuation."""
+    """Longest continuation in tokens, 128 where nothing says otherwise."""
     min_new_tokens: int | None = None
     """Shortest continuation: the document is not closed before."""
     temperature: float | None = None
-    """0 always takes the most probable token; 1 draws from the model's own distribution."""
+    """0, the default, always takes the most probable token; 1 draws from the model's own distribution."""
     top_k: int | None = None
     """Draw from the k most probable tokens only."""
     top_p: float | None = None
@@ -79,13 +79,14 @@ def generate(
     quantize: Literal["int8"] | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
 ) -> None:
-    """Continue prompts: one as it comes, several as JSON lines. What is not given is as in generation.json, or the default.
+    """Continue prompts: one as it comes, behind itself, several as JSON lines. What is not given is as in the model folder's
+    generation.json (GenerationConfig.save writes it), or the default.
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         prompt: Texts to continue; quote each.
         draft_model: A smaller model of the same tokenizer, to draft --num-draft-tokens at once.
-        quantize: int8: products in 8 bits, which take half the time, for a little quality. Only on x86 processors.
+        quantize: int8: products in 8 bits, sooner with a large model, for a little quality. Only on x86 processors.
         settings: How.
     """
     import tfllm
@@ -97,8 +98,9 @@ def generate(
         loaded = tfllm.for_inference(loaded, quantize=quantize)
     config = generation_config(model).replace(**given)
     if len(prompt) == 1 and config.num_sequences == config.num_beams == 1 and not config.top_log_probs:
+        pieces = tfllm.stream(loaded, words, prompt[0], config, draft_model=drafter)
         print(prompt[0], end="", flush=True)
-        for piece in tfllm.stream(loaded, words, prompt[0], config, draft_model=drafter):
+        for piece in pieces:
             print(piece, end="", flush=True)
         print()
         return

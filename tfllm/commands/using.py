@@ -63,14 +63,16 @@ def export(
     quantize: Literal["int8"] | None = None,
     draft_model: Address | None = None,
 ) -> None:
-    """Write the next version of a SavedModel that takes and returns strings.
+    """Write the next version of a SavedModel that takes and returns strings. A decoder's has the settings of the model folder's
+    generation.json (GenerationConfig.save writes it), or the defaults.
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         name: Of the model, as servers will call it.
         folder: Where exports land.
         dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it.
-        quantize: int8 makes a quarter of the matrices' size, and a token about twice as fast, for a little quality; x86 only.
+        quantize: int8 keeps matrices in a quarter of float32's size (tables of vectors stay), and makes tokens of a large model
+            faster, for a little quality; x86 only.
         draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
     """
     import tfllm

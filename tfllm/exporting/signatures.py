@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfllm.exporting.contract import Signature, contract_of
 from tfllm.exporting.scoring import score
 from tfllm.generation import GenerationConfig, decode
+from tfllm.generation.checks import LEAST, MOST
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import rules_of
@@ -69,8 +70,10 @@ def _continuing(
     def serving_default(prompt: tf.Tensor) -> Tensors:
         return {"text": answer(prompt, _settings(config, tf.size(prompt)))[1]}
 
+    longest = max(model.config.max_length, config.max_new_tokens)
+
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
-        with tf.control_dependencies(_demands(tf.size(prompt), settings)):
+        with tf.control_dependencies(_demands(tf.size(prompt), settings, longest)):
             prompt = tf.identity(prompt)
         found, text = answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
         return {"text": text} | _outputs(found)
@@ -84,7 +87,8 @@ def _continuing(
         return {"token_ids": ids.to_tensor(tokenizer.pad_id), "num_tokens": tf.cast(ids.row_lengths(), tf.int32)}
 
     def detokenize(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> Tensors:
-        with tf.control_dependencies([_known(token_ids, tokenizer)]):
+        with tf.control_dependencies([*_lengths(token_ids, num_tokens), _known(token_ids, tokenizer)]):
+            num_tokens = tf.identity(num_tokens)
             return {"text": tokenizer.detokenize(tf.RaggedTensor.from_tensor(token_ids, lengths=num_tokens))}
 
     return {
@@ -135,19 +139,24 @@ def _settings(config: GenerationConfig, rows: tf.Tensor) -> Settings:
     return Settings(**shared, seed=tf.fill([rows], config.seed))
 
 
-def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
-    """Every setting has a value a row, and one that `GenerationConfig` would accept."""
+def _demands(rows: tf.Tensor, settings: Tensors, longest: int) -> list[tf.Operation]:
+    """Every setting has a value a row, and one that `GenerationConfig` would accept; no row may take memory without a bound."""
     most = settings["max_new_tokens"]
+
+    def sized(given: tf.Tensor) -> tf.Tensor:
+        return (given == 0) | ((tf.abs(given) >= LEAST) & (tf.abs(given) <= MOST))
+
+    size = f"0 or from {LEAST} to {MOST} in size"
     accepted = {
-        "max_new_tokens": ("at least 1", lambda given: given >= 1),
+        "max_new_tokens": (f"from 1 to {longest}", lambda given: (given >= 1) & (given <= longest)),
         "min_new_tokens": ("from 0 to max_new_tokens", lambda given: (given >= 0) & (given <= most)),
-        "repetition_penalty": ("greater than 0", lambda given: given > 0),
-        "frequency_penalty": ("a finite number", tf.math.is_finite),
-        "presence_penalty": ("a finite number", tf.math.is_finite),
+        "repetition_penalty": (f"greater than 0, {size}", lambda given: (given > 0) & sized(given)),
+        "frequency_penalty": (f"a finite number, {size}", sized),
+        "presence_penalty": (f"a finite number, {size}", sized),
         "no_repeat_ngram_size": ("at least 0", lambda given: given >= 0),
-        "temperature": ("at least 0", lambda given: (given >= 0) & (given < float("inf"))),
+        "temperature": (f"at least 0, {size}", lambda given: (given >= 0) & sized(given)),
         "top_k": ("at least 0", lambda given: given >= 0),
-        "top_p": ("in (0, 1]", lambda given: (given > 0) & (given <= 1)),
+        "top_p": (f"in [{LEAST}, 1]", lambda given: (given >= LEAST) & (given <= 1)),
         "min_p": ("in [0, 1)", lambda given: (given >= 0) & (given < 1)),
     }
     sizes = [
@@ -162,6 +171,14 @@ def _demands(rows: tf.Tensor, settings: Tensors) -> list[tf.Operation]:
         if name in settings
     ]
     return sizes + values
+
+
+def _lengths(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> list[tf.Operation]:
+    rows, width = tf.shape(token_ids)[0], tf.shape(token_ids)[1]
+    message = "num_tokens must have a value a row of token_ids, from 0 to the width; rows, width and values:"
+    whole = tf.size(num_tokens) == rows
+    good = whole & tf.reduce_all((num_tokens >= 0) & (num_tokens <= width))
+    return [tf.debugging.Assert(good, [message, rows, width, num_tokens])]
 
 
 def _known(token_ids: tf.Tensor, tokenizer: Tokenizer) -> tf.Operation:

@@ -13,6 +13,7 @@ looks up (`constraints.py`). Expressions are compiled by `outlines-core` (Willar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfllm.generation.config import GenerationConfig
+from tfllm.generation.schemas import check_schema
+from tfllm.generation.spelling import spelled
 from tfllm.tokenizers import Tokenizer
 
 # Put behind every expression, and the separator's spelling for the library. Without it outlines-core 0.2.14 takes "a" for all
@@ -55,11 +58,18 @@ def automaton_of(config: GenerationConfig, tokenizer: Tokenizer) -> Automaton | 
 
 
 def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
-    """One of the texts, each as the tokenizer spells it, then the separator."""
+    """One of the texts, each as the tokenizer spells it, then the separator.
+
+    Raises:
+        ValueError: it cannot spell one, or spells two alike.
+    """
     states: list[dict[int, int]] = [{}]
+    of_ids: dict[tuple[int, ...], str] = {}
     for text in texts:
-        at = 0
-        for token in tokenizer.encode(text):
+        at, ids = 0, spelled(text, tokenizer, "choices")
+        if (other := of_ids.setdefault(tuple(ids), text)) != text:
+            raise ValueError(f"choices={other!r} and {text!r} are one text to this tokenizer: leave one out")
+        for token in ids:
             if token not in states[at]:
                 states[at][token] = len(states)
                 states.append({})
@@ -71,9 +81,11 @@ def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
 def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
     """Every spelling of every text that matches the regular expression as a whole, then the separator.
 
-    The syntax is that of Rust's `regex`, without anchors, look-around and references back.
+    The syntax is that of Rust's `regex`, without look-around and references back. A `^` in front and a `$` behind are taken
+    for what is meant anyway; inside there are none.
     """
     core, surfaces = _core(), tokenizer.surfaces()
+    pattern = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", r"\1", pattern)
     tokens: dict[bytes, list[int]] = {_END.encode(): [tokenizer.eos_id]}
     for token, surface in enumerate(surfaces):
         if surface and token != tokenizer.eos_id:
@@ -82,7 +94,10 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
         # The library's own end must be no token of ours; it is never looked at.
         index = core.Index(f"(?:{pattern}){_END}", core.Vocabulary(len(surfaces), tokens))
     except ValueError as error:
-        raise ValueError(f"the expression {pattern!r} cannot be followed with this tokenizer: {error}") from error
+        raise ValueError(
+            f"the expression {pattern!r} cannot be compiled: {error}. The syntax is that of Rust's regex, without ^ and $ "
+            "inside, look-around and references back"
+        ) from error
     final = index.get_final_states()
     # The separator ends the text and nothing else does: elsewhere the mark is a character that "." takes.
     moves = {
@@ -123,6 +138,7 @@ def _from(first: int, moves: Mapping[int, Mapping[int, int]], live: set[int], eo
 
 def pattern_of(schema: str) -> str:
     """The regular expression of a JSON schema's texts, with at most one space between things."""
+    check_schema(schema)
     from_schema = _core().json_schema.build_regex_from_schema
     try:
         return from_schema(schema)

@@ -42,8 +42,8 @@ from tfllm.layers.cache import Cache
 from tfllm.tokenizers.base import PAD_ID
 
 _NEVER = float("-inf")
-# Worse than any text, and still a number that others can be added to.
-_DEAD = -1e9
+# Worse than any text with any settings, and still a number that others can be added to.
+_DEAD = -1e30
 
 
 class Said(NamedTuple):

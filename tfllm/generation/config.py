@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.files import write_atomically
-from tfllm.generation.checks import as_float, as_pairs, check, check_text, check_whole
+from tfllm.generation.checks import as_float, as_pairs, as_whole, check, check_text, check_texts
 
 FILE = "generation.json"
 
@@ -37,7 +37,8 @@ class GenerationConfig:
     temperature: float = 0.0
     """Scores are divided by it. 0: always the most probable token (greedy); top-k, top-p and min-p do not matter then."""
     top_k: int = 0
-    """Only the k most probable tokens, and those as probable as the k-th (Fan et al. 2018). 0: all."""
+    """Only the k most probable tokens, and those as probable as the k-th (Fan et al. 2018). 0: all. Of contrastive search: the
+    candidates."""
     top_p: float = 1.0
     """Only the fewest tokens that together have this probability (Holtzman et al. 2020). 1: all."""
     min_p: float = 0.0
@@ -56,8 +57,9 @@ class GenerationConfig:
     bad_words: tuple[str, ...] = ()
     """Never said: the last token of a word's tokens is not chosen behind the others. A word is tokenized as at the beginning of
     a text and as behind a space; spelled with other tokens it can still be said."""
-    choices: tuple[str, ...] = ()
-    """The continuation is one of these, spelled as the tokenizer spells it, and then ends."""
+    choices: tuple[str, ...] | None = None
+    """The continuation is one of these, spelled as the tokenizer spells it, and then ends. Greedily it is the one whose tokens
+    are the most probable one by one; a beam search finds the most probable text. None: anything."""
     regex: str = ""
     """The continuation matches this expression as a whole, unless its budget is spent before. Needs `tfllm[constrained]`."""
     json_schema: str = ""
@@ -95,20 +97,19 @@ class GenerationConfig:
         fill = object.__setattr__
         for field in _TEXTS:
             given = getattr(self, field)
-            fill(self, field, (given,) if isinstance(given, str) else tuple(given))
+            if given is not None or field != "choices":
+                check_texts(field, given)
+                fill(self, field, (given,) if isinstance(given, str) else tuple(given))
         fill(self, "logit_bias", as_pairs(self.logit_bias))
         if isinstance(self.json_schema, Mapping):
             fill(self, "json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         for field, least in _WHOLES.items():
-            check_whole(field, getattr(self, field), least)
+            fill(self, field, as_whole(field, getattr(self, field), least))
         if self.seed is not None:
-            check_whole("seed", self.seed, 0)
+            fill(self, "seed", as_whole("seed", self.seed, 0))
         for field in _REALS:
             fill(self, field, as_float(field, getattr(self, field)))
         self._check_ranges()
-        for field in _TEXTS:
-            for text in getattr(self, field):
-                check_text(field, text)
 
     def _check_ranges(self) -> None:
         check(
@@ -141,6 +142,7 @@ class GenerationConfig:
             )
 
     def _check_constraint(self) -> None:
+        check(self.choices != (), "choices", self.choices, "at least one text, or None for no constraint")
         given = [field for field in ("choices", "regex", "json_schema") if getattr(self, field)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} each say what the continuation may be: give one of them")
@@ -200,7 +202,7 @@ class GenerationConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: ids of `logit_bias` are strings there."""
-        texts = {field: list(getattr(self, field)) for field in _TEXTS}
+        texts = {field: list(texts) for field in _TEXTS if (texts := getattr(self, field)) is not None}
         return dataclasses.asdict(self) | texts | {"logit_bias": {str(token): bias for token, bias in self.logit_bias}}
 
     @classmethod
@@ -242,6 +244,19 @@ class GenerationConfig:
             return cls.from_dict(values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def config_of(config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:
+    """The config, or the defaults, with some settings changed.
+
+    Raises:
+        ValueError: it is no config, or a setting is unknown or its value not accepted.
+    """
+    if config is not None and not isinstance(config, GenerationConfig):
+        raise ValueError(
+            f"config={config!r:.80} must be a GenerationConfig; single settings are given by name: temperature=0.8"
+        )
+    return (config or GenerationConfig()).replace(**overrides)
 
 
 _TEXTS = ("stop", "bad_words", "choices")

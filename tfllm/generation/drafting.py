@@ -21,6 +21,8 @@ from tfllm.tokenizers import Tokenizer
 
 def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config: GenerationConfig) -> None:
     """Raises ValueError unless `draft_model` can draft for `model` as `config` says."""
+    if not hasattr(draft_model, "config"):
+        raise ValueError(f"draft_model must be a CausalLM, got {draft_model!r:.80}; tfllm.load reads one from its folder")
     if config.num_draft_tokens == 0:
         raise ValueError(
             "a draft_model was given and num_draft_tokens is 0: say how many tokens it is to draft at once, 4 perhaps"
@@ -28,7 +30,9 @@ def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config
     if not draft_model.config.causal:
         raise ValueError(f"draft_model: a {type(draft_model).__name__} does not continue texts; give a CausalLM")
     if draft_model is not model and getattr(draft_model, "model", draft_model) is getattr(model, "model", model):
-        raise ValueError("draft_model is a copy of the model, which has one set of weights at a time: give a smaller one")
+        raise ValueError(
+            "draft_model and model are two forms of one model, which has one set of weights at a time: give a smaller one"
+        )
     if is_on_mesh(draft_model):
         raise ValueError("draft_model is on a mesh: load it on one device")
     try:

@@ -155,7 +155,8 @@ def repeats(ids: tf.Tensor, lengths: tf.Tensor, size: tf.Tensor, vocabulary: int
         end = tf.gather(ids, tf.maximum(lengths - back, 0), batch_dims=1)
         return back + 1, same & ((tf.roll(ids, back, axis=1) == end[:, None]) | (back >= size)[:, None])
 
-    same = tf.while_loop(lambda back, _: back < tf.reduce_max(size), compare, [tf.constant(1), same])[1]
+    longest = tf.minimum(tf.reduce_max(size), tf.shape(ids)[1] + 1)
+    same = tf.while_loop(lambda back, _: back < longest, compare, [tf.constant(1), same])[1]
     return counts(tf.where(same, ids, _NO_TOKEN), vocabulary) > 0
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfllm.generation.automata import Automaton, automaton_of
 from tfllm.generation.config import GenerationConfig
+from tfllm.generation.spelling import spelled
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import EOS_ID
 
@@ -173,7 +174,7 @@ def _bad_words(words: Sequence[str], tokenizer: Tokenizer) -> tf.Tensor | None:
     """
     if not words:
         return None
-    found = {tuple(tokenizer.encode(text)): None for word in words for text in (word, f" {word}")}
+    found = {tuple(spelled(text, tokenizer, "bad_words")): None for word in words for text in (word, f" {word}")}
     # A sequence that ends in another never comes to its end.
     needed = [ids for ids in found if not any(ids != end and ids[-len(end) :] == end for end in found)]
     longest = max(map(len, needed))

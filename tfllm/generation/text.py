@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from tfllm.generation import decode, strategies
 from tfllm.generation.checks import REPLACEMENT
-from tfllm.generation.config import GenerationConfig
+from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.decode import Results
 from tfllm.generation.drafting import check_draft_model
 from tfllm.generation.reading import Prompts, is_on_mesh
@@ -95,7 +96,7 @@ def generate(
             Configs of several prompts differ in what a row cannot have for itself. The draft model has another vocabulary,
             ends before the model does, or `num_draft_tokens` is 0.
     """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    texts = _texts(prompts)
     configs = _config_of_each(texts, config, overrides)
     if not texts:
         return []
@@ -135,15 +136,24 @@ def _alternatives(found: Results, row: int) -> list[list[Alternative]]:
     return [list(map(Alternative, *step)) for step in zip(ids, log_probs, strict=True)]
 
 
+def _texts(prompts: str | Sequence[str]) -> list[str]:
+    if isinstance(prompts, str):
+        return [prompts]
+    texts = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"prompts={prompts!r:.80} must be a text or a list of texts")
+    return texts
+
+
 def _config_of_each(
     texts: Sequence[str], config: GenerationConfig | Sequence[GenerationConfig] | None, overrides: dict[str, Any]
 ) -> list[GenerationConfig]:
     """A config a text. Rows share a batch, so what is no setting of a row must be the same in all."""
-    if config is None or isinstance(config, GenerationConfig):
-        return [(config or GenerationConfig()).replace(**overrides)] * len(texts)
+    if not isinstance(config, Sequence):
+        return [config_of(config, overrides)] * len(texts)
     if len(config) != len(texts):
         raise ValueError(f"got {len(config)} configs for {len(texts)} prompts: give one a prompt, or one for all")
-    configs = [each.replace(**overrides) for each in config]
+    configs = [config_of(each, overrides) for each in config]
     common = [field.name for field in dataclasses.fields(GenerationConfig) if field.name not in Settings._fields]
     for field in common:
         if len({getattr(each, field) for each in configs}) > 1:
@@ -170,7 +180,7 @@ def stream(
     Raises:
         ValueError: as `generate`, and where `num_sequences` or `num_beams` is not 1; at the call, not at the first piece.
     """
-    config = (config or GenerationConfig()).replace(**overrides)
+    config = config_of(config, overrides)
     if not isinstance(prompt, str) or config.num_sequences != 1:
         raise ValueError(
             f"stream continues one prompt once, got {type(prompt).__name__} and num_sequences="
@@ -223,9 +233,14 @@ def _cut(text: str, stop: Sequence[str]) -> str:
 
 
 def _check_fit(model: Any, tokenizer: Tokenizer, config: GenerationConfig, draft_model: Any) -> None:
+    if not hasattr(model, "config"):
+        raise ValueError(f"give a model, its tokenizer and prompts: the model is a {type(model).__name__}")
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)
+    cuts = {field: getattr(config, field) for field in ("top_k", "top_p", "min_p")}
+    if config.temperature == 0 and not config.searches and cuts != {field: getattr(GenerationConfig, field) for field in cuts}:
+        warnings.warn(f"greedy, where {cuts} change nothing: set temperature to draw", stacklevel=3)
     if (config.searches or config.num_draft_tokens) and is_on_mesh(model):
         raise ValueError(
             "a model on a mesh has no beam or contrastive search and no drafts: load it on one device, or drop the setting"
@@ -244,13 +259,17 @@ def _pad(model: Any, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequen
                 raise ValueError(
                     f"the prompt {text[:40]!r}… has {len(row)} tokens, its opening separator included, and max_new_tokens="
                     f"{config.max_new_tokens}: together more than max_length={limit}, where the model's learned positions "
-                    f"end. Shorten the prompt, or set max_new_tokens to {max(0, limit - len(row))} or less"
+                    f"end. {_shorter(limit - len(row))}"
                 )
     longest = max(map(len, rows))
     padded = np.full([len(rows), longest], tokenizer.pad_id, np.int32)
     for row, ids in zip(padded, rows, strict=True):
         row[: len(ids)] = ids
     return Prompts(tf.constant(padded), tf.constant([len(row) for row in rows], tf.int32))
+
+
+def _shorter(room: int) -> str:
+    return f"Shorten the prompt, or set max_new_tokens to {room} or less" if room > 0 else "Shorten the prompt"
 
 
 def _rows(configs: Sequence[GenerationConfig]) -> Settings:

@@ -72,6 +72,17 @@ def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)
 
 
+def _traced_once(**settings: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`tf.function`, without its warning for one place in the code that is traced again and again: each function is once."""
+
+    def graph(call: Callable[..., Any]) -> Any:
+        function = tf.function(call, **settings)
+        function._omit_frequent_tracing_warning = True
+        return function
+
+    return graph
+
+
 def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules) -> Functions:
     given = [tf.is_tensor(leaf) for leaf in tf.nest.flatten(like)]
     frame = tf.nest.map_structure(lambda leaf: None if tf.is_tensor(leaf) else leaf, like)
@@ -87,7 +98,7 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules
         return tf.nest.pack_sequence_as(frame, leaves)
 
     # On a mesh only the model's part is a graph: what is chosen from its scores is chosen outside.
-    graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else tf.function
+    graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else _traced_once
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:

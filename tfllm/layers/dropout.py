@@ -64,10 +64,15 @@ def zeroed(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     count = tf.reduce_prod(shape[1:])
     lanes = tf.reshape(as_bytes(random_words(seed, (count + 3) // 4)), [shape[0], -1])[:, :count]
     keep = tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape)
-    # By its bits: XLA makes vectors of it in every dtype.
-    word = {2: tf.uint16, 4: tf.uint32}[x.dtype.size]
-    bits = tf.bitwise.bitwise_and(tf.bitcast(x, word), tf.cast(keep, word) * tf.constant(word.max, word))
-    return tf.bitcast(bits, x.dtype)
+
+    @own_gradient
+    def masked(x: tf.Tensor):  # type: ignore[no-untyped-def]
+        # By its bits: XLA makes vectors of it in every dtype.
+        word = {2: tf.uint16, 4: tf.uint32}[x.dtype.size]
+        bits = tf.bitwise.bitwise_and(tf.bitcast(x, word), tf.cast(keep, word) * tf.constant(word.max, word))
+        return tf.bitcast(bits, x.dtype), masked
+
+    return masked(x)
 
 
 def kept_share(rate: float) -> float:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from tfllm.layers.mesh import on_mesh
+from tfllm.layers.own_gradient import own_gradient
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MIN_ELEMENTS = 1 << 18
@@ -60,11 +61,16 @@ def rounded(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """
     if dtype != tf.bfloat16 or not _compiling.get():
         return tf.cast(x, dtype)
-    bits = tf.bitcast(x, tf.uint32)
-    odd = tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)) & 1
-    upper = tf.bitwise.right_shift(bits + odd + tf.constant(0x7FFF, tf.uint32), tf.constant(16, tf.uint32))
-    upper = tf.where(tf.math.is_nan(x), tf.constant(0x7FC0, tf.uint32), upper)
-    return tf.bitcast(tf.cast(upper, tf.uint16), tf.bfloat16)
+
+    @own_gradient
+    def by_bits(x: tf.Tensor):  # type: ignore[no-untyped-def]
+        bits = tf.bitcast(x, tf.uint32)
+        odd = tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)) & 1
+        upper = tf.bitwise.right_shift(bits + odd + tf.constant(0x7FFF, tf.uint32), tf.constant(16, tf.uint32))
+        upper = tf.where(tf.math.is_nan(x), tf.constant(0x7FC0, tf.uint32), upper)
+        return tf.bitcast(tf.cast(upper, tf.uint16), tf.bfloat16), lambda upstream: tf.cast(upstream, tf.float32)
+
+    return by_bits(x)
 
 
 @contextlib.contextmanager

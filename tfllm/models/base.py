@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, Self
 
+import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
@@ -15,6 +16,8 @@ from tfllm.train.distribution.tensor_parallel import arrange
 from tfllm.train.runs.weights import named
 from tfllm.train.step import TrainableModel
 
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+"""Keras' policies that a model may have; the last cannot be trained."""
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
 """What a config may have otherwise than that of the weights it takes."""
 
@@ -43,6 +46,9 @@ class LanguageModel(TrainableModel):
         if config.causal != self.causal:
             kind = "a decoder's" if self.causal else "an encoder's"
             raise ValueError(f"{type(self).__name__} wants {kind} config, got causal={config.causal}")
+        kind = keras.dtype_policies.get(kwargs.get("dtype") or keras.config.dtype_policy()).name
+        if kind not in DTYPES:
+            raise ValueError(f"dtype={kind!r}: weights are float32; give {' or '.join(map(repr, DTYPES))}")
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
         kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 _NON_FINITE = "not finite:"
+_OUTSIDE = r"\S* = -?\d+ is not in \[0, \d+\)"  # TensorFlow's words for a place that is not there
 
 
 class NonFiniteError(FloatingPointError):
@@ -23,20 +25,26 @@ def assert_finite(loss: tf.Tensor, norm: tf.Tensor, *, step: tf.Tensor) -> tf.Op
 
 @contextlib.contextmanager
 def naming_the_step(optimizer: Any) -> Iterator[None]:
-    """Makes of a failed `assert_finite` the error that says what to do.
+    """Makes of a failed `assert_finite`, or of an id that no table has, the error that says what to do.
 
     Raises:
+        ValueError: the id, and where it may be.
         NonFiniteError: the step, its loss and norm, and how to get its batch.
     """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
+        step = int(optimizer.iterations.numpy())
+        if outside := re.search(_OUTSIDE, error.message):
+            raise ValueError(
+                f"step {step}: an id of the batch is in no table ({outside[0]}). Token ids and targets are "
+                "from 0 to vocab_size - 1, classes from 0 to their number - 1; targets that do not count have weight 0"
+            ) from error
         _, found, values = error.message.partition(_NON_FINITE)
         if not found:
             raise
-        step = int(optimizer.iterations.numpy())
         raise NonFiniteError(
             f"step {step}: the loss or the gradient is not finite ({values.splitlines()[0].strip('] ')}]). The update was not "
-            f"applied; the weights are those after step {step - 1}, checkpoints on disk are untouched. The batch is the "
+            f"applied; the weights are those before it, checkpoints on disk are untouched. The batch is the "
             f"one a dataset with start_step={step} gives first. Try a lower learning rate, a longer warm-up or clip_norm."
         ) from error

@@ -1,0 +1,73 @@
+"""Which JSON schemas become a regular expression whose texts are all of the schema.
+
+Enters: a schema's text. Leaves: nothing, or an error: `outlines-core` passes over keywords that it does not know, and texts
+would break the schema without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_SHAPES = ("properties", "allOf", "anyOf", "oneOf", "prefixItems", "enum", "const", "$ref")
+"""Of these a schema is given one; the library reads the first, and no others."""
+_FOLLOWED = {
+    *(*_SHAPES, "type", "required", "additionalProperties", "items", "minItems", "maxItems"),
+    *("minLength", "maxLength", "pattern", "format", "$defs", "definitions"),
+}
+_NOTES = {
+    *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
+    *("$schema", "$id", "$comment", "$anchor"),
+}
+
+
+def check_schema(text: str) -> None:
+    """Raises ValueError unless every text of the schema's expression is of the schema."""
+    schema = json.loads(text)
+    for where, each in _schemas(schema, "the schema"):
+        if problem := _problem(each):
+            raise ValueError(f"json_schema: {where} {problem}, and texts would not be held to it")
+
+
+def _problem(schema: Any) -> str:
+    """What of one schema cannot be followed; "" for nothing."""
+    if not isinstance(schema, Mapping):
+        return f"is {schema!r:.40}, which says nothing that can be followed: give an object"
+    if unknown := sorted(schema.keys() - _FOLLOWED - _NOTES):
+        return f"has {', '.join(unknown)}, which cannot be followed: leave it out, or write a regex"
+    shapes = [name for name in _SHAPES if name in schema]
+    if not shapes and "type" not in schema:
+        return f"has no type: give a type, or one of {', '.join(_SHAPES)}"
+    if len(shapes) > 1:
+        return f"has {' and '.join(shapes)}, of which one can be followed"
+    if len(schema.get("allOf", [None])) != 1:
+        return "has several schemas in allOf, of which one can be followed"
+    if "pattern" in schema and schema.keys() & {"minLength", "maxLength", "format"}:
+        return "has a pattern and a length or format, of which one can be followed: put the length into the pattern"
+    if "format" in schema and schema.keys() & {"minLength", "maxLength"}:
+        return "has a format and a length, of which one can be followed"
+    if missing := sorted(set(schema.get("required", [])) - set(schema.get("properties", {}))):
+        return f"requires {', '.join(missing)}, which is not in its properties"
+    return ""
+
+
+def _schemas(schema: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """The schema and all within it, each with where it stands."""
+    yield where, schema
+    if not isinstance(schema, Mapping):
+        return
+    for name in ("properties", "$defs", "definitions"):
+        for key, each in _items(schema.get(name)):
+            yield from _schemas(each, f"{where}'s {name}.{key}")
+    for name in ("allOf", "anyOf", "oneOf", "prefixItems"):
+        for each in schema.get(name, []):
+            yield from _schemas(each, f"{where}'s {name}")
+    if "items" in schema:
+        yield from _schemas(schema["items"], f"{where}'s items")
+    if not isinstance(schema.get("additionalProperties", True), bool):
+        yield from _schemas(schema["additionalProperties"], f"{where}'s additionalProperties")
+
+
+def _items(named: Any) -> list[tuple[str, Any]]:
+    return list(named.items()) if isinstance(named, Mapping) else []
