@@ -92,7 +92,7 @@ def test_dropout_is_the_same_mask_compiled_and_in_its_gradient(dtype):
     assert 0.69 < kept.mean() < 0.71
 
 
-def test_a_models_gradients_are_compiled_and_its_scores_are_not():
+def test_a_models_gradients_and_updates_are_compiled_and_its_scores_are_not():
     model = CausalLM(ModelConfig(vocab_size=512, hidden_size=512, num_layers=1, num_heads=2, max_length=64, dropout=0.1))
     model.compile(adamw(0.01))
     rows = {
@@ -102,6 +102,8 @@ def test_a_models_gradients_are_compiled_and_its_scores_are_not():
     }
     gradients = tf.function(lambda: model._gradients(rows | {DROPOUT_SEED: tf.range(16)})).get_concrete_function()
     assert compiled_calls(gradients.graph) >= 8
+    step = tf.function(lambda: model.train_step(rows)).get_concrete_function()
+    assert compiled_calls(step.graph) >= compiled_calls(gradients.graph) + 4, "kernels of four shapes, each updated in one pass"
     assert compiled_calls(tf.function(lambda: model.test_step(rows)).get_concrete_function().graph) == 0
 
 

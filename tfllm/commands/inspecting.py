@@ -36,8 +36,9 @@ def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
     """
     folder = Path(thing)
     if not thing:
+        width = max(map(len, preset_names()))
         for name in preset_names():
-            print(f"{name:16} {named_preset(name).num_parameters():>15,} parameters")
+            print(f"{name:{width}} {named_preset(name).num_parameters():>15,} parameters")
     elif thing in preset_names():
         print(json.dumps(named_preset(thing).to_dict(), indent=2))
     elif (folder / "manifest.json").is_file():

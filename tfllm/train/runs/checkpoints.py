@@ -64,7 +64,8 @@ def model_folder(folder: str | Path) -> Path:
         raise FileNotFoundError(f"{folder} is not a folder; give a model folder, a checkpoint, or a run's folder")
     found = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder)
     if found is None:
-        raise FileNotFoundError(f"{folder} holds no model.safetensors, and no checkpoint yet")
+        hint = "; it is an export, which tf.saved_model.load reads" if (folder / "saved_model.pb").is_file() else ""
+        raise FileNotFoundError(f"{folder} holds no model.safetensors, and no checkpoint yet{hint}")
     return found
 
 
