@@ -75,6 +75,8 @@ def _continuing(
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
         with tf.control_dependencies(_demands(tf.size(prompt), settings, longest)):
             prompt = tf.identity(prompt)
+            # Else memory may be taken for them before they are refused.
+            settings = {name: tf.identity(each) for name, each in settings.items()}
         found, text = answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
         return {"text": text} | _outputs(found)
 
