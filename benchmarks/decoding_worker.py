@@ -2,11 +2,12 @@
 
 The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
 says which tokens those were. `_bf16` computes in bfloat16 (tfllm under mixed_bfloat16, KerasHub under bfloat16), `_int8` with
-weights of 8 bits, `_fast` with copies of the weights.
+weights of 8 bits, `_packed` with matrices that oneDNN has packed, `_fast` with copies of the weights.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from decoding_models import folder_of, prompts_of
 from turns import Run, peak_mb, serve, versions
 
 EXPORT = """
-import sys, tfllm
+import json, sys, tfllm
 model, tokenizer = tfllm.from_huggingface(sys.argv[1], dtype=sys.argv[2])
-tfllm.export(model, tokenizer, sys.argv[3], quantize=sys.argv[4] or None)
+tfllm.export(model, tokenizer, sys.argv[3], **json.loads(sys.argv[4]))
 """
 
 
@@ -33,10 +34,12 @@ def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     kind, lower = name.removesuffix("_bf16"), name.endswith("_bf16")
     run = {
         "tfllm": in_python,
-        "tfllm_fast": lambda *told: in_python(*told, fast=True),
-        "tfllm_fast_int8": lambda *told: in_python(*told, fast=True, quantize="int8"),
-        "tfllm_saved": saved,
-        "tfllm_saved_int8": lambda *told: saved(*told, quantize="int8"),
+        "tfllm_fast": lambda *told: in_python(*told, form={}),
+        "tfllm_fast_packed": lambda *told: in_python(*told, form={"prepack": True}),
+        "tfllm_fast_int8": lambda *told: in_python(*told, form={"quantize": "int8"}),
+        "tfllm_saved": lambda *told: saved(*told, form={}),
+        "tfllm_saved_packed": lambda *told: saved(*told, form={"prepack": True}),
+        "tfllm_saved_int8": lambda *told: saved(*told, form={"quantize": "int8"}),
         "keras_hub": keras_hub,
         "keras_hub_xla": lambda *told: keras_hub(*told, jit_compile=True),
     }[kind](job["model"], lower)
@@ -44,14 +47,14 @@ def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     return run, {"peak_mb": peak_mb(), "versions": used}
 
 
-def in_python(model_name: str, lower: bool, *, fast: bool = False, quantize: str | None = None) -> Run:
-    """`tfllm.generate`, `fast` of what `tfllm.for_inference` makes."""
+def in_python(model_name: str, lower: bool, *, form: dict[str, Any] | None = None) -> Run:
+    """`tfllm.generate`, with a form of what `tfllm.for_inference` makes."""
     import tfllm
 
     dtype = "mixed_bfloat16" if lower else "float32"
     model, tokenizer = tfllm.from_huggingface(folder_of(model_name) / "huggingface", dtype=dtype)
-    if fast:
-        model = tfllm.for_inference(model, quantize=quantize)
+    if form is not None:
+        model = tfllm.for_inference(model, **form)
     texts = prompts_of(model_name).texts
 
     def run(told: dict[str, Any]) -> dict[str, Any]:
@@ -61,14 +64,14 @@ def in_python(model_name: str, lower: bool, *, fast: bool = False, quantize: str
     return run
 
 
-def saved(model_name: str, lower: bool, *, quantize: str = "") -> Run:
+def saved(model_name: str, lower: bool, *, form: dict[str, Any]) -> Run:
     """The signature `generate` of an export, in a process that imports neither tfllm nor Keras, as a server does not."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 
     source, dtype = str(folder_of(model_name) / "huggingface"), "mixed_bfloat16" if lower else "float32"
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place, quantize], check=True)
+        subprocess.run([sys.executable, "-P", "-c", EXPORT, source, dtype, place, json.dumps(form)], check=True)
         loaded = tf.saved_model.load(str(Path(place, "1")))
     texts = prompts_of(model_name).texts
     generate = loaded.signatures["generate"]

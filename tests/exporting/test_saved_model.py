@@ -22,7 +22,7 @@ WRITTEN_BY_THE_API = "32230a210a071a0573636f726512160a0474657874120e080712041202
 def stub(monkeypatch):
     """`export` with its slow part replaced: a version folder holds one file."""
 
-    def write(model, tokenizer, config, folder, draft_model, quantize):
+    def write(model, tokenizer, config, folder, draft_model, quantize, prepack):
         folder.mkdir()
         (folder / "saved_model.pb").write_bytes(b"")
 

@@ -62,6 +62,26 @@ def test_as_draft_model(models):
     assert found.num_draft_tokens > 0
 
 
+PREPACKED = [{}, {"num_beams": 3}, {"penalty_alpha": 0.5, "top_k": 4}, {"num_draft_tokens": 3}, {"temperature": 0.8, "seed": 3}]
+
+
+@pytest.mark.parametrize("settings", PREPACKED, ids=str)
+def test_prepacked_the_same_texts(settings, models):
+    model, _ = models["llama-tiny"]
+    fast = tfllm.for_inference(model, prepack=True)
+    for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 4):  # 1 row, few, many
+        plain, packed = (tfllm.generate(each, TOKENIZER, texts, max_new_tokens=12, **settings) for each in (model, fast))
+        assert [each.text for each in packed] == [each.text for each in plain]
+        for one, other in zip(plain, packed, strict=True):
+            np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])  # with a table of its own, and one for both
+def test_prepacked_in_bfloat16_as_near_as_bfloat16_is(name):
+    model = causal(name, "mixed_bfloat16")
+    np.testing.assert_allclose(log_probs(tfllm.for_inference(model, prepack=True))[:, 0], log_probs(model)[:, 0], atol=0.1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_in_8_bits_nearly_the_same(dtype):
     model = causal("llama-tiny", dtype)
@@ -118,10 +138,11 @@ def test_what_it_has_not_is_said(models, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_8_bits_want_an_x86_processor(monkeypatch):
+@pytest.mark.parametrize("form", [{"quantize": "int8"}, {"prepack": True}], ids=str)
+def test_what_wants_an_x86_processor(form, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    with pytest.raises(ValueError, match="wants an x86 processor, this one is arm64"):
-        tfllm.for_inference(causal("gpt2-tiny"), quantize="int8")
+    with pytest.raises(ValueError, match=r"(quantize='int8'|prepack=True) wants an x86 processor, this one is arm64"):
+        tfllm.for_inference(causal("gpt2-tiny"), **form)
 
 
 def test_what_cannot_be_made():
@@ -130,3 +151,5 @@ def test_what_cannot_be_made():
         tfllm.for_inference(encoder)
     with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8'"):
         tfllm.for_inference(causal("gpt2-tiny"), quantize="int4")
+    with pytest.raises(ValueError, match="prepack='yes' must be True or False"):
+        tfllm.for_inference(causal("gpt2-tiny"), prepack="yes")

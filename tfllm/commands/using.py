@@ -61,6 +61,7 @@ def export(
     folder: Path = Path("saved_models"),
     dtype: Literal["float32", "mixed_bfloat16"] = "float32",
     quantize: Literal["int8"] | None = None,
+    prepack: bool = False,
     draft_model: Address | None = None,
 ) -> None:
     """Write the next version of a SavedModel that takes and returns strings. A decoder's has the settings of the model folder's
@@ -73,6 +74,8 @@ def export(
         dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it.
         quantize: int8 keeps matrices in a quarter of float32's size (tables of vectors stay), and makes tokens of a large model
             faster, for a little quality; x86 only.
+        prepack: A decoder's matrices stand in the server's memory once more, as its processor reads them soonest: for several
+            prompts at once, or bfloat16; x86 only.
         draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
     """
     import tfllm
@@ -82,4 +85,4 @@ def export(
     loaded, words = load_model(model, dtype=dtype)
     drafter = None if draft_model is None else load_model(draft_model, dtype=dtype)[0]
     config = generation_config(model) if loaded.causal else None
-    print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter, quantize=quantize))
+    print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter, quantize=quantize, prepack=prepack))

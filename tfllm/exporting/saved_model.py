@@ -21,7 +21,7 @@ from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
-from tfllm.models.inference import InferenceModel, Quantization, check_quantize, computing
+from tfllm.models.inference import InferenceModel, Quantization, check_form, computing
 from tfllm.tokenizers import Tokenizer
 
 
@@ -33,6 +33,7 @@ def export(
     *,
     draft_model: LanguageModel | None = None,
     quantize: Quantization = None,
+    prepack: bool = False,
     **overrides: Any,
 ) -> Path:
     """Writes the next version of an export, all of it or nothing.
@@ -48,6 +49,9 @@ def export(
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
             takes 0.6 of its time in float32, of a smaller model more, for a little quality (docs/performance.md). Only on
             x86 processors, where TensorFlow runs oneDNN.
+        prepack: of a causal model: the server keeps each matrix once more, as its processor reads it soonest. Several prompts
+            at once are continued sooner, in bfloat16 one is, too; `serving_default` and `generate` take memory for the
+            weights again, when they are first asked. int8 does so always. Only on x86 processors, where TensorFlow runs oneDNN.
         draft_model: drafts `config.num_draft_tokens` at a time, as in `tfllm.generate`; its weights are in the export, too.
 
     Returns:
@@ -55,16 +59,18 @@ def export(
 
     Raises:
         ValueError: the model is for inference already, the tokenizer is not the model's, the config wants what the model cannot
-            give, the draft model does not fit, or `quantize` is unknown or wants another processor.
+            give, the draft model does not fit, or `quantize` is unknown, or it or `prepack` wants another processor.
         FileExistsError: `folder` is a file, or a version.
     """
     if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):
         raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
     if not model.causal and (config is not None or overrides):
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig and its settings out")
+    if not model.causal and prepack:
+        raise ValueError(f"prepack=True makes decoding faster, and {type(model).__name__} does not generate: leave it out")
     config = config_of(config, overrides)
     check_tokenizer(model, tokenizer)
-    check_quantize(quantize)
+    check_form(quantize, prepack)
     if draft_model is not None:
         check_draft_model(draft_model, model, tokenizer, config)
     if config.num_sequences != 1:
@@ -80,7 +86,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{os.getpid()}.partial"
     try:
-        _write(model, tokenizer, config, beside, draft_model, quantize)
+        _write(model, tokenizer, config, beside, draft_model, quantize, prepack)
         return _rename(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -93,10 +99,11 @@ def _write(
     folder: Path,
     draft_model: LanguageModel | None,
     quantize: Quantization,
+    prepack: bool,
 ) -> None:
     module = tf.Module()
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    served = [InferenceModel(each, quantize) for each in (model, draft_model) if each is not None]
+    served = [InferenceModel(each, quantize, prepack) for each in (model, draft_model) if each is not None]
     with computing(*served):
         # The bare variables: a Keras object in here would need Keras to load.
         module.weights = [variable for each in served for variable in each.variables]
@@ -104,7 +111,7 @@ def _write(
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
     warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name(model), config.to_dict()))
-    described = _description(model, tokenizer, config) | {"quantize": quantize}
+    described = _description(model, tokenizer, config) | {"quantize": quantize, "prepack": prepack}
     if draft_model is not None:
         described["draft_model"] = draft_model.config.to_dict()
     description = json.dumps(described, indent=2, ensure_ascii=False)

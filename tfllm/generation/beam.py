@@ -30,6 +30,7 @@ from tfllm.generation.decode import (
     matrices_cast_once,
     moved,
     places_of,
+    repeat,
     stopped,
     task_of,
     written,
@@ -121,7 +122,7 @@ def search(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Re
         room = tf.maximum(tf.reduce_max(task.budget), 1)
         logits, cache = reader.prompts(prompts, beams.size, room - 1)
         state = _step(logits, _begun(task, beams, room, cache), task, beams)
-        state = tf.while_loop(lambda state: ~tf.reduce_all(state.done), body, [state], parallel_iterations=1)[0]
+        state = repeat(lambda state: ~tf.reduce_all(state.done), body, state)
     return _best(state.finished, beams)
 
 

@@ -85,7 +85,7 @@ def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, s
     def body(state: State) -> tuple[State]:
         return (_step(model, reader, state, task, contrast),)
 
-    return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+    return decode.repeat(unfinished, body, state)
 
 
 def _step(model: Any, reader: Reader, state: State, task: Task, contrast: Contrast) -> State:

@@ -25,7 +25,7 @@ from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
 from tfllm.generation.sampling import Settings, choose, log_prob
 from tfllm.layers.cache import Cache
-from tfllm.layers.stand_ins import is_replaced
+from tfllm.layers.stand_ins import is_replaced, repeated
 from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
@@ -161,7 +161,13 @@ def loop(model: Any, task: Task, state: State, until: int | tf.Tensor = tf.int32
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
-    return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+    return repeat(unfinished, body, state)
+
+
+def repeat(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
+    """The state that is not `unfinished` any more, after as many turns of `body`."""
+    with repeated():
+        return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
 
 
 def places_of(config: ModelConfig, lengths: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

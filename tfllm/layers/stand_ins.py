@@ -25,6 +25,7 @@ class StandIns(NamedTuple):
 
 
 _in_use: ContextVar[StandIns] = ContextVar("stand_ins")
+_repeated: ContextVar[bool] = ContextVar("repeated", default=False)
 _NONE = StandIns({}, frozenset())
 
 
@@ -41,6 +42,20 @@ def use_stand_ins(stand_ins: StandIns) -> Iterator[None]:
 def stand_in(layer: Any) -> StandIn | None:
     """The layer's function, if one is in use."""
     return _in_use.get(_NONE).functions.get(id(layer))
+
+
+@contextlib.contextmanager
+def repeated() -> Iterator[None]:
+    """Inside, layers are traced into a loop: what helps to do the same again and again may be prepared."""
+    token = _repeated.set(True)
+    try:
+        yield
+    finally:
+        _repeated.reset(token)
+
+
+def is_repeated() -> bool:
+    return _repeated.get()
 
 
 def is_replaced(variable: Any) -> bool:

@@ -19,6 +19,7 @@ from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
 from tfllm.layers.own_gradient import without_gradients
+from tfllm.layers.packed import packed_product
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
@@ -34,9 +35,9 @@ class InferenceModel:
     `for_inference` makes one to generate with, `tfllm.export` those of an export.
     """
 
-    def __init__(self, model: LanguageModel, quantize: Quantization = None):
+    def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
-        self.stand_ins, copies = _stand_ins(model, quantize)
+        self.stand_ins, copies = _stand_ins(model, quantize, prepack)
         self.values = {
             id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
             for variable in model.weights
@@ -53,7 +54,7 @@ class InferenceModel:
         raise TypeError("an InferenceModel belongs to its model: make another with tfllm.for_inference")
 
 
-def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> InferenceModel:
+def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepack: bool = False) -> InferenceModel:
     """The decoder as it is now, for `tfllm.generate`, `tfllm.stream` and as a draft model, at the speed of an export.
 
     >>> fast = tfllm.for_inference(model, quantize="int8")
@@ -66,24 +67,30 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None) -> Inf
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
             takes 0.6 of its time in float32, of a smaller model more, for a little quality (docs/performance.md). Only on
             x86 processors, where TensorFlow runs oneDNN.
+        prepack: oneDNN keeps each matrix once more, as the processor reads it soonest. Several texts at once are continued
+            sooner, in bfloat16 one is, too; each kind of decoding takes memory for the weights again. int8 does so always.
+            Only on x86 processors, where TensorFlow runs oneDNN.
 
     Raises:
-        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown or wants another processor.
+        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown, or it or `prepack` wants another processor.
     """
     if not isinstance(model, LanguageModel) or not model.causal:
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
     if isinstance(model.distribute_strategy, TensorParallel):
         raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
-    check_quantize(quantize)
-    return InferenceModel(model, quantize)
+    check_form(quantize, prepack)
+    return InferenceModel(model, quantize, prepack)
 
 
-def check_quantize(quantize: Any) -> None:
+def check_form(quantize: Any, prepack: Any) -> None:
     """Raises ValueError."""
     if quantize not in (None, "int8"):
         raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
-    if quantize and platform.machine().lower() not in ("x86_64", "amd64"):
-        raise ValueError(f"quantize={quantize!r} wants an x86 processor, this one is {platform.machine()}: leave it out")
+    if not isinstance(prepack, bool):
+        raise ValueError(f"prepack={prepack!r} must be True or False")
+    if (quantize or prepack) and platform.machine().lower() not in ("x86_64", "amd64"):
+        asked = f"quantize={quantize!r}" if quantize else "prepack=True"
+        raise ValueError(f"{asked} wants an x86 processor, this one is {platform.machine()}: leave it out")
 
 
 @contextlib.contextmanager
@@ -104,11 +111,11 @@ def computing(*models: Any) -> Iterator[list[Any]]:
         yield [model.model if isinstance(model, InferenceModel) else model for model in models]
 
 
-def _stand_ins(model: LanguageModel, quantize: Quantization) -> tuple[StandIns, list[tf.Variable]]:
+def _stand_ins(model: LanguageModel, quantize: Quantization, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
     """And the variables that they read. What is neither quantized nor generates keeps its own."""
     if quantize:
         return _quantized(model)
-    return _turned(model) if model.causal else (StandIns({}, frozenset()), [])
+    return _turned(model, prepack) if model.causal else (StandIns({}, frozenset()), [])
 
 
 def _copied(variable: Any, dtype: str) -> tf.Variable:
@@ -116,7 +123,7 @@ def _copied(variable: Any, dtype: str) -> tf.Variable:
     return tf.Variable(tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value, trainable=False)
 
 
-def _turned(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
+def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
     """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
     dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
     functions: dict[int, StandIn] = {}
@@ -127,13 +134,27 @@ def _turned(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
 
     for layer in layers:
         if isinstance(layer, Linear):
-            functions[id(layer)] = partial(turned_product, kernel=copy(layer.kernel))
+            kernel = copy(layer.kernel)
+            function = partial(turned_product, kernel=kernel)
+            functions[id(layer)] = (
+                partial(packed_product, matrix=kernel, plain=function, transpose_b=True) if prepack else function
+            )
         elif isinstance(layer, VocabularyHead) and dtype == "float32":
-            functions[id(layer)] = partial(tf.matmul, b=copy(layer.variable))
+            columns = copy(layer.variable)
+            function = partial(tf.matmul, b=columns)
+            functions[id(layer)] = partial(packed_product, matrix=columns, plain=function) if prepack else function
+        elif isinstance(layer, VocabularyHead) and prepack:
+            functions[id(layer)] = partial(_scores_packed, layer)
     for layer in layers:
         if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
             functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
     return StandIns(functions, frozenset(copies)), list(copies.values())
+
+
+def _scores_packed(head: VocabularyHead, hidden: tf.Tensor) -> tf.Tensor:
+    """By the table that vectors are looked up in, too. [M, D] -> [M, V]."""
+    plain = partial(tf.matmul, b=head.kernel, transpose_b=True)
+    return packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
 
 
 def _quantized(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
