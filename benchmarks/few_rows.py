@@ -8,6 +8,7 @@ as many matrices as do not fit the processor's caches.
     IO        x @ W, W [I, O]
     OI        x @ W^T, W [O, I]
     OI turned (W @ x^T)^T, W [O, I]
+    OI packed x @ W^T, W [O, I], which oneDNN packs at the first call of each number of rows
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import tyro
 from harness import Measured
 from report import RESULTS, publish, record, rows, write
 
+from tfllm.layers.onednn import packed_matmul
+
 SHAPES = {"attention": (768, 2304), "up": (768, 3072), "down": (3072, 768), "vocabulary": (768, 50_257)}
 BYTES = 300e6
 WAYS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "IO": tf.matmul,
     "OI": lambda x, matrix: tf.matmul(x, matrix, transpose_b=True),
     "OI turned": lambda x, matrix: tf.transpose(tf.matmul(matrix, x, transpose_b=True)),
+    "OI packed": lambda x, matrix: packed_matmul(x, tf.convert_to_tensor(matrix), transpose_b=True),
 }
 TEXT = "Written by `few_rows.py`: GB of weights read a second, medians over rounds. Compare within a line."
 
