@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.cache import Cache, new_cache, rewound, with_room, write, write_labels
+from tfllm.layers.cache import Cache, new_cache, rewound, slots_at_first, with_a_slot, with_room, write, write_labels
 from tfllm.models import CausalLM
 
 
@@ -21,6 +21,26 @@ def test_labels_are_broadcast_over_rows():
     slots = tf.zeros([2, 4], tf.int32)
     written = write_labels(slots, tf.constant([[7, 8]]), tf.constant(2))
     assert written.numpy().tolist() == [[0, 0, 7, 8], [0, 0, 7, 8]]
+
+
+@pytest.mark.parametrize(("slots", "more"), [(32, 32), (256, 64), (1024, 160)])
+def test_a_full_cache_gets_more_slots_and_no_other(slots, more):
+    cache = new_cache(2, slots, num_layers=2, num_kv_heads=1, head_dim=3, dtype="float32")
+    cache = cache._replace(values=(cache.values[0] + 1, cache.values[1] + 2), positions=cache.positions + 5)
+    assert with_a_slot(cache._replace(length=tf.constant(slots - 1))).keys[1].shape[2] == slots
+    longer = with_a_slot(cache._replace(length=tf.constant(slots)))
+    for before, after in zip(tf.nest.flatten(cache)[:-1], tf.nest.flatten(longer)[:-1], strict=True):
+        axis = 2 if before.shape.rank == 4 else 1
+        assert after.shape[axis] == slots + more
+        kept, new = tf.split(after, [slots, more], axis)
+        np.testing.assert_array_equal(kept, before)
+        assert not np.any(new)
+    assert int(longer.length) == slots
+
+
+def test_slots_are_multiples_where_any_are_wanted():
+    for filled, room, more in ((0, 9, 32), (1, 9, 31), (31, 500, 1), (32, 1, 32), (40, 0, 0)):
+        assert int(slots_at_first(tf.constant(filled), tf.constant(room))) == more
 
 
 def test_prompts_of_two_lengths_then_one_token_each():

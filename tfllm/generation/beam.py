@@ -27,10 +27,11 @@ from tfllm.generation.decode import (
     STOP,
     Results,
     Task,
+    growing,
     matrices_cast_once,
     moved,
     places_of,
-    repeat,
+    slots_for,
     stopped,
     task_of,
     written,
@@ -83,6 +84,9 @@ class State(NamedTuple):
     """int32 [B]: the state of `Rules.automaton`, if there is one."""
     cache: Cache
 
+    def with_cache(self, cache: Cache) -> State:
+        return self._replace(cache=cache)
+
 
 class Candidates(NamedTuple):
     """The 2 W best continuations by one token of each search: enough to go on where W of them end the text."""
@@ -120,9 +124,9 @@ def search(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Re
 
     with matrices_cast_once(model):
         room = tf.maximum(tf.reduce_max(task.budget), 1)
-        logits, cache = reader.prompts(prompts, beams.size, room - 1)
+        logits, cache = reader.prompts(prompts, beams.size, slots_for(model, prompts, room - 1))
         state = _step(logits, _begun(task, beams, room, cache), task, beams)
-        state = repeat(lambda state: ~tf.reduce_all(state.done), body, state)
+        state = growing(lambda state: ~tf.reduce_all(state.done), body, state)
     return _best(state.finished, beams)
 
 

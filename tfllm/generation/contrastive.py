@@ -23,6 +23,7 @@ from tfllm.generation.penalties import FORBIDDEN, Past, adjust
 from tfllm.generation.reading import Prompts, Reader, reader_of
 from tfllm.generation.rules import Contrast, Rules
 from tfllm.generation.sampling import Settings
+from tfllm.layers.cache import Cache
 
 _LEAST_COSINE = -1.0
 
@@ -37,6 +38,13 @@ class State(NamedTuple):
     """float32 [B, S, D]: the prompt's hidden states, of length 1."""
     hidden: tf.Tensor
     """float32 [M, B, D]: those of the tokens chosen."""
+
+    @property
+    def cache(self) -> Cache:
+        return self.said.cache
+
+    def with_cache(self, cache: Cache) -> State:
+        return self._replace(said=self.said.with_cache(cache))
 
 
 class _Seeing:
@@ -61,7 +69,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Sta
     assert rules.contrast is not None
     task = decode.task_of(model, prompts, settings, rules)
     room, reader = tf.maximum(tf.reduce_max(task.budget), 1), reader_of(_Seeing(model))
-    last, cache = reader.prompts(prompts, rules.contrast.candidates, room)
+    last, cache = reader.prompts(prompts, rules.contrast.candidates, decode.slots_for(model, prompts, room))
     last = last[:: rules.contrast.candidates]
     state = State(
         said=decode.empty_state(task, room, cache),
@@ -85,7 +93,7 @@ def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, s
     def body(state: State) -> tuple[State]:
         return (_step(model, reader, state, task, contrast),)
 
-    return decode.repeat(unfinished, body, state)
+    return decode.growing(unfinished, body, state)
 
 
 def _step(model: Any, reader: Reader, state: State, task: Task, contrast: Contrast) -> State:

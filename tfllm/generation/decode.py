@@ -24,7 +24,7 @@ from tfllm.generation.penalties import Past, adjust, penalties_wanted
 from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
 from tfllm.generation.sampling import Settings, choose, log_prob
-from tfllm.layers.cache import Cache
+from tfllm.layers.cache import Cache, is_full, slots_at_first, with_a_slot
 from tfllm.layers.stand_ins import is_replaced, repeated
 from tfllm.tokenizers.base import PAD_ID
 
@@ -66,6 +66,9 @@ class State(NamedTuple):
     def step(self) -> tf.Tensor:
         """int32 []: tokens of the row that has most."""
         return tf.reduce_max(self.num_tokens)
+
+    def with_cache(self, cache: Cache) -> State:
+        return self._replace(cache=cache)
 
 
 class Task(NamedTuple):
@@ -116,7 +119,8 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RU
     task = task_of(model, prompts, settings, rules)
     rows = tf.size(task.budget)
     room = tf.maximum(tf.reduce_max(task.budget), 1)
-    logits, cache = reader_of(model).prompts(prompts, rows // tf.size(prompts.lengths), room - 1)
+    more = slots_for(model, prompts, room - 1)
+    logits, cache = reader_of(model).prompts(prompts, rows // tf.size(prompts.lengths), more)
     return choose_next(logits, empty_state(task, room, cache), task)
 
 
@@ -161,13 +165,28 @@ def loop(model: Any, task: Task, state: State, until: int | tf.Tensor = tf.int32
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
-    return repeat(unfinished, body, state)
+    return turns(unfinished, body, state) if is_on_mesh(model) else growing(unfinished, body, state)
 
 
-def repeat(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
+def turns(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
     """The state that is not `unfinished` any more, after as many turns of `body`."""
     with repeated():
         return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+
+
+def growing(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
+    """`turns` of a body that fills a slot of the state's cache, which gets slots as they are needed."""
+
+    def until_full(state: Any) -> tuple[Any]:
+        state = state.with_cache(with_a_slot(state.cache))
+        return (turns(lambda state: unfinished(state) & ~is_full(state.cache), body, state),)
+
+    return turns(unfinished, until_full, state)
+
+
+def slots_for(model: Any, prompts: Prompts, room: tf.Tensor) -> tf.Tensor:
+    """Slots to add to the prompts' where `room` tokens will be read: all on a mesh, elsewhere those of the first ones."""
+    return room if is_on_mesh(model) else slots_at_first(tf.shape(prompts.token_ids)[1], room)
 
 
 def places_of(config: ModelConfig, lengths: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

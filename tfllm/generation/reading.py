@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from tfllm.features import POSITIONS, SEGMENT_IDS, TOKEN_IDS
-from tfllm.layers.cache import Cache
+from tfllm.layers.cache import Cache, padded
 from tfllm.train.distribution.sharding import MODEL, layout_of
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
@@ -52,7 +52,8 @@ def reader_of(model: Any) -> Reader:
         # The vocabulary is scored for the last token of each prompt only.
         hidden, cache = model.stack(features, cache=model.new_cache(count, longest), places=lengths[:, None] - 1)
         logits = model.head(hidden[:, 0])
-        return tf.repeat(logits, copies, axis=0), _spread(cache, copies, room)
+        logits, rows = tf.nest.map_structure(lambda each: tf.repeat(each, copies, axis=0), (logits, cache._replace(length=())))
+        return logits, padded(rows._replace(length=cache.length), room)
 
     def tokens(last: tf.Tensor, places: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Cache]:
         hidden, cache = read(model, last[:, None], places[:, None], cache)
@@ -90,19 +91,3 @@ def _on_mesh(model: Any, reader: Reader) -> Reader:
         return strategy.here(scores), cache
 
     return Reader(prompts, tokens)
-
-
-def _spread(cache: Cache, copies: tf.Tensor, room: tf.Tensor) -> Cache:
-    """The cache of P prompts for `copies` continuations each, with `room` more slots."""
-
-    def spread(slots: tf.Tensor, axis: int) -> tf.Tensor:
-        paddings = [[0, room if i == axis else 0] for i in range(len(slots.shape))]
-        return tf.pad(tf.repeat(slots, copies, axis=0), paddings)
-
-    return Cache(
-        keys=tuple(spread(each, 2) for each in cache.keys),
-        values=tuple(spread(each, 2) for each in cache.values),
-        positions=spread(cache.positions, 1),
-        segment_ids=spread(cache.segment_ids, 1),
-        length=cache.length,
-    )

@@ -91,7 +91,7 @@ def advance(
         said, accepted = _checked(scores, draft, state.said._replace(cache=cache), task)
         return (State(said, drafting, state.drafted + draft.count, state.accepted + accepted),)
 
-    return plain.repeat(unfinished, body, state)
+    return plain.turns(unfinished, body, state)
 
 
 def _drafted(draft_model: Any, state: State, task: Task) -> tuple[Draft, Cache | tuple[()]]:

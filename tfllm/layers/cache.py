@@ -1,4 +1,4 @@
-"""What a decoder remembers of the tokens it has read: keys and values in a fixed number of slots.
+"""What a decoder remembers of the tokens it has read: keys and values, in slots.
 
 Slots are filled in the order of the calls, all rows alike; each slot carries the position and the segment of its token, and
 the attention mask is made from these. So prompts of different lengths are padded on the right with segment 0, and a row's
@@ -17,6 +17,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfllm.layers.mesh import on_mesh
+
+_SLOTS = 32
+"""They come in multiples of it."""
 
 
 class Cache(NamedTuple):
@@ -76,6 +79,44 @@ def write_labels(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tenso
     """The same for positions and segments: int32 [B, T], [B, S] -> [B, T]."""
     new = tf.broadcast_to(new, [tf.shape(slots)[0], tf.shape(new)[1]])
     return write(slots[:, None, :, None], new[:, None, :, None], start)[:, 0, :, 0]
+
+
+def padded(cache: Cache, more: int | tf.Tensor) -> Cache:
+    """The cache with `more` empty slots behind the others."""
+
+    def longer(slots: tf.Tensor, axis: int) -> tf.Tensor:
+        return tf.pad(slots, [[0, more if i == axis else 0] for i in range(len(slots.shape))])
+
+    return Cache(
+        keys=tuple(longer(each, 2) for each in cache.keys),
+        values=tuple(longer(each, 2) for each in cache.values),
+        positions=longer(cache.positions, 1),
+        segment_ids=longer(cache.segment_ids, 1),
+        length=cache.length,
+    )
+
+
+def slots_at_first(filled: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
+    """How many slots to add to those `filled`, where `room` may be wanted in the end: int32 [], int32 [] -> int32 [].
+
+    Few, for a step reads empty slots, too, and most texts end before their budget. Multiples make requests equal in size, for
+    which oneDNN has its kernels ready.
+    """
+    return tf.where(room > 0, _SLOTS - filled % _SLOTS, 0)
+
+
+def is_full(cache: Cache) -> tf.Tensor:
+    return cache.length >= tf.shape(cache.positions)[1]
+
+
+def with_a_slot(cache: Cache) -> Cache:
+    """The cache; where no slot is empty, with an eighth more or `_SLOTS`."""
+
+    def longer() -> Cache:
+        eighths = tf.shape(cache.positions)[1] // (8 * _SLOTS)
+        return padded(cache, (eighths + 1) * _SLOTS)
+
+    return tf.cond(is_full(cache), longer, lambda: cache)
 
 
 def rewound(cache: Cache, positions: tf.Tensor) -> Cache:
