@@ -62,10 +62,7 @@ def test_as_draft_model(models):
     assert found.num_draft_tokens > 0
 
 
-PREPACKED = [{}, {"num_beams": 3}, {"penalty_alpha": 0.5, "top_k": 4}, {"num_draft_tokens": 3}, {"temperature": 0.8, "seed": 3}]
-
-
-@pytest.mark.parametrize("settings", PREPACKED, ids=str)
+@pytest.mark.parametrize("settings", [{"temperature": 0.8, "seed": 3}, {"num_beams": 3}, {"num_draft_tokens": 3}], ids=str)
 def test_prepacked_the_same_texts(settings, models):
     model, _ = models["llama-tiny"]
     fast = tfllm.for_inference(model, prepack=True)
