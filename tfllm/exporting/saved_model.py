@@ -59,7 +59,7 @@ def export(
 
     Raises:
         ValueError: the model is for inference already, the tokenizer is not the model's, the config wants what the model cannot
-            give, the draft model does not fit, or `quantize` is unknown, or it or `prepack` wants another processor.
+            give, the draft model does not fit, `quantize` is unknown, or it or `prepack` wants another processor or dtype.
         FileExistsError: `folder` is a file, or a version.
     """
     if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):

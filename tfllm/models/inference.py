@@ -72,7 +72,8 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
             Only on x86 processors, where TensorFlow runs oneDNN.
 
     Raises:
-        ValueError: the model is no decoder, is on a mesh, or `quantize` is unknown, or it or `prepack` wants another processor.
+        ValueError: the model is no decoder, is on a mesh, `quantize` is unknown, or it or `prepack` wants another processor or
+            dtype.
     """
     if not isinstance(model, LanguageModel) or not model.causal:
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
@@ -126,23 +127,26 @@ def _copied(variable: Any, dtype: str) -> tf.Variable:
 def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
     """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
     dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
+    if prepack and dtype == "float16":
+        raise ValueError(
+            "prepack=True is of float32 and mixed_bfloat16, this model is mixed_float16: load it with another dtype"
+        )
     functions: dict[int, StandIn] = {}
     copies: dict[int, tf.Variable] = {}
 
     def copy(variable: Any) -> tf.Variable:
         return copies.setdefault(id(variable), tf.Variable(tf.transpose(tf.cast(variable.value, dtype)), trainable=False))
 
+    def product(plain: StandIn, matrix: tf.Variable, *, transpose_b: bool = False) -> StandIn:
+        return partial(packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
+
     for layer in layers:
         if isinstance(layer, Linear):
             kernel = copy(layer.kernel)
-            function = partial(turned_product, kernel=kernel)
-            functions[id(layer)] = (
-                partial(packed_product, matrix=kernel, plain=function, transpose_b=True) if prepack else function
-            )
+            functions[id(layer)] = product(partial(turned_product, kernel=kernel), kernel, transpose_b=True)
         elif isinstance(layer, VocabularyHead) and dtype == "float32":
             columns = copy(layer.variable)
-            function = partial(tf.matmul, b=columns)
-            functions[id(layer)] = partial(packed_product, matrix=columns, plain=function) if prepack else function
+            functions[id(layer)] = product(partial(tf.matmul, b=columns), columns)
         elif isinstance(layer, VocabularyHead) and prepack:
             functions[id(layer)] = partial(_scores_packed, layer)
     for layer in layers:
