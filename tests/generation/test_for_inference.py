@@ -73,6 +73,21 @@ def test_prepacked_the_same_texts(settings, models):
             np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
+def test_functions_may_run_eagerly(models):
+    """As debuggers run them: the plain products are made, and 8 bits say why not."""
+    model, _ = models["llama-tiny"]
+    packed, small = tfllm.for_inference(model, prepack=True), tfllm.for_inference(model, quantize="int8")
+    expected = tfllm.generate(model, TOKENIZER, PROMPTS, max_new_tokens=3)
+    tf.config.run_functions_eagerly(True)
+    try:
+        found = tfllm.generate(packed, TOKENIZER, PROMPTS, max_new_tokens=3)
+        with pytest.raises(RuntimeError, match="products in 8 bits are made in graphs only"):
+            tfllm.generate(small, TOKENIZER, PROMPTS, max_new_tokens=3)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert [each.text for each in found] == [each.text for each in expected]
+
+
 @pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])  # with a table of its own, and one for both
 def test_prepacked_in_bfloat16_as_near_as_bfloat16_is(name):
     model = causal(name, "mixed_bfloat16")
@@ -146,6 +161,8 @@ def test_what_cannot_be_made():
     encoder = tfllm.TextClassifier(tfllm.preset("bert-tiny", vocab_size=300), labels=["a", "b"])
     with pytest.raises(ValueError, match="for_inference takes a CausalLM, got TextClassifier"):
         tfllm.for_inference(encoder)
+    with pytest.raises(ValueError, match=r"for_inference was given what it made; give that one's \.model"):
+        tfllm.for_inference(tfllm.for_inference(causal("gpt2-tiny")))
     with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8'"):
         tfllm.for_inference(causal("gpt2-tiny"), quantize="int4")
     with pytest.raises(ValueError, match="prepack=True is of float32 and mixed_bfloat16, this model is mixed_float16"):

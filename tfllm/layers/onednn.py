@@ -40,5 +40,7 @@ def packed_integer_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 
 
 def _apply(op: str, kernel: str, **given: Any) -> tf.Tensor:
+    if tf.executing_eagerly():
+        raise RuntimeError("products in 8 bits are made in graphs only: leave quantize out, or run no functions eagerly")
     with tf.compat.v1.get_default_graph()._attr_scope({"_kernel": AttrValue(s=kernel.encode())}):
         return op_def_library.apply_op(op, name="product", **given)

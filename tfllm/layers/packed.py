@@ -16,7 +16,7 @@ _LEAST, _MOST = 8, 32
 
 def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: StandIn, transpose_b: bool = False) -> tf.Tensor:
     """x @ matrix, which never changes, and which `plain` multiplies by, too. [M, I], [I, O] ([O, I]) -> [M, O]."""
-    if not is_repeated():
+    if tf.executing_eagerly() or not is_repeated():
         return plain(x)
 
     def packed(x: tf.Tensor) -> tf.Tensor:

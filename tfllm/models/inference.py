@@ -75,6 +75,8 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
         ValueError: the model is no decoder, is on a mesh, `quantize` is unknown, or it or `prepack` wants another processor or
             dtype.
     """
+    if isinstance(model, InferenceModel):
+        raise ValueError("for_inference was given what it made; give that one's .model")
     if not isinstance(model, LanguageModel) or not model.causal:
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
     if isinstance(model.distribute_strategy, TensorParallel):
