@@ -165,7 +165,7 @@ def test_what_cannot_be_made():
         tfllm.for_inference(tfllm.for_inference(causal("gpt2-tiny")))
     with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8'"):
         tfllm.for_inference(causal("gpt2-tiny"), quantize="int4")
-    with pytest.raises(ValueError, match="prepack=True is of float32 and mixed_bfloat16, this model is mixed_float16"):
+    with pytest.raises(ValueError, match="prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16"):
         tfllm.for_inference(causal("gpt2-tiny", "mixed_float16"), prepack=True)
     with pytest.raises(ValueError, match="prepack='yes' must be True or False"):
         tfllm.for_inference(causal("gpt2-tiny"), prepack="yes")

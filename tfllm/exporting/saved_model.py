@@ -66,13 +66,14 @@ def export(
         raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
     if not model.causal and (config is not None or overrides):
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig and its settings out")
-    check_form(quantize, prepack)
+    check_form(model, quantize, prepack)
     if not model.causal and prepack:
         raise ValueError(f"prepack=True makes decoding faster, and {type(model).__name__} does not generate: leave it out")
     config = config_of(config, overrides)
     check_tokenizer(model, tokenizer)
     if draft_model is not None:
         check_draft_model(draft_model, model, tokenizer, config)
+        check_form(draft_model, quantize, prepack)
     if config.num_sequences != 1:
         raise ValueError(
             f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "

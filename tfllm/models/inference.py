@@ -81,11 +81,11 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
         raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
     if isinstance(model.distribute_strategy, TensorParallel):
         raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
-    check_form(quantize, prepack)
+    check_form(model, quantize, prepack)
     return InferenceModel(model, quantize, prepack)
 
 
-def check_form(quantize: Any, prepack: Any) -> None:
+def check_form(model: LanguageModel, quantize: Any, prepack: Any) -> None:
     """Raises ValueError."""
     if quantize not in (None, "int8"):
         raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
@@ -94,6 +94,10 @@ def check_form(quantize: Any, prepack: Any) -> None:
     if (quantize or prepack) and platform.machine().lower() not in ("x86_64", "amd64"):
         asked = f"quantize={quantize!r}" if quantize else "prepack=True"
         raise ValueError(f"{asked} wants an x86 processor, this one is {platform.machine()}: leave it out")
+    if prepack and not quantize and model.dtype_policy.compute_dtype == "float16":
+        raise ValueError(
+            "prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16: load it with another dtype"
+        )
 
 
 @contextlib.contextmanager
@@ -129,10 +133,6 @@ def _copied(variable: Any, dtype: str) -> tf.Variable:
 def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
     """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
     dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
-    if prepack and dtype == "float16":
-        raise ValueError(
-            "prepack=True is of float32 and mixed_bfloat16, this model is mixed_float16: load it with another dtype"
-        )
     functions: dict[int, StandIn] = {}
     copies: dict[int, tf.Variable] = {}
 
