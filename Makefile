@@ -33,6 +33,13 @@ slow: .venv/installed-test ## heavy checks
 bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a machine that does nothing else
 	for shape in gpt-mini gpt2-small bert-mini bert-base; do for precision in float32 mixed_bfloat16; do \
 		$(BIN)/python benchmarks/training_step.py --shape $$shape --precision $$precision || exit 1; done; done
+	$(BIN)/python benchmarks/passes.py
+	for precision in float32 mixed_bfloat16; do \
+		for what in gpt-mini gpt2-small bert-mini; do $(BIN)/python benchmarks/ablation.py $$what $$precision || exit 1; done; \
+		for what in gpt-mini gpt2-small bert-base; do $(BIN)/python benchmarks/op_times.py $$what $$precision || exit 1; done; done
+	$(BIN)/python benchmarks/ablation.py decoding
+	for form in plain prepack int8; do for batch in 1 8; do \
+		$(BIN)/python benchmarks/op_times.py decoding --form $$form --batch $$batch || exit 1; done; done
 	$(BIN)/python benchmarks/vocabulary_memory.py
 	$(BIN)/python benchmarks/few_rows.py
 	$(BIN)/python benchmarks/low_precision.py

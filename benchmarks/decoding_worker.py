@@ -1,12 +1,14 @@
 """TensorFlow's contenders of decoding.py: tfllm in Python, its export, KerasHub.
 
-The job names a model of `decoding_models.py`. A turn is told how many rows (`batch`) and how many tokens each gets (`new`), and
-says which tokens those were. `_bf16` computes in bfloat16 (tfllm under mixed_bfloat16, KerasHub under bfloat16), `_int8` with
-weights of 8 bits, `_packed` with matrices that oneDNN has packed, `_fast` with copies of the weights.
+The job names a model of `decoding_models.py`, and what tfllm is to leave out (`without`, `plain.py`). A turn is told how
+many rows (`batch`) and how many tokens each gets (`new`), and says which tokens those were, or that the first `pieces` of a
+stream are enough. `_bf16` computes in bfloat16 (tfllm under mixed_bfloat16, KerasHub under bfloat16), `_int8` with weights
+of 8 bits, `_packed` with matrices that oneDNN has packed, `_fast` with copies of the weights.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -32,6 +34,10 @@ tfllm.export(model, tokenizer, sys.argv[3], **json.loads(sys.argv[4]))
 def prepare(job: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     name = job["contender"].partition("@")[0]
     kind, lower = name.removesuffix("_bf16"), name.endswith("_bf16")
+    if "without" in job:
+        import plain
+
+        plain.leave_out(job["without"])
     run = {
         "tfllm": in_python,
         "tfllm_fast": lambda *told: in_python(*told, form={}),
@@ -58,6 +64,9 @@ def in_python(model_name: str, lower: bool, *, form: dict[str, Any] | None = Non
     texts = prompts_of(model_name).texts
 
     def run(told: dict[str, Any]) -> dict[str, Any]:
+        if "pieces" in told:
+            pieces = tfllm.stream(model, tokenizer, texts[0], max_new_tokens=told["new"])
+            return {"text": "".join(itertools.islice(pieces, told["pieces"]))}
         found = tfllm.generate(model, tokenizer, texts[: told["batch"]], max_new_tokens=told["new"])
         return {"token_ids": [each.token_ids for each in found]}
 

@@ -9,6 +9,8 @@ as many matrices as do not fit the processor's caches.
     OI        x @ W^T, W [O, I]
     OI turned (W @ x^T)^T, W [O, I]
     OI packed x @ W^T, W [O, I], which oneDNN packs at the first call of each number of rows
+
+Ways that were tried and left, and integers of 8 bits, stand in a table of their own, as speeds over OI's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,16 +28,64 @@ from harness import Measured
 from report import RESULTS, publish, record, rows, write
 
 from tfllm.layers.onednn import packed_matmul
+from tfllm.layers.quantized import Quantized, quantized, quantized_product
 
 SHAPES = {"attention": (768, 2304), "up": (768, 3072), "down": (3072, 768), "vocabulary": (768, 50_257)}
 BYTES = 300e6
-WAYS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "IO": tf.matmul,
-    "OI": lambda x, matrix: tf.matmul(x, matrix, transpose_b=True),
-    "OI turned": lambda x, matrix: tf.transpose(tf.matmul(matrix, x, transpose_b=True)),
-    "OI packed": lambda x, matrix: packed_matmul(x, tf.convert_to_tensor(matrix), transpose_b=True),
+Kept = tuple[tf.Variable | np.ndarray, ...]
+"""An array becomes a constant of the graph."""
+
+
+class Way(NamedTuple):
+    """What is kept of a matrix W [I, O], and x @ W from that. [M, I] -> [M, O]."""
+
+    keep: Callable[[tf.Tensor], Sequence[tf.Tensor | np.ndarray]]
+    product: Callable[[tf.Tensor, Kept], tf.Tensor]
+
+
+def turned(matrix: tf.Tensor) -> Sequence[tf.Tensor]:
+    return [tf.transpose(matrix)]
+
+
+def in_parts(matrix: tf.Tensor, parts: int) -> list[tf.Tensor]:
+    """W^T in parts of equal height, so without a few outputs of the vocabulary."""
+    return tf.split(tf.transpose(matrix[:, : matrix.shape[1] // parts * parts]), parts)
+
+
+def by_outputs(x: tf.Tensor, kept: Kept) -> tf.Tensor:
+    return tf.concat([tf.matmul(x, part, transpose_b=True) for part in kept], 1)
+
+
+def by_inputs(x: tf.Tensor, kept: Kept) -> tf.Tensor:
+    shares = zip(tf.split(x, len(kept), 1), kept, strict=True)
+    return tf.add_n([tf.matmul(share, part, transpose_b=True) for share, part in shares])
+
+
+def batched(x: tf.Tensor, kept: Kept) -> tf.Tensor:
+    parts = tf.matmul(x[None], kept[0], transpose_b=True)
+    return tf.reshape(tf.transpose(parts, [1, 0, 2]), [-1, parts.shape[0] * parts.shape[2]])
+
+
+WAYS = {
+    "IO": Way(lambda matrix: [matrix], lambda x, kept: tf.matmul(x, kept[0])),
+    "OI": Way(turned, lambda x, kept: tf.matmul(x, kept[0], transpose_b=True)),
+    "OI turned": Way(turned, lambda x, kept: tf.transpose(tf.matmul(kept[0], x, transpose_b=True))),
+    "OI packed": Way(turned, lambda x, kept: packed_matmul(x, tf.convert_to_tensor(kept[0]), transpose_b=True)),
 }
-TEXT = "Written by `few_rows.py`: GB of weights read a second, medians over rounds. Compare within a line."
+TRIED = {
+    "outputs in halves": Way(lambda matrix: in_parts(matrix, 2), by_outputs),
+    "inputs in halves": Way(lambda matrix: tf.split(tf.transpose(matrix), 2, 1), by_inputs),
+    "a batch of 8": Way(lambda matrix: [tf.stack(in_parts(matrix, 8))], batched),
+    "Einsum": Way(turned, lambda x, kept: tf.einsum("mi,oi->mo", x, kept[0])),
+    "a constant": Way(lambda matrix: [tf.transpose(matrix).numpy()], lambda x, kept: tf.matmul(x, kept[0], transpose_b=True)),
+    "8 bits": Way(
+        lambda matrix: quantized(tf.cast(matrix, tf.float32)), lambda x, kept: quantized_product(x, Quantized(*kept))
+    ),
+}
+TRIED_ROWS = (1, 8)
+TEXT = """\
+Written by `few_rows.py`: GB of weights read a second, medians over rounds. Compare within a line. The second table: speed over
+OI's of ways that were tried and left, and of integers of 8 bits with all that goes before and after their product."""
 
 
 def main(
@@ -53,45 +103,52 @@ def main(
         rounds: turns of each way.
         out: folder of the results.
     """
-    found = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, counts, rounds)]
+    found = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, WAYS, counts, rounds)]
+    ways = {"OI": WAYS["OI"], **TRIED}
+    tried = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, ways, TRIED_ROWS, rounds)]
     measured = Measured(ready={"tensorflow": {"versions": {"tensorflow": tf.__version__}}})
-    result = record(measured, products=found)
+    result = record(measured, products=found, tried=tried)
     write(out, "few_rows", result)
     body = [[each["dtype"], each["product"], each["rows"], *(f"{each[way]:.1f}" for way in WAYS)] for each in found]
-    publish(out, "few_rows", "Products of few rows", [result], text=[TEXT], table=rows(("dtype", "W", "rows", *WAYS), body))
+    table = [*rows(("dtype", "W", "rows", *WAYS), body), ""]
+    body = [
+        [each["dtype"], each["product"], each["rows"], *(f"{each[way] / each['OI']:.2f}" for way in TRIED)] for each in tried
+    ]
+    table += rows(("dtype", "W", "rows", *TRIED), body)
+    publish(out, "few_rows", "Products of few rows", [result], text=TEXT.splitlines(), table=table)
 
 
-def speeds(dtype: str, name: str, counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """GB/s of every way, a record a number of rows."""
+def speeds(dtype: str, name: str, ways: dict[str, Way], counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """GB/s of every way, were all weights of that dtype, a record a number of rows."""
     width, height = SHAPES[name]
     number = max(1, round(BYTES / (width * height * 4)))
     random = np.random.default_rng(0)
-    plain = [tf.Variable(tf.cast(random.standard_normal((width, height)), dtype)) for _ in range(number)]
-    other = [tf.Variable(tf.transpose(matrix)) for matrix in plain]
-    functions = {way: through(product, plain if way == "IO" else other) for way, product in WAYS.items()}
+    matrices = [tf.cast(random.standard_normal((width, height)), dtype) for _ in range(number)]
+    functions = {label: through(way, matrices) for label, way in ways.items()}
     found = []
     for count in counts:
         x = tf.cast(random.standard_normal((count, width)), dtype)
-        seconds: dict[str, list[float]] = {way: [] for way in functions}
+        seconds: dict[str, list[float]] = {label: [] for label in functions}
         for turn in range(rounds + 1):
-            for way, function in functions.items():
+            for label, function in functions.items():
                 start = time.perf_counter()
                 function(x).numpy()
                 if turn:  # the first traces
-                    seconds[way].append(time.perf_counter() - start)
-        read = number * width * height * plain[0].dtype.size / 1e9
-        speed = {way: read / statistics.median(each) for way, each in seconds.items()}
+                    seconds[label].append(time.perf_counter() - start)
+        read = number * width * height * matrices[0].dtype.size / 1e9
+        speed = {label: read / statistics.median(each) for label, each in seconds.items()}
         found.append({"dtype": dtype, "product": f"{name} {width} x {height}", "rows": count, **speed})
     return found
 
 
-def through(product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], matrices: Sequence[tf.Variable]) -> Any:
+def through(way: Way, matrices: Sequence[tf.Tensor]) -> Any:
     """x by every matrix, one after the other: each product waits for the one before."""
+    kept = [tuple(each if isinstance(each, np.ndarray) else tf.Variable(each) for each in way.keep(m)) for m in matrices]
 
     def run(x: tf.Tensor) -> tf.Tensor:
         given = x
-        for matrix in matrices:
-            last = product(given, matrix)
+        for each in kept:
+            last = way.product(given, each)
             given = x + last[:, :1] * 0
         return last
 

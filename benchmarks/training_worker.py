@@ -1,7 +1,8 @@
 """tfllm or KerasHub in its own process: trains by its library's own `fit`, a few steps each turn.
 
-The job is a shape's name, `changes` of it, a precision and steps a turn. All contenders get the same rows, the same dropout,
-AdamW without clipping, tanh-GELU, tied embeddings, and report loss and accuracy.
+The job is a shape's name, `changes` of it, a precision, steps a turn, and what tfllm is to leave out (`without`,
+`plain.py`). All contenders get the same rows, the same dropout, AdamW without clipping, tanh-GELU, tied embeddings, and
+report loss and accuracy.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     shape = dataclasses.replace(SHAPES[job["shape"]], **job.get("changes", {}))
     try:
+        if "without" in job:
+            import plain
+
+            plain.leave_out(job["without"])
         model, to_features = CONTENDERS[job["contender"].partition("@")[0]](shape, job["precision"])
         rows = batches(shape).map(to_features).prefetch(2)
         # One fit for the whole run: tracing, iterator and buffers are paid for before the first turn.
