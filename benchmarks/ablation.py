@@ -1,6 +1,6 @@
 """What each change of docs/performance.md is worth: tfllm with one left out, in turn with tfllm as it is.
 
-    python benchmarks/ablation.py gpt-mini --precision float32
+    python benchmarks/ablation.py gpt-mini float32
 
 Enters: a shape that is trained (`shapes.py`), or "decoding". Leaves: `results/ablation-WHAT-PRECISION.json`, and of all
 such files `results/ablation.md`. What stands in the place of a change: `plain.py`. Settings of the process are tried the
@@ -49,8 +49,8 @@ worth it where that is more than 1. CPU: the same of processor time, which a bus
 
 def main(
     what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding"] = "gpt-mini",
-    /,
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
+    /,
     *,
     rounds: int = 5,
     steps: int = 2,

@@ -1,6 +1,6 @@
 """Where the time of a step goes: by kinds of ops, in one thread, which holds still on a busy machine.
 
-    python benchmarks/op_times.py gpt-mini --precision float32
+    python benchmarks/op_times.py gpt-mini float32
     python benchmarks/op_times.py decoding --batch 8 --form prepack
 
 Enters: a shape that is trained (`shapes.py`), or "decoding", which is that of GPT-2 small in Python. Leaves:
@@ -48,8 +48,8 @@ FORMS: dict[str, dict[str, Any]] = {"plain": {}, "prepack": {"prepack": True}, "
 
 def main(
     what: Literal["gpt-mini", "gpt2-small", "bert-mini", "bert-base", "decoding"] = "gpt-mini",
-    /,
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
+    /,
     *,
     batch: int = 8,
     form: Literal["plain", "prepack", "int8"] = "plain",
