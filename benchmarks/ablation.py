@@ -32,10 +32,13 @@ LEFT_OUT: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 SETTINGS = {
     "one op at a time": {"TF_NUM_INTEROP_THREADS": "1"},
-    "XLA with 512 bits": {"XLA_FLAGS": "--xla_cpu_prefer_vector_width=512"},
-    "XLA with fast mathematics": {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true"},
     "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
 }
+OF_XLA = {
+    "XLA with 512 bits": {"XLA_FLAGS": "--xla_cpu_prefer_vector_width=512"},
+    "XLA with fast mathematics": {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true"},
+}
+"""Training compiles; decoding does not."""
 TURNS: tuple[dict[str, Any], ...] = ({"batch": 1, "new": 128}, {"batch": 8, "new": 128}, {"batch": 1, "new": 900, "pieces": 32})
 """Of decoding: all tokens, or the first pieces of a text that might have become longer."""
 TOGETHER = 4
@@ -76,7 +79,8 @@ def main(
     asis = Contender(name, script, job)
     others = [Contender(f"{name}@without {', '.join(each)}", script, job | {"without": each}) for each in LEFT_OUT[what]]
     if settings:
-        others += [Contender(f"{name}@{each}", script, job, environs=(given,)) for each, given in SETTINGS.items()]
+        environs = SETTINGS if decoding else SETTINGS | OF_XLA
+        others += [Contender(f"{name}@{each}", script, job, environs=(given,)) for each, given in environs.items()]
     found = []
     for start in range(0, len(others), TOGETHER):
         measured = measure([asis, *others[start : start + TOGETHER]], rounds=rounds, cases=cases)

@@ -44,8 +44,9 @@ def attend(
 ) -> tf.Tensor:
     """For as many key heads as query heads; softmax in float32, as Keras has it, and tfllm's own dropout."""
     scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
-    probabilities = tf.cast(tf.nn.softmax(scores if penalty is None else scores - penalty), value.dtype)
-    return tf.matmul(dropout.dropout(probabilities, rate, seed), value)
+    if penalty is not None:
+        scores -= tf.cast(penalty, tf.float32)
+    return tf.matmul(dropout.dropout(tf.cast(tf.nn.softmax(scores), value.dtype), rate, seed), value)
 
 
 def linear_cross_entropy(
