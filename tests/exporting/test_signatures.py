@@ -159,6 +159,13 @@ def test_a_setting_has_a_value_a_row(served):
         ask(served["generate"], "generate", prompt=["a"], **columns(ROWS[:1]) | {"top_k": [1, 2]})
 
 
+@pytest.mark.parametrize("name", ["serving_default", "generate"])
+def test_no_prompt_at_all_fails_the_request(served, name):
+    settings = columns([]) if name == "generate" else {}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="give at least one prompt"):
+        ask(served[name], name, prompt=[], **settings)
+
+
 def test_prompts_and_ids_out_of_range_fail_the_request(served_sampling):
     with pytest.raises(tf.errors.InvalidArgumentError, match="a prompt is longer than the model can place: at most 63 tokens"):
         ask(served_sampling["serving_default"], "serving_default", prompt=["x" * 64])

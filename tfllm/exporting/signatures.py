@@ -124,7 +124,7 @@ def _opened(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Pr
     ids = tokenizer.tokenize(prompt)
     opened = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
     lengths = tf.cast(opened.row_lengths(), tf.int32)
-    demands = []
+    demands = [tf.debugging.Assert(tf.size(prompt) > 0, ["give at least one prompt, got:", prompt])]
     if model.config.positions == "learned":
         limit = model.config.max_length
         message = f"a prompt is longer than the model can place: at most {limit - 1} tokens; row lengths with the separator:"
