@@ -180,3 +180,16 @@ def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
         middle = block.attention_norm(x + attended(x))
         expected = block.feedforward_norm(middle + block.feedforward(middle))
     np.testing.assert_allclose(block(x, penalty)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "length", "read"), [(2, 1, 0), (None, 1, 0), (None, None, 2)])
+def test_sizes_that_a_graph_knows_are_not_read(rows, length, read):
+    layer = Linear(3, 5, use_bias=True, stddev=1.0)
+    layer.build()
+    spec = tf.TensorSpec([rows, length, 3])
+    traced = tf.function(layer.call, autograph=False).get_concrete_function(spec)
+    assert len([op for op in traced.graph.get_operations() if op.type == "Shape"]) == read
+    x = tf.random.normal([2, 1, 3], seed=1)
+    assert traced(x).shape == [2, 1, 5]
+    np.testing.assert_allclose(traced(x), x @ layer.kernel + layer.bias, atol=1e-6)
+    assert traced(x[:0] if rows is None else x).shape[1:] == [1, 5]

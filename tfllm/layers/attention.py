@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.layers.base import Composite, Linear
+from tfllm.layers.base import Composite, Linear, sizes_of
 from tfllm.layers.cache import write
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import kept_share, zeroed
@@ -96,12 +96,13 @@ class Attention(Composite):
             penalty = None if penalty is None else penalty_at(penalty, places)
         blocks = _blocks(query.shape[2]) if self.causal and cache is None and places is None else 1
         heads = attend_in_blocks(query, key, value, penalty, blocks=blocks, rate=self.rate, seed=seed)
-        shape = [tf.shape(x)[0], tf.shape(query)[2], self.heads[0] * self.head_dim]
-        return self.output_projection(tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), shape)), (key, value)
+        mixed = tf.transpose(heads, [0, 2, 1, 3])
+        flat = tf.reshape(mixed, [*sizes_of(mixed)[:2], self.heads[0] * self.head_dim])
+        return self.output_projection(flat), (key, value)
 
     def project(self, x: tf.Tensor, turn: Rotation | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Queries [B, N, S, H], scaled by H^-1/2, keys and values [B, K, S, H], normalised and turned."""
-        shape = [tf.shape(x)[0], tf.shape(x)[1], sum(self.heads), self.head_dim]
+        shape = [*sizes_of(x)[:2], sum(self.heads), self.head_dim]
         together = tf.transpose(tf.reshape(self.qkv(x), shape), [0, 2, 1, 3])
         query, key, value = apart(together, self.heads, axis=1, groups=self.qkv.groups)
         if self.query_norm is not None and self.key_norm is not None:
@@ -208,12 +209,16 @@ def _kept_and_by_scores(
 
 def _grouped(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """The queries that share a key under each other: [B, N, S, H], [B, K, T, H] -> [B, K, N/K * S, H]."""
+    if query.shape[1] == key.shape[1]:
+        return query
     shape = tf.shape(query)
     return tf.reshape(query, [shape[0], key.shape[1], query.shape[1] // key.shape[1] * shape[2], shape[3]])
 
 
 def _ungrouped(grouped: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     """[B, K, N/K * S, ...] -> [B, N, S, ...], as `query` is."""
+    if grouped.shape[1] == query.shape[1]:
+        return grouped
     return tf.reshape(grouped, tf.concat([tf.shape(query)[:3], tf.shape(grouped)[3:]], 0))
 
 
@@ -228,6 +233,8 @@ def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) 
     if penalty is None:
         return tf.nn.softmax(scores)
     # Subtracted: a product and an addition that broadcasts would be fused into an oneDNN kernel that is 500 times slower.
+    if penalty.shape[2] is not None and penalty.shape[2] in (1, scores.shape[2]):
+        return tf.nn.softmax(scores - tf.cast(penalty, scores.dtype))
     shape = tf.shape(scores)
     apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])
     return tf.reshape(tf.nn.softmax(apart - tf.cast(penalty, apart.dtype)), shape)

@@ -51,7 +51,7 @@ class Linear(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., I] -> [..., O]."""
         flat = self._product(tf.reshape(x, [-1, self.sizes[0]]))
-        return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], self.sizes[1:]], 0))
+        return tf.reshape(flat, [*sizes_of(x)[:-1], self.sizes[1]])
 
     def _product(self, x: tf.Tensor) -> tf.Tensor:
         bias = self._value(self.bias) if self.use_bias else None
@@ -64,6 +64,17 @@ class Linear(keras.layers.Layer):
         value = tf.convert_to_tensor(variable)
         # Parts that do not begin where a device's columns do can only be told apart in the whole.
         return whole(value) if len(self.parts) > 1 and self.groups == 1 else value
+
+
+def sizes_of(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """The sizes of x as `tf.reshape` takes them: -1 for one that the graph does not know; read from x itself only for more.
+
+    What reads a shape can run as soon as the product of x can, and for the second of two TensorFlow wakes another thread.
+    """
+    static = list(x.shape)
+    if static.count(None) <= 1:
+        return [-1 if size is None else size for size in static]
+    return [tf.shape(x)[i] if size is None else size for i, size in enumerate(static)]
 
 
 @own_gradient

@@ -62,7 +62,7 @@ def write(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         places = tf.range(tf.shape(slots)[2]) - start
         written = (places >= 0) & (places < tf.shape(new)[2])
         return tf.where(written[:, None], tf.gather(new, tf.where(written, places, 0), axis=2), slots)
-    end = start + tf.shape(new)[2]
+    end = start + (new.shape[2] or tf.shape(new)[2])
     # Unlike a scatter, this op does write into the buffer it is given; a scatter copies the cache at every step.
     return tf.raw_ops.TensorStridedSliceUpdate(
         input=slots,

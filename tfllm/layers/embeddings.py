@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.base import sizes_of
 from tfllm.layers.stand_ins import stand_in
 
 
@@ -24,7 +25,7 @@ class Embedding(keras.layers.Layer):
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, S] -> [B, S, D]."""
         if (rows := stand_in(self)) is not None:
-            found = tf.reshape(rows(tf.reshape(ids, [-1])), tf.concat([tf.shape(ids), self.shape[1:]], 0))
+            found = tf.reshape(rows(tf.reshape(ids, [-1])), [*sizes_of(ids), self.shape[1]])
             return tf.cast(found, self.compute_dtype)
         # From the table's tensor: after a gather from the variable, every other read of it would be a copy of the whole table.
         table = tf.convert_to_tensor(self.embeddings.value)

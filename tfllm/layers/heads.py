@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.base import Composite, Linear
+from tfllm.layers.base import Composite, Linear, sizes_of
 from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.norms import norm
 from tfllm.layers.stand_ins import stand_in
@@ -68,7 +68,7 @@ class VocabularyHead(keras.layers.Layer):
         flat = tf.cast(flat, tf.float32)
         if self.bias is not None:
             flat += self.bias
-        return tf.reshape(flat, tf.concat([tf.shape(hidden)[:-1], self.shape[:1]], 0))
+        return tf.reshape(flat, [*sizes_of(hidden)[:-1], self.shape[0]])
 
 
 class Pooler(Composite):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.base import sum_rows
+from tfllm.layers.base import sizes_of, sum_rows
 from tfllm.layers.fused import fused, rounded
 from tfllm.layers.own_gradient import own_gradient
 
@@ -30,7 +30,7 @@ class LayerNorm(keras.layers.Layer):
         """[..., size] -> [..., size]."""
         flat = tf.reshape(x, [-1, self.size])
         y = _layer_norm(flat, tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.bias), self.epsilon)
-        return tf.reshape(y, tf.shape(x))
+        return tf.reshape(y, sizes_of(x))
 
 
 class RMSNorm(keras.layers.Layer):
@@ -46,7 +46,7 @@ class RMSNorm(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., size] -> [..., size]."""
         y = _rms_norm(tf.reshape(x, [-1, self.size]), tf.convert_to_tensor(self.scale), self.epsilon)
-        return tf.reshape(y, tf.shape(x))
+        return tf.reshape(y, sizes_of(x))
 
 
 def norm(kind: str, size: int, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer:
