@@ -41,8 +41,8 @@ OF_XLA = {
 """Training compiles; decoding does not."""
 TURNS: tuple[dict[str, Any], ...] = ({"batch": 1, "new": 128}, {"batch": 8, "new": 128}, {"batch": 1, "new": 900, "pieces": 32})
 """Of decoding: all tokens, or the first pieces of a text that might have become longer."""
-TOGETHER = 4
-"""As many stand in memory beside tfllm as it is."""
+TOGETHER = 3
+"""As many stand in memory beside tfllm as it is, twice."""
 TEXT = """\
 Written by `ablation.py`: tfllm without a change, or in a process with a setting, beside tfllm as it is. Medians over
 rounds, quartiles in brackets. Time: of a step, or of a text, over that of tfllm as it is in the same round; a change is
@@ -81,9 +81,11 @@ def main(
     if settings:
         environs = SETTINGS if decoding else SETTINGS | OF_XLA
         others += [Contender(f"{name}@{each}", script, job, environs=(given,)) for each, given in environs.items()]
+    # How far two processes of the same code lie apart: less than that says nothing.
+    again = Contender(f"{name}@as it is, again", script, job)
     found = []
     for start in range(0, len(others), TOGETHER):
-        measured = measure([asis, *others[start : start + TOGETHER]], rounds=rounds, cases=cases)
+        measured = measure([asis, again, *others[start : start + TOGETHER]], rounds=rounds, cases=cases)
         for sample in [*measured.first, *measured.samples]:
             for told in ("token_ids", "text"):
                 sample.pop(told, None)

@@ -233,7 +233,7 @@ def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) 
     if penalty is None:
         return tf.nn.softmax(scores)
     # Subtracted: a product and an addition that broadcasts would be fused into an oneDNN kernel that is 500 times slower.
-    if penalty.shape[2] is not None and penalty.shape[2] in (1, scores.shape[2]):
+    if penalty.shape[2] is not None and penalty.shape[2] in (1, scores.shape[2]):  # it broadcasts over the scores as they are
         return tf.nn.softmax(scores - tf.cast(penalty, scores.dtype))
     shape = tf.shape(scores)
     apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])
