@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm.layers.onednn import packs
 from tfllm.layers.packed import packed_product
 from tfllm.layers.stand_ins import repeated
 
@@ -11,7 +12,7 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("transpose_b", [False, True], ids=["IO", "OI"])
-@pytest.mark.parametrize(("dtype", "within"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize(("dtype", "within"), [each for each in (("float32", 1e-5), ("bfloat16", 2e-2)) if packs(each[0])])
 def test_any_number_of_rows_in_any_order(transpose_b, dtype, within):
     values = RANDOM.standard_normal([80, 48])
     matrix = tf.Variable(tf.cast(values.T if transpose_b else values, dtype))

@@ -11,12 +11,21 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from numpy._core._multiarray_umath import __cpu_features__
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import op_def_library
 
+HAS_AVX512 = bool(__cpu_features__.get("AVX512_SKX"))
+"""Without it oneDNN has other kernels, and none for bfloat16."""
+
+
+def packs(dtype: str) -> bool:
+    """Has this processor what `packed_matmul` of that dtype takes? Where it has not, TensorFlow ends the process."""
+    return dtype == "float32" or (dtype == "bfloat16" and HAS_AVX512)
+
 
 def packed_matmul(x: tf.Tensor, matrix: tf.Tensor, *, transpose_b: bool = False) -> tf.Tensor:
-    """x @ matrix. float32 or bfloat16 [M, I], [I, O] ([O, I] with `transpose_b`) -> [M, O].
+    """x @ matrix. float32 or bfloat16 (see `packs`) [M, I], [I, O] ([O, I] with `transpose_b`) -> [M, O].
 
     The form is what the first call's number of rows wants; where another number wants another form, it is packed at each call.
     So it is in float32 with less than 7 rows and more, on the processor that was tried.
@@ -29,7 +38,10 @@ def packed_matmul(x: tf.Tensor, matrix: tf.Tensor, *, transpose_b: bool = False)
 
 
 def packed_integer_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """x @ matrix. uint8 [M, I], int8 from -127 to 127 [I, O] -> float32 [M, O]."""
+    """x @ matrix. uint8 [M, I], int8 from -64 to 64 [I, O] -> float32 [M, O].
+
+    Larger ones, up to 127, are multiplied exactly only where the processor has VNNI.
+    """
     # With these ranges an integer stands for itself.
     ranges = dict(min_a=0.0, max_a=255.0, min_b=-127.0, max_b=127.0, min_freezed_output=0.0, max_freezed_output=1.0)
     inputs: dict[str, Any] = {name: tf.constant(value) for name, value in ranges.items()}

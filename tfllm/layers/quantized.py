@@ -1,4 +1,4 @@
-"""Products of 8-bit integers: weights with a scale an output, inputs with a range a row, taken when they come.
+"""Products of integers of 8 bits: weights with a scale an output, inputs with a range a row, taken when they come.
 
 Enters: a kernel. Leaves: its integers and scales, and the product with floating rows. Ranges that need not be symmetric lose
 least in small models (Dettmers et al. 2022, arXiv:2208.07339, table 1: "zeropoint vector-wise").
@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from tfllm.layers.onednn import packed_integer_matmul
 
-_WEIGHTS, _INPUTS = 127, 255
-"""The largest integers of weights (from -127) and of inputs (from 0)."""
+_WEIGHTS, _INPUTS = 64, 255
+"""The largest integers of weights (from -64) and of inputs (from 0): processors without VNNI add two products of them in 16
+bits and cut off what is more, 2 * 127 * 255 for one. An export is served on processors of all kinds."""
 _TINY = 1e-30
 
 
@@ -29,7 +30,7 @@ class Quantized(NamedTuple):
 
 
 def quantized(kernel: tf.Tensor) -> Quantized:
-    """Nearest integers; the largest of each output is 127 or -127. float32 [I, O]."""
+    """Nearest integers; the largest of each output is 64 or -64. float32 [I, O]."""
     scales = tf.maximum(tf.reduce_max(tf.abs(kernel), 0) / _WEIGHTS, _TINY)
     integers = tf.round(kernel / scales)
     return Quantized(tf.cast(integers, tf.int8), scales, tf.reduce_sum(integers, 0) * scales)

@@ -1,14 +1,18 @@
 """Matrices the other way round, as products of few rows want them: a decoder multiplies one row a text and step.
 
-On a CPU in float32 oneDNN reads a kernel [O, I] faster than [I, O] for up to 8 rows, a vocabulary's table [D, V] faster than
-[V, D]; for 16 to 64 rows x @ kernel^T is several times slower than the same product as kernel @ x^T (docs/performance.md).
+On a CPU in float32 oneDNN reads a kernel [O, I] faster than [I, O] for one row, with AVX-512 for up to 8, and a vocabulary's
+table [D, V] faster than [V, D]; for more rows x @ kernel^T is several times slower than the same product as kernel @ x^T
+(docs/performance.md).
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-_FEW = 12
+from tfllm.layers.onednn import HAS_AVX512
+
+_FEW = 12 if HAS_AVX512 else 1
+"""An export keeps the number of the processor that wrote it."""
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

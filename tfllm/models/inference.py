@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
+from tfllm.layers.onednn import packs
 from tfllm.layers.own_gradient import without_gradients
 from tfllm.layers.packed import packed_product
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
@@ -94,10 +95,13 @@ def check_form(model: LanguageModel, quantize: Any, prepack: Any) -> None:
     if (quantize or prepack) and platform.machine().lower() not in ("x86_64", "amd64"):
         asked = f"quantize={quantize!r}" if quantize else "prepack=True"
         raise ValueError(f"{asked} wants an x86 processor, this one is {platform.machine()}: leave it out")
-    if prepack and not quantize and model.dtype_policy.compute_dtype == "float16":
+    dtype = model.dtype_policy.compute_dtype
+    if prepack and not quantize and dtype == "float16":
         raise ValueError(
             "prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16: load it with another dtype"
         )
+    if prepack and not quantize and not packs(dtype):
+        raise ValueError(f"prepack=True in {dtype} wants a processor with AVX-512, which this one has not: leave it out")
 
 
 @contextlib.contextmanager
