@@ -2,9 +2,9 @@
 
     python benchmarks/ablation.py gpt-mini float32
 
-Enters: a shape that is trained (`shapes.py`), or "decoding". Leaves: `results/ablation-WHAT-PRECISION.json`, and of all
-such files `results/ablation.md`. What stands in the place of a change: `plain.py`. Settings of the process are tried the
-same way.
+Enters: a shape that is trained (`shapes.py`), "decoding" or "decoding-int8". Leaves:
+`results/ablation-WHAT-PRECISION.json`, and of all such files `results/ablation.md`. What stands in the place of a change:
+`plain.py`. Settings of the process are tried the same way.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ LEFT_OUT: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "gpt2-small": (("one chunk",), ("compiled optimizer",)),
     "bert-mini": (("places",),),
-    "decoding": (("table",), ("growing cache",), ("log_prob",)),
+    "decoding": (("table",), ("growing cache",), ("log_prob",), ("sizes",)),
+    "decoding-int8": (("growing cache",), ("sizes",)),
 }
+DECODERS = {"decoding": "tfllm", "decoding-int8": "tfllm_fast_int8"}
+"""Of `decoding_worker.py`."""
 SETTINGS = {
     "one op at a time": {"TF_NUM_INTEROP_THREADS": "1"},
     "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
@@ -51,7 +54,7 @@ worth it where that is more than 1. CPU: the same of processor time, which a bus
 
 
 def main(
-    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding"] = "gpt-mini",
+    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding", "decoding-int8"] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     /,
     *,
@@ -63,19 +66,19 @@ def main(
     """Leaves out one change after the other.
 
     Args:
-        what: the shape that is trained; decoding is that of GPT-2 small in Python.
-        precision: Keras dtype policy.
+        what: the shape that is trained; decoding is that of GPT-2 small in Python, which is float32 or 8 bits.
+        precision: Keras dtype policy of what is trained.
         rounds: turns of each.
         steps: training steps a turn.
         settings: try settings of the process, too.
         out: folder of the results.
     """
-    decoding = what == "decoding"
+    decoding = what in DECODERS
     job = {"model": "gpt2-small"} if decoding else {"shape": what, "precision": precision, "steps": steps}
     if decoding:
         make("gpt2-small")
     script, cases = ("decoding_worker.py", TURNS) if decoding else ("training_worker.py", ({},))
-    name = "tfllm_bf16" if decoding and precision == "mixed_bfloat16" else "tfllm"
+    name = DECODERS.get(what, "tfllm")
     asis = Contender(name, script, job)
     others = [Contender(f"{name}@without {', '.join(each)}", script, job | {"without": each}) for each in LEFT_OUT[what]]
     if settings:

@@ -8,7 +8,7 @@ as many matrices as do not fit the processor's caches.
     IO        x @ W, W [I, O]
     OI        x @ W^T, W [O, I]
     OI turned (W @ x^T)^T, W [O, I]
-    OI packed x @ W^T, W [O, I], which oneDNN packs at the first call of each number of rows
+    OI packed x @ W^T, W [O, I], which oneDNN packs at the first call of each number of rows; bfloat16 only with AVX-512
 
 Ways that were tried and left, and integers of 8 bits, stand in a table of their own, as speeds over OI's.
 """
@@ -27,7 +27,7 @@ import tyro
 from harness import Measured
 from report import RESULTS, publish, record, rows, write
 
-from tfllm.layers.onednn import packed_matmul
+from tfllm.layers.onednn import packed_matmul, packs
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 
 SHAPES = {"attention": (768, 2304), "up": (768, 3072), "down": (3072, 768), "vocabulary": (768, 50_257)}
@@ -103,19 +103,26 @@ def main(
         rounds: turns of each way.
         out: folder of the results.
     """
-    found = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, WAYS, counts, rounds)]
+    found = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, ways_of(dtype), counts, rounds)]
     ways = {"OI": WAYS["OI"], **TRIED}
     tried = [each for dtype in dtypes for name in SHAPES for each in speeds(dtype, name, ways, TRIED_ROWS, rounds)]
     measured = Measured(ready={"tensorflow": {"versions": {"tensorflow": tf.__version__}}})
     result = record(measured, products=found, tried=tried)
     write(out, "few_rows", result)
-    body = [[each["dtype"], each["product"], each["rows"], *(f"{each[way]:.1f}" for way in WAYS)] for each in found]
+    body = [
+        [each["dtype"], each["product"], each["rows"], *(f"{each[way]:.1f}" if way in each else "" for way in WAYS)]
+        for each in found
+    ]
     table = [*rows(("dtype", "W", "rows", *WAYS), body), ""]
     body = [
         [each["dtype"], each["product"], each["rows"], *(f"{each[way] / each['OI']:.2f}" for way in TRIED)] for each in tried
     ]
     table += rows(("dtype", "W", "rows", *TRIED), body)
     publish(out, "few_rows", "Products of few rows", [result], text=TEXT.splitlines(), table=table)
+
+
+def ways_of(dtype: str) -> dict[str, Way]:
+    return {name: way for name, way in WAYS.items() if name != "OI packed" or packs(dtype)}
 
 
 def speeds(dtype: str, name: str, ways: dict[str, Way], counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:

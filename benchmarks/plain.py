@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.generation import decode, sampling
-from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, norms
+from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms
 from tfllm.models import causal_lm, masked_lm, transformer
 from tfllm.train import losses, optimizers
 
@@ -127,6 +127,14 @@ def _table() -> None:
     embeddings.Embedding.call = call
 
 
+def _sizes() -> None:
+    def read(x: tf.Tensor) -> list[int | tf.Tensor]:
+        return [tf.shape(x)[i] if size is None else size for i, size in enumerate(x.shape)]
+
+    for module in (attention, base, embeddings, heads, norms):
+        module.sizes_of = read
+
+
 def _growing_cache() -> None:
     decode.slots_for = lambda model, prompts, room: room
 
@@ -148,6 +156,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "compiled": _compiled,
     "compiled optimizer": _compiled_optimizer,
     "table": _table,
+    "sizes": _sizes,
     "growing cache": _growing_cache,
     "log_prob": _log_prob,
 }

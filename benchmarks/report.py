@@ -19,8 +19,8 @@ from harness import HERE, Measured
 
 from tfllm.files import write_atomically
 
-RESULTS = HERE / "results"
 FORMAT = 2
+VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 Sample = dict[str, Any]
 Quartiles = list[float]
 
@@ -59,15 +59,18 @@ def machine() -> dict[str, Any]:
     path = Path("/proc/cpuinfo")
     lines = [line.split(":", 1) for line in path.read_text().splitlines() if ":" in line] if path.exists() else []
     facts = {name.strip(): value.strip() for name, value in lines}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
     return {
         "cpu": facts.get("model name", platform.processor()),
-        "vectors": [name for name in wanted if name in facts.get("flags", "").split()],
+        "vectors": [name for name in VECTORS if name in facts.get("flags", "").split()],
         "cores": psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+RESULTS = HERE / "results" if "avx512f" in machine()["vectors"] else HERE / "results" / "without_avx512"
+"""Figures of processors with AVX-512 and without have a folder each."""
 
 
 def record(measured: Measured, **settings: Any) -> dict[str, Any]:

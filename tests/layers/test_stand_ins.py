@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm.layers import turned
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
@@ -16,8 +17,10 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("rows", [1, 12, 13, 40])
+@pytest.mark.parametrize("has_avx512", [True, False])
 @pytest.mark.parametrize(("dtype", "within"), [("float32", 1e-5), ("bfloat16", 2e-2)])
-def test_turned_products_of_any_number_of_rows(rows, dtype, within):
+def test_turned_products_of_any_number_of_rows(rows, has_avx512, dtype, within, monkeypatch):
+    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
     x, kernel = (tf.cast(RANDOM.standard_normal(shape), dtype) for shape in ([rows, 16], [24, 16]))
     expected = tf.cast(x, tf.float64).numpy() @ tf.cast(kernel, tf.float64).numpy().T
     np.testing.assert_allclose(tf.cast(turned_product(x, kernel), tf.float64), expected, rtol=within, atol=10 * within)

@@ -1,8 +1,8 @@
 """Matrices the other way round, as products of few rows want them: a decoder multiplies one row a text and step.
 
-On a CPU in float32 oneDNN reads a kernel [O, I] faster than [I, O] for one row, with AVX-512 for up to 8, and a vocabulary's
-table [D, V] faster than [V, D]; for more rows x @ kernel^T is several times slower than the same product as kernel @ x^T
-(docs/performance.md).
+On a CPU in float32 oneDNN reads a kernel [O, I] faster than [I, O], as kernel @ x^T; as x @ kernel^T it takes several times as
+long, but for one row, and with AVX-512 for up to 8, which it then reads soonest. A vocabulary's table it reads faster as [D, V]
+than as [V, D] (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from tfllm.layers.onednn import HAS_AVX512
 
-_FEW = 12 if HAS_AVX512 else 1
-"""An export keeps the number of the processor that wrote it."""
+_FEW = 12
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """x @ kernel^T. [M, I], [O, I] -> [M, O]."""
+    """x @ kernel^T. [M, I], [O, I] -> [M, O]. An export keeps the way of the processor that wrote it."""
 
     def few() -> tf.Tensor:
         return tf.matmul(x, kernel, transpose_b=True)
@@ -24,8 +23,9 @@ def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     def many() -> tf.Tensor:
         return tf.transpose(tf.matmul(kernel, x, transpose_b=True))
 
-    # Rounded products in bfloat16 have no such valley.
-    return tf.cond(tf.shape(x)[0] <= _FEW, few, many) if x.dtype == tf.float32 else few()
+    if x.dtype != tf.float32:  # rounded products in bfloat16 have no such valley
+        return few()
+    return tf.cond(tf.shape(x)[0] <= _FEW, few, many) if HAS_AVX512 else many()
 
 
 def turned_rows(ids: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
