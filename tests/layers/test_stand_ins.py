@@ -10,7 +10,7 @@ from tfllm.layers import turned
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
-from tfllm.layers.stand_ins import StandIns, is_replaced, use_stand_ins
+from tfllm.layers.stand_ins import StandIns, by_rows, is_replaced, up_to, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
 
 RANDOM = np.random.default_rng(0)
@@ -48,3 +48,25 @@ def test_layers_use_the_copy_in_place_of_the_variable():
         np.testing.assert_allclose(mine, right, rtol=1e-5, atol=1e-6)
     assert not np.any(head(x)), "outside, the variables are used again"
     assert not is_replaced(linear.kernel)
+
+
+def test_a_loop_branches_once_for_all_its_products():
+    def step(x):
+        for _ in range(5):
+            x = up_to(1, x, lambda x=x: x + 1, lambda x=x: up_to(12, x, lambda: x + 10, lambda: x + 100))
+        return x
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
+    def known(x):
+        with use_stand_ins(StandIns({}, frozenset(), frozenset({12, 1}))):
+            return by_rows(tf.shape(x)[0], lambda: step(x))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
+    def asked(x):
+        return step(x)
+
+    for rows, added in ((1, 5), (2, 50), (12, 50), (13, 500)):
+        for function in (known, asked):
+            np.testing.assert_array_equal(function(tf.zeros([rows, 2])), np.full([rows, 2], added))
+    branches = [sum("If" in op.type for op in each.get_concrete_function().graph.get_operations()) for each in (known, asked)]
+    assert branches == [1, 5]

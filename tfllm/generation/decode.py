@@ -25,7 +25,7 @@ from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop
 from tfllm.generation.sampling import Settings, choose, log_prob
 from tfllm.layers.cache import Cache, is_full, slots_at_first, with_a_slot
-from tfllm.layers.stand_ins import is_replaced, repeated
+from tfllm.layers.stand_ins import by_rows, is_replaced, repeated
 from tfllm.tokenizers.base import PAD_ID
 
 RUNNING, EOS, STOP, LENGTH = range(4)
@@ -165,7 +165,9 @@ def loop(model: Any, task: Task, state: State, until: int | tf.Tensor = tf.int32
     def unfinished(state: State) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
-    return turns(unfinished, body, state) if is_on_mesh(model) else growing(unfinished, body, state)
+    if is_on_mesh(model):
+        return turns(unfinished, body, state)
+    return by_rows(tf.size(state.last), lambda: growing(unfinished, body, state))
 
 
 def turns(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:

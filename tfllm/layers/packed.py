@@ -9,9 +9,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import packed_matmul
-from tfllm.layers.stand_ins import StandIn, is_repeated
+from tfllm.layers.stand_ins import StandIn, is_repeated, up_to
 
 _LEAST, _MOST = 8, 32
+BORDERS = frozenset({1, _MOST})
+"""Numbers of rows up to which `packed_product` does otherwise than beyond, in float32."""
 
 
 def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: StandIn, transpose_b: bool = False) -> tf.Tensor:
@@ -24,9 +26,9 @@ def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: Stan
 
     if x.dtype != tf.float32:
         return packed(x)
-    rows = tf.shape(x)[0]
 
     def filled_up() -> tf.Tensor:
+        rows = tf.shape(x)[0]
         return packed(tf.pad(x, [[0, tf.maximum(_LEAST - rows, 0)], [0, 0]]))[:rows]
 
-    return tf.cond((rows > 1) & (rows <= _MOST), filled_up, lambda: plain(x))
+    return up_to(1, x, lambda: plain(x), lambda: up_to(_MOST, x, filled_up, lambda: plain(x)))

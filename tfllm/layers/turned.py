@@ -10,8 +10,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import HAS_AVX512
+from tfllm.layers.stand_ins import up_to
 
 _FEW = 12
+BORDERS = frozenset({_FEW}) if HAS_AVX512 else frozenset[int]()
+"""Numbers of rows up to which `turned_product` does otherwise than beyond, in float32."""
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -25,7 +28,7 @@ def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     if x.dtype != tf.float32:  # rounded products in bfloat16 have no such valley
         return few()
-    return tf.cond(tf.shape(x)[0] <= _FEW, few, many) if HAS_AVX512 else many()
+    return up_to(_FEW, x, few, many) if HAS_AVX512 else many()
 
 
 def turned_rows(ids: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

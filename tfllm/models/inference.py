@@ -15,15 +15,14 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from tfllm.layers import packed, turned
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
 from tfllm.layers.onednn import packs
 from tfllm.layers.own_gradient import without_gradients
-from tfllm.layers.packed import packed_product
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
-from tfllm.layers.turned import turned_product, turned_rows
 from tfllm.models.base import LanguageModel
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
@@ -109,14 +108,15 @@ def computing(*models: Any) -> Iterator[list[Any]]:
     """The language models, None where none was given; inside, an `InferenceModel`'s has its weights, and none has gradients."""
     fast = [model for model in models if isinstance(model, InferenceModel)]
     functions: dict[int, StandIn] = {}
-    replaced = set[int]()
+    replaced, borders = set[int](), set[int]()
     with without_gradients(), contextlib.ExitStack() as stack:
         if fast:
             for model in fast:
                 functions |= model.stand_ins.functions
                 replaced |= model.stand_ins.variables
+                borders |= model.stand_ins.borders
             scope = stack.enter_context(keras.StatelessScope())
-            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced))))
+            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), frozenset(borders))))
             for model in fast:
                 scope.state_mapping.update(model.values)
         yield [model.model if isinstance(model, InferenceModel) else model for model in models]
@@ -144,12 +144,12 @@ def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Vari
         return copies.setdefault(id(variable), tf.Variable(tf.transpose(tf.cast(variable.value, dtype)), trainable=False))
 
     def product(plain: StandIn, matrix: tf.Variable, *, transpose_b: bool = False) -> StandIn:
-        return partial(packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
+        return partial(packed.packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
 
     for layer in layers:
         if isinstance(layer, Linear):
             kernel = copy(layer.kernel)
-            functions[id(layer)] = product(partial(turned_product, kernel=kernel), kernel, transpose_b=True)
+            functions[id(layer)] = product(partial(turned.turned_product, kernel=kernel), kernel, transpose_b=True)
         elif isinstance(layer, VocabularyHead) and dtype == "float32":
             columns = copy(layer.variable)
             functions[id(layer)] = product(partial(tf.matmul, b=columns), columns)
@@ -157,14 +157,16 @@ def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Vari
             functions[id(layer)] = partial(_scores_packed, layer)
     for layer in layers:
         if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
-            functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
-    return StandIns(functions, frozenset(copies)), list(copies.values())
+            functions[id(layer)] = partial(turned.turned_rows, columns=copies[id(layer.embeddings)])
+    told_apart = packed.BORDERS if prepack else turned.BORDERS
+    borders = told_apart if dtype == "float32" else frozenset[int]()
+    return StandIns(functions, frozenset(copies), borders), list(copies.values())
 
 
 def _scores_packed(head: VocabularyHead, hidden: tf.Tensor) -> tf.Tensor:
     """By the table that vectors are looked up in, too. [M, D] -> [M, V]."""
     plain = partial(tf.matmul, b=head.kernel, transpose_b=True)
-    return packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
+    return packed.packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
 
 
 def _quantized(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
