@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.generation import tracing
+from tfllm.layers import turned
 from tfllm.layers.onednn import packs
 from tfllm.models import inference
 from tfllm.tokenizers import ByteTokenizer
@@ -48,6 +49,17 @@ def test_the_same_texts(name, settings, models):
     for one, other in zip(plain, fast, strict=True):
         assert one.text == other.text
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("has_avx512", [True, False])
+def test_the_same_texts_by_the_ways_of_every_processor(has_avx512, models, monkeypatch):
+    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
+    monkeypatch.setattr(turned, "BORDERS", frozenset({1} if has_avx512 else ()))
+    model, _ = models["gpt2-tiny"]
+    fast = tfllm.for_inference(model)
+    for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 5):  # one row, few, many
+        plain, same = (tfllm.generate(each, TOKENIZER, texts, max_new_tokens=12) for each in (model, fast))
+        assert [each.text for each in same] == [each.text for each in plain]
 
 
 def test_streams(models):

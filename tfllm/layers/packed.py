@@ -13,7 +13,7 @@ from tfllm.layers.stand_ins import StandIn, is_repeated, up_to
 
 _LEAST, _MOST = 8, 32
 BORDERS = frozenset({1, _MOST})
-"""Numbers of rows up to which `packed_product` does otherwise than beyond, in float32."""
+"""Numbers of rows that `packed_product` would know, in float32."""
 
 
 def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: StandIn, transpose_b: bool = False) -> tf.Tensor:

@@ -26,7 +26,7 @@ class StandIns(NamedTuple):
     variables: frozenset[int]
     """The `id` of each variable that is not read any more."""
     borders: frozenset[int] = frozenset()
-    """Numbers of rows up to which functions do otherwise than beyond (`up_to`)."""
+    """Numbers of rows up to which functions do otherwise than beyond (`fits`)."""
 
 
 _in_use: ContextVar[StandIns] = ContextVar("stand_ins")
@@ -72,10 +72,14 @@ def is_replaced(variable: Any) -> bool:
 
 def up_to(border: int, x: tf.Tensor, few: Callable[[], tf.Tensor], many: Callable[[], tf.Tensor]) -> tf.Tensor:
     """few() where x [M, I] has at most `border` rows, else many(). Inside `by_rows` that is known, elsewhere the graph asks."""
-    fewest, most = _rows.get()
-    if most <= border:
+    if fits(border):
         return few()
-    return many() if fewest > border else tf.cond(tf.shape(x)[0] <= border, few, many)
+    return many() if _rows.get()[0] > border else tf.cond(tf.shape(x)[0] <= border, few, many)
+
+
+def fits(border: int) -> bool:
+    """Is it known that there are no more rows?"""
+    return _rows.get()[1] <= border
 
 
 def by_rows(rows: tf.Tensor, compute: Callable[[], Any]) -> Any:

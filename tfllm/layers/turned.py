@@ -10,15 +10,15 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import HAS_AVX512
-from tfllm.layers.stand_ins import up_to
+from tfllm.layers.stand_ins import fits, up_to
 
 _FEW = 12
-BORDERS = frozenset({_FEW}) if HAS_AVX512 else frozenset[int]()
-"""Numbers of rows up to which `turned_product` does otherwise than beyond, in float32."""
+BORDERS = frozenset({1}) if HAS_AVX512 else frozenset[int]()
+"""Numbers of rows that `turned_product` would know, in float32."""
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """x @ kernel^T. [M, I], [O, I] -> [M, O]. An export keeps the way of the processor that wrote it."""
+    """x @ kernel^T. [M, I], [O, I] -> [M, O]. An export keeps the ways of the processor that wrote it."""
 
     def few() -> tf.Tensor:
         return tf.matmul(x, kernel, transpose_b=True)
@@ -28,7 +28,9 @@ def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     if x.dtype != tf.float32:  # rounded products in bfloat16 have no such valley
         return few()
-    return up_to(_FEW, x, few, many) if HAS_AVX512 else many()
+    # One row is read as soon this way or that. Without a branch around it, TensorFlow would fuse the first product with the
+    # addition of a bias into one that takes seven times as long.
+    return up_to(_FEW, x, few, many) if HAS_AVX512 and not fits(1) else many()
 
 
 def turned_rows(ids: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
