@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py gpt-mini float32
 
-Enters: a shape that is trained (`shapes.py`), "decoding" or "decoding-int8". Leaves:
+Enters: a shape that is trained (`shapes.py`), or "decoding", in a form or without. Leaves:
 `results/ablation-WHAT-PRECISION.json`, and of all such files `results/ablation.md`. What stands in the place of a change:
 `plain.py`. Settings of the process are tried the same way.
 """
@@ -30,8 +30,9 @@ LEFT_OUT: dict[str, tuple[tuple[str, ...], ...]] = {
     "bert-mini": (("places",),),
     "decoding": (("table",), ("growing cache",), ("log_prob",), ("sizes",)),
     "decoding-int8": (("growing cache",), ("sizes",)),
+    "decoding-prepack": (("one branch",),),
 }
-DECODERS = {"decoding": "tfllm", "decoding-int8": "tfllm_fast_int8"}
+DECODERS = {"decoding": "tfllm", "decoding-int8": "tfllm_fast_int8", "decoding-prepack": "tfllm_fast_packed"}
 """Of `decoding_worker.py`."""
 SETTINGS = {
     "one op at a time": {"TF_NUM_INTEROP_THREADS": "1"},
@@ -54,7 +55,7 @@ worth it where that is more than 1. CPU: the same of processor time, which a bus
 
 
 def main(
-    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding", "decoding-int8"] = "gpt-mini",
+    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding", "decoding-int8", "decoding-prepack"] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     /,
     *,

@@ -135,6 +135,10 @@ def _sizes() -> None:
         module.sizes_of = read
 
 
+def _branch() -> None:
+    decode.by_rows = lambda rows, compute: compute()
+
+
 def _growing_cache() -> None:
     decode.slots_for = lambda model, prompts, room: room
 
@@ -157,6 +161,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "compiled optimizer": _compiled_optimizer,
     "table": _table,
     "sizes": _sizes,
+    "one branch": _branch,
     "growing cache": _growing_cache,
     "log_prob": _log_prob,
 }
