@@ -37,7 +37,8 @@ bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a
 	for precision in float32 mixed_bfloat16; do \
 		for what in gpt-mini gpt2-small bert-mini; do $(BIN)/python benchmarks/ablation.py $$what $$precision || exit 1; done; \
 		for what in gpt-mini gpt2-small bert-base; do $(BIN)/python benchmarks/op_times.py $$what $$precision || exit 1; done; done
-	for what in decoding decoding-int8 decoding-prepack; do $(BIN)/python benchmarks/ablation.py $$what || exit 1; done
+	$(BIN)/python benchmarks/ablation.py decoding
+	for what in decoding-int8 decoding-prepack; do $(BIN)/python benchmarks/ablation.py $$what --no-settings || exit 1; done
 	for form in plain prepack int8; do for batch in 1 8; do \
 		$(BIN)/python benchmarks/op_times.py decoding --form $$form --batch $$batch || exit 1; done; done
 	$(BIN)/python benchmarks/vocabulary_memory.py

@@ -67,14 +67,17 @@ def main(
     """Leaves out one change after the other.
 
     Args:
-        what: the shape that is trained; decoding is that of GPT-2 small in Python, which is float32 or 8 bits.
-        precision: Keras dtype policy of what is trained.
+        what: the shape that is trained; decoding is that of GPT-2 small in Python, as it is or by `for_inference`, in 8 bits or
+            prepacked.
+        precision: Keras dtype policy; decoding is float32.
         rounds: turns of each.
         steps: training steps a turn.
         settings: try settings of the process, too.
         out: folder of the results.
     """
     decoding = what in DECODERS
+    if decoding and precision != "float32":
+        raise ValueError(f"{what} is measured in float32, not in {precision}")
     job = {"model": "gpt2-small"} if decoding else {"shape": what, "precision": precision, "steps": steps}
     if decoding:
         make("gpt2-small")

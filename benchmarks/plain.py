@@ -136,7 +136,7 @@ def _sizes() -> None:
 
 
 def _branch() -> None:
-    decode.by_rows = lambda rows, compute: compute()
+    decode.by_rows = lambda model, rows, compute: compute()
 
 
 def _growing_cache() -> None:

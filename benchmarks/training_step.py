@@ -49,7 +49,7 @@ def main(
         steps: training steps a turn.
         contenders: any of tfllm, tfllm_remat (blocks computed again in the backward pass), keras_hub, keras_hub_xla,
             keras_hub_no_flash, torch_eager, torch_compile, nanogpt, tfllm@FOLDER, and limits, which measures matrix products
-            and memory; the last is compared with. None: as many as 24 GB hold.
+            and memory; the last is compared with. If none is given: those that fit 24 GB together.
         out: folder of the results.
     """
     sizes = SHAPES[shape]

@@ -76,11 +76,20 @@ def test_as_draft_model(models):
     assert found.num_draft_tokens > 0
 
 
+def test_each_with_its_own_ways_as_model_and_as_draft(models):
+    model, _ = models["llama-tiny"]
+    packed, small = tfllm.for_inference(model, prepack=True), tfllm.for_inference(causal("llama-tiny", seed=5), quantize="int8")
+    for texts in (PROMPTS[:1], PROMPTS):
+        expected = tfllm.generate(model, TOKENIZER, texts, max_new_tokens=12)
+        found = tfllm.generate(packed, TOKENIZER, texts, max_new_tokens=12, num_draft_tokens=3, draft_model=small)
+        assert [each.text for each in found] == [each.text for each in expected]
+
+
 @pytest.mark.parametrize("settings", [{"temperature": 0.8, "seed": 3}, {"num_beams": 3}, {"num_draft_tokens": 3}], ids=str)
 def test_prepacked_the_same_texts(settings, models):
     model, _ = models["llama-tiny"]
     fast = tfllm.for_inference(model, prepack=True)
-    for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 4):  # 1 row, few, many
+    for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 11):  # 1 row, few, many
         plain, packed = (tfllm.generate(each, TOKENIZER, texts, max_new_tokens=12, **settings) for each in (model, fast))
         assert [each.text for each in packed] == [each.text for each in plain]
         for one, other in zip(plain, packed, strict=True):

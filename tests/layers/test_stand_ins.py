@@ -10,7 +10,7 @@ from tfllm.layers import turned
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
-from tfllm.layers.stand_ins import StandIns, by_rows, is_replaced, up_to, use_stand_ins
+from tfllm.layers.stand_ins import StandIns, by_rows, choose, is_replaced, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
 
 RANDOM = np.random.default_rng(0)
@@ -51,22 +51,34 @@ def test_layers_use_the_copy_in_place_of_the_variable():
 
 
 def test_a_loop_branches_once_for_all_its_products():
+    model = object()
+
     def step(x):
         for _ in range(5):
-            x = up_to(1, x, lambda x=x: x + 1, lambda x=x: up_to(12, x, lambda: x + 10, lambda: x + 100))
+            x = choose(x, 2, 12, lambda x=x: x + 10, lambda x=x: x + 1)
         return x
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
     def known(x):
-        with use_stand_ins(StandIns({}, frozenset(), frozenset({12, 1}))):
-            return by_rows(tf.shape(x)[0], lambda: step(x))
+        with use_stand_ins(StandIns({}, frozenset(), {id(model): frozenset({12, 1})})):
+            return by_rows(model, tf.shape(x)[0], lambda: step(x))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
     def asked(x):
         return step(x)
 
-    for rows, added in ((1, 5), (2, 50), (12, 50), (13, 500)):
-        for function in (known, asked):
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
+    def of_another_model(x):
+        with use_stand_ins(StandIns({}, frozenset(), {id(model): frozenset({12, 1})})):
+            return by_rows(object(), tf.shape(x)[0], lambda: step(x))
+
+    functions = known, asked, of_another_model
+    for rows, added in ((1, 5), (2, 50), (12, 50), (13, 5)):
+        for function in functions:
             np.testing.assert_array_equal(function(tf.zeros([rows, 2])), np.full([rows, 2], added))
-    branches = [sum("If" in op.type for op in each.get_concrete_function().graph.get_operations()) for each in (known, asked)]
-    assert branches == [1, 5]
+    assert [branches(each.get_concrete_function().graph.as_graph_def()) for each in functions] == [2, 5, 5]
+
+
+def branches(graph):
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return sum(node.op in ("If", "StatelessIf") for node in nodes)

@@ -88,7 +88,8 @@ def generate(
         prompt: Texts to continue; quote each.
         draft_model: A smaller model of the same tokenizer, to draft --num-draft-tokens at once.
         quantize: int8: products in 8 bits, sooner with a large model, for a little quality. Only on x86 processors.
-        prepack: Matrices once more, as the processor reads them soonest: several prompts sooner. Only on x86 processors.
+        prepack: Matrices once more, as the processor reads them soonest: several prompts sooner. Only on x86 processors, in
+            bfloat16 only on those with AVX-512.
         settings: How.
     """
     import tfllm

@@ -75,7 +75,7 @@ def export(
         quantize: int8 keeps matrices in a quarter of float32's size (tables of vectors stay), and makes tokens of a large model
             faster, for a little quality; x86 only.
         prepack: A decoder's matrices stand in the server's memory once more, as its processor reads them soonest: for several
-            prompts at once, or bfloat16; x86 only.
+            prompts at once, or bfloat16; x86 only, in bfloat16 with AVX-512 only.
         draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
     """
     import tfllm

@@ -51,7 +51,8 @@ def export(
             x86 processors, where TensorFlow runs oneDNN.
         prepack: of a causal model: the server keeps each matrix once more, as its processor reads it soonest. Several prompts
             at once are continued sooner, in bfloat16 one is, too; `serving_default` and `generate` take memory for the
-            weights again, when they are first asked. int8 does so always. Only on x86 processors, where TensorFlow runs oneDNN.
+            weights again, when they are first asked. int8 does so always. Only on x86 processors, where TensorFlow runs oneDNN;
+            in bfloat16 only on those with AVX-512: without, TensorFlow ends the server.
         draft_model: drafts `config.num_draft_tokens` at a time, as in `tfllm.generate`; its weights are in the export, too.
 
     Returns:

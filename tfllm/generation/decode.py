@@ -167,7 +167,7 @@ def loop(model: Any, task: Task, state: State, until: int | tf.Tensor = tf.int32
 
     if is_on_mesh(model):
         return turns(unfinished, body, state)
-    return by_rows(tf.size(state.last), lambda: growing(unfinished, body, state))
+    return by_rows(model, tf.size(state.last), lambda: growing(unfinished, body, state))
 
 
 def turns(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:

@@ -15,7 +15,7 @@ from numpy._core._multiarray_umath import __cpu_features__
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import op_def_library
 
-HAS_AVX512 = bool(__cpu_features__.get("AVX512_SKX"))
+HAS_AVX512 = all(__cpu_features__.get(f"AVX512{part}") for part in ("F", "BW", "DQ", "VL"))
 """Without it oneDNN has other kernels, and none for bfloat16."""
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import packed_matmul
-from tfllm.layers.stand_ins import StandIn, is_repeated, up_to
+from tfllm.layers.stand_ins import StandIn, choose, is_repeated
 
 _LEAST, _MOST = 8, 32
 BORDERS = frozenset({1, _MOST})
-"""Numbers of rows that `packed_product` would know, in float32."""
+"""Numbers of rows at which `packed_product` changes its way in float32."""
 
 
 def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: StandIn, transpose_b: bool = False) -> tf.Tensor:
@@ -31,4 +31,4 @@ def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: Stan
         rows = tf.shape(x)[0]
         return packed(tf.pad(x, [[0, tf.maximum(_LEAST - rows, 0)], [0, 0]]))[:rows]
 
-    return up_to(1, x, lambda: plain(x), lambda: up_to(_MOST, x, filled_up, lambda: plain(x)))
+    return choose(x, 2, _MOST, filled_up, lambda: plain(x))

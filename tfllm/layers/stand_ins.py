@@ -1,8 +1,8 @@
 """What layers do in inference in place of reading their own matrix: another copy of it, in the form the graph wants.
 
-Enters: functions by layer, from whoever keeps the copies (`models.inference`). Layers ask for theirs. Where functions do one
-thing for few rows and another for more, a branch beside every product would cost 7% of a token (docs/performance.md): a loop
-whose steps all have as many rows is traced for each range of numbers of rows, and branches once.
+Enters: functions by layer, from whoever keeps the copies (`models.inference`). Layers ask for theirs. Some functions multiply
+few rows in another way than many. A branch beside every product costs time (docs/performance.md), so a loop whose steps all
+have as many rows is traced once for each range of numbers of rows, and branches as a whole.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class StandIns(NamedTuple):
     """By a layer's `id`: of a map [M, I] -> [M, O], of a table of vectors int32 [M] -> [M, D]."""
     variables: frozenset[int]
     """The `id` of each variable that is not read any more."""
-    borders: frozenset[int] = frozenset()
-    """Numbers of rows up to which functions do otherwise than beyond (`fits`)."""
+    borders: Mapping[int, frozenset[int]] = {}
+    """By a model's `id`: numbers of rows at which its functions change their ways; loops are traced for the ranges between."""
 
 
 _in_use: ContextVar[StandIns] = ContextVar("stand_ins")
 _repeated: ContextVar[bool] = ContextVar("repeated", default=False)
 _rows: ContextVar[tuple[float, float]] = ContextVar("rows", default=(0, math.inf))
-"""The fewest and the most that products have."""
+"""The fewest and the most that a product has."""
 _NONE = StandIns({}, frozenset())
 
 
@@ -70,20 +70,8 @@ def is_replaced(variable: Any) -> bool:
     return id(variable) in _in_use.get(_NONE).variables
 
 
-def up_to(border: int, x: tf.Tensor, few: Callable[[], tf.Tensor], many: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """few() where x [M, I] has at most `border` rows, else many(). Inside `by_rows` that is known, elsewhere the graph asks."""
-    if fits(border):
-        return few()
-    return many() if _rows.get()[0] > border else tf.cond(tf.shape(x)[0] <= border, few, many)
-
-
-def fits(border: int) -> bool:
-    """Is it known that there are no more rows?"""
-    return _rows.get()[1] <= border
-
-
-def by_rows(rows: tf.Tensor, compute: Callable[[], Any]) -> Any:
-    """compute(), all of whose products have that many rows, int32 []: traced for each range between borders, and one is run."""
+def by_rows(model: Any, rows: tf.Tensor, compute: Callable[[], Any]) -> Any:
+    """compute(), all of whose products are the model's and have `rows` rows, int32 []: traced for each range, one is run."""
 
     def within(fewest: float, borders: list[int]) -> Any:
         def traced() -> Any:
@@ -97,4 +85,20 @@ def by_rows(rows: tf.Tensor, compute: Callable[[], Any]) -> Any:
             return traced()
         return tf.cond(rows <= borders[0], traced, lambda: within(borders[0] + 1, borders[1:]))
 
-    return within(0, sorted(_in_use.get(_NONE).borders))
+    return within(0, sorted(_in_use.get(_NONE).borders.get(id(model), ())))
+
+
+def one_row_at_most() -> bool:
+    """Is it known of the products that are traced?"""
+    return _rows.get()[1] <= 1
+
+
+def choose(x: tf.Tensor, least: int, most: int, inside: Callable[[], tf.Tensor], outside: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """inside() where x [M, I] has `least` to `most` rows, else outside(). What `by_rows` leaves open, the graph asks."""
+    fewest, largest = _rows.get()
+    if least <= fewest and largest <= most:
+        return inside()
+    if largest < least or most < fewest:
+        return outside()
+    rows = tf.shape(x)[0]
+    return tf.cond((rows >= least) & (rows <= most) if least else rows <= most, inside, outside)

@@ -1,8 +1,8 @@
 """Matrices the other way round, as products of few rows want them: a decoder multiplies one row a text and step.
 
-On a CPU in float32 oneDNN reads a kernel [O, I] faster than [I, O], as kernel @ x^T; as x @ kernel^T it takes several times as
-long, but for one row, and with AVX-512 for up to 8, which it then reads soonest. A vocabulary's table it reads faster as [D, V]
-than as [V, D] (docs/performance.md).
+For one row in float32 oneDNN reads a kernel [O, I] faster than [I, O], and a vocabulary's table [D, V] faster than [V, D]. For
+more it depends on the processor: with AVX-512 up to 8 rows are multiplied soonest as x @ kernel^T, from 16 as kernel @ x^T;
+without it the first takes several times as long as the second from 2 rows on (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import HAS_AVX512
-from tfllm.layers.stand_ins import fits, up_to
+from tfllm.layers.stand_ins import choose, one_row_at_most
 
 _FEW = 12
 BORDERS = frozenset({1}) if HAS_AVX512 else frozenset[int]()
-"""Numbers of rows that `turned_product` would know, in float32."""
+"""Numbers of rows at which `turned_product` changes its way in float32, and tells by the range that it is traced for."""
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -28,9 +28,9 @@ def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     if x.dtype != tf.float32:  # rounded products in bfloat16 have no such valley
         return few()
-    # One row is read as soon this way or that. Without a branch around it, TensorFlow would fuse the first product with the
-    # addition of a bias into one that takes seven times as long.
-    return up_to(_FEW, x, few, many) if HAS_AVX512 and not fits(1) else many()
+    # One row is multiplied as soon either way. Without a branch around few(), TensorFlow would fuse its product with the
+    # addition of a bias into another one, which reads such a kernel slowly.
+    return choose(x, 0, _FEW, few, many) if HAS_AVX512 and not one_row_at_most() else many()
 
 
 def turned_rows(ids: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

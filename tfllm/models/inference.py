@@ -38,6 +38,9 @@ class InferenceModel:
     def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
         self.stand_ins, copies = _stand_ins(model, quantize, prepack)
+        self.borders = frozenset[int]()
+        if not quantize and model.compute_dtype == "float32":
+            self.borders = packed.BORDERS if prepack else turned.BORDERS
         self.values = {
             id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
             for variable in model.weights
@@ -69,7 +72,7 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
             x86 processors, where TensorFlow runs oneDNN.
         prepack: oneDNN keeps each matrix once more, as the processor reads it soonest. Several texts at once are continued
             sooner, in bfloat16 one is, too; each kind of decoding takes memory for the weights again. int8 does so always.
-            Only on x86 processors, where TensorFlow runs oneDNN.
+            Only on x86 processors, where TensorFlow runs oneDNN, in bfloat16 only on those with AVX-512.
 
     Raises:
         ValueError: the model is no decoder, is on a mesh, `quantize` is unknown, or it or `prepack` wants another processor or
@@ -108,15 +111,15 @@ def computing(*models: Any) -> Iterator[list[Any]]:
     """The language models, None where none was given; inside, an `InferenceModel`'s has its weights, and none has gradients."""
     fast = [model for model in models if isinstance(model, InferenceModel)]
     functions: dict[int, StandIn] = {}
-    replaced, borders = set[int](), set[int]()
+    replaced = set[int]()
     with without_gradients(), contextlib.ExitStack() as stack:
         if fast:
             for model in fast:
                 functions |= model.stand_ins.functions
                 replaced |= model.stand_ins.variables
-                borders |= model.stand_ins.borders
             scope = stack.enter_context(keras.StatelessScope())
-            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), frozenset(borders))))
+            borders = {id(each.model): each.borders for each in fast}
+            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), borders)))
             for model in fast:
                 scope.state_mapping.update(model.values)
         yield [model.model if isinstance(model, InferenceModel) else model for model in models]
@@ -158,9 +161,7 @@ def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Vari
     for layer in layers:
         if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
             functions[id(layer)] = partial(turned.turned_rows, columns=copies[id(layer.embeddings)])
-    told_apart = packed.BORDERS if prepack else turned.BORDERS
-    borders = told_apart if dtype == "float32" else frozenset[int]()
-    return StandIns(functions, frozenset(copies), borders), list(copies.values())
+    return StandIns(functions, frozenset(copies)), list(copies.values())
 
 
 def _scores_packed(head: VocabularyHead, hidden: tf.Tensor) -> tf.Tensor:
