@@ -66,6 +66,11 @@ def batched(x: tf.Tensor, kept: Kept) -> tf.Tensor:
     return tf.reshape(tf.transpose(parts, [1, 0, 2]), [-1, parts.shape[0] * parts.shape[2]])
 
 
+def with_bias(product: tf.Tensor) -> tf.Tensor:
+    """TensorFlow fuses the two."""
+    return tf.nn.bias_add(product, tf.ones([product.shape[1]], product.dtype))
+
+
 WAYS = {
     "IO": Way(lambda matrix: [matrix], lambda x, kept: tf.matmul(x, kept[0])),
     "OI": Way(turned, lambda x, kept: tf.matmul(x, kept[0], transpose_b=True)),
@@ -73,6 +78,7 @@ WAYS = {
     "OI packed": Way(turned, lambda x, kept: packed_matmul(x, tf.convert_to_tensor(kept[0]), transpose_b=True)),
 }
 TRIED = {
+    "a bias added": Way(turned, lambda x, kept: with_bias(tf.matmul(x, kept[0], transpose_b=True))),
     "outputs in halves": Way(lambda matrix: in_parts(matrix, 2), by_outputs),
     "inputs in halves": Way(lambda matrix: tf.split(tf.transpose(matrix), 2, 1), by_inputs),
     "a batch of 8": Way(lambda matrix: [tf.stack(in_parts(matrix, 8))], batched),
