@@ -54,7 +54,7 @@ def test_the_same_texts(name, settings, models):
 @pytest.mark.parametrize("has_avx512", [True, False])
 def test_the_same_texts_by_the_ways_of_every_processor(has_avx512, models, monkeypatch):
     monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
-    monkeypatch.setattr(turned, "BORDERS", frozenset({1} if has_avx512 else ()))
+    monkeypatch.setattr(inference, "HAS_AVX512", has_avx512)
     model, _ = models["gpt2-tiny"]
     fast = tfllm.for_inference(model)
     for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 5):  # one row, few, many

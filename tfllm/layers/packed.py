@@ -9,11 +9,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import packed_matmul
-from tfllm.layers.stand_ins import StandIn, choose, is_repeated
+from tfllm.layers.stand_ins import StandIn, is_one_row, is_repeated
 
 _LEAST, _MOST = 8, 32
-BORDERS = frozenset({1, _MOST})
-"""Numbers of rows at which `packed_product` changes its way in float32."""
 
 
 def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: StandIn, transpose_b: bool = False) -> tf.Tensor:
@@ -26,9 +24,11 @@ def packed_product(x: tf.Tensor, matrix: tf.Tensor | tf.Variable, *, plain: Stan
 
     if x.dtype != tf.float32:
         return packed(x)
+    if is_one_row():
+        return plain(x)
+    rows = tf.shape(x)[0]
 
     def filled_up() -> tf.Tensor:
-        rows = tf.shape(x)[0]
         return packed(tf.pad(x, [[0, tf.maximum(_LEAST - rows, 0)], [0, 0]]))[:rows]
 
-    return choose(x, 2, _MOST, filled_up, lambda: plain(x))
+    return tf.cond((rows > 1) & (rows <= _MOST), filled_up, lambda: plain(x))

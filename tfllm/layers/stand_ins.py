@@ -1,14 +1,13 @@
 """What layers do in inference in place of reading their own matrix: another copy of it, in the form the graph wants.
 
 Enters: functions by layer, from whoever keeps the copies (`models.inference`). Layers ask for theirs. Some functions multiply
-few rows in another way than many. A branch beside every product costs time (docs/performance.md), so a loop whose steps all
-have as many rows is traced once for each range of numbers of rows, and branches as a whole.
+one row in another way than several. A branch beside every product costs a single text time (docs/performance.md), so a loop is
+traced for one row and for several, and branches as a whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -25,14 +24,13 @@ class StandIns(NamedTuple):
     """By a layer's `id`: of a map [M, I] -> [M, O], of a table of vectors int32 [M] -> [M, D]."""
     variables: frozenset[int]
     """The `id` of each variable that is not read any more."""
-    borders: Mapping[int, frozenset[int]] = {}
-    """By a model's `id`: numbers of rows at which its functions change their ways; loops are traced for the ranges between."""
+    told_apart: frozenset[int] = frozenset()
+    """The `id` of each model whose functions multiply one row in another way than several."""
 
 
 _in_use: ContextVar[StandIns] = ContextVar("stand_ins")
 _repeated: ContextVar[bool] = ContextVar("repeated", default=False)
-_rows: ContextVar[tuple[float, float]] = ContextVar("rows", default=(0, math.inf))
-"""The fewest and the most that a product has."""
+_one_row: ContextVar[bool] = ContextVar("one_row", default=False)
 _NONE = StandIns({}, frozenset())
 
 
@@ -71,34 +69,18 @@ def is_replaced(variable: Any) -> bool:
 
 
 def by_rows(model: Any, rows: tf.Tensor, compute: Callable[[], Any]) -> Any:
-    """compute(), all of whose products are the model's and have `rows` rows, int32 []: traced for each range, one is run."""
+    """compute(), all of whose products are the model's and have as many rows, int32 []: traced for one and for several."""
 
-    def within(fewest: float, borders: list[int]) -> Any:
-        def traced() -> Any:
-            token = _rows.set((fewest, borders[0] if borders else math.inf))
-            try:
-                return compute()
-            finally:
-                _rows.reset(token)
+    def alone() -> Any:
+        token = _one_row.set(True)
+        try:
+            return compute()
+        finally:
+            _one_row.reset(token)
 
-        if not borders:
-            return traced()
-        return tf.cond(rows <= borders[0], traced, lambda: within(borders[0] + 1, borders[1:]))
-
-    return within(0, sorted(_in_use.get(_NONE).borders.get(id(model), ())))
+    return tf.cond(rows <= 1, alone, compute) if id(model) in _in_use.get(_NONE).told_apart else compute()
 
 
-def one_row_at_most() -> bool:
-    """Is it known of the products that are traced?"""
-    return _rows.get()[1] <= 1
-
-
-def choose(x: tf.Tensor, least: int, most: int, inside: Callable[[], tf.Tensor], outside: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """inside() where x [M, I] has `least` to `most` rows, else outside(). What `by_rows` leaves open, the graph asks."""
-    fewest, largest = _rows.get()
-    if least <= fewest and largest <= most:
-        return inside()
-    if largest < least or most < fewest:
-        return outside()
-    rows = tf.shape(x)[0]
-    return tf.cond((rows >= least) & (rows <= most) if least else rows <= most, inside, outside)
+def is_one_row() -> bool:
+    """Is it known that what is traced has one row, or none?"""
+    return _one_row.get()

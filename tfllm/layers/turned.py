@@ -10,11 +10,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.layers.onednn import HAS_AVX512
-from tfllm.layers.stand_ins import choose, one_row_at_most
+from tfllm.layers.stand_ins import is_one_row
 
 _FEW = 12
-BORDERS = frozenset({1}) if HAS_AVX512 else frozenset[int]()
-"""Numbers of rows at which `turned_product` changes its way in float32, and tells by the range that it is traced for."""
 
 
 def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -30,7 +28,7 @@ def turned_product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return few()
     # One row is multiplied as soon either way. Without a branch around few(), TensorFlow would fuse its product with the
     # addition of a bias into another one, which reads such a kernel slowly.
-    return choose(x, 0, _FEW, few, many) if HAS_AVX512 and not one_row_at_most() else many()
+    return tf.cond(tf.shape(x)[0] <= _FEW, few, many) if HAS_AVX512 and not is_one_row() else many()
 
 
 def turned_rows(ids: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

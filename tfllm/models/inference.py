@@ -15,14 +15,15 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfllm.layers import packed, turned
 from tfllm.layers.base import Linear
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
-from tfllm.layers.onednn import packs
+from tfllm.layers.onednn import HAS_AVX512, packs
 from tfllm.layers.own_gradient import without_gradients
+from tfllm.layers.packed import packed_product
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
+from tfllm.layers.turned import turned_product, turned_rows
 from tfllm.models.base import LanguageModel
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
@@ -38,9 +39,8 @@ class InferenceModel:
     def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
         self.stand_ins, copies = _stand_ins(model, quantize, prepack)
-        self.borders = frozenset[int]()
-        if not quantize and model.compute_dtype == "float32":
-            self.borders = packed.BORDERS if prepack else turned.BORDERS
+        self.tells_apart = model.compute_dtype == "float32" and not quantize and (prepack or HAS_AVX512)
+        """Is one row multiplied in another way than several?"""
         self.values = {
             id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
             for variable in model.weights
@@ -118,8 +118,8 @@ def computing(*models: Any) -> Iterator[list[Any]]:
                 functions |= model.stand_ins.functions
                 replaced |= model.stand_ins.variables
             scope = stack.enter_context(keras.StatelessScope())
-            borders = {id(each.model): each.borders for each in fast}
-            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), borders)))
+            told_apart = frozenset(id(each.model) for each in fast if each.tells_apart)
+            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), told_apart)))
             for model in fast:
                 scope.state_mapping.update(model.values)
         yield [model.model if isinstance(model, InferenceModel) else model for model in models]
@@ -147,12 +147,12 @@ def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Vari
         return copies.setdefault(id(variable), tf.Variable(tf.transpose(tf.cast(variable.value, dtype)), trainable=False))
 
     def product(plain: StandIn, matrix: tf.Variable, *, transpose_b: bool = False) -> StandIn:
-        return partial(packed.packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
+        return partial(packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
 
     for layer in layers:
         if isinstance(layer, Linear):
             kernel = copy(layer.kernel)
-            functions[id(layer)] = product(partial(turned.turned_product, kernel=kernel), kernel, transpose_b=True)
+            functions[id(layer)] = product(partial(turned_product, kernel=kernel), kernel, transpose_b=True)
         elif isinstance(layer, VocabularyHead) and dtype == "float32":
             columns = copy(layer.variable)
             functions[id(layer)] = product(partial(tf.matmul, b=columns), columns)
@@ -160,14 +160,14 @@ def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Vari
             functions[id(layer)] = partial(_scores_packed, layer)
     for layer in layers:
         if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
-            functions[id(layer)] = partial(turned.turned_rows, columns=copies[id(layer.embeddings)])
+            functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
     return StandIns(functions, frozenset(copies)), list(copies.values())
 
 
 def _scores_packed(head: VocabularyHead, hidden: tf.Tensor) -> tf.Tensor:
     """By the table that vectors are looked up in, too. [M, D] -> [M, V]."""
     plain = partial(tf.matmul, b=head.kernel, transpose_b=True)
-    return packed.packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
+    return packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
 
 
 def _quantized(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
