@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from harness import CACHE
 
 import tfllm
+from tfllm.layers.onednn import HAS_AVX512
 from tfllm.settings import Pretraining
 
 VOCABULARY, PROMPTS, PROMPT_BYTES = 8192, 32, 600
@@ -49,7 +50,7 @@ def make() -> Path:
             steps_per_epoch=50,
             optimizer="muon",
             learning_rate=4e-3,
-            dtype="mixed_bfloat16",
+            dtype="mixed_bfloat16" if HAS_AVX512 else "float32",
             validation_steps=4,
         )
         tfllm.pretrain(store, tokenizer, config=config, folder=folder / name, settings=settings, verbose=2)
