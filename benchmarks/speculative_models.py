@@ -18,7 +18,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from harness import CACHE
 
 import tfllm
-from tfllm.layers.onednn import HAS_AVX512
 from tfllm.settings import Pretraining
 
 VOCABULARY, PROMPTS, PROMPT_BYTES = 8192, 32, 600
@@ -34,6 +33,8 @@ def make() -> Path:
     folder = CACHE / "speculative"
     if (folder / "prompts.json").exists():
         return folder
+    from tfllm.layers.onednn import HAS_AVX512
+
     files = [f"{sysconfig.get_path('stdlib')}/**/*.py"]
     options = dict(exclude=["site-packages"], validation=0.05, invalid_utf8="skip")
     words = tfllm.tokenizers.ByteTokenizer()

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.generation import tracing
-from tfllm.layers import turned
+from tfllm.layers import packed, turned
 from tfllm.layers.onednn import packs
+from tfllm.layers.stand_ins import is_one_row
 from tfllm.models import inference
 from tfllm.tokenizers import ByteTokenizer
 
@@ -94,6 +95,16 @@ def test_prepacked_the_same_texts(settings, models):
         assert [each.text for each in packed] == [each.text for each in plain]
         for one, other in zip(plain, packed, strict=True):
             np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+
+
+def test_one_text_has_a_loop_of_its_own(monkeypatch):
+    """It does not pack, and one for several does."""
+    seen = []
+    monkeypatch.setattr(packed, "is_one_row", lambda: seen.append(is_one_row()) or is_one_row())
+    fast = tfllm.for_inference(causal("gpt2-tiny"), prepack=True)
+    tfllm.generate(fast, TOKENIZER, PROMPTS[0], max_new_tokens=3)
+    products = 4 * fast.config.num_layers + 1
+    assert (seen.count(True), seen.count(False)) == (products, products)
 
 
 def test_functions_may_run_eagerly(models):

@@ -74,6 +74,21 @@ def test_a_loop_branches_once_for_all_its_products():
     assert branches(known.get_concrete_function().graph) == {"outside": 1, "inside": 5}  # for several rows
 
 
+@pytest.mark.parametrize(("has_avx512", "inside"), [(True, 1), (False, 0)])
+def test_one_row_is_multiplied_without_asking(has_avx512, inside, monkeypatch):
+    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
+    model, kernel = object(), tf.ones([4, 2])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
+    def product(x):
+        with use_stand_ins(StandIns({}, frozenset(), frozenset({id(model)}))):
+            return by_rows(model, tf.shape(x)[0], lambda: turned_product(x, kernel))
+
+    for rows in (1, 3):
+        np.testing.assert_array_equal(product(tf.ones([rows, 2])), np.full([rows, 4], 2))
+    assert branches(product.get_concrete_function().graph) == {"outside": 1, "inside": inside}
+
+
 def branches(graph):
     """How many in a graph, and in its functions."""
     graph = graph.as_graph_def()
