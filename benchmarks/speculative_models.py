@@ -33,8 +33,6 @@ def make() -> Path:
     folder = CACHE / "speculative"
     if (folder / "prompts.json").exists():
         return folder
-    from tfllm.layers.onednn import HAS_AVX512
-
     files = [f"{sysconfig.get_path('stdlib')}/**/*.py"]
     options = dict(exclude=["site-packages"], validation=0.05, invalid_utf8="skip")
     words = tfllm.tokenizers.ByteTokenizer()
@@ -51,7 +49,7 @@ def make() -> Path:
             steps_per_epoch=50,
             optimizer="muon",
             learning_rate=4e-3,
-            dtype="mixed_bfloat16" if HAS_AVX512 else "float32",
+            dtype="auto",
             validation_steps=4,
         )
         tfllm.pretrain(store, tokenizer, config=config, folder=folder / name, settings=settings, verbose=2)

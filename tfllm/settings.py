@@ -41,8 +41,8 @@ class Pretraining:
     """What is hidden together."""
     pairs: Literal["none", "next", "order"] = "none"
     """Learn from two texts a row: whether the second follows the first, or their order."""
-    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
-    """mixed_bfloat16 is faster where the processor has it."""
+    dtype: Literal["auto", "float32", "mixed_bfloat16"] = "float32"
+    """mixed_bfloat16 is faster where the devices have it, and there auto is that."""
     seed: int = 0
     """Of first weights, batches and dropout."""
     validation_steps: int = 50

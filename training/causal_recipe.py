@@ -117,7 +117,7 @@ def _rows(recipe: Recipe, store: Store, **options: Any) -> tf.data.Dataset:
 
 
 def _train(recipe: Recipe, tokenizer: Tokenizer, store: Store) -> tuple[tfllm.CausalLM, tfllm.train.Run]:
-    model = tfllm.CausalLM(recipe.config, dtype="mixed_bfloat16")
+    model = tfllm.CausalLM(recipe.config, dtype="auto")
     rates = tfllm.train.schedule(
         "wsd",
         peak=recipe.learning_rate,
@@ -126,7 +126,7 @@ def _train(recipe: Recipe, tokenizer: Tokenizer, store: Store) -> tuple[tfllm.Ca
         decay_steps=int(recipe.decay_fraction * recipe.steps),
         final_fraction=0.0,
     )
-    model.compile(tfllm.train.muon(rates, newton_schulz_dtype="bfloat16"), token_bytes=tokenizer.token_bytes())
+    model.compile(tfllm.train.muon(rates, newton_schulz_dtype="auto"), token_bytes=tokenizer.token_bytes())
     run = tfllm.train.Run(
         recipe.folder,
         model,

@@ -69,7 +69,7 @@ def _accuracy(side: str, stack: Any, rows: Mapping[str, Tagged], folder: Path, s
     if not scored.is_file():
         # The pretraining saw its text but twice and dropped nothing; these few sentences are seen often.
         config = stack.config.replace(dropout=0.1, attention_dropout=0.1)
-        options: dict[str, Any] = dict(labels=rows["train"].labels, seed=settings.seed, dtype="mixed_bfloat16")
+        options: dict[str, Any] = dict(labels=rows["train"].labels, seed=settings.seed, dtype="auto")
         if side == "pretrained":
             model = tfllm.TokenClassifier.from_pretrained(stack, config=config, **options)
         else:

@@ -62,7 +62,7 @@ def run(recipe: Recipe, seed: int) -> None:
     validation, test = (recipe.read(files[name], tokenizer, **labels) for name in ("validation", "test"))
     print(f"{len(training)} rows to learn from, {len(validation)} to choose by, {len(test)} to be judged by")
 
-    model = recipe.model(pretrained, seed=seed, dtype="mixed_bfloat16", **labels)
+    model = recipe.model(pretrained, seed=seed, dtype="auto", **labels)
     settings = replace(recipe.settings, seed=seed)
     training_run = finetuning.finetune(model, training, validation, folder=folder, settings=settings)
     best, tokenizer = tfllm.load(folder / "best")

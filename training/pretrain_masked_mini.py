@@ -50,7 +50,7 @@ SETTINGS = tfllm.Pretraining(
     learning_rate=3e-3,
     schedule="cosine",
     mask_unit="word",
-    dtype="mixed_bfloat16",
+    dtype="auto",
 )
 SENTENCE = re.compile(r"(?<![^ ])[A-Z][a-z]+(?:,? [a-z]+){9,15}\.(?![^ ])")
 

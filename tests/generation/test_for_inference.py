@@ -52,10 +52,10 @@ def test_the_same_texts(name, settings, models):
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("has_avx512", [True, False])
-def test_the_same_texts_by_the_ways_of_every_processor(has_avx512, models, monkeypatch):
-    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
-    monkeypatch.setattr(inference, "HAS_AVX512", has_avx512)
+@pytest.mark.parametrize("by_default", [True, False])
+def test_the_same_texts_by_the_ways_of_every_processor(by_default, models, monkeypatch):
+    monkeypatch.setattr(turned, "ONEDNN_BY_DEFAULT", by_default)
+    monkeypatch.setattr(inference, "ONEDNN_BY_DEFAULT", by_default)
     model, _ = models["gpt2-tiny"]
     fast = tfllm.for_inference(model)
     for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 5):  # one row, few, many
@@ -115,7 +115,7 @@ def test_functions_may_run_eagerly(models):
     tf.config.run_functions_eagerly(True)
     try:
         found = tfllm.generate(packed, TOKENIZER, PROMPTS, max_new_tokens=3)
-        with pytest.raises(RuntimeError, match="products in 8 bits are made in graphs only"):
+        with pytest.raises(RuntimeError, match="packed products are made in graphs only"):
             tfllm.generate(small, TOKENIZER, PROMPTS, max_new_tokens=3)
     finally:
         tf.config.run_functions_eagerly(False)

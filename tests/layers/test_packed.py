@@ -1,12 +1,10 @@
 """Products with packed matrices: the plain ones' numbers, for any numbers of rows in any order, and only in loops."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.layers.onednn import HAS_AVX512, packs
+from tfllm.layers.onednn import packs
 from tfllm.layers.packed import packed_product
 from tfllm.layers.stand_ins import repeated
 
@@ -30,12 +28,6 @@ def test_any_number_of_rows_in_any_order(transpose_b, dtype, within):
         x = tf.cast(RANDOM.standard_normal([rows, 80]), dtype)
         expected = tf.cast(x, tf.float64).numpy() @ tf.cast(values, dtype).numpy().astype(np.float64)
         np.testing.assert_allclose(tf.cast(product(x), tf.float64), expected, rtol=within, atol=10 * within)
-
-
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux says what its processor has")
-def test_what_the_processor_has():
-    wanted = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-    assert wanted.issubset(Path("/proc/cpuinfo").read_text().split()) == HAS_AVX512
 
 
 def test_outside_a_loop_nothing_is_packed():

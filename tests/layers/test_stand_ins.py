@@ -17,10 +17,10 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("rows", [1, 12, 13, 40])
-@pytest.mark.parametrize("has_avx512", [True, False])
+@pytest.mark.parametrize("by_default", [True, False])
 @pytest.mark.parametrize(("dtype", "within"), [("float32", 1e-5), ("bfloat16", 2e-2)])
-def test_turned_products_of_any_number_of_rows(rows, has_avx512, dtype, within, monkeypatch):
-    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
+def test_turned_products_of_any_number_of_rows(rows, by_default, dtype, within, monkeypatch):
+    monkeypatch.setattr(turned, "ONEDNN_BY_DEFAULT", by_default)
     x, kernel = (tf.cast(RANDOM.standard_normal(shape), dtype) for shape in ([rows, 16], [24, 16]))
     expected = tf.cast(x, tf.float64).numpy() @ tf.cast(kernel, tf.float64).numpy().T
     np.testing.assert_allclose(tf.cast(turned_product(x, kernel), tf.float64), expected, rtol=within, atol=10 * within)
@@ -74,9 +74,9 @@ def test_a_loop_branches_once_for_all_its_products():
     assert branches(known.get_concrete_function().graph) == {"outside": 1, "inside": 5}  # for several rows
 
 
-@pytest.mark.parametrize(("has_avx512", "inside"), [(True, 1), (False, 0)])
-def test_one_row_is_multiplied_without_asking(has_avx512, inside, monkeypatch):
-    monkeypatch.setattr(turned, "HAS_AVX512", has_avx512)
+@pytest.mark.parametrize(("by_default", "inside"), [(True, 1), (False, 0)])
+def test_one_row_is_multiplied_without_asking(by_default, inside, monkeypatch):
+    monkeypatch.setattr(turned, "ONEDNN_BY_DEFAULT", by_default)
     model, kernel = object(), tf.ones([4, 2])
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)

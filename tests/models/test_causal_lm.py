@@ -1,5 +1,8 @@
 """The model as a Keras model: made from a config, named weights, saved and loaded, its objective."""
 
+import contextlib
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import tensorflow as tf
 from families import FAMILIES, strong, tokens
 
 import tfllm
+from tfllm.layers import devices
 from tfllm.models import CausalLM
 from tfllm.tokenizers.bytes import ByteTokenizer
 
@@ -155,8 +159,20 @@ def test_settings_that_cannot_be_trained_with_are_refused(arguments, message):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_weights_that_are_not_float32_are_refused(dtype):
-    with pytest.raises(ValueError, match=f"dtype='{dtype}': weights are float32; give 'float32' or 'mixed_bfloat16'"):
+    with pytest.raises(ValueError, match=f"dtype='{dtype}': weights are float32; give 'auto', 'float32' or 'mixed_bfloat16'"):
         CausalLM(FAMILIES["gpt2"], dtype=dtype)
+
+
+@pytest.mark.parametrize(("slow", "fastest"), [(True, "float32"), (False, "mixed_bfloat16")])
+def test_the_fastest_dtype_and_a_warning_of_a_slow_one(monkeypatch, tmp_path, slow, fastest):
+    monkeypatch.setattr(devices, "HAS_AVX512", not slow)
+    monkeypatch.setattr(devices, "HAS_BFLOAT16", not slow)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = CausalLM(FAMILIES["gpt2"], dtype="auto")
+    assert model.dtype_policy.name == model.get_config()["dtype"] == fastest
+    with pytest.warns(UserWarning, match="without AVX-512") if slow else contextlib.nullcontext():
+        CausalLM(FAMILIES["gpt2"], dtype="mixed_bfloat16")
 
 
 def test_float16_is_refused():

@@ -261,7 +261,7 @@ def test_all_state_is_in_variables_under_lasting_names(make):
         (muon, {"momentum": 1.0}, "momentum=1.0"),
         (muon, {"beta_2": 1.5}, "beta_2=1.5"),
         (muon, {"newton_schulz_steps": 0}, "newton_schulz_steps=0"),
-        (muon, {"newton_schulz_dtype": "float16"}, "newton_schulz_dtype='float16': give float32 or bfloat16"),
+        (muon, {"newton_schulz_dtype": "float16"}, "newton_schulz_dtype='float16': give auto, float32 or bfloat16"),
     ],
 )
 def test_nonsense_is_refused(make, arguments, message):

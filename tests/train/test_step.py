@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS
 from tfllm.models import CausalLM
-from tfllm.train import losses
+from tfllm.train import losses, step
 from tfllm.train.finiteness import NonFiniteError
 from tfllm.train.step import TrainableModel
 
@@ -139,6 +139,23 @@ def test_xla_is_near_with_the_same_dropout(monkeypatch, dropping_trained):
     said, weights = trained(DROPPING, steps=8, jit_compile=True)
     np.testing.assert_allclose(said, dropping_trained[0], rtol=1e-5)
     assert_close(weights, dropping_trained[1], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "strategy", "settings", "xla"),
+    [
+        (True, tf.distribute.get_strategy, {}, True),
+        (True, lambda: tf.distribute.OneDeviceStrategy("CPU:0"), {}, True),
+        (True, tf.distribute.get_strategy, {"run_eagerly": True}, False),
+        (False, tf.distribute.get_strategy, {}, False),
+    ],
+)
+def test_xla_is_for_a_single_gpu(monkeypatch, gpu, strategy, settings, xla):
+    monkeypatch.setattr(step, "has_one_gpu", lambda: gpu)
+    with strategy().scope():
+        model = compiled(**settings)
+    assert model.training_settings["jit_compile"] is xla
+    assert isinstance(model._run_gradients, tf.types.experimental.PolymorphicFunction) is xla
 
 
 def test_several_steps_at_once_are_the_same_steps(dropping_trained):

@@ -84,7 +84,7 @@ def finetune(
     multi_label: bool = False,
     max_length: int | None = None,
     pooling: Literal["pooler", "first", "mean"] | None = None,
-    dtype: Literal["float32", "mixed_bfloat16"] = "float32",
+    dtype: Literal["auto", "float32", "mixed_bfloat16"] = "float32",
     strategy: StrategyName = "auto",
     devices: int | None = None,
     mesh: tuple[int, int] | None = None,
@@ -107,7 +107,7 @@ def finetune(
         multi_label: Any number of labels may hold.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
         pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
-        dtype: mixed_bfloat16 is faster where the processor has it.
+        dtype: mixed_bfloat16 is faster where the devices have it, and there auto is that.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
         devices: How many GPUs of this machine; without one, parts of its processor.
         mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.

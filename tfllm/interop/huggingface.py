@@ -42,7 +42,7 @@ def from_huggingface(
 
     Args:
         folder: with `config.json`, weights (`model.safetensors` or `pytorch_model.bin`, also sharded) and tokenizer files.
-        dtype: as every model's: "float32" or "mixed_bfloat16".
+        dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
         task: what the model shall be, as `task.json` calls it ("text_classifier"); another than the folder's gets a new
             head. Left out: what the folder's head is for; without a head, a `TextEmbedder`.
         tokenizer: one to take instead of the folder's.

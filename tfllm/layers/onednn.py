@@ -11,12 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from numpy._core._multiarray_umath import __cpu_features__
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import op_def_library
 
-HAS_AVX512 = all(__cpu_features__.get(f"AVX512{part}") for part in ("F", "BW", "DQ", "VL"))
-"""Without it oneDNN has other kernels, and none for bfloat16."""
+from tfllm.layers.devices import HAS_AVX512
 
 
 def packs(dtype: str) -> bool:
@@ -53,6 +51,7 @@ def packed_integer_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 
 def _apply(op: str, kernel: str, **given: Any) -> tf.Tensor:
     if tf.executing_eagerly():
-        raise RuntimeError("products in 8 bits are made in graphs only: leave quantize out, or run no functions eagerly")
+        given_up = "leave prepack and quantize out, or run no functions eagerly"
+        raise RuntimeError(f"packed products are made in graphs only: {given_up}")
     with tf.compat.v1.get_default_graph()._attr_scope({"_kernel": AttrValue(s=kernel.encode())}):
         return op_def_library.apply_op(op, name="product", **given)

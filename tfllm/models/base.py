@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from typing import Any, Self
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TOKEN_IDS
+from tfllm.layers.devices import fastest_dtype, is_slow
 from tfllm.models.transformer import Transformer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.distribution.tensor_parallel import arrange
@@ -17,7 +19,7 @@ from tfllm.train.runs.weights import named
 from tfllm.train.step import TrainableModel
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
-"""Keras' policies that a model may have; the last cannot be trained."""
+"""Keras' policies that a model may have; the last cannot be trained. "auto" is the soonest of the others."""
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
 """What a config may have otherwise than that of the weights it takes."""
 
@@ -28,11 +30,15 @@ class LanguageModel(TrainableModel):
     Args:
         config: the architecture.
         seed: of the first weights: the same seed gives the same weights, in every process.
-        dtype: a Keras dtype policy: "float32", or "mixed_bfloat16" (weights in float32, products in bfloat16).
+        dtype: a Keras dtype policy: "float32", "mixed_bfloat16" (weights in float32, products in bfloat16), or "auto":
+            the second where the devices multiply bfloat16 themselves, else the first.
+
+    Warns:
+        UserWarning: TensorFlow multiplies bfloat16 far slower than float32 on this processor.
 
     Raises:
         TypeError: `config` is not a `ModelConfig`.
-        ValueError: a decoder was asked for with an encoder's config, or the other way round.
+        ValueError: a decoder was asked for with an encoder's config, or the other way round; no such dtype.
     """
 
     task = "language_model"
@@ -46,9 +52,7 @@ class LanguageModel(TrainableModel):
         if config.causal != self.causal:
             kind = "a decoder's" if self.causal else "an encoder's"
             raise ValueError(f"{type(self).__name__} wants {kind} config, got causal={config.causal}")
-        kind = keras.dtype_policies.get(kwargs.get("dtype") or keras.config.dtype_policy()).name
-        if kind not in DTYPES:
-            raise ValueError(f"dtype={kind!r}: weights are float32; give {' or '.join(map(repr, DTYPES))}")
+        kwargs["dtype"] = _policy(kwargs.get("dtype"))
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
         kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)
@@ -103,6 +107,17 @@ class LanguageModel(TrainableModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LanguageModel:
         return cls(ModelConfig.from_dict(config["config"]), **{key: config[key] for key in config if key != "config"})
+
+
+def _policy(dtype: Any) -> keras.DTypePolicy:
+    """The policy that was asked for; Keras' global one for None."""
+    policy = keras.dtype_policies.get(fastest_dtype() if dtype == "auto" else dtype or keras.config.dtype_policy())
+    if policy.name not in DTYPES:
+        raise ValueError(f"dtype={policy.name!r}: weights are float32; give 'auto', {' or '.join(map(repr, DTYPES))}")
+    if is_slow(policy.compute_dtype):
+        slow = f"dtype={policy.name!r}: without AVX-512 TensorFlow multiplies bfloat16 many times slower than float32"
+        warnings.warn(f"{slow}; give dtype='auto' or 'float32' on this processor", stacklevel=4)
+    return policy
 
 
 def check_tokenizer(model: Any, tokenizer: Tokenizer) -> None:

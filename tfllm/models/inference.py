@@ -16,9 +16,10 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.base import Linear
+from tfllm.layers.devices import ONEDNN_BY_DEFAULT
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
-from tfllm.layers.onednn import HAS_AVX512, packs
+from tfllm.layers.onednn import packs
 from tfllm.layers.own_gradient import without_gradients
 from tfllm.layers.packed import packed_product
 from tfllm.layers.quantized import Quantized, quantized, quantized_product
@@ -39,7 +40,7 @@ class InferenceModel:
     def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
         self.stand_ins, copies = _stand_ins(model, quantize, prepack)
-        self.tells_apart = model.compute_dtype == "float32" and not quantize and (prepack or HAS_AVX512)
+        self.tells_apart = model.compute_dtype == "float32" and not quantize and (prepack or ONEDNN_BY_DEFAULT)
         """Is one row multiplied in another way than several?"""
         self.values = {
             id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.devices import fastest_dtype
 from tfllm.layers.fused import fused
 from tfllm.layers.mesh import apart, together, whole
 from tfllm.train.decoupled import DecoupledOptimizer, Scalars, averaged_weights, decay, path_of, require, scaled
@@ -106,8 +107,8 @@ class Muon(AdamW):
     Args (the others: `AdamW`):
         momentum: of the matrices' gradients; Nesterov's.
         newton_schulz_steps: iterations of `orthogonalize`.
-        newton_schulz_dtype: "float32", or "bfloat16" (precise enough, and 1.4 to 1.7 times as fast on a CPU
-            that has it).
+        newton_schulz_dtype: "float32", "bfloat16" (precise enough, and 1.4 to 1.7 times as fast on a CPU
+            that has it), or "auto": the second where the devices have it.
         adam_paths: regular expressions; a matrix whose path has a match takes AdamW.
     """
 
@@ -125,8 +126,10 @@ class Muon(AdamW):
     ) -> None:
         require(0 <= momentum < 1, "momentum", momentum, "0 <= momentum < 1")
         require(newton_schulz_steps >= 1, "newton_schulz_steps", newton_schulz_steps, "an integer >= 1")
+        if newton_schulz_dtype == "auto":
+            newton_schulz_dtype = fastest_dtype().removeprefix("mixed_")
         dtypes = ("float32", "bfloat16")
-        require(newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, " or ".join(dtypes))
+        require(newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, "auto, float32 or bfloat16")
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **adamw)
         self.momentum, self.adam_paths = momentum, list(adam_paths)
         self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype

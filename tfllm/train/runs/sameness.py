@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled  # there is no public way to ask
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled
 
 
 def check_same(folder: Path, state: Mapping[str, Any], *, identity: Mapping[str, str], settings: Mapping[str, Any]) -> None:
@@ -51,6 +52,7 @@ def settings_of(model: Any) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "deterministic_ops": is_op_determinism_enabled(),
+        "onednn": IsMklEnabled(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }

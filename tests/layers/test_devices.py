@@ -1,0 +1,84 @@
+"""What devices multiply soonest: this processor beside NumPy's own look at it, others as their drivers describe them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from numpy._core._multiarray_umath import __cpu_features__
+
+from tfllm.layers import devices
+
+
+def test_the_processor_has_what_numpy_finds():
+    # Through cpuid, not through Linux.
+    assert all(__cpu_features__[f"AVX512{part}"] for part in ("F", "BW", "DQ", "VL")) == devices.HAS_AVX512
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("avx2 fma", set()),
+        ("avx2 avx_vnni", {"onednn"}),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", {"avx512"}),
+        ("avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni", {"avx512", "onednn"}),
+        ("avx2 avx512f avx512bw avx512dq avx512vl avx512_bf16", {"avx512", "bfloat16", "onednn"}),
+        ("avx2 avx512f avx512bw avx512dq avx512vl amx_tile amx_bf16", {"avx512", "bfloat16", "onednn"}),
+        ("asimd bf16", set()),
+        (None, set()),
+    ],
+)
+def test_processors(tmp_path, flags, expected):
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse2\n")
+    found = devices.abilities(tmp_path / "cpuinfo")
+    assert {name for name, has in found._asdict().items() if has} == expected
+
+
+ASKED = "from tensorflow.python.util import _pywrap_util_port as port; print(port.IsMklEnabled())"
+
+
+@pytest.mark.parametrize(
+    ("imports", "environ", "onednn", "warned"),
+    [
+        ("", {}, devices.ONEDNN_BY_DEFAULT, False),
+        ("import tfllm, tensorflow", {}, True, False),
+        ("import tensorflow, tfllm", {}, devices.ONEDNN_BY_DEFAULT, not devices.ONEDNN_BY_DEFAULT),
+        ("import tensorflow, tfllm", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False, False),
+    ],
+)
+def test_tensorflow_runs_onednn_where_it_is_asked_in_time(imports, environ, onednn, warned):
+    own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | environ
+    done = subprocess.run([sys.executable, "-c", f"{imports}\n{ASKED}"], env=own, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(onednn)]
+    assert ("import tfllm before it" in done.stderr) is warned
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        ([(8, 0)], "mixed_bfloat16"),
+        ([(9, 0), (8, 6)], "mixed_bfloat16"),
+        ([(8, 0), (7, 5)], "float32"),
+        ([None], "float32"),
+    ],
+)
+def test_gpus(monkeypatch, gpus, expected):
+    details = lambda gpu: {} if gpu is None else {"compute_capability": gpu}  # noqa: E731
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details)
+    monkeypatch.setattr(devices, "HAS_AVX512", False)
+    assert devices.fastest_dtype() == expected
+    assert not devices.is_slow("bfloat16")
+
+
+def test_the_processor_alone(monkeypatch):
+    monkeypatch.setattr(devices, "HAS_BFLOAT16", True)
+    assert devices.fastest_dtype() == "mixed_bfloat16"
+    monkeypatch.setattr(devices, "HAS_BFLOAT16", False)
+    assert devices.fastest_dtype() == "float32"
+    monkeypatch.setattr(devices, "HAS_AVX512", True)
+    assert not devices.is_slow("bfloat16")
+    monkeypatch.setattr(devices, "HAS_AVX512", False)
+    assert devices.is_slow("bfloat16") and not devices.is_slow("float32")
