@@ -6,7 +6,7 @@ Enters: a model (`decoding_models.py` makes its random weights once), batches, c
 `results/decoding-MODEL.json`, and of all such files `results/decoding.md` and `decoding.png`.
 
 The last contender is the one compared with. Tokens are compared, too: with those of the first contender, in all turns.
-`tfllm@FOLDER` is tfllm from another checkout.
+`tfllm@FOLDER` is tfllm from another checkout, `NAME@without_onednn` is NAME as TensorFlow runs by itself without VNNI.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import tyro
 from decoding_models import PROMPT_TOKENS, config_of, make
-from harness import Contender, Measured, measure
+from harness import Contender, Measured, measure, variant
 from report import RESULTS, bars, publish, quartiles, read, record, rows, spread, usage, write
 
 LLAMA_CPP = ("llama-cpp-python==0.3.36", "numpy", "psutil")
@@ -53,8 +53,9 @@ def main(
         rounds: turns of each contender with each batch.
         contenders: any of tfllm, tfllm_fast (`for_inference`), tfllm_fast_packed, tfllm_saved, tfllm_saved_packed, keras_hub,
             keras_hub_xla, torch, each also with _bf16; tfllm_fast_int8, tfllm_saved_int8;
-            llama_cpp, llama_cpp_f16, llama_cpp_q8_0; tfllm@FOLDER; limits, which measures memory. The last is compared with,
-            the first's tokens are. All stand in memory together: 24 GB hold those of GPT-2 small that are given here.
+            llama_cpp, llama_cpp_f16, llama_cpp_q8_0; tfllm@FOLDER, NAME@without_onednn; limits, which measures memory. The last
+            is compared with, the first's tokens are. All stand in memory together: 24 GB hold those of GPT-2 small that are
+            given here.
         out: folder of the results.
     """
     folder = make(model)
@@ -75,7 +76,7 @@ def contender(name: str, model: str, folder: Path) -> Contender:
     if name.startswith("llama_cpp"):
         return Contender(name, "decoding_llama.py", {"folder": str(folder)}, LLAMA_CPP, installing=LLAMA_CPP_BUILD)
     script = "decoding_torch.py" if name.startswith("torch") else "decoding_worker.py"
-    return Contender(name, script, {"model": model}, checkout=name.partition("@")[2])
+    return Contender(name, script, {"model": model}, **variant(name))
 
 
 def count_equal(measured: Measured, new: int) -> None:

@@ -42,6 +42,12 @@ class Contender:
     """Environment variables, a set a process."""
 
 
+def variant(name: str) -> dict[str, Any]:
+    """What `NAME@…` is beside NAME, as a contender: another checkout, or, `NAME@without_onednn`, TensorFlow without oneDNN."""
+    which = name.partition("@")[2]
+    return {"environs": ({"TF_ENABLE_ONEDNN_OPTS": "0"},)} if which == "without_onednn" else {"checkout": which}
+
+
 @dataclasses.dataclass
 class Measured:
     """What came of it."""

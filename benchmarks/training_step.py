@@ -5,7 +5,8 @@
 Enters: a shape (`shapes.py`), a precision, contenders. Leaves: `results/training_step-SHAPE-PRECISION.json`, and of all such
 files `results/training_step.md` and `training_step.png`.
 
-The last contender is the one compared with. `tfllm@FOLDER` is tfllm from another checkout, to compare two states of the code.
+The last contender is the one compared with. `tfllm@FOLDER` is tfllm from another checkout, to compare two states of the code;
+`NAME@without_onednn` is NAME as TensorFlow runs by itself where the processor has no VNNI.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from harness import Contender, Measured, measure
-from report import RESULTS, bars, publish, quartiles, read, record, rows, spread, usage, write
+from harness import Contender, Measured, measure, variant
+from report import RESULTS, bars, machine, publish, quartiles, read, record, rows, spread, usage, write
 from shapes import SHAPES, Shape
 
 TORCH = ("torch_eager", "torch_compile", "nanogpt")
@@ -48,12 +49,12 @@ def main(
         rounds: turns of each contender.
         steps: training steps a turn.
         contenders: any of tfllm, tfllm_remat (blocks computed again in the backward pass), keras_hub, keras_hub_xla,
-            keras_hub_no_flash, torch_eager, torch_compile, nanogpt, tfllm@FOLDER, and limits, which measures matrix products
-            and memory; the last is compared with. If none is given: those that fit 24 GB together.
+            keras_hub_no_flash, torch_eager, torch_compile, nanogpt, tfllm@FOLDER, NAME@without_onednn, and limits, which
+            measures matrix products and memory; the last is compared with. If none is given: those that fit 24 GB together.
         out: folder of the results.
     """
     sizes = SHAPES[shape]
-    contenders = contenders or tuple(name for name in ALL if name not in FEWER.get(shape, ()))
+    contenders = contenders or defaults(shape)
     job = {"shape": shape, "precision": precision, "steps": steps}
     measured = measure([contender(name, job, sizes) for name in contenders], rounds=rounds)
     check_equal(measured)
@@ -64,11 +65,19 @@ def main(
     show(out)
 
 
+def defaults(shape: str) -> tuple[str, ...]:
+    """Those that fit 24 GB together."""
+    fewer = FEWER.get(shape)
+    if fewer is None and "avx512_vnni" not in machine()["vectors"]:
+        return ("tfllm@without_onednn", "keras_hub@without_onednn", *ALL)
+    return tuple(name for name in ALL if name not in (fewer or ()))
+
+
 def contender(name: str, job: dict[str, Any], sizes: Shape) -> Contender:
     if name == "limits":
         return Contender(name, "limits_worker.py", {"products": [[*size, count] for size, count in sizes.products().items()]})
     script = "training_torch.py" if name in TORCH else "training_worker.py"
-    return Contender(name, script, job, checkout=name.partition("@")[2])
+    return Contender(name, script, job, **variant(name))
 
 
 def check_equal(measured: Measured) -> None:
@@ -110,7 +119,7 @@ def show(out: Path) -> None:
     """Table and chart of all results in the folder."""
     results = read(out, "training_step-*")
     header = ("shape", "precision", "contender", "tokens/s", "GFLOP/s", "of GEMM", "ratio", "CPU", "cores", "peak MB", "loss")
-    body, machine = [], []
+    body, limited = [], []
     for result in results:
         for name, each in result["contenders"].items():
             cells = [result["shape"], result["precision"], name, spread(each["tokens_per_second"], 0)]
@@ -119,12 +128,12 @@ def show(out: Path) -> None:
             body.append([*cells, f"{each['loss']:.3f}", each["rounds"], f"{each['others']:.1f}"])
         found = {kind: spread(values, 0) for kind, values in result["limits"].items()}
         if found:
-            machine.append([result["shape"], result["precision"], *found.values()])
+            limited.append([result["shape"], result["precision"], *found.values()])
     table = rows((*header, "rounds", "others"), body)
-    if machine:
+    if limited:
         kinds = ("read GB/s", "4096x768x3072 f32", "the step's f32", "4096x768x3072 bf16", "the step's bf16")
         table += ["", "Limits, measured in the same rounds: reading memory, and TensorFlow's products alone (GFLOP/s):", ""]
-        table += rows(("shape", "precision", *kinds), machine)
+        table += rows(("shape", "precision", *kinds), limited)
     groups = {
         f"{result['shape']}, {result['precision']}": {
             name: each["tokens_per_second"] for name, each in result["contenders"].items()
