@@ -13,7 +13,7 @@ demo: .venv/installed ## train a small model on Python's own library, export it,
 	$(BIN)/python training/pretrain_causal_mini.py
 
 test: .venv/installed-test ## run every quick test: 15 to 22 minutes on 2 cores
-	$(PYTEST) -n 2 --dist loadfile  # most of a test's time is one core's
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder  # most of a test's time is one core's
 
 test-distributed: .venv/installed-test ## every layout of devices and workers, and the kills: 1 to 2 hours
 	$(PYTEST) tests/distributed -m 'slow or not slow'

@@ -15,11 +15,14 @@ Ways that were tried and left, and integers of 8 bits, stand in a table of their
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm does, which is imported later
 
 import numpy as np
 import tensorflow as tf

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm does, which is imported later
 
 import tensorflow as tf
 import training_worker
