@@ -20,7 +20,7 @@ from harness import HERE, Measured
 from tfllm.files import write_atomically
 
 FORMAT = 2
-VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+VECTORS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 Sample = dict[str, Any]
 Quartiles = list[float]
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy._core._multiarray_umath import __cpu_features__
 
 from tfllm.layers import devices
+from tfllm.train import muon
 
 
 def test_the_processor_has_what_numpy_finds():
@@ -44,7 +45,12 @@ ASKED = "from tensorflow.python.util import _pywrap_util_port as port; print(por
     [
         ("", {}, devices.ONEDNN_BY_DEFAULT, False),
         ("import tfllm, tensorflow", {}, True, False),
-        ("import tensorflow, tfllm", {}, devices.ONEDNN_BY_DEFAULT, not devices.ONEDNN_BY_DEFAULT),
+        (
+            "import os, tensorflow; del os.environ['TF_ENABLE_ONEDNN_OPTS']; import tfllm",
+            {"TF_ENABLE_ONEDNN_OPTS": "0"},
+            False,
+            True,
+        ),
         ("import tensorflow, tfllm", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False, False),
     ],
 )
@@ -70,15 +76,17 @@ def test_gpus(monkeypatch, gpus, expected):
     monkeypatch.setattr(tf.config.experimental, "get_device_details", details)
     monkeypatch.setattr(devices, "HAS_AVX512", False)
     assert devices.fastest_dtype() == expected
-    assert not devices.is_slow("bfloat16")
+    assert devices.has_gpu() and not devices.is_slow("bfloat16")
 
 
 def test_the_processor_alone(monkeypatch):
     monkeypatch.setattr(devices, "HAS_BFLOAT16", True)
     assert devices.fastest_dtype() == "mixed_bfloat16"
+    assert muon(1e-3, newton_schulz_dtype="auto").newton_schulz_dtype == "bfloat16"
     monkeypatch.setattr(devices, "HAS_BFLOAT16", False)
     assert devices.fastest_dtype() == "float32"
+    assert muon(1e-3, newton_schulz_dtype="auto").newton_schulz_dtype == "float32"
     monkeypatch.setattr(devices, "HAS_AVX512", True)
     assert not devices.is_slow("bfloat16")
     monkeypatch.setattr(devices, "HAS_AVX512", False)
-    assert devices.is_slow("bfloat16") and not devices.is_slow("float32")
+    assert devices.is_slow("bfloat16") is devices.IS_X86 and not devices.is_slow("float32")

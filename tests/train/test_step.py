@@ -145,17 +145,25 @@ def test_xla_is_near_with_the_same_dropout(monkeypatch, dropping_trained):
     ("gpu", "strategy", "settings", "xla"),
     [
         (True, tf.distribute.get_strategy, {}, True),
-        (True, lambda: tf.distribute.OneDeviceStrategy("CPU:0"), {}, True),
         (True, tf.distribute.get_strategy, {"run_eagerly": True}, False),
+        (True, tf.distribute.get_strategy, {"jit_compile": False}, False),
+        (True, lambda: tf.distribute.OneDeviceStrategy("CPU:0"), {}, False),
+        (True, lambda: tf.distribute.MirroredStrategy(["CPU:0"]), {}, True),
         (False, tf.distribute.get_strategy, {}, False),
     ],
 )
 def test_xla_is_for_a_single_gpu(monkeypatch, gpu, strategy, settings, xla):
-    monkeypatch.setattr(step, "has_one_gpu", lambda: gpu)
+    monkeypatch.setattr(step, "has_gpu", lambda: gpu)
     with strategy().scope():
         model = compiled(**settings)
     assert model.training_settings["jit_compile"] is xla
     assert isinstance(model._run_gradients, tf.types.experimental.PolymorphicFunction) is xla
+
+
+@pytest.mark.parametrize("given", ["Auto", None, 1])
+def test_xla_is_asked_for_by_name(given):
+    with pytest.raises(ValueError, match=rf"jit_compile={given!r}: give True, False or 'auto'"):
+        compiled(jit_compile=given)
 
 
 def test_several_steps_at_once_are_the_same_steps(dropping_trained):

@@ -71,7 +71,7 @@ def export(
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         name: Of the model, as servers will call it.
         folder: Where exports land.
-        dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it; there auto is that.
+        dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it; auto goes by this machine's.
         quantize: int8 keeps matrices in a quarter of float32's size (tables of vectors stay), and makes tokens of a large model
             faster, for a little quality; x86 only.
         prepack: A decoder's matrices stand in the server's memory once more, as its processor reads them soonest: for several

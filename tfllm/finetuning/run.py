@@ -103,6 +103,7 @@ def _compile(model: Any, settings: Finetuning, steps: int) -> None:
         rates, weight_decay=settings.weight_decay, beta_2=0.999, epsilon=1e-6, layer_decay=settings.layer_decay
     )
     own = {name: getattr(settings, name) for name in task_of(model).settings}
+    own["jit_compile"] = False  # rows have many lengths, and XLA would compile each
     model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
 
 

@@ -5,6 +5,7 @@ Measured on processors (docs/performance.md); of GPUs and TPUs their makers say 
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ def abilities(cpu_info: Path = Path("/proc/cpuinfo")) -> Abilities:
 
 
 HAS_AVX512, HAS_BFLOAT16, ONEDNN_BY_DEFAULT = abilities()
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def fastest_dtype() -> str:
@@ -54,11 +56,11 @@ def fastest_dtype() -> str:
 
 def is_slow(dtype: str) -> bool:
     """Does TensorFlow multiply in that compute dtype far slower than in float32?"""
-    return dtype == "bfloat16" and not (HAS_AVX512 or tf.config.get_visible_devices("GPU") or _is_tpu())
+    return dtype == "bfloat16" and IS_X86 and not (HAS_AVX512 or has_gpu() or _is_tpu())
 
 
-def has_one_gpu() -> bool:
-    return len(tf.config.get_visible_devices("GPU")) == 1
+def has_gpu() -> bool:
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 def _is_tpu() -> bool:

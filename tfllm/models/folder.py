@@ -47,6 +47,10 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
 
     >>> model, tokenizer = tfllm.load("runs/demo")
 
+    Args:
+        folder: of a model, a checkpoint or a run.
+        dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
+
     Returns:
         A model of the class that was saved (`CausalLM`, `MaskedLM`, `TextClassifier`, …), and its tokenizer.
 

@@ -57,7 +57,7 @@ class TextEmbedder(EncoderTask):
             raise ValueError(f"temperature={temperature} must be above 0")
         if kwargs.get("gradient_accumulation", 1) != 1:
             raise ValueError("gradient_accumulation would compare each text with those of its part only: give a smaller batch")
-        if kwargs.get("jit_compile") is True and self.distribute_strategy.num_replicas_in_sync > 1:
+        if kwargs.get("jit_compile", "auto") not in (False, "auto") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("jit_compile=True: XLA compiles each replica by itself, texts are compared over all: leave it out")
         self._temperature = temperature
         super().compile(optimizer, **kwargs)

@@ -129,7 +129,7 @@ class Muon(AdamW):
         if newton_schulz_dtype == "auto":
             newton_schulz_dtype = fastest_dtype().removeprefix("mixed_")
         dtypes = ("float32", "bfloat16")
-        require(newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, "auto, float32 or bfloat16")
+        require(newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, f"auto, {' or '.join(dtypes)}")
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **adamw)
         self.momentum, self.adam_paths = momentum, list(adam_paths)
         self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype

@@ -23,6 +23,8 @@ def check_training(
     for name, value in (("gradient_accumulation", gradient_accumulation), ("steps_per_execution", steps_per_execution)):
         if value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
+    if not isinstance(jit_compile, bool):
+        raise ValueError(f"jit_compile={jit_compile!r}: give True, False or 'auto'")
     if model.dtype_policy.compute_dtype == "float16":
         raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
     strategy = model.distribute_strategy

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfllm.features import DROPOUT_SEED, ROW
 from tfllm.layers.counter_random import fold_in
-from tfllm.layers.devices import has_one_gpu
+from tfllm.layers.devices import has_gpu
 from tfllm.layers.fused import fusing
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.parameter_server import Coordinator
@@ -73,7 +73,7 @@ class TrainableModel(keras.Model):
             ValueError: it cannot be trained like this (refusals.py).
         """
         if jit_compile == "auto":
-            jit_compile = has_one_gpu() and not run_eagerly and _alone(self.distribute_strategy)
+            jit_compile = not run_eagerly and _on_one_gpu(self.distribute_strategy)
         check_training(
             self,
             optimizer,
@@ -244,10 +244,12 @@ class TrainableModel(keras.Model):
         return None
 
 
-def _alone(strategy: tf.distribute.Strategy) -> bool:
-    """Does one device of this process do all the work?"""
+def _on_one_gpu(strategy: tf.distribute.Strategy) -> bool:
+    """Does a single GPU of this process do all the work?"""
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return "GPU" in strategy.extended.worker_devices[0]
     elsewhere = (TensorParallel, tf.distribute.ParameterServerStrategy, tf.distribute.TPUStrategy)
-    return strategy.num_replicas_in_sync == 1 and not isinstance(strategy, elsewhere)
+    return has_gpu() and strategy.num_replicas_in_sync == 1 and not isinstance(strategy, elsewhere)
 
 
 def _numbers(data: Any) -> Features:

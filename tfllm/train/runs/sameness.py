@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled  # there is no public way to ask
-from tensorflow.python.util._pywrap_util_port import IsMklEnabled
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled  # nor that
 
 
 def check_same(folder: Path, state: Mapping[str, Any], *, identity: Mapping[str, str], settings: Mapping[str, Any]) -> None:
@@ -32,7 +32,7 @@ def check_same(folder: Path, state: Mapping[str, Any], *, identity: Mapping[str,
             )
     for name in sorted(settings.keys() | state["settings"].keys()):
         old, new = state["settings"].get(name), settings.get(name)
-        if old != new:
+        if name in state["settings"] and old != new:
             warnings.warn(
                 f"{folder} was trained with another {name} ({_short(old)}, now {_short(new)}): "
                 "the run goes on, but not bit for bit as it would have",
