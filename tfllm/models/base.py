@@ -34,7 +34,7 @@ class LanguageModel(TrainableModel):
             the second where the devices multiply bfloat16 themselves, else the first.
 
     Warns:
-        UserWarning: TensorFlow multiplies bfloat16 far slower than float32 on this processor.
+        UserWarning: bfloat16 is slower than float32 on this processor.
 
     Raises:
         TypeError: `config` is not a `ModelConfig`.
@@ -115,8 +115,8 @@ def _policy(dtype: Any) -> keras.DTypePolicy:
     if policy.name not in DTYPES:
         raise ValueError(f"dtype={policy.name!r}: weights are float32; give 'auto', {' or '.join(map(repr, DTYPES))}")
     if is_slow(policy.compute_dtype):
-        slow = f"dtype={policy.name!r}: without AVX-512 TensorFlow multiplies bfloat16 many times slower than float32"
-        warnings.warn(f"{slow}; give dtype='auto' or 'float32' on this processor", stacklevel=4)
+        slow = f"dtype={policy.name!r} is about half as fast as float32 on this processor, without AVX-512"
+        warnings.warn(f"{slow}: give dtype='auto' or 'float32'", stacklevel=4)
     return policy
 
 
