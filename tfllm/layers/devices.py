@@ -13,8 +13,6 @@ import tensorflow as tf
 
 _AMPERE = (8, 0)
 """The compute capability from which NVIDIA's GPUs multiply bfloat16."""
-
-
 _ONEDNN = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
 """TensorFlow runs oneDNN by itself where the processor has one of them (`DefaultOneDnnPolicy`)."""
 
