@@ -9,10 +9,10 @@ PYTEST := $(BIN)/python -m pytest
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores
+demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores (20 without AVX-512)
 	$(BIN)/python training/pretrain_causal_mini.py
 
-test: .venv/installed-test ## run every quick test: 15 to 22 minutes on 2 cores
+test: .venv/installed-test ## run every quick test: 15 to 22 minutes on 2 cores (32 without AVX-512)
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder  # most of a test's time is one core's
 
 test-distributed: .venv/installed-test ## every layout of devices and workers, and the kills: 1 to 2 hours
