@@ -21,7 +21,7 @@ class Abilities(NamedTuple):
     """What a processor can do, as far as TensorFlow's products need it."""
 
     avx512: bool
-    """Without it oneDNN has no kernels for bfloat16, and a training step takes twice as long as in float32."""
+    """Without it oneDNN has no kernels for bfloat16, and a training step takes longer than in float32."""
     bfloat16: bool
     """Without it oneDNN multiplies bfloat16 in float32."""
     onednn: bool

@@ -115,7 +115,7 @@ def _policy(dtype: Any) -> keras.DTypePolicy:
     if policy.name not in DTYPES:
         raise ValueError(f"dtype={policy.name!r}: weights are float32; give 'auto', {' or '.join(map(repr, DTYPES))}")
     if is_slow(policy.compute_dtype):
-        slow = f"dtype={policy.name!r} is about half as fast as float32 on this processor, without AVX-512"
+        slow = f"dtype={policy.name!r} is slower than float32 on this processor, without AVX-512"
         warnings.warn(f"{slow}: give dtype='auto' or 'float32'", stacklevel=4)
     return policy
 
