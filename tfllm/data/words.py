@@ -11,8 +11,8 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 
+import numpy as np
 import tensorflow as tf
 
 from tfllm.data.framing import separators
@@ -201,18 +201,18 @@ def _after_last(word_of: tf.Tensor, row_of: tf.Tensor, row_of_word: tf.Tensor) -
 @cache
 def _kinds() -> tuple[list[int], list[int]]:
     """Where the kind of character changes, by code point, and to what: the whole of Unicode in some 1,400 ranges."""
-    bounds, kinds = [], []
-    for kind, run in groupby(range(sys.maxunicode + 1), key=_kind):
-        bounds.append(next(run))
-        kinds.append(kind)
-    return bounds, kinds
+    of_category = cache(_kind)
+    kinds = np.array([of_category(unicodedata.category(chr(code))) for code in range(sys.maxunicode + 1)])
+    for low, high in CHINESE:
+        kinds[low : high + 1] = ALONE
+    bounds = np.flatnonzero(np.diff(kinds, prepend=-1))
+    return bounds.tolist(), kinds[bounds].tolist()
 
 
-def _kind(code: int) -> int:
-    character = chr(code)
-    category = unicodedata.category(character)
-    if character.isspace() or category in ("Cc", "Zs", "Zl", "Zp"):
+def _kind(category: str) -> int:
+    """Of characters of one of Unicode's categories."""
+    if category == "Cc" or category[0] == "Z":
         return SPACE
-    if category[0] in "PS" or any(low <= code <= high for low, high in CHINESE):
+    if category[0] in "PS":
         return ALONE
     return MARK if category[0] == "M" or category == "Cf" else LETTER

@@ -21,6 +21,7 @@ from tfllm.interop.names import Weights, canonical, stack_prefix
 from tfllm.interop.places import Places, places
 from tfllm.interop.tokenizer_files import check_writable, read_tokenizer, write_tokenizer
 from tfllm.interop.weight_files import read_weights
+from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS
 from tfllm.tokenizers import Tokenizer
@@ -167,7 +168,8 @@ def _model(
     """The model with the file's head, or with a new one on the file's stack."""
     family = values["model_type"]
     if config.causal:
-        model = TASKS["causal_lm"](config, **settings)
+        with assigned_soon():
+            model = TASKS["causal_lm"](config, **settings)
         fill(model, weights, places(family, config, "causal_lm"))
         return model
     found = found_task(weights, values=values, asked=task)
@@ -187,7 +189,8 @@ def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, se
     next_sentence = settings.get("next_sentence", False)
     needed = next_sentence or settings.get("pooling") == "pooler"
     config = config.replace(pooler=needed or f"{pooler}weight" in weights)
-    model = TASKS[task](config, **settings)
+    with assigned_soon():
+        model = TASKS[task](config, **settings)
     fill(model, weights, places(family, config, task, next_sentence=next_sentence))
     return model
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.layers.feedforward import ACTIVATIONS
+from tfllm.layers.first_values import assigned_soon
 from tfllm.models import MaskedLM, TextEmbedder
 from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
@@ -53,20 +54,17 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[Any, Tokenize
         raise ValueError(f"{type(model).__module__}.{kind} is not read here; accepted: KerasHub's {accepted}")
     backbone = model.backbone if kind in _TASKS else model
     config, values = _read_stack(backbone)
-    ours: LanguageModel
+    task: type[LanguageModel] = TextEmbedder
+    settings: dict[str, Any] = {}
     if kind in _TASKS:
-        head = model.masked_lm_head
-        ours = MaskedLM(
-            config,
-            transform_activation=_activation(head.intermediate_activation),
-            transform_epsilon=head.layer_norm_epsilon,
-            dtype=dtype,
-        )
+        head, task = model.masked_lm_head, MaskedLM
+        settings["transform_activation"] = _activation(head.intermediate_activation)
+        settings["transform_epsilon"] = head.layer_norm_epsilon
         values |= _dense(head._intermediate_dense, "transform/dense")
         values |= _norm(head._intermediate_layer_norm, "transform/norm")
         values["head/bias"] = np.asarray(head._bias)
-    else:
-        ours = TextEmbedder(config, dtype=dtype)
+    with assigned_soon():
+        ours = task(config, dtype=dtype, **settings)
     for name, variable in named(ours.variables).items():
         variable.assign(values[name])
     preprocessor = getattr(model, "preprocessor", None)

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfllm.layers.first_values import normal
 from tfllm.layers.mesh import gathered, whole
 from tfllm.layers.own_gradient import own_gradient
 from tfllm.layers.stand_ins import stand_in
@@ -41,8 +42,7 @@ class Linear(keras.layers.Layer):
         self.groups, self.gathers = 1, False
 
     def build(self, input_shape: Any = None) -> None:
-        normal = keras.initializers.RandomNormal(stddev=self.stddev)
-        self.kernel = self.add_weight(name="kernel", shape=self.sizes, initializer=normal)
+        self.kernel = self.add_weight(name="kernel", shape=self.sizes, initializer=normal(self.stddev))
         # For optimizers that treat a matrix as a matrix (`train.muon`): fused maps are several.
         self.kernel.logical_widths = self.parts
         if self.use_bias:
@@ -74,7 +74,7 @@ def sizes_of(x: tf.Tensor) -> list[int | tf.Tensor]:
     static = list(x.shape)
     if static.count(None) <= 1:
         return [-1 if size is None else size for size in static]
-    return [tf.shape(x)[i] if size is None else size for i, size in enumerate(static)]
+    return [size if known is None else known for known, size in zip(static, tf.unstack(tf.shape(x)), strict=True)]
 
 
 @own_gradient

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.base import sizes_of
+from tfllm.layers.first_values import normal
 from tfllm.layers.stand_ins import stand_in
 
 
@@ -19,8 +20,8 @@ class Embedding(keras.layers.Layer):
         self.shape, self.stddev = (rows, size), stddev
 
     def build(self, input_shape: Any = None) -> None:
-        normal = keras.initializers.RandomNormal(stddev=self.stddev)
-        self.embeddings = self.add_weight(name="embeddings", shape=self.shape, initializer=normal, autocast=False)
+        first = normal(self.stddev)
+        self.embeddings = self.add_weight(name="embeddings", shape=self.shape, initializer=first, autocast=False)
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, S] -> [B, S, D]."""

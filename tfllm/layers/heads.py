@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear, sizes_of
 from tfllm.layers.feedforward import ACTIVATIONS
+from tfllm.layers.first_values import normal
 from tfllm.layers.norms import norm
 from tfllm.layers.stand_ins import stand_in
 
@@ -40,8 +41,8 @@ class VocabularyHead(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         if not self._tied_to:
-            normal = keras.initializers.RandomNormal(stddev=self.stddev)
-            self._kernel = self.add_weight(name="kernel", shape=self.shape, initializer=normal, autocast=False)
+            first = normal(self.stddev)
+            self._kernel = self.add_weight(name="kernel", shape=self.shape, initializer=first, autocast=False)
         self._bias = None
         if self.use_bias:
             self._bias = self.add_weight(name="bias", shape=self.shape[:1], initializer="zeros", autocast=False)

@@ -11,6 +11,7 @@ from typing import Any
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import whole_folder
+from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.masked_lm import MaskedLM
@@ -70,6 +71,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         raise FileNotFoundError(f"{folder / 'task.json'} is missing: it says what this encoder is for; copy the whole folder")
     if task not in TASKS:
         raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
-    model = TASKS[task](config, **settings, dtype=dtype)
+    with assigned_soon():
+        model = TASKS[task](config, **settings, dtype=dtype)
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer

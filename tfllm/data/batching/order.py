@@ -60,7 +60,7 @@ def keys(seed: int, *numbers: tf.Tensor) -> tf.Tensor:
     for number in numbers:
         low, high = tf.cast(number, tf.uint32), tf.cast(number // 2**32, tf.uint32)
         state = mix(mix(state + low) + high)
-    return tf.stack([mix(state + tf.constant(word, tf.uint32)) for word in (1, 2, 3)], axis=-1)
+    return mix(state[..., None] + tf.constant([1, 2, 3], tf.uint32))
 
 
 def numbers(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
