@@ -68,7 +68,7 @@ def test_pictures_and_scores_are_on_tensorboard(finished):
     assert len(events.Tensors("macro_f1")) == 3
 
 
-@pytest.mark.parametrize("killed_at", [12, 18])
+@pytest.mark.parametrize("killed_at", [12, pytest.param(18, marks=pytest.mark.slow)])
 def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path, killed_at):
     """Some epochs by one process, killed before a validation, the rest by a model made anew: the same weights, bit for bit."""
     _first_epochs(reviews, tmp_path / "run", killed_at)
@@ -159,7 +159,7 @@ def test_every_task_learns_and_is_scored(task, tmp_path):
     rows = finetuning.read(task, source, ByteTokenizer(), max_length=48, **options)
     pretrained = tfllm.MaskedLM(CONFIG.replace(num_layers=2, hidden_size=64))
     model = finetuning.learner(task, pretrained, rows, seed=1, **options)
-    settings = tfllm.Finetuning(epochs=15, batch_size=12, learning_rate=5e-3)
+    settings = tfllm.Finetuning(epochs=8, batch_size=6, learning_rate=5e-3)
     run = tfllm.finetune(model, rows, rows, folder=tmp_path / "run", settings=settings, verbose=0)
     assert run.best == best
     assert {f"val_{name}" for name in measures} <= set(run.history[-1])

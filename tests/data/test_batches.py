@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batches]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("parts", [*(pytest.param(parts, marks=pytest.mark.slow) for parts in (1, 2)), 3])
 def test_all_shares_together_are_the_batch(made: dict[str, Batches], kind: str, parts: int) -> None:
     batches = made[kind].take(4)
     shares = [list(batches.share(part, parts).as_numpy_iterator()) for part in range(parts)]

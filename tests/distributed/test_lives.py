@@ -57,6 +57,7 @@ def test_a_killed_worker_changes_nothing(folder: Path, undisturbed: dict) -> Non
     assert "WorkerLostError: another worker of this run ended" in log or "Asked to end: the run is saved" in log
 
 
+@pytest.mark.slow
 def test_one_worker_asked_to_end_takes_the_others_along(folder: Path, undisturbed: dict) -> None:
     team = launch(2, folder, epochs=6)
     wait_for_checkpoints(folder, team, 1)

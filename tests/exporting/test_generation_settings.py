@@ -77,7 +77,14 @@ def test_beams(model, tmp_path):
         tfllm.export(model, TOKENIZER, tmp_path / "two", config.replace(num_sequences=2))
 
 
-@pytest.mark.parametrize("constraint", [dict(choices=["yes", "no", "nobody"]), dict(regex=r"[a-f]{2,9}(\.[0-9]+)?")])
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        dict(regex=r"[a-f]{2,9}(\.[0-9]+)?"),
+        pytest.param(dict(choices=["yes", "no", "nobody"]), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_constraints(model, tmp_path, constraint):
     """The automaton is in the graph: a draw keeps to it where nothing of tfllm can be imported."""
     config = GenerationConfig(max_new_tokens=12, **constraint)
@@ -88,6 +95,7 @@ def test_constraints(model, tmp_path, constraint):
         assert all(text in constraint.get("choices", [text]) and re.match("[a-fyn]", text) for text in texts)
 
 
+@pytest.mark.slow
 def test_contrastive_search(model, tmp_path):
     config = GenerationConfig(max_new_tokens=6, penalty_alpha=0.6, top_k=4)
     signatures = exported(model, tmp_path / "contrastive", config)

@@ -53,6 +53,7 @@ def test_a_c_program_says_the_same(program, folder):
     assert found.stdout == b"".join(b"%d\n%s" % (len(each), each) for each in text)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_too(sampling, served_sampling, tmp_path):
     made = tfllm.export(sampling.model, sampling.tokenizer, tmp_path / "model", sampling.config, quantize="int8")
     small = tf.saved_model.load(str(made)).signatures["score"]

@@ -25,6 +25,11 @@ def test_answers_are_pythons(exported):
     assert_python_says_the_same(model, ByteTokenizer(), folder, columns(model))
 
 
+@pytest.mark.parametrize(
+    "exported",
+    [name if name in ("masked_lm", "token_classifier") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    indirect=True,
+)
 def test_the_contract_is_kept(exported):
     report = tfllm.check(exported[1])
     assert report.ok, str(report)

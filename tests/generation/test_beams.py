@@ -109,19 +109,19 @@ def test_groups_say_different_things():
     assert len({str(ids) for ids, _ in ours(model, [EOS, 3], config.replace(diversity_penalty=5.0))}) == 3
 
 
-def test_one_beam_more_is_no_worse_than_greedy(model):
-    """On both families, with the cache reordered at every step: log-probabilities are those of the whole text."""
+def test_one_beam_more_is_no_worse_than_greedy(llama):
+    """With the cache reordered at every step: log-probabilities are those of the whole text."""
     prompts = ["hello, wor", "é", ""]
-    greedy = tfllm.generate(model, TOKENIZER, prompts, max_new_tokens=10)
+    greedy = tfllm.generate(llama, TOKENIZER, prompts, max_new_tokens=10)
     config = GenerationConfig(num_beams=4, num_sequences=2, max_new_tokens=10, length_penalty=0.0, early_stopping="never")
-    found = tfllm.generate(model, TOKENIZER, prompts, config)
+    found = tfllm.generate(llama, TOKENIZER, prompts, config)
     for i, prompt in enumerate(prompts):
         first, second = found[2 * i : 2 * i + 2]
         assert first.prompt == second.prompt == prompt
         assert first.score >= second.score and first.score >= sum(greedy[i].log_probs) - 1e-3
         for record in (first, second):
             ids = [1, *TOKENIZER.encode(prompt), *record.token_ids]
-            log_probs = tf.nn.log_softmax(model({"token_ids": tf.constant([ids])}))[0].numpy()
+            log_probs = tf.nn.log_softmax(llama({"token_ids": tf.constant([ids])}))[0].numpy()
             start = len(ids) - record.num_tokens
             expected = [log_probs[start + at - 1, id] for at, id in enumerate(record.token_ids)]
             np.testing.assert_allclose(record.log_probs, expected, atol=1e-4)

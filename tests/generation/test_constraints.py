@@ -150,10 +150,10 @@ def test_json_of_a_schema(llama):
     ],
     ids=["greedy", "beams", "groups", "contrast", "forbidden"],
 )
-def test_every_way_keeps_to_the_choices(model, settings):
+def test_every_way_keeps_to_the_choices(llama, settings):
     """Where penalties would forbid all that is left, the choices hold."""
     choices = ["no", "nobody", "aa", "abba", "中"]
-    records = tfllm.generate(model, BYTES, ["hello", ""], max_new_tokens=20, choices=choices, **settings)
+    records = tfllm.generate(llama, BYTES, ["hello", ""], max_new_tokens=20, choices=choices, **settings)
     assert all(record.text in choices and record.finish_reason == "eos" for record in records)
     if settings.get("num_sequences"):
         # Two groups may find one text.

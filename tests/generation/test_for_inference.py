@@ -52,10 +52,9 @@ def test_the_same_texts(name, settings, models):
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("by_default", [True, False])
-def test_the_same_texts_by_the_ways_of_every_processor(by_default, models, monkeypatch):
-    monkeypatch.setattr(turned, "ONEDNN_BY_DEFAULT", by_default)
-    monkeypatch.setattr(inference, "ONEDNN_BY_DEFAULT", by_default)
+def test_the_same_texts_by_the_ways_of_other_processors(models, monkeypatch):
+    for module in (turned, inference):
+        monkeypatch.setattr(module, "ONEDNN_BY_DEFAULT", not module.ONEDNN_BY_DEFAULT)
     model, _ = models["gpt2-tiny"]
     fast = tfllm.for_inference(model)
     for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 5):  # one row, few, many
@@ -68,15 +67,6 @@ def test_streams(models):
     assert plain == fast
 
 
-def test_as_draft_model(models):
-    model, fast = models["llama-tiny"]
-    drafter = tfllm.for_inference(causal("llama-tiny", seed=5))
-    [expected] = tfllm.generate(model, TOKENIZER, "def f(", max_new_tokens=16)
-    [found] = tfllm.generate(fast, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=drafter)
-    assert found.text == expected.text
-    assert found.num_draft_tokens > 0
-
-
 def test_each_with_its_own_ways_as_model_and_as_draft(models):
     model, _ = models["llama-tiny"]
     packed, small = tfllm.for_inference(model, prepack=True), tfllm.for_inference(causal("llama-tiny", seed=5), quantize="int8")
@@ -84,9 +74,18 @@ def test_each_with_its_own_ways_as_model_and_as_draft(models):
         expected = tfllm.generate(model, TOKENIZER, texts, max_new_tokens=12)
         found = tfllm.generate(packed, TOKENIZER, texts, max_new_tokens=12, num_draft_tokens=3, draft_model=small)
         assert [each.text for each in found] == [each.text for each in expected]
+        assert all(each.num_draft_tokens > 0 for each in found)
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0.8, "seed": 3}, {"num_beams": 3}, {"num_draft_tokens": 3}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_beams": 3},
+        pytest.param({"temperature": 0.8, "seed": 3}, marks=pytest.mark.slow),
+        pytest.param({"num_draft_tokens": 3}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_prepacked_the_same_texts(settings, models):
     model, _ = models["llama-tiny"]
     fast = tfllm.for_inference(model, prepack=True)
@@ -138,7 +137,7 @@ def test_prepacked_in_bfloat16_wants_a_processor_that_has_it(monkeypatch):
         tfllm.for_inference(causal("gpt2-tiny", "mixed_bfloat16"), prepack=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_in_8_bits_nearly_the_same(dtype):
     model = causal("llama-tiny", dtype)
     small = tfllm.for_inference(model, quantize="int8")
@@ -156,7 +155,6 @@ def test_it_stays_as_it_was_when_the_model_is_trained_on():
         variable.assign(variable * 1.5)
     np.testing.assert_array_equal(log_probs(fast), before)
     assert np.abs(log_probs(model) - before).max() > 0.1
-    np.testing.assert_allclose(log_probs(tfllm.for_inference(model)), log_probs(model), atol=1e-4)
 
 
 def test_it_goes_with_its_graphs_and_weights():

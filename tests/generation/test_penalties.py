@@ -192,22 +192,22 @@ def test_bad_words_are_tokenized_with_and_without_a_space():
     assert found.numpy().tolist() == [[-1, 10], [-1, 11], [12, 13], [-1, 14]]
 
 
-def test_the_most_probable_tokens_of_each_step(model):
+def test_the_most_probable_tokens_of_each_step(llama):
     """Greedy: the first of them is the token itself; all are those of the full forward's softmax."""
-    records = tfllm.generate(model, TOKENIZER, ["hello", "é"], max_new_tokens=6, top_log_probs=3)
+    records = tfllm.generate(llama, TOKENIZER, ["hello", "é"], max_new_tokens=6, top_log_probs=3)
     for prompt, record in zip(["hello", "é"], records, strict=True):
         assert len(record.top_log_probs) == record.num_tokens
         ids = [1, *TOKENIZER.encode(prompt), *record.token_ids]
-        expected = tf.math.top_k(tf.nn.log_softmax(model({"token_ids": tf.constant([ids])}))[0], 3)
+        expected = tf.math.top_k(tf.nn.log_softmax(llama({"token_ids": tf.constant([ids])}))[0], 3)
         first = len(ids) - record.num_tokens - 1
         for step, (token, log_prob) in enumerate(zip(record.token_ids, record.log_probs, strict=True)):
             found = record.top_log_probs[step]
             assert found[0].token_id == token and found[0].log_prob == pytest.approx(log_prob, abs=1e-6)
             assert [each.token_id for each in found] == expected.indices[first + step].numpy().tolist()
             np.testing.assert_allclose([each.log_prob for each in found], expected.values[first + step], atol=1e-4)
-    assert tfllm.generate(model, TOKENIZER, "a", max_new_tokens=2)[0].top_log_probs == []
+    assert tfllm.generate(llama, TOKENIZER, "a", max_new_tokens=2)[0].top_log_probs == []
     with pytest.raises(ValueError, match="top_log_probs=300 is more than the 259 tokens"):
-        tfllm.generate(model, TOKENIZER, "a", max_new_tokens=9, top_log_probs=300)
+        tfllm.generate(llama, TOKENIZER, "a", max_new_tokens=9, top_log_probs=300)
 
 
 def test_the_separator_is_the_tokenizers(llama):

@@ -20,7 +20,11 @@ def small() -> tfllm.CausalLM:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 0.8, "seed": 3, "num_sequences": 2}, {"num_beams": 3}, {"penalty_alpha": 0.5, "top_k": 3}],
+    [
+        {"temperature": 0.8, "seed": 3, "num_sequences": 2},
+        {"num_beams": 3},
+        pytest.param({"penalty_alpha": 0.5, "top_k": 3}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_texts_do_not_depend_on_when_slots_come(settings, monkeypatch):

@@ -83,10 +83,10 @@ def lines_of(code: Sequence[str], languages: dict[str, str]) -> list[str]:
 
 
 def test_real_lines(case: Case, code: Sequence[str], languages: dict[str, str]) -> None:
-    """12,500 lines for each tokenizer, others for each; all of them for all in the slow test."""
+    """5,000 lines for each tokenizer, others for each; all of them for all in the slow test."""
     place = KINDS.index(case.name)
-    chosen = lines_of(code[::15], languages)[place * 12_500 : (place + 1) * 12_500]
-    assert len(chosen) == 12_500
+    chosen = lines_of(code[::15], languages)[place * 5000 : (place + 1) * 5000]
+    assert len(chosen) == 5000
     assert_equal(case, chosen)
     if "qwen" not in case.name:  # NFC changes text on purpose
         assert case.ours.decode_batch(case.ours.encode_batch(chosen[:3000])) == chosen[:3000]

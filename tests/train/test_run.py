@@ -83,16 +83,26 @@ class Ask(keras.callbacks.Callback):
         setattr(self, f"on_{where}_batch_end", lambda step, logs: step == moment and os.kill(os.getpid(), signal.SIGTERM))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = make(Path(shutil.copytree(trained, tmp_path_factory.mktemp("undisturbed") / "run")))
+    fit(run, 4)
+    return run
+
+
 @pytest.mark.parametrize(
     ("where", "moment", "step", "epoch"),
-    [("train", 1, 11, 2), ("train", 2, 12, 2), ("train", 3, 12, 2), ("test", 0, 12, 2), ("test", 1, 13, 3)],
-    ids=["inside an epoch", "before its last step", "at its last step", "in its validation", "at the validation's end"],
+    [
+        pytest.param("train", 1, 11, 2, id="inside an epoch"),
+        pytest.param("train", 2, 12, 2, id="before its last step", marks=pytest.mark.slow),
+        pytest.param("train", 3, 12, 2, id="at its last step"),
+        pytest.param("test", 0, 12, 2, id="in its validation"),
+        pytest.param("test", 1, 13, 3, id="at the validation's end", marks=pytest.mark.slow),
+    ],
 )
 def test_sigterm_saves_and_the_next_start_goes_on(
-    folder: Path, tmp_path: Path, where: str, moment: int, step: int, epoch: int
+    folder: Path, undisturbed: Run, where: str, moment: int, step: int, epoch: int
 ) -> None:
-    undisturbed = make(Path(shutil.copytree(folder, tmp_path / "undisturbed")))
-    fit(undisturbed, 4)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as left:
         fit(make(folder), 4, Ask(moment, where))
