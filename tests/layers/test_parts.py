@@ -182,7 +182,7 @@ def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
     np.testing.assert_allclose(block(x, penalty)[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("rows", "length", "read"), [(2, 1, 0), (None, 1, 0), (None, None, 2)])
+@pytest.mark.parametrize(("rows", "length", "read"), [(2, 1, 0), (None, 1, 0), (None, None, 1)])
 def test_sizes_that_a_graph_knows_are_not_read(rows, length, read):
     layer = Linear(3, 5, use_bias=True, stddev=1.0)
     layer.build()
