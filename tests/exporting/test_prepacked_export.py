@@ -51,6 +51,7 @@ def test_the_contract_is_kept_and_says_so(folder):
     assert described["prepack"] is True and described["quantize"] is None
 
 
+@pytest.mark.slow
 def test_a_c_program_says_the_same(program, folder, served):
     found = serve(program, folder, {"prompt": PROMPTS}, "text")
     assert found.returncode == 0, found.stderr.decode()[-2000:]

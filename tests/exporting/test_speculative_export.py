@@ -29,7 +29,7 @@ def draft_model(model):
     return made
 
 
-@pytest.mark.parametrize("drafter", ["looked up", "by a model"])
+@pytest.mark.parametrize("drafter", ["looked up", pytest.param("by a model", marks=pytest.mark.slow)])
 def test_an_export_drafts(model, draft_model, drafter, tmp_path):
     few = dict.fromkeys(TOKENIZER.encode("abc"), 25.0)  # so that looking up finds some
     config = GenerationConfig(max_new_tokens=14, num_draft_tokens=3, stop=["acca"], logit_bias=few)

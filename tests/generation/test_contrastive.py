@@ -67,6 +67,7 @@ def test_what_is_forbidden_is_no_candidate(llama):
     assert {token for record in records for token in record.token_ids} == {71}
 
 
+@pytest.mark.slow
 def test_stream_equals_generate(llama):
     settings = CONTRAST | dict(max_new_tokens=14, no_repeat_ngram_size=2, stop=["zz"])
     [record] = tfllm.generate(llama, TOKENIZER, "é", **settings)

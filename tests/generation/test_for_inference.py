@@ -42,7 +42,11 @@ def models():
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("llama-tiny", {}), ("gpt2-tiny", {"temperature": 0.8, "seed": 3}), ("llama-tiny", {"num_beams": 2})],
+    [
+        ("llama-tiny", {}),
+        ("llama-tiny", {"num_beams": 2}),
+        pytest.param("gpt2-tiny", {"temperature": 0.8, "seed": 3}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_the_same_texts(name, settings, models):

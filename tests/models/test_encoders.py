@@ -117,7 +117,14 @@ def test_the_objective_is_the_definition(task):
     assert set(found.measures) == {metric.name for metric in model.measures()}
 
 
-@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in MAKERS), ("masked_lm", "mixed_bfloat16")])
+@pytest.mark.parametrize(
+    ("task", "dtype"),
+    [
+        ("masked_lm", "mixed_bfloat16"),
+        ("text_classifier", "float32"),
+        *(pytest.param(task, "float32", marks=pytest.mark.slow) for task in MAKERS if task != "text_classifier"),
+    ],
+)
 def test_every_task_learns_a_batch_by_heart(task, dtype):
     config = CONFIG.replace(dropout=0.1, attention_dropout=0.1)
     model = MAKERS[task](config, dtype=dtype)

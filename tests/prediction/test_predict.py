@@ -64,7 +64,16 @@ def test_numbers_and_vectors_are_those_of_the_rows(tokenizer):
     np.testing.assert_allclose((vectors**2).sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["token_classifier", "parts of speech"])
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [
+        ("token_classifier", "wordpiece"),
+        ("parts of speech", "bytes"),
+        pytest.param("token_classifier", "bytes", marks=pytest.mark.slow),
+        pytest.param("parts of speech", "wordpiece", marks=pytest.mark.slow),
+    ],
+    indirect=["tokenizer"],
+)
 def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer):
     """Words, their rows and the run of labels are found here in Python; long texts in several rows."""
     model = strong(name, tokenizer)
