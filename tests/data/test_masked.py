@@ -99,7 +99,7 @@ def test_types_and_static_shapes_and_no_python_in_the_loop(store):
         assert b"PyFunc" not in graph
 
 
-@pytest.mark.parametrize("kind", KINDS[1::2])
+@pytest.mark.parametrize("kind", [*KINDS[1::2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[::2])])
 def test_a_batch_is_a_function_of_seed_and_step(store, kind):
     settings = {"sequence_length": 16, "batch_size": 5, "seed": 9, **kind}
     whole = batches(store, FRAMED, steps=60, **settings)
@@ -118,7 +118,7 @@ def test_a_mixture_far_along_is_no_different(store):
     assert not equal(*two)
 
 
-@pytest.mark.parametrize("kind", KINDS[2:3])
+@pytest.mark.parametrize("kind", [KINDS[2], pytest.param(KINDS[1], marks=pytest.mark.slow)])
 def test_the_number_of_threads_changes_nothing(store, kind):
     found = []
     for threads in (1, 2):
@@ -133,8 +133,8 @@ def test_the_number_of_threads_changes_nothing(store, kind):
 def test_rows_are_those_of_causal_lm(store):
     """S - 2 places of the ring between [CLS] and [SEP], in the same order, epoch after epoch."""
     for settings in ({"seed": 3}, {"shuffle": False}, {"seed": 3, "split": "validation"}):
-        masked = batches(store, FRAMED, sequence_length=18, batch_size=4, steps=60, **settings)
-        causal = causal_lm(store, sequence_length=16, batch_size=4, **settings).take(60)
+        masked = batches(store, FRAMED, sequence_length=18, batch_size=4, steps=200, **settings)
+        causal = causal_lm(store, sequence_length=16, batch_size=4, **settings).take(200)
         for one, other in zip(masked, causal, strict=True):
             ids = unmasked(one)
             assert (ids[:, 1:-1] == other["token_ids"].numpy()).all()
@@ -220,7 +220,8 @@ def test_document_masks(store):
                     assert (segments[column], positions[column]) == ((segment, position) if id else (0, 0))
 
 
-def test_documents_stay_on_their_side(tmp_path):
+@pytest.mark.parametrize("kinds", [KINDS[::2], pytest.param(KINDS[1::2], marks=pytest.mark.slow)])
+def test_documents_stay_on_their_side(tmp_path, kinds):
     """No run of 12 ids that only validation documents have is read in training, on a store of real text."""
     text = Path(json.__file__).read_text() + Path(random.__file__).read_text()
     tokenizer = ByteTokenizer()
@@ -231,7 +232,7 @@ def test_documents_stay_on_their_side(tmp_path):
 
     alone = runs("validation") - runs("train")
     assert len(alone) > 1000
-    for kind in KINDS[::2]:
+    for kind in kinds:
         for split in ("train", "validation") if kind is KINDS[0] else ("train",):
             settings = {"sequence_length": 64, "batch_size": 64, "split": split, "steps": 8}
             rows = np.concatenate([unmasked(batch) for batch in batches(store, tokenizer, **settings, **kind)])

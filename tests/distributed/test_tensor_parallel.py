@@ -48,7 +48,7 @@ def on(layout: str, cases: list[dict]) -> list[dict]:
 
 
 def test_the_same_run(store: Path, tmp_path: Path) -> None:
-    cases = [*on("one", [QUICK]), *on("2x2", [QUICK]), {"do": "break", "layout": "1x2"}]
+    cases = [QUICK | {"layout": "one"}, QUICK | {"layout": "2x2"}, {"do": "break", "layout": "1x2"}]
     alone, together, (broken, _) = run(store, tmp_path, cases)
     assert "step 0: the loss or the gradient is not finite" in broken["said"]
     compare(QUICK, alone, together)

@@ -37,8 +37,9 @@ def test_kills_change_nothing(tmp_path: Path, undisturbed: tuple[str, dict], kil
     kind, left_alone = undisturbed
     killed = run_lives(kind, tmp_path / "run", kills)
     assert killed["ends"][-1] == "left alone, exit code 0"
-    assert killed["ends"].count("killed") >= kills // 2 - 1, killed["ends"]
-    assert killed["ends"].count("killed while saving") >= kills // 2 - 1, killed["ends"]
+    least = max(1, kills // 2 - 1)
+    assert killed["ends"].count("killed") >= least, killed["ends"]
+    assert killed["ends"].count("killed while saving") >= least, killed["ends"]
     assert killed["digest"] == left_alone["digest"]
     assert killed["curve"] == left_alone["curve"]
     assert not list((tmp_path / "run/run/checkpoints").glob(".*")), "half-written checkpoints were left"

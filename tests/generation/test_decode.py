@@ -46,7 +46,14 @@ def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int]
     return found, log_probs
 
 
-@pytest.mark.parametrize("settings", [dict(), RULES], ids=["greedy", "all"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(dict(), id="greedy"),
+        pytest.param(dict(repetition_penalty=1.5), id="penalty", marks=pytest.mark.slow),
+        pytest.param(RULES, id="all"),
+    ],
+)
 def test_equals_the_naive_loop(model, tokenizer, settings):
     """Tokens equal; log-probabilities those of the whole row's softmax; each prompt alone or in a ragged batch."""
     config = GenerationConfig(max_new_tokens=12, **settings)

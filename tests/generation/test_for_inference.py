@@ -71,6 +71,16 @@ def test_streams(models):
     assert plain == fast
 
 
+@pytest.mark.slow
+def test_as_draft_model(models):
+    model, fast = models["llama-tiny"]
+    drafter = tfllm.for_inference(causal("llama-tiny", seed=5))
+    [expected] = tfllm.generate(model, TOKENIZER, "def f(", max_new_tokens=16)
+    [found] = tfllm.generate(fast, TOKENIZER, "def f(", max_new_tokens=16, num_draft_tokens=3, draft_model=drafter)
+    assert found.text == expected.text
+    assert found.num_draft_tokens > 0
+
+
 def test_each_with_its_own_ways_as_model_and_as_draft(models):
     model, _ = models["llama-tiny"]
     packed, small = tfllm.for_inference(model, prepack=True), tfllm.for_inference(causal("llama-tiny", seed=5), quantize="int8")
@@ -159,6 +169,7 @@ def test_it_stays_as_it_was_when_the_model_is_trained_on():
         variable.assign(variable * 1.5)
     np.testing.assert_array_equal(log_probs(fast), before)
     assert np.abs(log_probs(model) - before).max() > 0.1
+    np.testing.assert_allclose(log_probs(tfllm.for_inference(model)), log_probs(model), atol=1e-4)
 
 
 def test_it_goes_with_its_graphs_and_weights():

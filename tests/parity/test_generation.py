@@ -69,6 +69,10 @@ def test_tokens_and_scores_are_those_of_hugging_face(name, settings):
         found = answer(model, [each["prompt"] for each in expected], [config] * len(PROMPTS), words)
         rows = [ids[:count].tolist() for ids, count in zip(found.token_ids.numpy(), found.num_tokens.numpy(), strict=True)]
         assert rows == [ids for each in expected for ids in each["token_ids"]], asked
+        if beams == 1:
+            drafting = [config.replace(num_draft_tokens=3)] * len(PROMPTS)
+            drafted = answer(model, [each["prompt"] for each in expected], drafting, words)
+            assert drafted.token_ids.numpy().tolist() == found.token_ids.numpy().tolist(), asked
         if beams > 1:
             scores = [score for each in expected for score in each["scores"]]
             np.testing.assert_allclose(found.scores, scores, rtol=1e-4, err_msg=str(asked))

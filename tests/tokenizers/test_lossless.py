@@ -82,9 +82,10 @@ def test_every_character_comes_back(tokenizer: tokenizers.Tokenizer) -> None:
     assert_one_tokenization(tokenizer, ["".join(characters[start : start + step]) for start in range(0, len(characters), step)])
 
 
-def test_code_lines(tokenizer: tokenizers.Tokenizer, code: Sequence[str]) -> None:
-    lines = [line for text in code[::20] for line in text.splitlines(keepends=True)]
-    assert len(lines) > 20_000
+@pytest.mark.parametrize(("every", "least"), [(20, 20_000), pytest.param(8, 60_000, marks=pytest.mark.slow)])
+def test_code_lines(tokenizer: tokenizers.Tokenizer, code: Sequence[str], every: int, least: int) -> None:
+    lines = [line for text in code[::every] for line in text.splitlines(keepends=True)]
+    assert len(lines) > least
     assert_one_tokenization(tokenizer, lines)
 
 

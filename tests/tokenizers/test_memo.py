@@ -55,7 +55,12 @@ def assert_same_words(pattern: SplitPattern, texts: Sequence[str]) -> None:
         assert words == [word for word, _ in library.pre_tokenize_str(text)], ascii(text)
 
 
-@pytest.mark.parametrize("points", [POINTS, pytest.param(EVERY_POINT, marks=pytest.mark.slow)], ids=["some", "all"])
+some_and_all = pytest.mark.parametrize(
+    "points", [POINTS, pytest.param(EVERY_POINT, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+
+
+@some_and_all
 @pytest.mark.parametrize("pattern", SPLIT_PATTERNS)
 def test_words_of_every_character(pattern: SplitPattern, points: Sequence[int]) -> None:
     """At each edge of a word."""
@@ -79,9 +84,10 @@ def test_words_of_the_docstring() -> None:
     assert cutter(LLAMA3)(["It'S  1234%\n\n\tx"]) == [["It", "'S", " ", " ", "123", "4", "%\n\n", "\tx"]]
 
 
-def test_wordpiece_of_every_character(wordpiece: WordPieceTokenizer) -> None:
-    texts = in_context([chr(c) for c in POINTS])
-    assert_the_librarys_ids(wordpiece, texts + [f"{c}\u0301\u302e{c}中{c}\u0323[MASK]{c}" for c in map(chr, POINTS[::7])])
+@some_and_all
+def test_wordpiece_of_every_character(wordpiece: WordPieceTokenizer, points: Sequence[int]) -> None:
+    texts = in_context([chr(c) for c in points])
+    assert_the_librarys_ids(wordpiece, texts + [f"{c}\u0301\u302e{c}中{c}\u0323[MASK]{c}" for c in map(chr, points[::7])])
 
 
 def assert_the_librarys_ids(tokenizer: ByteBPETokenizer | WordPieceTokenizer, texts: Sequence[str]) -> None:
