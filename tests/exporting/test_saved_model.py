@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
+import tensorflow as tf
 
 import tfllm
 from tfllm.exporting import saved_model, warm_up
@@ -51,8 +53,13 @@ def test_description_says_what_it_was_made_from(greedy):
 
 def test_warm_up_asks_every_signature(greedy):
     requests = list(warm_up.read(greedy.folder / "assets.extra" / "tf_serving_warmup_requests"))
-    assert [request.signature for request in requests] == list(SIGNATURES)
-    for signature, inputs in requests:
+    assert (
+        [request.signature for request in requests[::2]]
+        == [request.signature for request in requests[1::2]]
+        == list(SIGNATURES)
+    )
+    assert {len(value) for request in requests[::2] for value in request.inputs.values()} == {1}
+    for signature, inputs in requests[1::2]:
         assert {name: value.dtype.name for name, value in inputs.items()} == {
             name: field.dtype.replace("string", "object") for name, field in SIGNATURES[signature].inputs.items()
         }
@@ -61,9 +68,8 @@ def test_warm_up_asks_every_signature(greedy):
 
 def test_warm_up_is_what_the_serving_api_writes(tmp_path):
     warm_up.write(tmp_path / "requests", CONTRACTS["causal_lm"]._replace(requests={"score": {"text": ["", "é"]}}))
-    written = (tmp_path / "requests").read_bytes()
-    # A TFRecord: 8 bytes of length, 4 of checksum, the message, 4 of checksum.
-    assert written[12:-4].hex() == WRITTEN_BY_THE_API
+    _, both = tf.data.TFRecordDataset(str(tmp_path / "requests")).as_numpy_iterator()
+    assert both.hex() == WRITTEN_BY_THE_API
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-3], lambda b: b[:12] + b"\xff" + b[13:], lambda b: b"nonsense" * 9])
@@ -96,6 +102,13 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         tfllm.export(model, ByteTokenizer(), tmp_path / "name")
     assert list((tmp_path / "name").iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_not_in_the_way(stub, model, tmp_path):
+    left = tmp_path / f".{os.getpid()}.partial" / "assets.extra"
+    left.mkdir(parents=True)
+    assert tfllm.export(model, ByteTokenizer(), tmp_path) == tmp_path / "1"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
 
 
 def test_refuses_what_a_row_cannot_say(model, tmp_path):

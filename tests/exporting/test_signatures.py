@@ -1,5 +1,6 @@
 """What each signature answers, against Python."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ from prompts import PROMPTS
 
 import tfllm
 from tfllm.exporting.contract import CONTRACTS, SETTINGS
+from tfllm.exporting.signatures import _settings
 from tfllm.generation import GenerationConfig
 
 ROWS = [
@@ -157,6 +159,16 @@ def test_a_setting_out_of_range_fails_the_request(served, change, message):
 def test_a_setting_has_a_value_a_row(served):
     with pytest.raises(tf.errors.InvalidArgumentError, match="top_k must have a value a prompt"):
         ask(served["generate"], "generate", prompt=["a"], **columns(ROWS[:1]) | {"top_k": [1, 2]})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="min_new_tokens must have a value a prompt"):
+        ask(served["generate"], "generate", prompt=["a", "b"], **columns(ROWS[:2]) | {"min_new_tokens": [0, 1, 2]})
+
+
+def test_fresh_seeds_are_not_the_exporting_processs():
+    """Seeds of 0 and 0 in the graph: each process that serves it draws its own."""
+    keras.utils.set_random_seed(5)
+    graph = tf.function(lambda rows: _settings(GenerationConfig(temperature=1.0), rows).seed).get_concrete_function(2).graph
+    [op] = [op for op in graph.get_operations() if op.type.startswith("Random")]
+    assert (op.get_attr("seed"), op.get_attr("seed2")) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["serving_default", "generate"])

@@ -107,6 +107,11 @@ def test_without_a_seed_each_call_draws_anew(llama):
     assert len(texts) == 3
 
 
+def test_without_a_seed_each_prompt_draws_for_itself(llama):
+    records = tfllm.generate(llama, TOKENIZER, ["a"] * 3, max_new_tokens=12, temperature=2.0)
+    assert len({record.text for record in records}) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "stop", "certain"),
     [("caf\ufffd", (), "caf"), ("one\n", ("\n\n",), "one"), ("one\n\nt", ("\n\n",), "one"), ("a sto", ("stop", "to!"), "a ")],
@@ -135,6 +140,10 @@ def test_another_models_tokenizer_is_refused():
         ({"prompts": ["a", None]}, r"prompts=\['a', None\] must be"),
         ({"config": {"max_new_tokens": 3}}, r"config=\{'max_new_tokens': 3\} must be a GenerationConfig; single settings"),
         ({"config": [GenerationConfig(), {}], "prompts": ["a", "b"]}, r"config=\{\} must be a GenerationConfig"),
+        (
+            {"config": [GenerationConfig(penalty_alpha=0.6, top_k=k) for k in (4, 5)], "prompts": ["a", "b"]},
+            "the configs differ in top_k, which all prompts of a call share",
+        ),
         ({"model": TOKENIZER}, "give a model, its tokenizer and prompts: the model is a ByteTokenizer"),
         ({"draft_model": "runs/small", "num_draft_tokens": 2}, "draft_model must be a CausalLM, got 'runs/small'; tfllm.load"),
     ],
@@ -149,8 +158,8 @@ def test_settings_of_draws_that_change_nothing_are_told():
     with pytest.warns(
         UserWarning, match="greedy, where {'top_k': 5, 'top_p': 1.0, 'min_p': 0.0} change nothing: set temp"
     ) as told:
-        tfllm.generate(speaker(), TOKENIZER, "a", top_k=5)
-    assert told[0].filename == __file__
+        tfllm.generate(speaker(), TOKENIZER, ["a", "a"], [GenerationConfig(), GenerationConfig(top_k=5)])
+    assert [each.filename for each in told] == [__file__]
 
 
 def test_learned_positions_end_somewhere(model):

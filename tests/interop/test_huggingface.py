@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -186,6 +187,18 @@ def test_tensors_that_do_not_fit_are_named(copy, name, change, message):
 def test_a_config_that_is_not_carried_is_named(copy, name, fields, message):
     with pytest.raises(ValueError, match=message):
         from_huggingface(copy(name, config=lambda values: values | fields))
+
+
+def test_ends_that_are_not_the_tokenizers_are_told(copy):
+    folder = copy("GPT2LMHeadModel")
+    with warnings.catch_warnings(action="error"):
+        _, tokenizer = from_huggingface(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [tokenizer.eos_id, 7]}))
+    with pytest.warns(
+        UserWarning, match=rf"eos_token_id names \[7\], too; here a text ends at {tokenizer.eos_id} only"
+    ) as told:
+        from_huggingface(folder)
+    assert told[0].filename == __file__
 
 
 def test_a_missing_field_of_the_config_is_named(copy):

@@ -176,6 +176,17 @@ def test_the_fastest_dtype_and_a_warning_of_a_slow_one(monkeypatch, slow, fastes
     assert any("without AVX-512" in str(each.message) for each in said) is slow
 
 
+def test_padding_is_not_seen_in_float16():
+    """A penalty larger than float16's largest number would be infinite, and rows with padding NaN."""
+    whole, half = strong(FAMILIES["llama"]), strong(FAMILIES["llama"], dtype="mixed_float16")
+    ids = tokens(whole.config, 2, 8)
+    segments = np.array([[1] * 8, [1] * 5 + [0] * 3])
+    expected, found = (model({"token_ids": ids, "segment_ids": segments}).numpy()[segments > 0] for model in (whole, half))
+    alone = half({"token_ids": ids[1:, :5]}).numpy()[0]
+    np.testing.assert_allclose(found[8:], alone, atol=0.02 * np.std(expected))
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
+
+
 def test_float16_is_refused():
     with pytest.raises(ValueError, match=r"float16 needs loss scaling.*mixed_bfloat16"):
         CausalLM(FAMILIES["gpt2"], dtype="mixed_float16").compile(keras.optimizers.SGD())

@@ -75,6 +75,12 @@ def test_wrong_settings_are_named(folder: Path) -> None:
         tokenizers.train(folder, kind="morphemes")
     with pytest.raises(ValueError, match="vocab_size is 200; at least 262 ids"):
         tokenizers.train(folder, vocab_size=200)
+    with pytest.raises(ValueError, match="vocab_size is 0; at least 262 ids"):
+        tokenizers.train(folder, vocab_size=0)
+    with pytest.raises(ValueError, match="vocab_size is 258; at least 259 ids"):
+        tokenizers.train(folder, kind="byte_bpe", vocab_size=258, progress=False)
+    with pytest.raises(ValueError, match="line_break_pieces is for 'unigram' and 'bpe', and kind is 'wordpiece'"):
+        tokenizers.train(folder, kind="wordpiece", line_break_pieces=True)
     with pytest.raises(ValueError, match=r"character_coverage is 0\.5; accepted: 0.98 to 1"):
         tokenizers.train(folder, character_coverage=0.5)
     with pytest.raises(ValueError, match="max_bytes is 0"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -115,7 +116,7 @@ def _line(result: Any, words: Any) -> dict[str, Any]:
     """What is printed of a `Generation`."""
     line: dict[str, Any] = {"prompt": result.prompt, "text": result.text}
     if result.score is not None:
-        line["score"] = result.score
+        line["score"] = result.score if math.isfinite(result.score) else None  # JSON has no infinity
     if result.num_draft_tokens:
         line |= {"num_draft_tokens": result.num_draft_tokens, "num_accepted_tokens": result.num_accepted_tokens}
     if result.top_log_probs:

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.exporting import probe
-from tfllm.exporting.contract import CONTRACTS, DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, Contract, Field, contract_of
+from tfllm.exporting.contract import (
+    CONTRACTS,
+    DESCRIPTION_FILE,
+    EXTRA_FOLDER,
+    WARM_UP_FILE,
+    Contract,
+    Field,
+    contract_of,
+    versions,
+)
 
 XLA_ATTRIBUTE = "_XlaMustCompile"
 # Registered everywhere, but run in the Python process that made them.
@@ -96,7 +105,7 @@ def _version_folder(folder: Path) -> Path:
         raise FileNotFoundError(f"there is no folder {folder}; tfllm.check wants what tfllm.export wrote")
     if (folder / "saved_model.pb").is_file():
         return folder
-    numbers = [int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal()]
+    numbers = versions(folder)
     if not numbers:
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(

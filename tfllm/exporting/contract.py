@@ -6,6 +6,7 @@ Importing this imports no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 EXTRA_FOLDER = "assets.extra"
@@ -33,6 +34,11 @@ class Contract(NamedTuple):
 
     signatures: dict[str, Signature]
     requests: dict[str, dict[str, list]]
+
+
+def versions(folder: Path) -> list[int]:
+    """The numbers of the version folders in `folder`, sorted."""
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
 
 
 _TEXT = Field("string", "B")
@@ -70,7 +76,7 @@ _CAUSAL_LM = Contract(
         "detokenize": Signature({"token_ids": _IDS, "num_tokens": _WHOLE}, {"text": _TEXT}),
     },
     {
-        "serving_default": {"prompt": ["The"]},
+        "serving_default": {"prompt": ["The", ""]},
         "generate": {
             "prompt": ["", "def "],
             "max_new_tokens": [4, 3],

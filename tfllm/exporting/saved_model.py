@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfllm import __version__
 from tfllm.exporting import warm_up
-from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of
+from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of, versions
 from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
@@ -47,8 +47,8 @@ def export(
             `generate` cannot be told by row: stop strings, biases, bad words, how many alternatives it gives; `overrides`
             change single ones (`max_new_tokens=40`).
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
-            takes 0.6 of its time in float32, of a smaller model more, for a little quality (docs/performance.md). Only on
-            x86 processors, where TensorFlow runs oneDNN.
+            takes 0.54 of its time in float32 (without VNNI 0.9), of a smaller model more, for a little quality
+            (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
         prepack: of a causal model: the server keeps each matrix once more, as its processor reads it soonest. Several prompts
             at once are continued sooner, in bfloat16 one is, too; `serving_default` and `generate` take memory for the
             weights again, when they are first asked. int8 does so always. Only on x86 processors, where TensorFlow runs oneDNN;
@@ -87,6 +87,7 @@ def export(
         raise FileExistsError(f"{folder} is a version: give the folder that holds them, {folder.parent}")
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{os.getpid()}.partial"
+    shutil.rmtree(beside, ignore_errors=True)  # of a process with the same number that was killed, in another container say
     try:
         _write(model, tokenizer, config, beside, draft_model, quantize, prepack)
         return _rename(beside, folder)
@@ -135,11 +136,6 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
             "fingerprint": tokenizer.fingerprint(),
         },
     } | ({"generation": config.to_dict()} if model.causal else {})
-
-
-def versions(folder: Path) -> list[int]:
-    """The numbers of the version folders in `folder`, sorted."""
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
 
 
 def _rename(beside: Path, folder: Path) -> Path:

@@ -137,7 +137,9 @@ def _settings(config: GenerationConfig, rows: tf.Tensor) -> Settings:
     """The config's settings for every row; without a seed each row draws its own."""
     shared = {field: tf.fill([rows], getattr(config, field)) for field in Settings._fields if field != "seed"}
     if config.seed is None:
-        return Settings(**shared, seed=tf.random.uniform([rows], maxval=tf.int32.max, dtype=tf.int32))
+        # The op itself: `tf.random.uniform` would write the global seed of the exporting process into the graph.
+        drawn = tf.raw_ops.RandomUniformInt(shape=[rows], minval=0, maxval=tf.int32.max)
+        return Settings(**shared, seed=drawn)
     return Settings(**shared, seed=tf.fill([rows], config.seed))
 
 
@@ -167,11 +169,12 @@ def _demands(rows: tf.Tensor, settings: Tensors, longest: int) -> list[tf.Operat
         )
         for name, each in settings.items()
     ]
-    values = [
-        tf.debugging.Assert(tf.reduce_all(good(settings[name])), [f"{name} must be {what}, got:", settings[name]])
-        for name, (what, good) in accepted.items()
-        if name in settings
-    ]
+    with tf.control_dependencies(sizes):  # two settings are compared with each other
+        values = [
+            tf.debugging.Assert(tf.reduce_all(good(settings[name])), [f"{name} must be {what}, got:", settings[name]])
+            for name, (what, good) in accepted.items()
+            if name in settings
+        ]
     return sizes + values
 
 

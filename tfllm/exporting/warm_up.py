@@ -56,16 +56,17 @@ def _prediction_log() -> Any:
 
 
 def write(path: Path, contract: Contract) -> None:
-    """Writes one record a request; values get the dtypes of the signature."""
+    """Each request, and its first row alone: one text may have a graph of its own. Values get the dtypes of the signature."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in contract.requests.items():
-            log = _prediction_log()()
-            request = log.predict_log.request
-            request.model_spec.signature_name = signature
-            for name, values in inputs.items():
-                tensor = tf.make_tensor_proto(values, contract.signatures[signature].inputs[name].dtype)
-                request.inputs.add(key=name, value=tensor.SerializeToString(deterministic=True))
-            writer.write(log.SerializeToString(deterministic=True))
+            for rows in (1, None):
+                log = _prediction_log()()
+                request = log.predict_log.request
+                request.model_spec.signature_name = signature
+                for name, values in inputs.items():
+                    tensor = tf.make_tensor_proto(values[:rows], contract.signatures[signature].inputs[name].dtype)
+                    request.inputs.add(key=name, value=tensor.SerializeToString(deterministic=True))
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def read(path: Path) -> Iterator[Request]:

@@ -61,4 +61,4 @@ def check_text(field: str, text: Any) -> None:
     except UnicodeEncodeError as error:
         raise ValueError(f"{field}={text!r} cannot be written in UTF-8 ({error.reason})") from None
     if REPLACEMENT in text:
-        raise ValueError(f"{field}={text!r} holds U+FFFD, which stands for ill-formed text and can not be waited for")
+        raise ValueError(f"{field}={text!r} holds U+FFFD, which stands for ill-formed text and is never said")

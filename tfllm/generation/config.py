@@ -59,7 +59,8 @@ class GenerationConfig:
     a text and as behind a space; spelled with other tokens it can still be said."""
     choices: tuple[str, ...] | None = None
     """The continuation is one of these, spelled as the tokenizer spells it, and then ends. Greedily it is the one whose tokens
-    are the most probable one by one; a beam search finds the most probable text. None: anything."""
+    are the most probable one by one; a beam search with `length_penalty=0` and as many beams as choices finds the most probable
+    text. None: anything."""
     regex: str = ""
     """The continuation matches this expression as a whole, unless its budget is spent before. Needs `tfllm[constrained]`."""
     json_schema: str = ""
@@ -91,7 +92,8 @@ class GenerationConfig:
     stop: tuple[str, ...] = ()
     """The continuation ends before the first of these strings."""
     seed: int | None = None
-    """Of the random draws. The same prompt, settings and seed give the same text in any batch. None: a fresh one each call."""
+    """Of the random draws. The same prompt, settings and seed give the same text in any batch. None: a fresh one each call
+    and prompt."""
 
     def __post_init__(self) -> None:
         fill = object.__setattr__

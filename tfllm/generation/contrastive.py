@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.generation import decode
 from tfllm.generation.cache_rows import reordered
 from tfllm.generation.decode import Task, matrices_cast_once, places_of, written
 from tfllm.generation.penalties import FORBIDDEN, Past, adjust
-from tfllm.generation.reading import Prompts, Reader, reader_of
+from tfllm.generation.reading import Prompts, Reader, features_of, reader_of
 from tfllm.generation.rules import Contrast, Rules
 from tfllm.generation.sampling import Settings
 from tfllm.layers.cache import Cache
@@ -137,10 +136,8 @@ def _likeness(seen: tf.Tensor, state: State, lengths: tf.Tensor) -> tf.Tensor:
 
 def _hidden_of(model: Any, prompts: Prompts) -> tf.Tensor:
     """Every token's hidden state, of length 1: [B, S, D]. A second reading, for a reader shows the last token only."""
-    ids, lengths = prompts
-    segments = tf.cast(tf.range(tf.shape(ids)[1])[None] < lengths[:, None], tf.int32)
-    features = {TOKEN_IDS: ids, SEGMENT_IDS: segments}
-    return _unit(model.stack(features, cache=model.new_cache(tf.shape(ids)[0], tf.shape(ids)[1]))[0])
+    rows, longest = tf.unstack(tf.shape(prompts.token_ids))
+    return _unit(model.stack(features_of(prompts), cache=model.new_cache(rows, longest))[0])
 
 
 def _unit(hidden: tf.Tensor) -> tf.Tensor:

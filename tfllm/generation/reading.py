@@ -41,16 +41,20 @@ def read(model: Any, ids: tf.Tensor, places: tf.Tensor, cache: Cache) -> tuple[t
     return model.stack({TOKEN_IDS: ids, POSITIONS: places, SEGMENT_IDS: tf.ones_like(places)}, cache=cache)
 
 
+def features_of(prompts: Prompts) -> dict[str, tf.Tensor]:
+    """What `model.stack` reads of them."""
+    segments = tf.cast(tf.range(tf.shape(prompts.token_ids)[1])[None] < prompts.lengths[:, None], tf.int32)
+    return {TOKEN_IDS: prompts.token_ids, SEGMENT_IDS: segments}
+
+
 def reader_of(model: Any) -> Reader:
     """How `model` reads."""
 
     def prompts(prompts: Prompts, copies: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, Cache]:
         ids, lengths = prompts
         count, longest = tf.shape(ids)[0], tf.shape(ids)[1]
-        segments = tf.cast(tf.range(longest)[None] < lengths[:, None], tf.int32)
-        features = {TOKEN_IDS: ids, SEGMENT_IDS: segments}
         # The vocabulary is scored for the last token of each prompt only.
-        hidden, cache = model.stack(features, cache=model.new_cache(count, longest), places=lengths[:, None] - 1)
+        hidden, cache = model.stack(features_of(prompts), cache=model.new_cache(count, longest), places=lengths[:, None] - 1)
         logits = model.head(hidden[:, 0])
         logits, rows = tf.nest.map_structure(lambda each: tf.repeat(each, copies, axis=0), (logits, cache._replace(length=())))
         return logits, padded(rows._replace(length=cache.length), room)

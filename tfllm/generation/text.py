@@ -101,7 +101,7 @@ def generate(
     if not texts:
         return []
     shared = configs[0]
-    _check_fit(model, tokenizer, shared, draft_model)
+    _check_fit(model, tokenizer, configs, draft_model)
     padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
     rules = rules_of(shared, tokenizer)
     found = functions_of(model, tokenizer, rules, draft_model).decode(padded, settings, tensors_of(rules))
@@ -154,12 +154,13 @@ def _config_of_each(
     if len(config) != len(texts):
         raise ValueError(f"got {len(config)} configs for {len(texts)} prompts: give one a prompt, or one for all")
     configs = [config_of(each, overrides) for each in config]
-    common = [field.name for field in dataclasses.fields(GenerationConfig) if field.name not in Settings._fields]
-    for field in common:
-        if len({getattr(each, field) for each in configs}) > 1:
+    # A contrastive search has as many candidates for each row.
+    own = [field for field in Settings._fields if field != "top_k" or not configs[0].penalty_alpha]
+    for field in dataclasses.fields(GenerationConfig):
+        if field.name not in own and len({getattr(each, field.name) for each in configs}) > 1:
             raise ValueError(
-                f"the configs differ in {field}, which all prompts of a call share: call generate once for each. "
-                f"Prompts may differ in {', '.join(Settings._fields)}"
+                f"the configs differ in {field.name}, which all prompts of a call share: call generate once for each. "
+                f"Prompts may differ in {', '.join(own)}"
             )
     return configs
 
@@ -188,7 +189,7 @@ def stream(
         )
     if config.num_beams > 1:
         raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
-    _check_fit(model, tokenizer, config, draft_model)
+    _check_fit(model, tokenizer, [config], draft_model)
     rules = rules_of(config, tokenizer)
     inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
     return _pieces((model, draft_model), functions_of(model, tokenizer, rules, draft_model), inputs, tokenizer, config)
@@ -232,15 +233,19 @@ def _cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
 
 
-def _check_fit(model: Any, tokenizer: Tokenizer, config: GenerationConfig, draft_model: Any) -> None:
+def _check_fit(model: Any, tokenizer: Tokenizer, configs: Sequence[GenerationConfig], draft_model: Any) -> None:
     if not hasattr(model, "config"):
         raise ValueError(f"give a model, its tokenizer and prompts: the model is a {type(model).__name__}")
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)
-    cuts = {field: getattr(config, field) for field in ("top_k", "top_p", "min_p")}
-    if config.temperature == 0 and not config.searches and cuts != {field: getattr(GenerationConfig, field) for field in cuts}:
-        warnings.warn(f"greedy, where {cuts} change nothing: set temperature to draw", stacklevel=3)
+    off = {field: getattr(GenerationConfig, field) for field in ("top_k", "top_p", "min_p")}
+    for config in configs:
+        cuts = {field: getattr(config, field) for field in off}
+        if config.temperature == 0 and not config.searches and cuts != off:
+            warnings.warn(f"greedy, where {cuts} change nothing: set temperature to draw", stacklevel=3)
+            break
+    config = configs[0]
     if (config.searches or config.num_draft_tokens) and is_on_mesh(model):
         raise ValueError(
             "a model on a mesh has no beam or contrastive search and no drafts: load it on one device, or drop the setting"
@@ -283,7 +288,6 @@ def _rows(configs: Sequence[GenerationConfig]) -> Settings:
         for field, dtype in SETTING_DTYPES._asdict().items()
         if field != "seed"
     }
-    fresh = secrets.randbelow(2**31)
-    seeds = tf.constant([fresh if config.seed is None else config.seed for config in configs])[:, None]
+    seeds = tf.constant([secrets.randbelow(2**31) if config.seed is None else config.seed for config in configs])[:, None]
     number = tf.range(copies)[None]
     return Settings(**columns, seed=tf.reshape(tf.where(number == 0, seeds, fold_in(seeds, number)), [-1]))

@@ -7,6 +7,7 @@ Neither PyTorch nor Transformers is needed. What is not carried is refused by na
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ def from_huggingface(
     Raises:
         FileNotFoundError: no such folder, or a file of it is missing.
         ValueError: tensors are missing, unexpected or of another shape, or something is not carried; each is named.
+
+    Warns:
+        UserWarning: the folder ends texts at other tokens than the tokenizer's `eos_id`, as chat models do.
     """
     folder = _folder(folder)
     if task is not None and task not in TASKS:
@@ -67,7 +71,10 @@ def from_huggingface(
         raise
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    tokenizer = tokenizer or read_tokenizer(folder)
+    if tokenizer is None:
+        tokenizer = read_tokenizer(folder)
+        if config.causal:
+            _check_ends(folder, values, tokenizer)
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}. If the "
@@ -160,6 +167,19 @@ def _config(folder: Path) -> dict[str, Any]:
     if (folder / "task.json").is_file() and "model_type" not in values:
         raise ValueError(f"{folder} is a model folder of tfllm: open it with tfllm.load")
     return values
+
+
+def _check_ends(folder: Path, values: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Warns of tokens that end a text in Transformers (`eos_token_id`) and not here."""
+    generation = folder / "generation_config.json"
+    said = json.loads(generation.read_text()) if generation.is_file() else values
+    ends = said.get("eos_token_id") or []
+    if others := sorted({*(ends if isinstance(ends, list) else [ends])} - {tokenizer.eos_id}):
+        warnings.warn(
+            f"{folder}: eos_token_id names {others}, too; here a text ends at {tokenizer.eos_id} only, or with max_new_tokens "
+            "or a stop string",
+            stacklevel=3,
+        )
 
 
 def _model(

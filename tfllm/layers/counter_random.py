@@ -40,9 +40,3 @@ def random_words(seed: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
     second = tf.bitcast(fold_in(seed, 0), tf.uint32)[..., None]
     # Places far apart as numbers: two rounds leave traces between places a power of two or so apart.
     return _mix(tf.cast(tf.range(count), tf.uint32) * _word(_GOLDEN) + first, second)
-
-
-def uniform(seed: tf.Tensor) -> tf.Tensor:
-    """One number in [0, 1) a seed, on a grid of 2^-24. int32 [...] -> float32 [...]."""
-    word = _mix(tf.bitcast(seed, tf.uint32), tf.bitcast(fold_in(seed, 0), tf.uint32))
-    return tf.cast(tf.bitwise.right_shift(word, _word(8)), tf.float32) * 2.0**-24

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-HIDDEN = 1e9
+HIDDEN = 3e4
+"""Far above any score, and a number of float16, whose largest is 65504."""
 
 
 def attention_penalty(

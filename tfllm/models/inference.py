@@ -69,8 +69,8 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
 
     Args:
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
-            takes 0.6 of its time in float32, of a smaller model more, for a little quality (docs/performance.md). Only on
-            x86 processors, where TensorFlow runs oneDNN.
+            takes 0.5 of its time in float32 (without VNNI 0.8), of a smaller model more, for a little quality
+            (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
         prepack: oneDNN keeps each matrix once more, as the processor reads it soonest. Several texts at once are continued
             sooner, in bfloat16 one is, too; each kind of decoding takes memory for the weights again. int8 does so always.
             Only on x86 processors, where TensorFlow runs oneDNN, in bfloat16 only on those with AVX-512.

@@ -1,4 +1,4 @@
-"""Byte-level BPE, as GPT-2, RoBERTa, Llama-3 and Qwen have it: every text has ids and comes back as it was.
+"""Byte-level BPE, as GPT-2, RoBERTa, Llama-3 and Qwen have it: every text has ids and comes back as it was (Qwen's: in NFC).
 
 In: Hugging Face's files (`ByteBPETokenizer.from_file`), or text (`tfllm.tokenizers.train(…, kind="byte_bpe")`).
 Out: ids, equal in the `tokenizers` library and in the graph (`byte_bpe_graph`).
@@ -83,7 +83,13 @@ class ByteBPETokenizer:
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocab_size: int, *, progress: bool = True) -> ByteBPETokenizer:
-        """Trains with Llama-3's split pattern; ids 0, 1, 2 are the specials, then the 256 bytes, then merges as found."""
+        """Trains with Llama-3's split pattern; ids 0, 1, 2 are the specials, then the 256 bytes, then merges as found.
+
+        Raises ValueError where specials and bytes alone are more than `vocab_size`, or the text gives fewer pieces.
+        """
+        least = len(SPECIAL_PIECES) + len(byte_letters())
+        if vocab_size < least:
+            raise ValueError(f"vocab_size is {vocab_size}; at least {least} ids are needed (specials, 256 bytes): raise it")
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,

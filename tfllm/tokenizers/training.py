@@ -80,8 +80,10 @@ def train(
         raise ValueError(f"lowercase is {lowercase}, but {kind!r} keeps case always: leave it out, or use kind='wordpiece'")
     if not 0.98 <= character_coverage <= 1:
         raise ValueError(f"character_coverage is {character_coverage}; accepted: 0.98 to 1")
-    size = vocab_size or DEFAULT_VOCAB_SIZE
-    settings = {} if kind == "wordpiece" else _settings(kind, size, character_coverage, line_break_pieces)
+    if line_break_pieces and kind not in ("unigram", "bpe"):
+        raise ValueError(f"line_break_pieces is for 'unigram' and 'bpe', and kind is {kind!r}: leave it out")
+    size = DEFAULT_VOCAB_SIZE if vocab_size is None else vocab_size
+    settings = _settings(kind, size, character_coverage, line_break_pieces) if kind in ("unigram", "bpe") else {}
     if (texts is None) == (not paths):
         raise ValueError("give either paths (files, folders, globs) or texts=, an iterable of strings")
     corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, invalid_utf8)
