@@ -7,7 +7,9 @@ import tensorflow as tf
 from prompts import PROMPTS
 
 import tfllm
+from tfllm import tokenizers
 from tfllm.exporting.contract import CONTRACTS, SETTINGS
+from tfllm.exporting.scoring import score
 from tfllm.exporting.signatures import _settings
 from tfllm.generation import GenerationConfig
 
@@ -76,6 +78,17 @@ def test_score_is_the_sum_over_the_whole_document(greedy, served):
         assert found["log_prob"][i] == pytest.approx(sum(log_probs[at, id] for at, id in enumerate(ids[1:])), rel=1e-4)
         assert found["num_tokens"][i] == len(ids) - 1
         assert found["num_bytes"][i] == len(text.encode())
+
+
+def test_score_opens_a_text_as_generate_does():
+    class Opened(tokenizers.ByteTokenizer):
+        bos_id = 7
+
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=Opened.vocab_size, initializer_range=0.3))
+    ids = [7, *Opened().encode("ab"), 1]
+    log_probs = tf.nn.log_softmax(model({"token_ids": tf.constant([ids[:-1]])}))[0].numpy()
+    expected = sum(log_probs[at, id] for at, id in enumerate(ids[1:]))
+    assert score(model, Opened(), tf.constant(["ab"])).log_prob.numpy()[0] == pytest.approx(expected, rel=1e-4)
 
 
 def text_of(count: int, tokenizer) -> str:

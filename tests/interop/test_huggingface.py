@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from small import MODELS, features, strong, tokenizer_for
 
 import tfllm
+from tfllm.commands.inspecting import info
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
 from tfllm.train.runs.weights import named
 
@@ -222,6 +223,107 @@ def test_another_task_gets_a_new_head_on_the_files_stack(written, name, task, se
     ours, theirs = named(model.stack.variables), named(strong(name).stack.variables)
     for path in ours:
         np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
+
+
+def test_another_task_pools_as_the_folder_says_or_by_its_own_custom(written, copy):
+    labels = ["bad", "good"]
+    model, _ = from_huggingface(written["BertForPreTraining"], task="text_classifier", labels=labels)
+    assert model.pooling == "pooler"
+    model, _ = from_huggingface(written["BertModel"], task="text_classifier", labels=labels)  # pools by the first token
+    assert model.pooling == "first"
+    model, _ = from_huggingface(written["BertForPreTraining"], task="text_classifier", labels=labels, pooling="mean")
+    assert model.pooling == "mean"
+
+
+@pytest.mark.parametrize("name", ["BertForPreTraining", "GPT2LMHeadModel"])
+def test_a_tokenizer_of_the_time_before_types_is_read(copy, name):
+    folder = copy(name)
+    parts = json.loads((folder / "tokenizer.json").read_text())
+    expected = from_huggingface(folder)[1].fingerprint()
+    del parts["model"]["type"]
+    (folder / "tokenizer.json").write_text(json.dumps(parts))
+    assert from_huggingface(folder)[1].fingerprint() == expected
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM untied", "BertForPreTraining", "GPT2LMHeadModel", "LlamaForCausalLM"])
+def test_rows_that_only_pad_the_vocabulary_are_left_out(written, copy, name):
+    size = json.loads((written[name] / "config.json").read_text())["vocab_size"]
+
+    def padded(tensors):
+        of_vocabulary = ("word_embeddings.weight", "wte.weight", "embed_tokens.weight", "lm_head.weight", "predictions.bias")
+        of_vocabulary += ("predictions.decoder.weight", "predictions.decoder.bias")
+        assert all(len(tensors[each]) == size for each in tensors if each.endswith(of_vocabulary))
+        return {
+            each: np.concatenate([value, np.ones([7, *value.shape[1:]], value.dtype)])
+            if each.endswith(of_vocabulary)
+            else value
+            for each, value in tensors.items()
+        }
+
+    folder = copy(name, weights=padded, config=lambda values: values | dict(vocab_size=size + 7))
+    assert_same(from_huggingface(folder)[0], name)
+
+
+def test_a_tied_table_under_the_heads_name_alone_is_taken(copy):
+    assert_same(
+        from_huggingface(copy("GPT2LMHeadModel", weights=rename(r"^transformer\.wte", "lm_head")))[0], "GPT2LMHeadModel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "message"),
+    [
+        ("config.json", dict(tokenizer_class="BertJapaneseTokenizer"), "tokenizer_class': 'BertJapaneseTokenizer'"),
+        ("tokenizer_config.json", dict(do_basic_tokenize=False), "do_basic_tokenize': False"),
+        ("tokenizer_config.json", dict(word_tokenizer_type="mecab"), "word_tokenizer_type': 'mecab'"),
+        ("tokenizer_config.json", "{", r"tokenizer_config\.json is not JSON"),
+    ],
+)
+def test_words_that_are_cut_otherwise_are_refused(copy, file, said, message):
+    folder = copy("BertModel")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text("{}")
+    path = folder / file
+    path.write_text(said if isinstance(said, str) else json.dumps(json.loads(path.read_text()) | said))
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(folder)
+
+
+def test_a_space_before_each_text_is_refused_in_old_files_too(copy):
+    folder = copy("RobertaModel")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    assert from_huggingface(folder)[1].kind == "byte_bpe"
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="RobertaTokenizer", add_prefix_space=True)))
+    with pytest.raises(ValueError, match="add_prefix_space"):
+        from_huggingface(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "message"),
+    [
+        ("sentence_bert_config.json", dict(max_seq_length=9, do_lower_case=True), "do_lower_case, which is not carried"),
+        ("config_sentence_transformers.json", dict(default_prompt_name="query"), "the prompt 'query' before each text"),
+    ],
+)
+def test_what_sentence_transformers_does_to_texts_is_refused(copy, file, said, message):
+    folder = copy("BertModel")
+    (folder / file).write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=message):
+        from_huggingface(folder)
+
+
+def test_the_longest_text_stands_in_files_of_other_families_too(copy):
+    folder = copy("RobertaModel")
+    for path in folder.glob("sentence_*"):
+        path.unlink()
+    (folder / "sentence_roberta_config.json").write_text(json.dumps(dict(max_seq_length=9, do_lower_case=False)))
+    assert from_huggingface(folder)[0].max_length == 9
+
+
+def test_info_says_what_a_folder_is(written, capsys):
+    info(str(written["LlamaForCausalLM"]))
+    assert '"num_kv_heads": 2' in capsys.readouterr().out
 
 
 def test_a_head_of_another_kind_can_be_left_behind(copy):

@@ -33,7 +33,7 @@ def load_model(folder: str, **options: Any) -> tuple[Any, Any]:
     """
     import tfllm
 
-    if not is_remote(folder) and _is_huggingface(Path(folder, "config.json")):
+    if not is_remote(folder) and is_huggingface(Path(folder, "config.json")):
         return tfllm.from_huggingface(folder, **options)
     return tfllm.load(folder, **options)
 
@@ -52,7 +52,7 @@ def generation_config(folder: str) -> Any:
         return tfllm.GenerationConfig.load(here)
 
 
-def _is_huggingface(path: Path) -> bool:
+def is_huggingface(path: Path) -> bool:
     try:
         return "model_type" in json.loads(path.read_text())
     except (OSError, ValueError):  # `tfllm.load` says what is wrong with it

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tfllm.commands.arguments import Folder
+from tfllm.commands.arguments import Folder, is_huggingface
 from tfllm.commands.corpus import print_manifest
 from tfllm.config import ModelConfig
 from tfllm.presets import preset as named_preset
@@ -29,7 +29,7 @@ def check(folder: Folder) -> None:
 
 
 def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
-    """Say what a preset, a run, a model folder or a token store is. Without a name: list the presets.
+    """Say what a preset, a run, a model folder (Hugging Face's, too) or a token store is. Without a name: list the presets.
 
     Args:
         thing: Name of a preset, or a folder.
@@ -54,7 +54,13 @@ def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
 def _print_model(folder: Path) -> None:
     from tfllm.train.runs.checkpoints import latest_checkpoint, read_state
 
-    config = ModelConfig.load(folder / "config.json")
+    path = folder / "config.json"
+    if is_huggingface(path):
+        from tfllm.interop.configs import read_config
+
+        config = read_config(json.loads(path.read_text()))
+    else:
+        config = ModelConfig.load(path)
     print(json.dumps(config.to_dict(), indent=2))
     print(f"{config.num_parameters():,} parameters")
     newest = latest_checkpoint(folder)

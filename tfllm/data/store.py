@@ -128,7 +128,7 @@ class Store:
                 yield ids[start : end - 1]
 
     def texts(self, split: str, tokenizer: Any) -> Iterator[str]:
-        """The text of every document, decoded: what was read, except U+2581 under SentencePiece."""
+        """The text of every document, decoded: what was read, as far as the tokenizer gives texts back."""
         self.check_tokenizer(tokenizer)
         for ids in self.documents(split):
             yield tokenizer.decode(ids.tolist())

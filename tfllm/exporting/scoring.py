@@ -21,7 +21,7 @@ class Scores(NamedTuple):
 
 
 def score(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
-    """log p(text), the text taken as a whole document: opened by the separator, and closed by it.
+    """log p(text), the text taken as a whole document: opened as a prompt is, and closed by the separator.
 
     A text of more than `max_length` tokens is read in windows of `max_length`, each half a window further on; the first
     counts all its tokens, the others their second half. So every token is scored once, with at least half a window before it.
@@ -32,9 +32,9 @@ def score(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
                 o o x x
     """
     ids = tokenizer.tokenize(texts)
-    separator = tf.fill([tf.size(texts), 1], tokenizer.eos_id)
-    read = tf.concat([separator, ids], 1).to_tensor(tokenizer.pad_id)
-    targets = tf.concat([ids, separator], 1).to_tensor(tokenizer.pad_id)
+    opening, closing = (tf.fill([tf.size(texts), 1], id) for id in (tokenizer.bos_id, tokenizer.eos_id))
+    read = tf.concat([opening, ids], 1).to_tensor(tokenizer.pad_id)
+    targets = tf.concat([ids, closing], 1).to_tensor(tokenizer.pad_id)
     lengths = tf.cast(ids.row_lengths(), tf.int32) + 1
     longest = tf.shape(read)[1]
     width, stride = tf.minimum(longest, model.config.max_length), max(1, model.config.max_length // 2)

@@ -80,7 +80,7 @@ def generate(
 
     Args:
         model: a decoder; `tfllm.for_inference(model)` reads its weights faster.
-        prompts: any text, the empty one too; each is opened by the separator, as documents are in training.
+        prompts: any text, the empty one too; each is opened by the tokenizer's `bos_id`.
         config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
         draft_model: a smaller model of the same tokenizer, which drafts `num_draft_tokens` at a time for `model` to check:
             the same texts, sooner.

@@ -265,6 +265,9 @@ def _read_rope(values: dict[str, Any]) -> dict[str, Any]:
         return {"rope_theta": theta}
     if kind != "llama3":
         raise ValueError(f"rotary positions of type {kind!r} are not carried; accepted: 'default', 'llama3'")
+    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    if missing := [name for name in names if name not in rope]:
+        raise ValueError(f"the rotary scaling of config.json lacks {', '.join(missing)}")
     scaling = RopeScaling(
         factor=rope["factor"],
         low_frequency_factor=rope["low_freq_factor"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfllm.config import ModelConfig
 from tfllm.interop.names import Weights
+from tfllm.interop.tokenizer_files import read_json
 
 _ARCHITECTURES = {
     "bert": "Bert",
@@ -91,21 +92,34 @@ def read_settings(task: str, values: dict[str, Any], weights: Weights, folder: P
 
 
 def _pooling(folder: Path) -> dict[str, Any]:
-    """`TextEmbedder`'s settings, from sentence-transformers' files; the mean of bare hidden states without them."""
+    """`TextEmbedder`'s settings, from sentence-transformers' files; none without them.
+
+    Raises:
+        ValueError: a module, a pooling or a preparation of texts is not carried.
+    """
     if not (folder / "modules.json").is_file():
         return {}
-    modules = json.loads((folder / "modules.json").read_text())
+    modules = read_json(folder / "modules.json")
     kinds = {module["type"].removeprefix(_MODULES): folder / module["path"] for module in modules}
     if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
         raise ValueError(f"{folder / 'modules.json'} has {', '.join(unknown)}; accepted: Transformer, Pooling, Normalize")
     chosen = {"mean"}
     if "Pooling" in kinds:
-        switches = json.loads((kinds["Pooling"] / "config.json").read_text())
+        switches = read_json(kinds["Pooling"] / "config.json")
         chosen = {key.removeprefix("pooling_mode_") for key, on in switches.items() if on is True and key in _modes(switches)}
     if chosen - {"mean_tokens", "cls_token", "mean"} or len(chosen) != 1:
         raise ValueError(f"sentence-transformers pools by {', '.join(sorted(chosen))}; accepted: mean_tokens, or cls_token")
-    limits = folder / "sentence_bert_config.json"
-    longest = json.loads(limits.read_text()).get("max_seq_length") if limits.is_file() else None
+    longest = None
+    for path in folder.glob("sentence_*_config.json"):  # sentence_bert_config.json; older ones have the family's name
+        said = read_json(path)
+        longest = said.get("max_seq_length")
+        if said.get("do_lower_case"):
+            raise ValueError(f"{path} has do_lower_case, which is not carried: set it to false, and give small letters")
+    prompts = folder / "config_sentence_transformers.json"
+    if prompts.is_file() and (name := read_json(prompts).get("default_prompt_name")):
+        raise ValueError(
+            f"{prompts} puts the prompt {name!r} before each text, which is not carried: set it to null, and give it"
+        )
     pooling = {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
     return pooling | ({"max_length": longest} if longest else {})
 

@@ -6,6 +6,7 @@ Neither PyTorch nor Transformers is needed. What is not carried is refused by na
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from pathlib import Path
@@ -18,15 +19,18 @@ from tfllm.config import ModelConfig
 from tfllm.files import whole_folder
 from tfllm.interop.configs import family_of, read_config, write_config
 from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
-from tfllm.interop.names import Weights, canonical, stack_prefix
+from tfllm.interop.names import Weights, canonical, cut_vocabulary, stack_prefix
 from tfllm.interop.places import Places, places
-from tfllm.interop.tokenizer_files import check_writable, read_tokenizer, write_tokenizer
+from tfllm.interop.tokenizer_files import check_writable, read_json, read_tokenizer, write_tokenizer
 from tfllm.interop.weight_files import read_weights
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs.weights import named
+
+MOST_UNUSED = 1024
+"""Rows of a table behind the tokenizer's last id: published models have up to some hundred, to make its size a round one."""
 
 
 def from_huggingface(
@@ -60,26 +64,22 @@ def from_huggingface(
     folder = _folder(folder)
     if task is not None and task not in TASKS:
         raise ValueError(f"task={task!r} is unknown; it is one of {', '.join(TASKS)}")
-    values = _config(folder)
+    values, tokenizer = _config(folder), tokenizer or read_tokenizer(folder)
     try:
         config = read_config(values)
         if task is not None and TASKS[task].causal != config.causal:
             raise ValueError(f"task={task!r} wants {'a decoder' if TASKS[task].causal else 'an encoder'}, and this is none")
+        config, rows = config.replace(vocab_size=_vocab_size(config, tokenizer)), config.vocab_size
         weights = canonical(read_weights(folder), family=values["model_type"], config=config)
+        if config.vocab_size < rows:
+            weights = cut_vocabulary(weights, rows=config.vocab_size)
         model = _model(config, values, weights, folder=folder, task=task, settings=settings | {"dtype": dtype})
     except FileNotFoundError:
         raise
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    if tokenizer is None:
-        tokenizer = read_tokenizer(folder)
-        if config.causal:
-            _check_ends(folder, values, tokenizer)
-    if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}. If the "
-            "folder's own do not agree, resize the model in Transformers first: model.resize_token_embeddings(len(tokenizer))"
-        )
+    if config.causal:
+        _check_ends(folder, values, tokenizer)
     return model, tokenizer
 
 
@@ -138,7 +138,7 @@ def fill(model: LanguageModel, weights: Weights, table: Places) -> None:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
             f"the weights do not fit: {'; '.join(problems[:8])}{more}. Is config.json theirs? A head that is not wanted is "
-            "left behind with task=…"
+            "left behind with task=…; one of the same kind with other labels is Class.from_pretrained(model, labels=…)'s"
         )
     for name, variable in variables.items():
         variable.assign(values[name])
@@ -160,19 +160,31 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: a Hugging Face folder holds the architecture in config.json")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): get it again") from error
+    values = read_json(path)
     if (folder / "task.json").is_file() and "model_type" not in values:
         raise ValueError(f"{folder} is a model folder of tfllm: open it with tfllm.load")
     return values
 
 
+def _vocab_size(config: ModelConfig, tokenizer: Tokenizer) -> int:
+    """That of the tokenizer; a model may have some rows more.
+
+    Raises:
+        ValueError: it has fewer, or so many more that they are no padding.
+    """
+    if 0 <= config.vocab_size - tokenizer.vocab_size <= MOST_UNUSED:
+        return tokenizer.vocab_size
+    raise ValueError(
+        f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}; accepted: as many, or up to "
+        f"{MOST_UNUSED} more, which are left out. If the folder's own do not agree, resize the model in Transformers first: "
+        "model.resize_token_embeddings(len(tokenizer))"
+    )
+
+
 def _check_ends(folder: Path, values: dict[str, Any], tokenizer: Tokenizer) -> None:
     """Warns of tokens that end a text in Transformers (`eos_token_id`) and not here."""
     generation = folder / "generation_config.json"
-    said = json.loads(generation.read_text()) if generation.is_file() else values
+    said = read_json(generation) if generation.is_file() else values
     ends = said.get("eos_token_id") or []
     if others := sorted({*(ends if isinstance(ends, list) else [ends])} - {tokenizer.eos_id}):
         warnings.warn(
@@ -198,7 +210,11 @@ def _model(
         own = read_settings(found, values, weights, folder)
         return _filled(config, family, weights, task=found, settings=own | settings)
     stack = {name: value for name, value in weights.items() if name.startswith(stack_prefix(family))}
-    pretrained = _filled(config, family, stack, task="text_embedder", settings={})
+    pooling = read_settings("text_embedder", values, weights, folder)
+    pretrained = _filled(config, family, stack, task="text_embedder", settings=pooling)
+    takes = inspect.signature(TASKS[task]).parameters
+    if not pooling and "pooling" in takes:  # no file says any: the task's own, not the embedder's
+        settings = {"pooling": takes["pooling"].default} | settings
     return TASKS[task].from_pretrained(pretrained, **settings)
 
 

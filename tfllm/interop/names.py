@@ -37,11 +37,19 @@ _STACKS = {
     "gpt2": _Stack("transformer.", "wte.weight", ("wte", "wpe", "h", "ln_f")),
     "openai-gpt": _Stack("transformer.", "tokens_embed.weight", ("tokens_embed", "positions_embed", "h")),
 }
+_OF_VOCABULARY = re.compile(
+    r"\.(word_embeddings|wte|tokens_embed|embed_tokens)\.weight$|^(cls\.predictions|lm_head)\.(decoder\.)?(weight|bias)$"
+)
 
 
 def stack_prefix(family: str) -> str:
     """What the names of a family's stack begin with: "bert."."""
     return _STACKS.get(family, _LLAMA).prefix
+
+
+def cut_vocabulary(weights: Weights, *, rows: int) -> Weights:
+    """Without the rows behind `rows` of the table and the head: ids of no tokenizer, which pad a table to a round size."""
+    return {name: value[:rows] if _OF_VOCABULARY.search(name) else value for name, value in weights.items()}
 
 
 def canonical(weights: Weights, *, family: str, config: ModelConfig) -> Weights:
@@ -51,6 +59,9 @@ def canonical(weights: Weights, *, family: str, config: ModelConfig) -> Weights:
         ValueError: there are no embeddings, or several; two names are one; a copy is not equal to what it copies.
     """
     stack = _STACKS.get(family, _LLAMA)
+    if config.tied_embeddings and "lm_head.weight" in weights and not any(name.endswith(stack.table) for name in weights):
+        # `safetensors.torch.save_model` keeps one of the names that share a tensor.
+        weights = {stack.prefix + stack.table if name == "lm_head.weight" else name: weights[name] for name in weights}
     prefix = _prefix(weights, stack)
     outer = prefix.removesuffix(stack.prefix)
     found: Weights = {}

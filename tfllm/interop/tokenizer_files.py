@@ -14,6 +14,7 @@ from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 _KINDS = (WordPieceTokenizer.kind, ByteBPETokenizer.kind)
+_CLASSES_OF_WORDPIECE = ("BertTokenizer", "PreTrainedTokenizer")
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -25,8 +26,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """
     path = folder / "tokenizer.json"
     if path.is_file():
-        parts = json.loads(path.read_bytes())
-        kind = parts.get("model", {}).get("type", "")
+        parts = read_json(path)
+        kind = _kind(parts.get("model") or {})
         if kind == "WordPiece":
             _check_agree(folder, parts.get("normalizer") or {})
             return WordPieceTokenizer.from_file(path)
@@ -35,6 +36,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise ValueError(f"{path} holds a tokenizer of type {kind!r}; accepted: WordPiece, byte-level BPE, or give tokenizer=…")
     if (folder / "vocab.txt").is_file():
         said = _said(folder)
+        _check_words(folder, said)
         return WordPieceTokenizer.from_file(
             folder / "vocab.txt",
             lowercase=said.get("do_lower_case", True),
@@ -46,9 +48,37 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     raise FileNotFoundError(f"{folder} has no tokenizer.json, vocab.txt or vocab.json: download them, too, or give tokenizer=…")
 
 
+def read_json(path: Path) -> Any:
+    """Raises ValueError that names the file, where it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): get it again") from error
+
+
+def _kind(model: dict[str, Any]) -> str:
+    """Files of `tokenizers` before 0.9, those of the first BERT, GPT-2 and RoBERTa among them, do not say it."""
+    return model.get("type") or ("BPE" if "merges" in model else "WordPiece" if "max_input_chars_per_word" in model else "")
+
+
 def _said(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
+
+
+def _check_words(folder: Path, said: dict[str, Any]) -> None:
+    """`vocab.txt` does not say how its texts were cut into words; other classes than BERT's cut otherwise."""
+    config = folder / "config.json"
+    name = said.get("tokenizer_class") or (read_json(config).get("tokenizer_class") if config.is_file() else None)
+    settings = {"do_basic_tokenize": True, "word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
+    wrong = {key: said[key] for key, usual in settings.items() if said.get(key, usual) != usual}
+    if name is not None and name.removesuffix("Fast") not in _CLASSES_OF_WORDPIECE:
+        wrong["tokenizer_class"] = name
+    if wrong:
+        raise ValueError(
+            f"{folder}: the tokenizer has {wrong}; vocab.txt is read for {' and '.join(_CLASSES_OF_WORDPIECE)}, which cut "
+            "words at spaces and punctuation. Give the model's tokenizer.json, or tokenizer=…"
+        )
 
 
 def _check_agree(folder: Path, normalizer: dict[str, Any]) -> None:

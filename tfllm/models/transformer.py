@@ -80,7 +80,7 @@ class Transformer(Composite):
             block_seed = None if seed is None else fold_in(seed, i + 1)
             if cache is not None:
                 slots = (cache.keys[i], cache.values[i])
-                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length, places=wanted)
+                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length, seed=block_seed, places=wanted)
                 keys.append(key)
                 values.append(value)
             elif training and self.config.remat:

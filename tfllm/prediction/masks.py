@@ -24,7 +24,12 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
 
     Returns:
         `token` string and `score` float32, ragged [B, (masks), 5]; `text` string [B], put together from ids again.
+
+    Raises:
+        ValueError: the tokenizer has no mask.
     """
+    if tokenizer.mask_id is None:
+        raise ValueError("the tokenizer has no token for a hidden place ([MASK], <mask>): no text can ask for one")
     rows = frame(_masked(tokenizer, text), tokenizer=tokenizer, max_length=model.max_length)
     hidden = rows[TOKEN_IDS] == tokenizer.mask_id
     places = tf.where(hidden)

@@ -105,7 +105,9 @@ def read(path: str | Path) -> Vocabulary:
 def _read_pair(pieces_file: Path, merges_file: Path) -> Vocabulary:
     """GPT-2's and RoBERTa's older form; the pattern is GPT-2's."""
     config = pieces_file.with_name("tokenizer_config.json")
-    name = json.loads(config.read_bytes()).get("tokenizer_class") if config.is_file() else None
+    said = json.loads(config.read_bytes()) if config.is_file() else {}
+    name = said.get("tokenizer_class")
+    _accept(str(config), "add_prefix_space", said.get("add_prefix_space") or False, (False,))
     if name is not None and name.removesuffix("Fast") not in CLASSES_OF_PAIRS:
         raise ValueError(
             f"{config} names {name}; vocab.json and merges.txt are read for {' and '.join(CLASSES_OF_PAIRS)}. "
