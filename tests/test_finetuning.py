@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         )
     with pytest.raises(ValueError, match="MaskedLM is not fine-tuned here; accepted: TextClassifier"):
         tfllm.finetune(tfllm.MaskedLM(CONFIG), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"epochs=0 and batch_size=32 must be at least 1"):
+    with pytest.raises(ValueError, match=r"'epochs': 0, 'batch_size': 32, .* must be at least 1"):
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=tfllm.Finetuning(epochs=0))
     with pytest.raises(
         ValueError, match=r"best='val_rouge' is not measured; TextClassifier has val_loss, val_accuracy, val_macro"
@@ -242,10 +242,35 @@ def test_settings_are_refused_before_the_run_has_a_folder(reviews, tmp_path):
     for wrong, message in (
         ({"best": "val_f1_PER"}, "best='val_f1_PER' is not measured"),
         ({"batch_size": 8, "gradient_accumulation": 3}, "gradient_accumulation=3 does not divide batch_size=8"),
+        ({"gradient_accumulation": 0}, "'gradient_accumulation': 0} must be at least 1"),
+        ({"temperature": 0.5}, "temperature=0.5 changes nothing in a TextClassifier"),
     ):
         with pytest.raises(ValueError, match=message):
             tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=tfllm.Finetuning(**wrong))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_kind_of_entity_that_is_nowhere_has_its_score_in_every_epoch():
+    rows = finetuning.read("tagging", WORDS, ByteTokenizer(), labels=["O", "B-PER", "B-LOC", "B-MISC", "I-MISC"], max_length=48)
+    model = tfllm.TokenClassifier(CONFIG, labels=rows.labels)
+    model.head.bias.assign([1e3, 0, 0, 0, 0])  # says "O" always
+    scores = finetuning.evaluator(model, rows)().scores
+    assert {name: scores[name] for name in scores if "f1_" in name} == {"f1_PER": 0, "f1_LOC": 0, "f1_MISC": 0}
+
+
+def test_a_class_that_is_none_is_named():
+    model = tfllm.TextClassifier(CONFIG, labels=["a", "b", "c"])
+    model.compile(tfllm.train.adamw(1e-3))
+    batch = {"token_ids": np.ones([2, 5], np.int32), "labels": np.array([0, 3], np.int32)}
+    with pytest.raises(ValueError, match=r"a label value of 3 which is outside .*classes from 0 to their number - 1"):
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+
+def test_a_regressors_last_layer_is_not_rounded():
+    model = tfllm.TextRegressor(CONFIG, dtype="mixed_bfloat16")
+    model.head.bias.assign([1001.25])
+    model.head.kernel.assign(tf.zeros_like(model.head.kernel))
+    assert model({"token_ids": np.ones([1, 5], np.int32)}).numpy().item() == 1001.25
 
 
 def test_a_classifier_does_not_continue_texts(finished):

@@ -61,6 +61,9 @@ def pretrain(
         raise ValueError(f"epochs={settings.epochs} must be at least 1")
     if config.causal and settings.pairs != "none":
         raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
+    for name in ("mask_share", "mask_unit"):
+        if config.causal and getattr(settings, name) != getattr(Pretraining, name):
+            raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
     steps = settings.epochs * settings.steps_per_epoch
     with (strategy or tf.distribute.get_strategy()).scope():
         model = _model(config, settings)

@@ -115,6 +115,11 @@ def test_empty_texts_are_passed_over_when_asked(tmp_path):
     refuses("holds no record with a text", [{"text": " "}], skip_empty=True)
 
 
+def test_an_empty_cell_of_one_column_is_a_row(tmp_path):
+    path = write(tmp_path / "t.csv", "text\na\n\nb\n\n\n")
+    assert list(read_rows(path)) == [Row({"text": text}, f"{path}, line {i}") for i, text in ((2, "a"), (3, ""), (4, "b"))]
+
+
 def test_numbers_are_finite_numbers():
     assert read_texts([{"text": "a", "y": 2}], number="y")[0].number == 2.0
     for value in ("nan", "inf", "", None, "two", True, [1]):

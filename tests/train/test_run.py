@@ -24,6 +24,7 @@ from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.runs import weights as train_weights
 from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint, state_text
 from tfllm.train.runs.run import Run
+from tfllm.train.runs.writing import WRITER
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
@@ -303,6 +304,48 @@ def test_a_fit_that_was_left_inside_an_epoch_wants_a_new_run(folder: Path) -> No
         fit(run, 4)
 
 
+def test_an_epoch_that_a_callback_ends_is_no_record_and_goes_on(folder: Path, undisturbed: Run) -> None:
+    class Enough(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            self.model.stop_training = batch == 1
+
+    run = make(folder, best="val_loss")
+    best = run.best_record
+    fit(run, 4, Enough())
+    resumed = make(folder, best="val_loss")
+    assert (resumed.step, resumed.epoch, len(resumed.history), resumed.best_record) == (10, 2, 2, best)
+    fit(resumed, 4)
+    assert_same(resumed, undisturbed)
+    assert [record["loss"] for record in resumed.history] == [record["loss"] for record in undisturbed.history]
+
+
+def test_data_that_ends_inside_an_epoch_is_named(folder: Path) -> None:
+    run = make(folder)
+    batches = tf.data.Dataset.range(8, 10).map(batch)
+    with pytest.raises(
+        ValueError, match=r"the data ended at step 10, inside an epoch of 4 steps; .* Give a dataset that repeats"
+    ):
+        run.model.fit(batches, epochs=3, initial_epoch=2, steps_per_epoch=4, callbacks=run.callbacks(), verbose=0)
+    assert make(folder).step == 10
+
+
+def test_a_checkpoint_that_fails_ends_the_run_at_the_next_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    class Drain(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+            if run.step == 13:
+                WRITER._thread.submit(lambda: None).result()
+
+    run = make(folder)
+    monkeypatch.setattr(train_weights, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        fit(run, 5, Drain())
+    assert run.step == 14
+    assert latest_checkpoint(folder).name == "step-00000008"
+
+
 def test_training_waits_for_a_disk_only_before_the_next_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, may_write = train_weights.write, threading.Event()
 
@@ -354,17 +397,25 @@ def test_a_run_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tf.io.gfile, "copy", copy)
     address = f"ram://{tmp_path.name}/run"
     fit(make(address, keep=2, keep_every=3, best="val_loss"), 2)
+    for name in ("step-00000003", "step-00000099"):  # half sent; the second may be another worker's that is being sent
+        tf.io.gfile.makedirs(f"{address}/checkpoints/{name}")
+        tf.io.gfile.GFile(f"{address}/checkpoints/{name}/model.safetensors", "w").write("half")
     fit(make(address, keep=2, keep_every=3, best="val_loss"), 5)
     undisturbed = make(tmp_path / "here")
     fit(undisturbed, 5)
     resumed = make(address, keep=2, keep_every=3, best="val_loss")
     assert_same(resumed, undisturbed)
     assert [record["loss"] for record in resumed.history] == [record["loss"] for record in undisturbed.history]
-    assert sorted(tf.io.gfile.listdir(f"{address}/checkpoints")) == ["step-00000012", "step-00000016", "step-00000020"]
+    assert sorted(tf.io.gfile.listdir(f"{address}/checkpoints")) == [
+        *("step-00000012", "step-00000016", "step-00000020"),
+        "step-00000099",
+    ]
     assert tf.io.gfile.exists(f"{address}/logs/train/tokens.tsv")
     model, _ = tfllm.load(address)
     np.testing.assert_array_equal(np.asarray(model.variables[0]), np.asarray(undisturbed.model.variables[0]))
     assert tfllm.load(f"{address}/best")[0].config == CONFIG
+    started = make(tmp_path / "other", weights_from=address)
+    np.testing.assert_array_equal(np.asarray(started.model.variables[0]), np.asarray(undisturbed.model.variables[0]))
     tf.io.gfile.remove(f"{address}/checkpoints/step-00000020/state.json")
     assert make(address, best="val_loss").step == 16, "without its state a checkpoint is none"
     with pytest.raises(ValueError, match="give it as a string"):

@@ -23,7 +23,7 @@ def pretrain(
     run: Address,
     preset: str = "llama-mini",
     config: Path | None = None,
-    weights_from: Path | None = None,
+    weights_from: Address | None = None,
     prompts: tuple[str, ...] = (),
     strategy: StrategyName = "auto",
     devices: int | None = None,

@@ -48,8 +48,8 @@ def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batc
     if not is_bio(model.labels):
         return Evaluation({"accuracy": scores.tag_accuracy(predicted, truth)})
     found = dataclasses.asdict(scores.entity_scores(predicted, truth))
-    by_label = {f"f1_{label}": value for label, value in found.pop("f1_by_label").items()}
-    return Evaluation(found | by_label)
+    by_label = dict.fromkeys((label[2:] for label in model.labels if label != "O"), 0.0) | found.pop("f1_by_label")
+    return Evaluation(found | {f"f1_{label}": value for label, value in by_label.items()})
 
 
 def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:

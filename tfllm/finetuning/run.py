@@ -12,7 +12,7 @@ import keras
 from tfllm import train
 from tfllm.data.labelled import Labelled, Questions
 from tfllm.data.labelled.reading_words import is_bio
-from tfllm.finetuning.tasks import check_data, evaluator, task_of
+from tfllm.finetuning.tasks import OWN_SETTINGS, check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.settings import Finetuning
 from tfllm.train.runs.weights import digest_of
@@ -115,11 +115,12 @@ def _read_as(model: Any, rows: Labelled) -> None:
 
 
 def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
-    if settings.epochs < 1 or settings.batch_size < 1 or not 0 <= settings.warmup < 1:
-        raise ValueError(
-            f"epochs={settings.epochs} and batch_size={settings.batch_size} must be at least 1, "
-            f"warmup={settings.warmup} in [0, 1)"
-        )
+    counts = {name: getattr(settings, name) for name in ("epochs", "batch_size", "gradient_accumulation")}
+    if min(counts.values()) < 1 or not 0 <= settings.warmup < 1:
+        raise ValueError(f"{counts} must be at least 1, warmup={settings.warmup} in [0, 1)")
+    for name in OWN_SETTINGS.difference(task_of(model).settings):
+        if getattr(settings, name) != getattr(Finetuning, name):
+            raise ValueError(f"{name}={getattr(settings, name)} changes nothing in a {type(model).__name__}: leave it out")
     if settings.batch_size % settings.gradient_accumulation:
         raise ValueError(
             f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "

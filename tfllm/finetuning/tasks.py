@@ -162,3 +162,5 @@ _ANSWERS = Task(
 _VECTORS = Task(
     "embedding", evaluation.evaluate_vectors, ("recall_at_1", "mean_reciprocal_rank"), "val_recall_at_1", ("temperature",)
 )
+OWN_SETTINGS = {name for task in (_CLASSES, _NUMBERS, _ENTITIES, _ANSWERS, _VECTORS) for name in task.settings}
+"""Of `Finetuning`, those that some tasks take and others do not."""

@@ -32,11 +32,10 @@ class EncoderTask(LanguageModel):
         super().__init__(config, seed=seed, **kwargs)
         if max_length is not None:
             self.set_max_length(max_length)
-        policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
-        self.stack = Transformer(config, name="encoder", **policy)
+        self.stack = Transformer(config, name="encoder", dtype=self.dtype_policy)
         self.head = None
         if outputs:
-            self.head = Linear(config.hidden_size, outputs, use_bias=True, stddev=stddev, name="head", **policy)
+            self.head = last_layer(config, outputs, name="head")
         self.build()
 
     @classmethod
@@ -76,7 +75,7 @@ class EncoderTask(LanguageModel):
         """The dense layer, behind the config's dropout. [..., D] -> float32 [..., outputs]."""
         assert self.head is not None
         seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
-        return tf.cast(self.head(dropout(x, self.config.dropout, seed)), tf.float32)
+        return self.head(dropout(x, self.config.dropout, seed))
 
     def pooled(self, features: Features, pooling: Pooling, training: bool) -> tf.Tensor:
         """What stands for the row: the pooled or bare first token, or the mean of all. [B, D]."""
@@ -90,6 +89,12 @@ class EncoderTask(LanguageModel):
         there = tf.cast(segments > 0, tf.float32)[..., None]
         sums = tf.reduce_sum(tf.cast(hidden, tf.float32) * there, 1)
         return tf.cast(sums / tf.maximum(tf.reduce_sum(there, 1), 1.0), hidden.dtype)
+
+
+def last_layer(config: ModelConfig, outputs: int, *, name: str) -> Linear:
+    """[..., D] -> float32 [..., outputs], whatever the model's dtype: in bfloat16 scores would tie, and miss labels."""
+    settings: dict[str, Any] = dict(use_bias=True, stddev=config.initializer_range, dtype="float32")
+    return Linear(config.hidden_size, outputs, name=name, **settings)
 
 
 def check_pooling(pooling: str | None, config: ModelConfig) -> Pooling:

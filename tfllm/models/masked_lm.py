@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import PAIR_LABELS, ROW_WEIGHTS, TARGET_IDS, TARGET_PLACES, TARGET_WEIGHTS
-from tfllm.layers.base import Linear
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel, seeded
+from tfllm.models.encoder_task import last_layer
 from tfllm.models.transformer import Features, Transformer, first_places
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
@@ -76,7 +76,7 @@ class MaskedLM(LanguageModel):
         )
         self.pair_head: Any = None
         if next_sentence:
-            self.pair_head = Linear(config.hidden_size, 2, use_bias=True, stddev=stddev, name="pair_head", **policy)
+            self.pair_head = last_layer(config, 2, name="pair_head")
         self.build()
 
     def settings(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class MaskedLM(LanguageModel):
         return self._pair_scores(self.stack(features, training=training, places=first_places(features)))
 
     def _pair_scores(self, hidden: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.pair_head(self.stack.pooler(hidden)), tf.float32)
+        return self.pair_head(self.stack.pooler(hidden))
 
     def measures(self) -> list[Ratio]:
         pairs = [Ratio("pair_loss"), Ratio("pair_accuracy")] if self.pair_head is not None else []

@@ -44,7 +44,7 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
     offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
     first_word = tf.cast(words.starts.row_starts(), tf.int32)
-    answered = gain > 0
+    answered = gain >= 0
 
     def characters(name: str, bounds: tf.RaggedTensor) -> tf.Tensor:
         piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)

@@ -10,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 _NON_FINITE = "not finite:"
-_OUTSIDE = r"\S* = -?\d+ is not in \[0, \d+\)"  # TensorFlow's words for a place that is not there
+_OUTSIDE = r"\S* = -?\d+ is not in \[0, \d+\)|a label value of -?\d+ which is outside the valid range of \[0, \d+\)"
+"""TensorFlow's words for a place, and for a class, that is not there."""
 
 
 class NonFiniteError(FloatingPointError):

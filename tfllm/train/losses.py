@@ -71,7 +71,7 @@ def linear_cross_entropy(
 
     Args:
         hidden: [M, D] floating, M tokens.
-        kernel: [V, D], the same dtype, or float32: then its gradient is, too, and is never rounded.
+        kernel: [V, D], the same dtype, or float32: then its gradient is, too, of products in hidden's dtype.
         targets: int32 [M].
         weights: float32 [M]; no gradient flows into them.
         bias: float32 [V], or None.

@@ -230,6 +230,7 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
     format = dict(delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
     reader = csv.reader(lines, **format)
     header: list[str] = []
+    blank: list[str] = []
     begin, empty = 1, True
     while True:
         try:
@@ -240,11 +241,14 @@ def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
         if cells is None:
             break
         if not cells:
+            blank += [place] if len(header) == 1 else []  # of one column, an empty cell is an empty line
             continue
         if header and len(cells) != len(header):
             raise ValueError(f"{place}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header}).")
         if header:
             empty = False
+            yield from (Row({header[0]: ""}, each) for each in blank)  # but for those at the end
+            blank = []
             yield Row(dict(zip(header, cells, strict=True)), place)
         elif len(set(cells)) < len(cells):
             raise ValueError(f"{place}: the first line names a column twice: {cells}. Give each its own name.")

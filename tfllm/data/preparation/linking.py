@@ -64,7 +64,7 @@ def find_near_duplicates(work: Linkwork, *, processes: int, progress: bool) -> n
         with tqdm(total=len(missing), unit="job", desc="linking", disable=not progress) as bar:
             for _ in run(partial(write_links, work=work), missing, processes=processes):
                 bar.update()
-        write_atomically(result, [_joined(work.folder / job.name for job in jobs).view(np.uint8)])
+        write_atomically(result, [_joined(work.folder / job.name for job in jobs).view(np.uint8)], durable=True)
     return np.fromfile(result, "S32")
 
 
@@ -83,7 +83,7 @@ def write_links(job: LinkJob, work: Linkwork) -> None:
     shared[:-1] |= shared[1:]
     order = order[shared]
     links = link(keys[shared], *_look_up(piece_of[order], row_of[order], work), work.likeness)
-    write_atomically(work.folder / job.name, [links[links[:, 0] != links[:, 1]].view(np.uint8)])
+    write_atomically(work.folder / job.name, [links[links[:, 0] != links[:, 1]].view(np.uint8)], durable=True)
 
 
 def _look_up(piece_of: np.ndarray, row_of: np.ndarray, work: Linkwork) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,7 @@ class Piece:
         text = json.dumps(self.header).encode()
         text += b" " * (-(len(text) + 8) % 64)  # what follows is read in place, so it is aligned
         parts = (self.index.view(np.uint8), np.ascontiguousarray(self.keys), self.signatures, self.ids)
-        write_atomically(path, [np.array([len(text)], "<u8"), text, *parts])
+        write_atomically(path, [np.array([len(text)], "<u8"), text, *parts], durable=True)
 
 
 def names_of(hashes: np.ndarray) -> np.ndarray:

@@ -197,7 +197,7 @@ def write_shard(job: ShardJob, work: Shardwork) -> ShardRecord:
     write_atomically(work.store / f"{job.name}.tokens", [ids], durable=True)
     write_atomically(work.store / f"{job.name}.offsets", [offsets], durable=True)
     record = describe(job, index, ids, offsets)
-    write_atomically(result, [json.dumps(asdict(record)).encode()])
+    write_atomically(result, [json.dumps(asdict(record)).encode()], durable=True)
     return record
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 
 from tfllm.train.distribution import strategies
+from tfllm.train.runs.writing import WRITER
 
 EXIT_PREEMPTED = 143
 """The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""
@@ -19,6 +20,9 @@ class Savable(Protocol):
 
     steps_per_epoch: int
     patience: int | None
+
+    @property
+    def step(self) -> int: ...
 
     @property
     def epoch(self) -> int: ...
@@ -39,12 +43,14 @@ class Savable(Protocol):
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves a run after every epoch's last step, and inside an epoch when the process gets SIGTERM.
+    """Saves a run after every epoch's last step, and inside an epoch where it ends there or the process gets SIGTERM.
 
     All workers end after the same step, that of training or validation which is next when one of them was asked to end.
+    An epoch that a callback ends (`model.stop_training`) is no record: the next `fit` goes on inside it.
 
     Raises:
-        ValueError: `fit` was given other epochs than the run's, or the run has ended.
+        OSError: a checkpoint could not be written; at the next step.
+        ValueError: `fit` was given other epochs than the run's, the run has ended, or the data ends inside an epoch.
         SystemExit: with `EXIT_PREEMPTED`, once saved.
     """
 
@@ -79,9 +85,15 @@ class Checkpointing(keras.callbacks.Callback):
         self.model.end_asked = self._asked_to_end
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        WRITER.check()
         if batch + 1 == self._run.steps_per_epoch or self.model.end_agreed:
             self._run.save()
         self._leave_if_agreed()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self._inside_an_epoch():  # before validation, whose metrics are the same variables
+            self._run.save()
+            self._run.wait()
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.model.end_asked = self._asked_to_end
@@ -90,6 +102,15 @@ class Checkpointing(keras.callbacks.Callback):
         self._leave_if_agreed()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._inside_an_epoch():
+            self._run.save()
+            self._run.wait()
+            if not self.model.stop_training:
+                raise ValueError(
+                    f"the data ended at step {self._run.step}, inside an epoch of {self._run.steps_per_epoch} steps; the run "
+                    "is saved there. Give a dataset that repeats (`.repeat()`), or steps_per_epoch as many as it has"
+                )
+            return
         self._run.record(logs or {})
         # Scores that each worker found by itself may differ in their last bits.
         if self._run.patience and strategies.of_first(self.model.distribute_strategy, float(self._run.exhausted)):
@@ -97,6 +118,9 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
         self._asked_to_end = True
+
+    def _inside_an_epoch(self) -> bool:
+        return self._run.step % self._run.steps_per_epoch > 0
 
     def _leave_if_agreed(self) -> None:
         if self.model.end_agreed:

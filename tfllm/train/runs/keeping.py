@@ -42,8 +42,9 @@ class Keeper:
         patiently(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
         remove_all_but(self.folder, self.keep, every=self.every)
         self._send(f"checkpoints/{checkpoint_name(state['step'])}", "config.json")
-        if self.remote is not None:
-            self.remote.remove_all_but(self.keep, every=self.every)
+        remote = self.remote
+        if remote is not None:
+            patiently(lambda: remote.remove_all_but(self.keep, every=self.every))
 
     def best(self, snapshot: Snapshot) -> None:
         patiently(lambda: replace_model(snapshot, self.folder / "best"))

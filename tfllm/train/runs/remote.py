@@ -80,11 +80,21 @@ class Remote:
                 tf.io.gfile.copy(str(path), there, overwrite=True)
 
     def remove_all_but(self, keep: int, *, every: int | None = None) -> None:
-        """As `checkpoints.remove_all_but`, there; `state.json` goes first."""
-        for name in self._checkpoints()[:-keep]:
-            if every is None or step_of(Path(name)) % every:
-                tf.io.gfile.remove(f"{self.address}/checkpoints/{name}/{STATE}")
-                tf.io.gfile.rmtree(f"{self.address}/checkpoints/{name}")
+        """As `checkpoints.remove_all_but`, there; `state.json` goes first. What was half removed, or half sent, goes, too.
+
+        Raises:
+            OSError: as `send`.
+        """
+        with _as_os_errors():
+            complete = self._checkpoints()
+            for name in complete[:-keep]:
+                if every is None or step_of(Path(name)) % every:
+                    tf.io.gfile.remove(f"{self.address}/checkpoints/{name}/{STATE}")
+                    tf.io.gfile.rmtree(f"{self.address}/checkpoints/{name}")
+            there = {path.split("/")[-2] for path in tf.io.gfile.glob(f"{self.address}/checkpoints/step-*/*")}
+            for name in there.difference(complete):
+                if complete and step_of(Path(name)) < step_of(Path(complete[-1])):
+                    tf.io.gfile.rmtree(f"{self.address}/checkpoints/{name}")
 
     def _checkpoints(self) -> list[str]:
         """Names of the complete ones there, oldest first."""

@@ -65,7 +65,8 @@ class Run:
         tokenizer: the model's.
         steps_per_epoch: how often to save: an epoch is the distance between two checkpoints.
         data: what the batches are made of (a store's fingerprint, batch size, seed …): a run goes on with its own data only.
-        weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own.
+        weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own; an address
+            too.
         keep: checkpoints kept, the newest.
         keep_every: keep those of each multiple of so many epochs, too.
         best: name of the validation measure whose best epoch is kept as a model folder, "val_loss" or "val_macro_f1", say.
@@ -121,7 +122,8 @@ class Run:
         if checkpoint is not None:
             self._restore(checkpoint)
         elif weights_from is not None:
-            take_weights(self.model, tokenizer, model_folder(weights_from))
+            there = Remote(str(weights_from)) if is_address(weights_from) else None  # its folder here goes when it does
+            take_weights(self.model, tokenizer, model_folder(there.fetch_model() if there else weights_from))
         self._check_agreement()
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)

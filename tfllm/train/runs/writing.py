@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Writer:
-    """Does jobs one after the other, in the order they came; an error waits for the next call. Python ends when all is done."""
+    """Does jobs one after the other, in their order; Python ends when all is done. An error waits for `check` or `wait`."""
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
@@ -19,6 +19,11 @@ class Writer:
         """Has `job` done after all before it. Who hands in much memory waits first, so that no two such jobs hold it."""
         self._thread = self._thread or ThreadPoolExecutor(1, "checkpoints")
         self._pending.append(self._thread.submit(job))
+
+    def check(self) -> None:
+        """Raises the error of a job that has failed, now that it is known."""
+        if any(job.done() and job.exception() for job in self._pending):
+            self.wait()
 
     def wait(self) -> None:
         """Waits until all is done. Raises the first error there was."""
