@@ -309,11 +309,9 @@ def test_an_epoch_that_a_callback_ends_is_no_record_and_goes_on(folder: Path, un
         def on_train_batch_end(self, batch: int, logs: object = None) -> None:
             self.model.stop_training = batch == 1
 
-    run = make(folder, best="val_loss")
-    best = run.best_record
-    fit(run, 4, Enough())
-    resumed = make(folder, best="val_loss")
-    assert (resumed.step, resumed.epoch, len(resumed.history), resumed.best_record) == (10, 2, 2, best)
+    fit(make(folder), 4, Enough())
+    resumed = make(folder)
+    assert (resumed.step, resumed.epoch, len(resumed.history)) == (10, 2, 2)
     fit(resumed, 4)
     assert_same(resumed, undisturbed)
     assert [record["loss"] for record in resumed.history] == [record["loss"] for record in undisturbed.history]
@@ -335,14 +333,14 @@ def test_a_checkpoint_that_fails_ends_the_run_at_the_next_step(folder: Path, mon
 
     class Drain(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
-            if run.step == 13:
+            if run.step == 12:
                 WRITER._thread.submit(lambda: None).result()
 
     run = make(folder)
     monkeypatch.setattr(train_weights, "write", full)
     with pytest.raises(OSError, match="no space left"):
         fit(run, 5, Drain())
-    assert run.step == 14
+    assert run.step == 13
     assert latest_checkpoint(folder).name == "step-00000008"
 
 
