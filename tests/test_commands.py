@@ -109,6 +109,7 @@ def test_generate_takes_every_setting(
     assert (first["text"], second["text"], second["score"]) == ("a", "", None)
 
 
+@pytest.mark.slow
 def test_generate_with_a_draft_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -151,7 +151,9 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=pytest.mark.slow) if task in ("embedding", "regression") else task for task in TASKS]
+)
 def test_every_task_learns_and_is_scored(task, tmp_path):
     """By heart: what is learnt is what is asked."""
     source, measures, best = TASKS[task]

@@ -341,9 +341,12 @@ def test_a_full_disk_names_the_file_and_the_work_goes_on_later(tmp_path):
 
 def test_no_space_left_is_said_in_words(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one")
+    sync = os.fsync
 
-    def refuse(*args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def refuse(file):
+        if ".tokens" in str(Path(f"/proc/self/fd/{file}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(WriteError, match=r"Could not write .*train-00000-of-00001\.tokens: No space left") as error:

@@ -44,6 +44,7 @@ def test_its_files_hold_no_weight_twice(greedy, folder):
     assert size(folder) == size(greedy.folder)
 
 
+@pytest.mark.slow
 def test_the_contract_is_kept_and_says_so(folder):
     report = tfllm.check(folder)
     assert report.ok, str(report)

@@ -45,6 +45,7 @@ def test_the_contract_is_kept_and_says_so(folder):
     assert json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text())["quantize"] == "int8"
 
 
+@pytest.mark.slow
 def test_a_c_program_says_the_same(program, folder):
     prompts = ["def f", "return"]
     text = tf.saved_model.load(str(folder)).signatures["serving_default"](prompt=tf.constant(prompts))["text"].numpy()

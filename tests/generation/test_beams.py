@@ -109,6 +109,7 @@ def test_groups_say_different_things():
     assert len({str(ids) for ids, _ in ours(model, [EOS, 3], config.replace(diversity_penalty=5.0))}) == 3
 
 
+@pytest.mark.slow
 def test_one_beam_more_is_no_worse_than_greedy(llama):
     """With the cache reordered at every step: log-probabilities are those of the whole text."""
     prompts = ["hello, wor", "é", ""]

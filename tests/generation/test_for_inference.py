@@ -44,7 +44,7 @@ def models():
     ("name", "settings"),
     [
         ("llama-tiny", {}),
-        ("llama-tiny", {"num_beams": 2}),
+        pytest.param("llama-tiny", {"num_beams": 2}, marks=pytest.mark.slow),
         pytest.param("gpt2-tiny", {"temperature": 0.8, "seed": 3}, marks=pytest.mark.slow),
     ],
     ids=str,
@@ -56,6 +56,7 @@ def test_the_same_texts(name, settings, models):
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_texts_by_the_ways_of_other_processors(models, monkeypatch):
     for module in (turned, inference):
         monkeypatch.setattr(module, "ONEDNN_BY_DEFAULT", not module.ONEDNN_BY_DEFAULT)

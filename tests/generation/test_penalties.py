@@ -244,6 +244,7 @@ def test_prompts_have_settings_of_their_own(llama):
         tfllm.generate(llama, TOKENIZER, prompts, [configs[0].replace(stop="a"), *configs[1:]])
 
 
+@pytest.mark.slow
 def test_stream_equals_generate(llama):
     settings = dict(max_new_tokens=14, temperature=1.2, seed=6, presence_penalty=2.0, no_repeat_ngram_size=2)
     settings |= dict(bad_words=["a"], logit_bias={9: 3.0}, top_log_probs=2)

@@ -21,7 +21,7 @@ def small() -> tfllm.CausalLM:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"temperature": 0.8, "seed": 3, "num_sequences": 2},
+        pytest.param({"temperature": 0.8, "seed": 3, "num_sequences": 2}, marks=pytest.mark.slow),
         {"num_beams": 3},
         pytest.param({"penalty_alpha": 0.5, "top_k": 3}, marks=pytest.mark.slow),
     ],

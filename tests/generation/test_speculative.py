@@ -43,7 +43,9 @@ def assert_equal(drafted, plain):
             assert [each.token_id for each in step] == [each.token_id for each in other]
 
 
-@pytest.mark.parametrize(("preset", "drafts"), [("llama-tiny", "looked up"), ("gpt2-tiny", "by a model")])
+@pytest.mark.parametrize(
+    ("preset", "drafts"), [pytest.param("llama-tiny", "looked up", marks=pytest.mark.slow), ("gpt2-tiny", "by a model")]
+)
 def test_every_setting_gives_the_text_of_plain_decoding(preset, drafts):
     """Greedy and drawn rows, ragged prompts, budgets, penalties, stop strings, bad words and alternatives in one batch."""
     # So few tokens that looking up finds some, and that stop strings, bad words and the separator come to be.
@@ -59,6 +61,7 @@ def test_every_setting_gives_the_text_of_plain_decoding(preset, drafts):
     assert {record.finish_reason for record in plain} >= {"length", "stop"}
 
 
+@pytest.mark.slow
 def test_constrained_text(llama):
     """The automaton is followed at every drafted place; a draft model keeps to it, too."""
     settings = dict(max_new_tokens=30, choices=["yes and yes and yes and no", "yes and no", "no"], num_sequences=4)

@@ -51,7 +51,7 @@ ASKED = "from tensorflow.python.util import _pywrap_util_port as port; print(por
             False,
             True,
         ),
-        ("import tensorflow, tfllm", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False, False),
+        pytest.param("import tensorflow, tfllm", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False, False, marks=pytest.mark.slow),
     ],
 )
 def test_tensorflow_runs_onednn_where_it_is_asked_in_time(imports, environ, onednn, warned):

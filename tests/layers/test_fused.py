@@ -120,7 +120,7 @@ def losses(config: ModelConfig, dtype: str, **settings) -> list[float]:
     ("dtype", "remat", "settings"),
     [
         ("mixed_bfloat16", False, {}),
-        ("float32", True, {"gradient_accumulation": 2}),
+        pytest.param("float32", True, {"gradient_accumulation": 2}, marks=pytest.mark.slow),
         pytest.param("float32", False, {"jit_compile": True}, marks=pytest.mark.slow),
     ],
 )

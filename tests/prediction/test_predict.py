@@ -68,7 +68,7 @@ def test_numbers_and_vectors_are_those_of_the_rows(tokenizer):
     ("name", "tokenizer"),
     [
         ("token_classifier", "wordpiece"),
-        ("parts of speech", "bytes"),
+        pytest.param("parts of speech", "bytes", marks=pytest.mark.slow),
         pytest.param("token_classifier", "bytes", marks=pytest.mark.slow),
         pytest.param("parts of speech", "wordpiece", marks=pytest.mark.slow),
     ],

@@ -204,10 +204,10 @@ def _extra_problems(folder: Path, contract: Contract) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    for signature, inputs in requests:
+    for signature, given in dict.fromkeys((signature, tuple(sorted(inputs))) for signature, inputs in requests):
         wanted = contract.signatures[signature].inputs if signature in contract.signatures else {}
-        if set(inputs) != set(wanted):
-            yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r} has inputs {sorted(inputs)}, not {sorted(wanted)}"
+        if set(given) != set(wanted):
+            yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r} has inputs {[*given]}, not {sorted(wanted)}"
     if silent := sorted(set(contract.signatures) - {each.signature for each in requests}):
         yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: no request to {', '.join(silent)}"
 
