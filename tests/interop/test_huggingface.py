@@ -13,6 +13,7 @@ from small import MODELS, features, strong, tokenizer_for
 
 import tfllm
 from tfllm.commands.inspecting import info
+from tfllm.commands.using import convert
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
 from tfllm.train.runs.weights import named
 
@@ -319,6 +320,13 @@ def test_the_longest_text_stands_in_files_of_other_families_too(copy):
         path.unlink()
     (folder / "sentence_roberta_config.json").write_text(json.dumps(dict(max_seq_length=9, do_lower_case=False)))
     assert from_huggingface(folder)[0].max_length == 9
+
+
+def test_a_model_of_pairs_is_told_so(written, tmp_path):
+    convert(str(written["BertForSequenceClassification"]), tmp_path / "pairs", pairs=True)
+    assert tfllm.load(tmp_path / "pairs")[0].pairs
+    with pytest.raises(ValueError, match="--pairs is for Hugging Face folders"):
+        convert(str(tmp_path / "pairs"), tmp_path / "again", pairs=True)
 
 
 def test_info_says_what_a_folder_is(written, capsys):

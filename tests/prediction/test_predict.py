@@ -12,6 +12,7 @@ import tfllm
 from tfllm import data
 from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.words import split_words
+from tfllm.prediction import chunks
 from tfllm.prediction.masks import CHOICES
 from tfllm.prediction.spans import LONGEST_ANSWER, best_spans
 from tfllm.train.scores import entities
@@ -74,8 +75,9 @@ def test_numbers_and_vectors_are_those_of_the_rows(tokenizer):
     ],
     indirect=["tokenizer"],
 )
-def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer):
-    """Words, their rows and the run of labels are found here in Python; long texts in several rows."""
+def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer, monkeypatch):
+    """Words, their rows and the run of labels are found here in Python; long texts in several rows, and those in chunks."""
+    monkeypatch.setattr(chunks, "ROWS", 3)
     model = strong(name, tokenizer)
     found = tfllm.predict(model, tokenizer, TEXTS)
     assert found[0] == {"text": [], "label": [], "start": [], "end": [], "score": []}
@@ -115,8 +117,9 @@ def test_runs_of_labels_become_entities(monkeypatch):
     np.testing.assert_allclose(plain["score"], [0.8, 0.7, 0.6, 0.3])
 
 
-def test_answers_are_those_of_the_windows_that_training_reads(tokenizer):
-    """Long contexts too; the best span of each window is found here by looking at all of them."""
+def test_answers_are_those_of_the_windows_that_training_reads(tokenizer, monkeypatch):
+    """Long contexts too, in chunks of windows; the best span of each window is found here by looking at all of them."""
+    monkeypatch.setattr(chunks, "ROWS", 3)
     model = strong("question_answerer", tokenizer)
     found = tfllm.predict(model, tokenizer, OTHERS, TEXTS)
     asked = [i for i in NOT_EMPTY if OTHERS[i] and TEXTS[i].strip()]

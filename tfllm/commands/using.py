@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tfllm.commands.arguments import Address, Folder, Model, generation_config, load_model
+from tfllm.commands.arguments import Address, Folder, Model, generation_config, is_huggingface, load_model
 
 
 def predict(
@@ -39,17 +39,20 @@ def predict(
         print(json.dumps(answer, ensure_ascii=False))
 
 
-def convert(source: Model, out: Folder, *, to: Literal["tfllm", "huggingface"] = "tfllm") -> None:
+def convert(source: Model, out: Folder, *, to: Literal["tfllm", "huggingface"] = "tfllm", pairs: bool = False) -> None:
     """Turn a Hugging Face folder into one of ours, or one of ours into Hugging Face's.
 
     Args:
         source: Folder of the model; one of ours may be at an address (gs://…).
         out: New folder.
         to: Whose format to write.
+        pairs: The Hugging Face model reads two texts at once (entailment, reranking): no file of its folder says so.
     """
     import tfllm
 
-    loaded, words = load_model(source)
+    if pairs and not is_huggingface(Path(source, "config.json")):
+        raise ValueError("--pairs is for Hugging Face folders: one of ours knows what it reads")
+    loaded, words = load_model(source, **({"pairs": True} if pairs else {}))
     (tfllm.save if to == "tfllm" else tfllm.to_huggingface)(loaded, words, out)
     print(f"{out}: {type(loaded).__name__}, {loaded.config.num_parameters():,} parameters")
 

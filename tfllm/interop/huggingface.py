@@ -64,7 +64,8 @@ def from_huggingface(
     folder = _folder(folder)
     if task is not None and task not in TASKS:
         raise ValueError(f"task={task!r} is unknown; it is one of {', '.join(TASKS)}")
-    values, tokenizer = _config(folder), tokenizer or read_tokenizer(folder)
+    values, given = _config(folder), tokenizer
+    tokenizer = given or read_tokenizer(folder)
     try:
         config = read_config(values)
         if task is not None and TASKS[task].causal != config.causal:
@@ -78,7 +79,7 @@ def from_huggingface(
         raise
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    if config.causal:
+    if config.causal and given is None:
         _check_ends(folder, values, tokenizer)
     return model, tokenizer
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfllm.data.framing import answer_places, context_windows, frame
 from tfllm.data.words import split_words, valid_utf8, word_pieces
 from tfllm.features import ANSWER_PLACES
+from tfllm.prediction.chunks import by_chunks
 from tfllm.tokenizers import Tokenizer
 
 LONGEST_ANSWER = 30
@@ -35,10 +36,14 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
         tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=model.max_length, stride=model.stride
     )
     rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
-    places = answer_places(rows)
-    scores = model(rows | {ANSWER_PLACES: places})
-    spans = best_spans(scores)
-    best, none = _by_text(windows.texts, spans["score"], scores[:, 0, 0] + scores[:, 1, 0], tf.size(context))
+
+    def spans_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scores = model(part | {ANSWER_PLACES: answer_places(part)})
+        return best_spans(scores) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
+
+    place, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
+    spans = by_chunks(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
+    best, none = _by_text(windows.texts, spans["score"], spans["none"], tf.size(context))
     gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
     # From places in the row to pieces of the context, to words, to characters.
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfllm.data.framing import frame
 from tfllm.data.labelled.reading_words import is_bio
 from tfllm.data.words import Words, split_words, valid_utf8, word_pieces
+from tfllm.prediction.chunks import by_chunks
 from tfllm.tokenizers import Tokenizer
 
 
@@ -45,12 +46,18 @@ def tag_words(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, An
 def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
     pieces = word_pieces(words.strings, tokenizer, model.max_length)
     rows = frame(pieces.ids, tokenizer=tokenizer, max_length=model.max_length)
-    probabilities = tf.nn.softmax(model(rows))
+
+    def tags_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        probabilities = tf.nn.softmax(model(part))
+        return {"label": tf.argmax(probabilities, -1, output_type=tf.int32), "score": tf.reduce_max(probabilities, -1)}
+
+    specs = {"label": tf.TensorSpec([None, None], tf.int32), "score": tf.TensorSpec([None, None], tf.float32)}
+    tags = by_chunks(tags_of, rows, specs)
     # Place 0 is the [CLS]; rows come in the order of their texts, so first pieces come in the order of all words.
     place = tf.cast(tf.ragged.range(pieces.ids.row_lengths()).values, tf.int32) + 1
     places = tf.stack([tf.cast(pieces.ids.value_rowids(), tf.int32), place], 1)
-    at_words = tf.gather_nd(probabilities, tf.boolean_mask(places, pieces.firsts.values))
-    return Tags(tf.argmax(at_words, 1, output_type=tf.int32), tf.reduce_max(at_words, 1))
+    of_words = tf.boolean_mask(places, pieces.firsts.values)
+    return Tags(tf.gather_nd(tags["label"], of_words), tf.gather_nd(tags["score"], of_words))
 
 
 def _entities(words: Words, tags: Tags, labels: tuple[str, ...]) -> dict[str, tf.RaggedTensor]:

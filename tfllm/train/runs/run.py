@@ -118,6 +118,9 @@ class Run:
         self.writes = strategies.is_chief(self._strategy)
         """Is this the worker that writes?"""
         WRITER.wait()
+        if self.writes:  # before it is read: who trained here may be writing its last checkpoint
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock(self.folder)
         checkpoint = latest_checkpoint(self.folder)
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -126,8 +129,6 @@ class Run:
             take_weights(self.model, tokenizer, model_folder(there.fetch_model() if there else weights_from))
         self._check_agreement()
         if self.writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock(self.folder)
             model.config.save(self.folder / "config.json")
 
     @property
