@@ -93,18 +93,8 @@ def test_generate_takes_every_setting(
     command(monkeypatch, "generate", str(tmp_path / "model"), "--prompt", "Once: ", *beams)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["score"] >= second["score"]
-    command(
-        monkeypatch,
-        "generate",
-        str(tmp_path / "model"),
-        "--prompt",
-        "Once: ",
-        *beams,
-        "--choices",
-        "a",
-        "--length-penalty",
-        "0",
-    )
+    beams += ["--choices", "a", "--length-penalty", "0"]
+    command(monkeypatch, "generate", str(tmp_path / "model"), "--prompt", "Once: ", *beams)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["text"], second["text"], second["score"]) == ("a", "", None)
 

@@ -203,6 +203,12 @@ def test_ends_that_are_not_the_tokenizers_are_told(copy):
     assert told[0].filename == __file__
 
 
+def test_a_missing_field_of_the_rotary_scaling_is_named(copy):
+    scaling = dict(rope_scaling=dict(rope_type="llama3", factor=8.0, high_freq_factor=4.0), rope_parameters=None)
+    with pytest.raises(ValueError, match=r"config\.json lacks low_freq_factor, original_max_position_embeddings"):
+        from_huggingface(copy("LlamaForCausalLM", config=lambda values: values | scaling))
+
+
 def test_a_missing_field_of_the_config_is_named(copy):
     with pytest.raises(ValueError, match="lacks intermediate_size"):
         from_huggingface(copy("BertModel", config=lambda values: {k: v for k, v in values.items() if k != "intermediate_size"}))

@@ -172,6 +172,21 @@ def test_masks_are_filled(tokenizer):
     assert found[4]["text"] == tokenizer.decode(ids)
 
 
+def test_an_answer_as_good_as_none_is_given_as_in_evaluation(wordpiece):
+    """All scores alike: the gain is 0, not below."""
+    model = strong("question_answerer", wordpiece)
+    model.head.kernel.assign(tf.zeros_like(model.head.kernel))
+    [found] = tfllm.predict(model, wordpiece, ["Who?"], ["Ada Byron"])
+    assert found["score"] == 0 and found["answer"].startswith("Ada")
+
+
+def test_a_tokenizer_without_a_mask_is_named(wordpiece, monkeypatch):
+    model = strong("masked_lm", wordpiece)
+    monkeypatch.setattr(wordpiece, "mask_id", None)
+    with pytest.raises(ValueError, match="no token for a hidden place"):
+        tfllm.predict(model, wordpiece, ["a"])
+
+
 def test_rows_of_a_batch_do_not_matter_to_each_other(wordpiece):
     model = strong("text_classifier", wordpiece)
     together = tfllm.predict(model, wordpiece, TEXTS, batch_size=6)
