@@ -5,14 +5,30 @@ Every public name is loaded when it is first used, so `import tfllm` costs nothi
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tfllm import lazy
 
 __version__ = "0.1.0"
 
+_MODULES = (
+    "data",
+    "exporting",
+    "features",
+    "finetuning",
+    "generation",
+    "interop",
+    "launching",
+    "layers",
+    "models",
+    "prediction",
+    "pretraining",
+    "tokenizers",
+    "train",
+)
 _HOMES = {
     "ModelConfig": "tfllm.config",
     "RopeScaling": "tfllm.config",
@@ -41,24 +57,10 @@ _HOMES = {
     "predict": "tfllm.prediction",
     "export": "tfllm.exporting",
     "check": "tfllm.exporting",
+    **{name: f"tfllm.{name}" for name in _MODULES},
 }
-_MODULES = (
-    "data",
-    "exporting",
-    "features",
-    "finetuning",
-    "generation",
-    "interop",
-    "launching",
-    "layers",
-    "models",
-    "prediction",
-    "pretraining",
-    "tokenizers",
-    "train",
-)
 
-__all__ = ["__version__", *_HOMES, *_MODULES]
+__all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from tfllm.config import ModelConfig, RopeScaling
@@ -99,12 +101,7 @@ def _ask_for_onednn() -> None:
 _ask_for_onednn()
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"tfllm.{name}")
-    raise AttributeError(f"module 'tfllm' has no attribute {name!r}")
+__getattr__ = lazy.attributes("tfllm", _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -15,10 +15,8 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
-import tensorflow as tf
 
 import tfllm
-from tfllm.tokenizers import ByteTokenizer
 
 STEPS_PER_EPOCH = 4
 KEPT = ("step", "loss", "perplexity", "gradient_norm", "val_loss")
@@ -27,7 +25,7 @@ KEPT = ("step", "loss", "perplexity", "gradient_norm", "val_loss")
 def main(folder: Path, epochs: int) -> None:
     note_batches(folder / "batches")
     strategy = tfllm.train.strategy("auto")
-    tokenizer = ByteTokenizer()
+    tokenizer = tfllm.tokenizers.ByteTokenizer()
     settings = tfllm.Pretraining(
         **dict(epochs=epochs, steps_per_epoch=STEPS_PER_EPOCH, batch_size=12, sequence_length=32, learning_rate=3e-3),
         **dict(warmup_steps=8, schedule="constant", validation_steps=1),
@@ -55,6 +53,8 @@ def main(folder: Path, epochs: int) -> None:
 
 def note_batches(folder: Path) -> None:
     """Lets every training step write down what it learns from."""
+    import tensorflow as tf
+
     learn = tfllm.CausalLM.train_step
 
     def noting(self: tfllm.CausalLM, data: dict[str, tf.Tensor]) -> object:

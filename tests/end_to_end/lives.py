@@ -21,12 +21,10 @@ from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import keras
 import numpy as np
-import tensorflow  # noqa: F401  before the forks
 
 import tfllm
-from tfllm.tokenizers import ByteTokenizer
+from tfllm import pretraining  # noqa: F401  with TensorFlow, before the forks
 
 STEPS_PER_EPOCH = 4
 EPOCHS = 40
@@ -34,7 +32,7 @@ EPOCHS = 40
 
 def live(kind: str, folder: Path) -> None:
     """Trains from wherever the run is to its end."""
-    tokenizer = ByteTokenizer()
+    tokenizer = tfllm.tokenizers.ByteTokenizer()
     store = tfllm.data.Store.open(folder / "store", tokenizer)
     settings = tfllm.Pretraining(
         **dict(epochs=EPOCHS, steps_per_epoch=STEPS_PER_EPOCH, batch_size=4, sequence_length=32, learning_rate=3e-3),
@@ -79,6 +77,8 @@ def main(kind: str, folder: Path, kills: int) -> None:
     for life in range(kills + 1):
         child = os.fork()
         if child == 0:
+            import keras
+
             keras.backend.clear_session()
             live(kind, folder)
             os._exit(0)

@@ -93,8 +93,8 @@ def test_variables_without_gradient_are_averaged_too():
 
 
 REPLICAS = """
+from tfllm import train as training
 import numpy as np, keras, tensorflow as tf
-import tfllm
 from tfllm.layers import fused
 from tfllm.train.optimizers import adamw, averaged_weights, lion, muon
 

@@ -421,8 +421,10 @@ def test_a_run_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 STUCK = """
-import sys, time, tensorflow as tf
+import sys, time
 from pathlib import Path
+from tfllm import train
+import tensorflow as tf
 from test_run import batch, make
 
 def steps():

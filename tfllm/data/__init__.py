@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tfllm import lazy
 
 if TYPE_CHECKING:
     from tfllm.data.batching.causal import causal_lm
@@ -28,24 +29,20 @@ __all__ = [
     "text_pairs",
 ]
 
-_HOME = {
-    "Store": "store",
-    "StoreError": "store",
-    "causal_lm": "batching.causal",
-    "masked_lm": "batching.masked",
-    "prepare": "preparation.preparing",
-    "prepare_with_beam": "preparation.beam",
-    "Labelled": "labelled",
-    "question_answering": "labelled",
-    "regression": "labelled",
-    "tagging": "labelled",
-    "text_classification": "labelled",
-    "text_pairs": "labelled",
+# The workers of `prepare` import this package, and must not pay for TensorFlow.
+_HOMES = {
+    "Labelled": "tfllm.data.labelled",
+    "Store": "tfllm.data.store",
+    "StoreError": "tfllm.data.store",
+    "causal_lm": "tfllm.data.batching.causal",
+    "masked_lm": "tfllm.data.batching.masked",
+    "prepare": "tfllm.data.preparation.preparing",
+    "prepare_with_beam": "tfllm.data.preparation.beam",
+    "question_answering": "tfllm.data.labelled",
+    "regression": "tfllm.data.labelled",
+    "tagging": "tfllm.data.labelled",
+    "text_classification": "tfllm.data.labelled",
+    "text_pairs": "tfllm.data.labelled",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # Lazy: the workers of `prepare` import this package and must not pay for TensorFlow.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {__all__}")
-    return getattr(import_module(f"tfllm.data.{_HOME[name]}"), name)
+__getattr__ = lazy.attributes("tfllm.data", _HOMES)

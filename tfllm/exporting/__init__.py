@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tfllm import lazy
 
 __all__ = ["Report", "check", "export"]
 
@@ -10,14 +12,6 @@ if TYPE_CHECKING:
     from tfllm.exporting.checking import Report, check
     from tfllm.exporting.saved_model import export
 
+_HOMES = {"Report": "tfllm.exporting.checking", "check": "tfllm.exporting.checking", "export": "tfllm.exporting.saved_model"}
 
-def __getattr__(name: str) -> Any:
-    if name == "export":
-        from tfllm.exporting.saved_model import export
-
-        return export
-    if name in ("Report", "check"):
-        from tfllm.exporting import checking
-
-        return getattr(checking, name)
-    raise AttributeError(f"module 'tfllm.exporting' has no attribute {name!r}")
+__getattr__ = lazy.attributes("tfllm.exporting", _HOMES)

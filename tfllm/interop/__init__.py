@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "from_huggingface": "tfllm.interop.huggingface",
-    "to_huggingface": "tfllm.interop.huggingface",
-    "from_keras_hub": "tfllm.interop.keras_hub",
-}
+from tfllm import lazy
 
 __all__ = ["from_huggingface", "from_keras_hub", "to_huggingface"]
 
@@ -17,8 +12,10 @@ if TYPE_CHECKING:
     from tfllm.interop.huggingface import from_huggingface, to_huggingface
     from tfllm.interop.keras_hub import from_keras_hub
 
+_HOMES = {
+    "from_huggingface": "tfllm.interop.huggingface",
+    "from_keras_hub": "tfllm.interop.keras_hub",
+    "to_huggingface": "tfllm.interop.huggingface",
+}
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'tfllm.interop' has no attribute {name!r}")
+__getattr__ = lazy.attributes("tfllm.interop", _HOMES)
