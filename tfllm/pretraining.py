@@ -57,6 +57,7 @@ def pretrain(
         ValueError: a setting is out of range, or the store, the tokenizer and the model do not fit each other.
     """
     settings = settings or Pretraining()
+    store.check_tokenizer(tokenizer)
     if settings.epochs < 1:
         raise ValueError(f"epochs={settings.epochs} must be at least 1")
     if config.causal and settings.pairs != "none":

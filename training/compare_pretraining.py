@@ -1,6 +1,7 @@
 """What pretraining gives: one shape fine-tuned from pretrain_masked_mini.py's weights and from random ones, three seeds each.
 
 Command:   python training/pretrain_masked_mini.py && python training/compare_pretraining.py
+Needs:     apt-get of Debian 12 and npm, which fetch the texts
 Hardware:  2 CPU cores, 3 GB of memory
 Minutes:   15 on 2 cores, behind the pretraining
 

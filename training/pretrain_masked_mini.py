@@ -5,6 +5,7 @@ BERT's own, half an hour is too short: after 960 steps it knew little more than 
 which this one passes within 150.
 
 Command:   python training/pretrain_masked_mini.py
+Needs:     apt-get of Debian 12, which fetches the documentation
 Hardware:  2 CPU cores, 3 GB of memory
 Minutes:   40 on 2 cores
 

