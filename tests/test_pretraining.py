@@ -1,4 +1,4 @@
-"""What `tfllm.pretrain` refuses, before the run has a folder. That it trains is tests/distributed, end_to_end and the recipes."""
+"""What `tfllm.pretrain` refuses, before the run has a folder. That it trains: tests/distributed, end_to_end and the recipes."""
 
 from __future__ import annotations
 
