@@ -113,6 +113,17 @@ def test_generate_with_a_draft_model(
     assert [(line["num_draft_tokens"], line["num_accepted_tokens"]) for line in lines] == [(3, 3)] * 2
 
 
+def test_a_tokenizer_of_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({"body": "to learn words from"})] * 9
+    (tmp_path / "web.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "words"
+    given = ["--field", "body", "--kind", "byte_bpe", "--vocab-size", "270"]
+    command(monkeypatch, "tokenizer", str(tmp_path), "--out", str(out), *given)
+    texts = ["to learn words from"] * 9
+    expected = tfllm.tokenizers.train(texts=texts, kind="byte_bpe", vocab_size=270, progress=False)
+    assert tfllm.tokenizers.load(out).fingerprint() == expected.fingerprint()
+
+
 @pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])
 def test_prepare_needs_a_runner_for_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.chdir(tmp_path)

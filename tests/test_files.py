@@ -1,5 +1,7 @@
 """Whole or not at all: files and folders written beside their place."""
 
+from pathlib import Path
+
 import pytest
 
 from tfllm.files import WriteError, whole_folder, write_atomically
@@ -27,6 +29,18 @@ def test_a_folder_appears_whole(tmp_path):
         assert not (tmp_path / "runs" / "a").exists()
     assert (tmp_path / "runs" / "a" / "part").read_text() == "x"
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
+
+
+def test_a_link_to_an_empty_folder_stays(tmp_path, monkeypatch):
+    (tmp_path / "large_disk").mkdir()
+    (tmp_path / "a").symlink_to("large_disk")
+    with whole_folder(tmp_path / "a") as folder:
+        (folder / "part").write_text("x")
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "large_disk/part").read_text() == "x"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FileExistsError, match="here is the current folder"), whole_folder(Path()):
+        pass
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):

@@ -81,11 +81,16 @@ def whole_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A folder to fill, which becomes `path` when the block ends well and is removed when it does not.
 
     Args:
+        path: a link to an empty folder stays, and its folder is filled.
         durable: wait until the disk has all of it.
 
     Raises:
+        FileExistsError: `path` is the current folder, which would be another one afterwards.
         OSError: from the renaming, where `path` is there already and not an empty folder.
     """
+    path = path.resolve()
+    if path == Path.cwd():
+        raise FileExistsError(f"{path} is the current folder, in whose place no other can be put: name a folder in it")
     partial = beside(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -32,7 +32,10 @@ def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
 @contextmanager
 def _nothing_collected_while_tensorflow_comes() -> Iterator[None]:
-    """What came is frozen: it stays as long as the process, so it is never looked through."""
+    """What came is frozen, and with it what was there: it stays as long as the process, so it is never looked through.
+
+    So objects of before that refer to each other in a circle are never freed. At a first import there are few.
+    """
     if "tensorflow" in sys.modules or not gc.isenabled():
         yield
         return

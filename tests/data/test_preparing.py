@@ -18,7 +18,7 @@ import byte_like
 import numpy as np
 import pytest
 
-from tfllm.data import Store, StoreError, prepare
+from tfllm.data import Store, StoreError, prepare, texts
 from tfllm.data.preparation import preparing as module
 from tfllm.data.preparation.sources import SourceError
 from tfllm.data.preparation.workers import WorkerError
@@ -54,6 +54,37 @@ def corpus(tmp_path_factory):
 def reference(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("stores") / "one"
     return quiet(corpus[0], out, separator="\x1e", shards=3, validation=0.1)
+
+
+def test_texts_are_those_of_the_store(corpus, reference):
+    read = list(texts(corpus[0], separator="\x1e"))
+    assert sorted(set(read)) == corpus[1]
+    assert len(read) - len(corpus[1]) == reference.manifest["duplicates_removed"]
+
+
+def test_texts_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    (tmp_path / "b.jsonl").write_text('{"body": "one"}\n')
+    with pytest.raises(SourceError, match="does not exist"):
+        texts(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="invalid_utf8='ignore' is not accepted"):
+        texts(tmp_path, invalid_utf8="ignore")
+    with pytest.raises(SourceError, match=r"a\.txt \(byte 0 of the document is 0xff\): not valid UTF-8"):
+        next(texts(tmp_path, field="body"))
+    with pytest.warns(UserWarning, match=r"skipped 1 documents that are no UTF-8 text, in .*a\.txt"):
+        assert list(texts(tmp_path, field="body", invalid_utf8="skip")) == ["one"]
+    with pytest.raises(SourceError, match=r"b\.jsonl.*no field 'text'|b\.jsonl"):
+        list(texts(tmp_path, exclude="a.*"))
+
+
+def test_a_store_is_no_text_of_its_corpus(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.json").write_text("one")
+    first = quiet(tmp_path / "texts", tmp_path / "texts/store", validation=0)
+    assert quiet(tmp_path / "texts", tmp_path / "texts/store", validation=0).fingerprint == first.fingerprint
+    assert quiet(tmp_path / "texts", tmp_path / "other", validation=0).fingerprint == first.fingerprint
+    with pytest.raises(SourceError, match="holds no file to read"):
+        quiet(tmp_path / "texts/store", tmp_path / "third")
 
 
 def test_rows_as_in_the_docstring(tmp_path):
@@ -309,6 +340,7 @@ def test_more_pieces_than_file_handles(tmp_path, monkeypatch):
         (b"x", {"validation": -0.1}, "give a fraction"),
         (b"x", {"separator": ""}, "separator='' is not accepted"),
         (b"x", {"shards": 0}, "shards=0 is not accepted"),
+        (b"x", {"shards": 8.0}, r"shards=8\.0 is not accepted; give None, or an int from 1"),
         (b"x", {"invalid_utf8": "replace"}, "invalid_utf8='replace' is not accepted; give 'error' or 'skip'"),
         (b"x", {"field": ""}, "field='' is not accepted"),
         (b"x", {"processes": 0}, "processes=0 is not accepted"),

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.layers.cache import Cache, new_cache, rewound, slots_at_first, with_a_slot, with_room, write, write_labels
 from tfllm.models import CausalLM
+from tfllm.presets import preset
 
 
 def test_writing_at_a_slot_leaves_the_others():
@@ -71,6 +72,15 @@ def test_a_new_cache_is_empty_and_of_the_compute_dtype():
 def test_writing_past_the_end_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
         write(tf.zeros([1, 1, 3, 2]), tf.ones([1, 1, 2, 2]), tf.constant(2))
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_a_full_cache_takes_no_more(positions):
+    model = CausalLM(preset("llama-tiny", vocab_size=20, num_layers=1, positions=positions))
+    _, cache = model({"token_ids": tf.constant([[1, 2, 3, 4]])}, cache=model.new_cache(1, 5))
+    _, cache = model({"token_ids": tf.constant([[5]])}, cache=cache)
+    with pytest.raises(ValueError, match="5 slots, 5 of them filled: no room for 1 more tokens"):
+        model({"token_ids": tf.constant([[6]])}, cache=cache)
 
 
 def labels(cache: Cache) -> list[list[int | None]]:

@@ -63,6 +63,13 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path):
         tfllm.load(tmp_path / "other")
 
 
+def test_a_tokenizer_of_another_size_is_not_saved(tmp_path):
+    model = CausalLM(FAMILIES["gpt2"].replace(vocab_size=300))
+    with pytest.raises(ValueError, match="the tokenizer has 259 ids, the model's vocabulary 300"):
+        tfllm.save(model, ByteTokenizer(), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 def test_variables_are_named_by_their_place():
     paths = [variable.path for variable in CausalLM(FAMILIES["llama"].replace(num_layers=1, qk_norm=True)).variables]
     assert paths == [

@@ -239,6 +239,10 @@ def test_what_does_not_fit_is_refused():
         tfllm.MaskedLM(CONFIG.replace(pooler=False), next_sentence=True)
     with pytest.raises(ValueError, match="give at least two different strings"):
         tfllm.TextClassifier(CONFIG, labels=["a", "a"])
+    with pytest.raises(ValueError, match=r"labels=\('spam',\): give at least two"):
+        tfllm.TextClassifier(CONFIG, labels="spam")
+    with pytest.raises(ValueError, match="transform_activation='tanh' is unknown; it is one of gelu, "):
+        tfllm.MaskedLM(CONFIG, transform_activation="tanh")
     with pytest.raises(ValueError, match="pooling='max' is unknown; it is one of pooler, first, mean"):
         tfllm.TextEmbedder(CONFIG, pooling="max")
     with pytest.raises(ValueError, match="max_length=17: give 4 to 16, the most this model places"):

@@ -228,6 +228,8 @@ def test_what_does_not_fit_is_refused(wordpiece):
         tfllm.predict(model, wordpiece, ["a", "b"])
     with pytest.raises(ValueError, match="QuestionAnswerer takes as many of question and context, got 2, 1"):
         tfllm.predict(model, wordpiece, ["a", "b"], ["c"])
+    with pytest.raises(ValueError, match="batch_size=-1 must be 1 or more"):
+        tfllm.predict(model, wordpiece, "a", "b", batch_size=-1)
     with pytest.raises(ValueError, match="the tokenizer is not this model's"):
         tfllm.predict(model, tfllm.tokenizers.ByteTokenizer(), "a", "b")
     with pytest.raises(ValueError, match=r"CausalLM does not predict; those that do: masked_lm, .* Try tfllm.generate"):

@@ -179,5 +179,7 @@ def test_graph_takes_empty_batches_and_dense_ids(trained: ByteBPETokenizer) -> N
         trained.tokenize(tf.constant([["a"]]))
     with pytest.raises(ValueError, match=r"id 400 is not in the vocabulary"):
         trained.decode([400])
+    with pytest.raises(TypeError, match="got one string"):
+        trained.encode_batch("hello")
     with pytest.raises(ValueError, match="lone surrogate"):
         trained.encode_batch(["\ud800"])

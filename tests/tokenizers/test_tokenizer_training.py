@@ -90,6 +90,9 @@ def test_wrong_settings_are_named(folder: Path) -> None:
             tokenizers.train(**given)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="texts is one string"):
         tokenizers.train(texts="one string", progress=False)
+    (folder / "web.jsonl").write_text('{"text": "not to be learnt"}')
+    with pytest.raises(ValueError, match=r"web\.jsonl is no plain text: give texts=tfllm\.data\.texts\("):
+        tokenizers.train(folder, progress=False)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])

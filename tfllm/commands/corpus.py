@@ -15,23 +15,28 @@ def tokenizer(
     out: Path,
     kind: Literal["unigram", "bpe", "wordpiece", "byte_bpe", "bytes"] = "unigram",
     vocab_size: int | None = None,
+    field: str = "text",
+    exclude: tuple[str, ...] = (),
     invalid_utf8: Literal["error", "skip"] = "error",
 ) -> None:
     """Train a tokenizer on text.
 
     Args:
-        paths: Text files, folders or globs.
+        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files.
         out: Folder for the tokenizer.
         kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
             GPT-2's and RoBERTa's.
         vocab_size: Entries of the vocabulary; 8192 unless given.
+        field: Name of the text in JSON lines and Parquet.
+        exclude: Patterns of files to leave out.
         invalid_utf8: What to do with files that are not UTF-8.
     """
-    from tfllm import tokenizers
+    from tfllm import data, tokenizers
 
     if out.exists():
         raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
-    trained = tokenizers.train(list(paths), kind=kind, vocab_size=vocab_size, invalid_utf8=invalid_utf8)
+    texts = data.texts(paths, field=field, exclude=exclude, invalid_utf8=invalid_utf8)
+    trained = tokenizers.train(texts=texts, kind=kind, vocab_size=vocab_size)
     trained.save(out)
     print(f"{out}: {trained.kind} tokenizer, {trained.vocab_size} entries")
 

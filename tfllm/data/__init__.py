@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
     from tfllm.data.preparation.beam import prepare_with_beam
     from tfllm.data.preparation.preparing import prepare
+    from tfllm.data.preparation.reading import texts
     from tfllm.data.store import Store, StoreError
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "tagging",
     "text_classification",
     "text_pairs",
+    "texts",
 ]
 
 # The workers of `prepare` import this package, and must not pay for TensorFlow.
@@ -43,6 +45,7 @@ _HOMES = {
     "tagging": "tfllm.data.labelled",
     "text_classification": "tfllm.data.labelled",
     "text_pairs": "tfllm.data.labelled",
+    "texts": "tfllm.data.preparation.reading",
 }
 
 __getattr__ = lazy.attributes("tfllm.data", _HOMES)

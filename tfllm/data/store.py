@@ -128,7 +128,11 @@ class Store:
                 yield ids[start : end - 1]
 
     def texts(self, split: str, tokenizer: Any) -> Iterator[str]:
-        """The text of every document, decoded: what was read, as far as the tokenizer gives texts back."""
+        """The text of every document, decoded: what was read, as far as the tokenizer gives texts back.
+
+        Raises:
+            StoreError: the tokenizer is another one.
+        """
         self.check_tokenizer(tokenizer)
         for ids in self.documents(split):
             yield tokenizer.decode(ids.tolist())

@@ -105,6 +105,20 @@ def slots_at_first(filled: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
     return tf.where(room > 0, _SLOTS - filled % _SLOTS, 0)
 
 
+def check_room(cache: Cache, more: int) -> None:
+    """Outside a graph, where the numbers are known: `write` loses a token for which there is no slot at all.
+
+    Raises:
+        ValueError: fewer than `more` slots are empty.
+    """
+    slots, filled = cache.positions.shape[1], int(cache.length)
+    if filled + more > slots:
+        raise ValueError(
+            f"the cache has {slots} slots, {filled} of them filled: no room for {more} more tokens. "
+            "Ask new_cache for as many slots as there will be tokens"
+        )
+
+
 def is_full(cache: Cache) -> tf.Tensor:
     return cache.length >= tf.shape(cache.positions)[1]
 

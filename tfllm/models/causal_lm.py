@@ -50,11 +50,15 @@ class CausalLM(LanguageModel):
 
         Args:
             features: `token_ids` [B, S], and `positions` and `segment_ids` where rows are packed or padded.
-            cache: what was read before (`new_cache`); the S tokens are written behind it.
+            cache: what was read before (`new_cache`); the S tokens are written behind it, where it has room for them: without,
+                a graph (tf.function) loses them or ends with an error.
             training: apply dropout, from `features["dropout_seed"]` or a fresh seed.
 
         Returns:
             float32 [B, S, V]; with a cache, the pair of it and the new cache.
+
+        Raises:
+            ValueError: outside a graph, the cache has no room for the tokens.
         """
         features = seeded(features, training)
         if cache is None:

@@ -118,7 +118,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     Raises:
         ValueError: fewer than two, one twice, or something that is no string.
     """
-    labels = tuple(labels)
+    labels = (labels,) if isinstance(labels, str) else tuple(labels)
     if len(labels) < 2 or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"labels={labels!r:.200}: give at least two different strings")
     return labels

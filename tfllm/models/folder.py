@@ -12,7 +12,7 @@ from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import whole_folder
 from tfllm.layers.first_values import assigned_soon
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.masked_lm import MaskedLM
 from tfllm.models.question_answerer import QuestionAnswerer
@@ -33,11 +33,13 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     """Writes a model folder: all of it, or nothing.
 
     Raises:
-        FileExistsError: the folder is there already and not empty.
+        FileExistsError: the folder is there already and not empty, or is the current one.
+        ValueError: the tokenizer is not the model's.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
+    check_tokenizer(model, tokenizer)
     with whole_folder(folder) as partial:
         write_model(Snapshot.of(model, tokenizer), partial)
     return folder
@@ -71,7 +73,10 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         raise FileNotFoundError(f"{folder / 'task.json'} is missing: it says what this encoder is for; copy the whole folder")
     if task not in TASKS:
         raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
-    with assigned_soon():
-        model = TASKS[task](config, **settings, dtype=dtype)
+    try:
+        with assigned_soon():
+            model = TASKS[task](config, **settings, dtype=dtype)
+    except TypeError as error:
+        raise ValueError(f"{folder / 'task.json'} does not say what a {TASKS[task].__name__} needs ({error})") from error
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import PAIR_LABELS, ROW_WEIGHTS, TARGET_IDS, TARGET_PLACES, TARGET_WEIGHTS
+from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel, seeded
 from tfllm.models.encoder_task import last_layer
@@ -53,8 +54,10 @@ class MaskedLM(LanguageModel):
         policy, stddev = dict(dtype=self.dtype_policy), config.initializer_range
         self._transform: dict[str, Any] = {
             "transform_activation": transform_activation or config.activation,
-            "transform_epsilon": transform_epsilon or config.norm_epsilon,
+            "transform_epsilon": config.norm_epsilon if transform_epsilon is None else transform_epsilon,
         }
+        if self._transform["transform_activation"] not in ACTIVATIONS:
+            raise ValueError(f"transform_activation={transform_activation!r} is unknown; it is one of {', '.join(ACTIVATIONS)}")
         self.stack = Transformer(config, name="encoder", **policy)
         self.transform = Transform(
             config.hidden_size,
@@ -90,7 +93,11 @@ class MaskedLM(LanguageModel):
         return self.head(self.transform(hidden))
 
     def pair_scores(self, features: Features, training: bool = False) -> tf.Tensor:
-        """Scores of "the second text follows" and "it does not". float32 [B, 2]."""
+        """Scores of "the second text follows" and "it does not". float32 [B, 2].
+
+        Raises:
+            ValueError: the model was made without `next_sentence=True`.
+        """
         if self.pair_head is None:
             raise ValueError("this model has no head for pairs: make it with next_sentence=True")
         features = seeded(features, training)

@@ -25,6 +25,9 @@ class QuestionAnswerer(EncoderTask):
     Args:
         max_length: longest row of question and context in tokens; 384 at most unless given.
         stride: tokens of a long context that neighbouring rows share; a third of a row, at most 128, unless given.
+
+    Raises:
+        ValueError: `max_length` is below 4, or more than the model places.
     """
 
     task = "question_answerer"

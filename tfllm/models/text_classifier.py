@@ -31,6 +31,9 @@ class TextClassifier(EncoderTask):
         pairs: rows are two texts each: does the second follow from the first, say.
         multi_label: any number of labels may hold (a sigmoid each); else exactly one does (softmax).
         pooling: "pooler", "first" (token) or "mean"; the pooler if the config has one, else the mean.
+
+    Raises:
+        ValueError: fewer than two labels, one twice, or an unknown pooling.
     """
 
     task = "text_classifier"

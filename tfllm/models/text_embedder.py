@@ -25,6 +25,9 @@ class TextEmbedder(EncoderTask):
     Args:
         pooling: "mean", "first" (token) or "pooler".
         normalize: divide by the length.
+
+    Raises:
+        ValueError: the pooling is unknown, or the config has no pooler.
     """
 
     task = "text_embedder"

@@ -23,6 +23,9 @@ class TextRegressor(EncoderTask):
     Args:
         pairs: rows are two texts each: how alike they are, say.
         pooling: "pooler", "first" (token) or "mean"; the pooler if the config has one, else the mean.
+
+    Raises:
+        ValueError: the pooling is unknown, or the config has no pooler.
     """
 
     task = "text_regressor"

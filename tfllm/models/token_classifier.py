@@ -24,6 +24,9 @@ class TokenClassifier(EncoderTask):
 
     Args:
         labels: their names; a class is a place in this list.
+
+    Raises:
+        ValueError: fewer than two labels, or one twice.
     """
 
     task = "token_classifier"

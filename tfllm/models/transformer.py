@@ -12,7 +12,7 @@ from tfllm.features import DROPOUT_SEED, POSITIONS, SEGMENT_IDS, TOKEN_IDS, TYPE
 from tfllm.layers import positions as encodings
 from tfllm.layers.base import Composite
 from tfllm.layers.block import Block
-from tfllm.layers.cache import Cache, new_cache, write_labels
+from tfllm.layers.cache import Cache, check_room, new_cache, write_labels
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.dropout import dropout
 from tfllm.layers.embeddings import Embedding
@@ -130,6 +130,8 @@ class Transformer(Composite):
             segments = tf.ones_like(places)
         key_places, key_segments = places, segments
         if cache is not None:
+            if tf.executing_eagerly():
+                check_room(cache, ids.shape[1])
             key_places = write_labels(cache.positions, places, cache.length)
             key_segments = write_labels(cache.segment_ids, segments, cache.length)
             cache = cache._replace(positions=key_places, segment_ids=key_segments)

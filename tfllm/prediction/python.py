@@ -35,13 +35,16 @@ def predict(
 
     Raises:
         TypeError: an input is no string.
-        ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict.
+        ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict;
+            `batch_size` is not 1 or more.
     """
     names = inputs_of(model)
     if isinstance(model.distribute_strategy, TensorParallel):
         raise ValueError("predict wants a model on one device, this one stands on a mesh: save it, and load it outside")
     columns = [[column] if isinstance(column, str | bytes) else list(column) for column in texts]
     kind, wanted = type(model).__name__, " and ".join(names)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be 1 or more")
     if len(columns) != len(names):
         raise ValueError(f"this {kind} takes {len(names)} ({wanted}) for each answer, got {len(columns)}")
     if len({len(column) for column in columns}) != 1:

@@ -25,7 +25,12 @@ _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """The tokenizer that `save` wrote to `folder`, its assets checked against the fingerprint."""
+    """The tokenizer that `save` wrote to `folder`, its assets checked against the fingerprint.
+
+    Raises:
+        FileNotFoundError: the folder or a part of it is missing.
+        ValueError: a part is damaged, or of a kind that this version does not know.
+    """
     description = read_description(folder)
     if description.kind not in _MAKERS:
         raise ValueError(

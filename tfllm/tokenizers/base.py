@@ -125,6 +125,8 @@ def check_text(text: Any) -> bytes:
 
 def check_texts(texts: Sequence[str]) -> None:
     """`check_text` of each, in two calls."""
+    if isinstance(texts, str):
+        raise TypeError("got one string; accepted: a sequence of strings, as [text]")
     try:
         "".join(texts).encode()
     except (TypeError, UnicodeEncodeError):

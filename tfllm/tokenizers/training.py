@@ -39,7 +39,11 @@ LINE_BREAK_MARK = "\ue000"
 RESERVED = str.maketrans(dict.fromkeys("\0\u2581\u2585" + LINE_BREAK_MARK, "\t"))
 # Unigram starts from the pieces of a BPE vocabulary this much larger than its own.
 SEEDS = 1.5
-CHILD = "import json, sys, sentencepiece; sentencepiece.SentencePieceTrainer.train(**json.loads(sys.argv[1]))"
+# prctl(PR_SET_PDEATHSIG, SIGKILL): it ends with its parent.
+CHILD = """import ctypes, json, sys, sentencepiece
+ctypes.CDLL(None).prctl(1, 9)
+sentencepiece.SentencePieceTrainer.train(**json.loads(sys.argv[1]))
+"""
 
 
 def train(
@@ -55,7 +59,7 @@ def train(
     invalid_utf8: str = "error",
     progress: bool = True,
 ) -> Tokenizer:
-    """Trains a tokenizer on text files, folders (all files below) and globs, or on `texts`.
+    """Trains a tokenizer on plain text files, folders (all files below) and globs, or on `texts`, such as `tfllm.data.texts`.
 
     kind: "unigram" (SentencePiece, fast), "bpe" (as many ids a text, a fifth of the speed), "bytes" (untrained),
         "byte_bpe" (GPT-2's and RoBERTa's, cut into words as Llama-3 does; the two settings below do not concern it),

@@ -49,7 +49,7 @@ def settings_of(
         "separator": settings["separator"] != "" or "None, or the text between documents",
         "exclude": all(isinstance(item, str) for item in settings["exclude"]) or "patterns",
         "validation": 0 <= settings["validation"] < 1 or "a fraction from 0 up to, not including, 1",
-        "shards": settings["shards"] is None or 0 < settings["shards"] < 100_000 or "None, or 1 to 99999",
+        "shards": shards is None or (isinstance(shards, int) and 0 < shards < 100_000) or "None, or an int from 1 to 99999",
         "invalid_utf8": settings["invalid_utf8"] in ("error", "skip") or "'error' or 'skip'",
         "near_duplicates": 0.5 <= settings.get("near_duplicates", 1) <= 1 or "None, or a similarity from 0.5 to 1",
     }

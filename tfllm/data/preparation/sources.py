@@ -62,7 +62,8 @@ def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     """The files of a corpus, each once, sorted by path.
 
     A folder is searched to its depth for FOLDER_SUFFIXES; `**` in a glob stands for any number of folders. In both,
-    names that begin with a dot are passed over and links to folders are not gone into. An `exclude` pattern is
+    names that begin with a dot and token stores are passed over, and links to folders are not gone into, but where a name
+    or a `*` of a glob is theirs. An `exclude` pattern is
     compared with the name of every file and folder below what was given (below the plain part of a glob), one with a
     slash with its path from there, in which `*` matches slashes too; what is excluded is not looked into.
 
@@ -148,12 +149,15 @@ def _glob_files(
 
 
 def _entries(folder: str, below: str, exclude: Sequence[str]) -> list[tuple[os.DirEntry[str], str]]:
-    """What a folder holds, with its path from where the search began; without hidden and excluded names."""
+    """What a folder holds, with its path from where the search began; without hidden and excluded names. Nothing of a store."""
     try:
         with os.scandir(folder) as scan:
             named = [(entry, f"{below}/{entry.name}".lstrip("/")) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}. Make it readable, or exclude it.") from error
+    names = {entry.name for entry, _ in named}
+    if "manifest.json" in names and any(name.endswith(".tokens") for name in names):
+        return []
     return [(entry, relative) for entry, relative in named if not excluded(relative, exclude)]
 
 
