@@ -62,6 +62,8 @@ def test_fine_tuning_runs_as_written(place: Path) -> None:
         minilm(place / "all-MiniLM-L6-v2")
         topics = datasets.bbc_news(place / "topics")
     lines = [json.loads(line) for line in (topics / "train.jsonl").read_text().splitlines()][::50]
+    for line in lines:
+        line["text"] = line["text"][:400]  # fewer tokens, else as written
     for name, rows in (("train", lines[::2]), ("validation", lines[1::2])):
         with (place / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ["text", "label"])

@@ -7,6 +7,7 @@ INVALID_ARGUMENT and a sentence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ from tfllm.generation.checks import LEAST, MOST
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import rules_of
-from tfllm.generation.sampling import Settings
+from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.strategies import continuations
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers
@@ -62,13 +63,15 @@ def _continuing(
 ) -> dict[str, Callable[..., Tensors]]:
     """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""
     rules = rules_of(config, tokenizer)
+    rows = [tf.TensorSpec([None], tf.string), Settings(*(tf.TensorSpec([None], dtype) for dtype in SETTING_DTYPES))]
 
-    def answer(prompt: tf.Tensor, settings: Settings) -> tuple[Results, tf.Tensor]:
+    @partial(tf.function, input_signature=rows, autograph=False)  # in the graph once, for both
+    def answer(prompt: tf.Tensor, settings: Settings) -> Tensors:
         found = continuations(model, _opened(model, tokenizer, prompt), settings, rules, draft_model)
-        return found, decode.text_of(found, rules.stop, tokenizer.detokenize)
+        return {"text": decode.text_of(found, rules.stop, tokenizer.detokenize)} | _outputs(found)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
-        return {"text": answer(prompt, _settings(config, tf.size(prompt)))[1]}
+        return {"text": answer(prompt, _settings(config, tf.size(prompt)))["text"]}
 
     longest = max(model.config.max_length, config.max_new_tokens)
 
@@ -77,8 +80,7 @@ def _continuing(
             prompt = tf.identity(prompt)
             # Else memory may be taken for them before they are refused.
             settings = {name: tf.identity(each) for name, each in settings.items()}
-        found, text = answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
-        return {"text": text} | _outputs(found)
+        return answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
 
     def score_text(text: tf.Tensor) -> Tensors:
         scores = score(model, tokenizer, text)
