@@ -19,6 +19,8 @@ From a pretrained encoder and labelled texts:
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 
@@ -38,6 +40,7 @@ for command in (
 
 def main() -> None:
     """Runs a command; what a user can mend is said in one line. TFLLM_TRACEBACK=1 shows where it came from."""
+    atexit.register(gc.freeze)  # else the end of the process takes seconds to look through what goes with it
     if sys.argv[1:2] != ["launch"]:  # whose workers keep what the user has
         answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")

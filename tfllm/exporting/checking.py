@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
 from tfllm.exporting import probe
 from tfllm.exporting.contract import (
     CONTRACTS,
@@ -119,9 +123,6 @@ def _version_folder(folder: Path) -> Path:
 
 
 def _meta_graph(folder: Path) -> Any:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
     path = folder / "saved_model.pb"
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
@@ -150,8 +151,6 @@ def _signature_problems(meta_graph: Any, contract: Contract) -> Iterator[str]:
 
 
 def _field_problems(where: str, found: Any, wanted: dict[str, Field]) -> Iterator[str]:
-    import tensorflow as tf
-
     if set(found) != set(wanted):
         yield f"{where}: found {', '.join(sorted(found)) or 'none'}; the contract says {', '.join(sorted(wanted))}"
     for name in sorted(set(found) & set(wanted)):

@@ -7,6 +7,7 @@ ops, and what each signature answered. It imports nothing of tfllm, and makes su
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -61,6 +62,7 @@ def _decoded(value: Any) -> Any:
 
 
 def main() -> None:
+    gc.disable()  # for so short a time it would only look through TensorFlow's objects again and again
     for name in FORBIDDEN:
         sys.modules[name] = None  # type: ignore[assignment]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -74,6 +76,8 @@ def main() -> None:
     loaded = tf.saved_model.load(sys.argv[1])
     answers = {name: run(loaded.signatures[name], inputs) for name, inputs in json.load(sys.stdin).items()}
     json.dump({"ops": ops, "answers": answers}, report)
+    report.flush()
+    os._exit(0)  # taking TensorFlow apart piece by piece takes longer than many an export runs
 
 
 if __name__ == "__main__":
