@@ -57,11 +57,13 @@ bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a
 clean: ## remove the environment and what was built
 	rm -rf .venv build *.egg-info
 
-.venv/installed: setup.cfg pyproject.toml
-	test -d .venv || $(PYTHON) -m venv .venv
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/installed-%: .venv/installed
+.venv/installed-%: setup.cfg pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@

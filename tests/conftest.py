@@ -10,6 +10,9 @@ import pytest
 
 import tfllm  # noqa: F401
 
+# A file's garbage is a few small models: it is collected behind the file.
+gc.set_threshold(200_000, 50, 1000)
+
 FIRST = ("distributed", "end_to_end", "parity", "exporting", "test_finetuning.py")
 
 

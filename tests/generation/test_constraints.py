@@ -144,7 +144,7 @@ def test_json_of_a_schema(llama):
     [
         dict(),
         dict(num_beams=6, num_sequences=3),
-        dict(num_beams=6, num_beam_groups=2, diversity_penalty=1.0, num_sequences=3),
+        pytest.param(dict(num_beams=6, num_beam_groups=2, diversity_penalty=1.0, num_sequences=3), marks=pytest.mark.slow),
         dict(penalty_alpha=0.6, top_k=4),
         dict(no_repeat_ngram_size=1, min_new_tokens=20, bad_words=["no", "a"], repetition_penalty=1.5),
     ],

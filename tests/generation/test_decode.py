@@ -49,7 +49,7 @@ def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int]
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(dict(), id="greedy"),
+        pytest.param(dict(), id="greedy", marks=pytest.mark.slow),
         pytest.param(dict(repetition_penalty=1.5), id="penalty", marks=pytest.mark.slow),
         pytest.param(RULES, id="all"),
     ],
