@@ -122,6 +122,8 @@ def test_a_tokenizer_of_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     texts = ["to learn words from"] * 9
     expected = tfllm.tokenizers.train(texts=texts, kind="byte_bpe", vocab_size=270, progress=False)
     assert tfllm.tokenizers.load(out).fingerprint() == expected.fingerprint()
+    command(monkeypatch, "tokenizer", "--kind", "bytes", "--out", str(tmp_path / "bytes"))
+    assert tfllm.tokenizers.load(tmp_path / "bytes").kind == "bytes"
 
 
 @pytest.mark.parametrize("words", [["gs://corpus", "--out", "store"], ["texts", "--out", "gs://bucket/store"]])

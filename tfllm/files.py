@@ -89,7 +89,7 @@ def whole_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
         OSError: from the renaming, where `path` is there already and not an empty folder.
     """
     path = path.resolve()
-    if path == Path.cwd():
+    if path.exists() and path.samefile("."):
         raise FileExistsError(f"{path} is the current folder, in whose place no other can be put: name a folder in it")
     partial = beside(path)
     shutil.rmtree(partial, ignore_errors=True)

@@ -93,6 +93,8 @@ def test_files_and_store_behind_a_scheme(corpus, tmp_path):
         name = str(path.relative_to(corpus)).replace("e.txt", "e[1].txt")  # which looks like a glob
         memory_files.FILES[f"memory://in/{name}"] = path.read_bytes()
     memory_files.FILES |= {"memory://in/.hidden.txt": b"no", "memory://in/x.so": b"no"}
+    store = ("manifest.json", "train-00000-of-00001.tokens", "train-00000-of-00001.offsets")
+    memory_files.FILES |= {f"memory://in/store/{name}": b"no" for name in store}
     memory_files.TIMES |= dict.fromkeys(memory_files.FILES, 7.0)
     expected = local(corpus, tmp_path / "local", **SETTINGS)
 

@@ -73,7 +73,7 @@ def test_texts_that_cannot_be_read(tmp_path):
         next(texts(tmp_path, field="body"))
     with pytest.warns(UserWarning, match=r"skipped 1 documents that are no UTF-8 text, in .*a\.txt"):
         assert list(texts(tmp_path, field="body", invalid_utf8="skip")) == ["one"]
-    with pytest.raises(SourceError, match=r"b\.jsonl.*no field 'text'|b\.jsonl"):
+    with pytest.raises(SourceError, match=r"b\.jsonl.*no field 'text'"):
         list(texts(tmp_path, exclude="a.*"))
 
 

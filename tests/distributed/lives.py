@@ -53,9 +53,9 @@ def main(folder: Path, epochs: int) -> None:
 
 def note_batches(folder: Path) -> None:
     """Lets every training step write down what it learns from."""
-    import tensorflow as tf
+    learn = tfllm.CausalLM.train_step  # which brings TensorFlow
 
-    learn = tfllm.CausalLM.train_step
+    import tensorflow as tf
 
     def noting(self: tfllm.CausalLM, data: dict[str, tf.Tensor]) -> object:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -181,5 +181,7 @@ def test_graph_takes_empty_batches_and_dense_ids(trained: ByteBPETokenizer) -> N
         trained.decode([400])
     with pytest.raises(TypeError, match="got one string"):
         trained.encode_batch("hello")
+    with pytest.raises(TypeError, match="got one string"):
+        tfllm.tokenizers.ByteTokenizer().encode_batch("hello")
     with pytest.raises(ValueError, match="lone surrogate"):
         trained.encode_batch(["\ud800"])

@@ -22,7 +22,7 @@ def tokenizer(
     """Train a tokenizer on text.
 
     Args:
-        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files.
+        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files; the files that `tfllm prepare` would read.
         out: Folder for the tokenizer.
         kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
             GPT-2's and RoBERTa's.
@@ -32,11 +32,17 @@ def tokenizer(
         invalid_utf8: What to do with files that are not UTF-8.
     """
     from tfllm import data, tokenizers
+    from tfllm.data.preparation.sources import find_sources
 
     if out.exists():
         raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
-    texts = data.texts(paths, field=field, exclude=exclude, invalid_utf8=invalid_utf8)
-    trained = tokenizers.train(texts=texts, kind=kind, vocab_size=vocab_size)
+    sources = [] if kind == "bytes" else find_sources(paths, exclude)
+    files = [source.path for source in sources]
+    if all(source.kind == "text" for source in sources):  # which may be larger than memory
+        trained = tokenizers.train(files, kind=kind, vocab_size=vocab_size, invalid_utf8=invalid_utf8)
+    else:
+        texts = data.texts(files, field=field, invalid_utf8=invalid_utf8)
+        trained = tokenizers.train(texts=texts, kind=kind, vocab_size=vocab_size)
     trained.save(out)
     print(f"{out}: {trained.kind} tokenizer, {trained.vocab_size} entries")
 

@@ -178,7 +178,7 @@ def _core() -> Any:
         import outlines_core.json_schema
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "regex and json_schema are compiled by outlines-core, which is not installed: pip install 'tfllm[constrained]'. "
-            "choices need nothing"
+            "regex and json_schema are compiled by outlines-core, which is not installed: pip install 'tfllm[constrained]', "
+            "in a clone '.[constrained]'. choices need nothing"
         ) from error
     return outlines_core

@@ -21,6 +21,7 @@ from tfllm.tokenizers.base import (
     check_ids,
     check_strings,
     check_text,
+    check_texts,
     fingerprint_of,
     write_folder,
 )
@@ -56,7 +57,8 @@ class ByteTokenizer:
         return (array[array >= SPECIALS] - SPECIALS).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        return [np.frombuffer(check_text(text), np.uint8).astype(np.int32) + SPECIALS for text in texts]
+        check_texts(texts)
+        return [np.frombuffer(text.encode(), np.uint8).astype(np.int32) + SPECIALS for text in texts]
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(row) for row in rows]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from tfllm.tokenizers.base import check_text
 
 CHUNK_CHARACTERS = 16384
-PACKED = (".jsonl", ".parquet", ".gz", ".zst", ".bz2", ".xz", ".zip")
+RECORDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Corpus:
         paths = [paths] if isinstance(paths, str | Path) else list(paths)
         files = files_of(paths)
         for file in files:
-            if file.name.lower().endswith(PACKED):
+            if file.name.lower().endswith(RECORDS):
                 raise ValueError(f"{file} is no plain text: give texts=tfllm.data.texts(…), which reads such files, too")
         size = sum(file.stat().st_size for file in files)
         return cls(", ".join(map(str, paths)), _read_all(files, invalid_utf8 == "skip"), size)

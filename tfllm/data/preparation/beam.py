@@ -168,7 +168,7 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise ImportError("A runner needs Apache Beam: pip install 'tfllm[beam]'.") from error
+        raise ImportError("A runner needs Apache Beam: pip install 'tfllm[beam]', in a clone '.[beam]'.") from error
     if runner not in RUNNERS:
         raise ValueError(f"runner={runner!r} is not accepted; give one of {', '.join(RUNNERS)}.")
     options = PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tfllm.data.preparation.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, kind_of
+from tfllm.data.preparation.sources import FOLDER_SUFFIXES, Source, SourceError, excluded, holds_store, kind_of
 from tfllm.files import is_remote, write_atomically
 
 
@@ -87,9 +88,9 @@ def names_in(folder: str) -> list[str]:
 
 
 def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
-    """The files that a path with a scheme stands for: a file, a folder (all below it, by FOLDER_SUFFIXES), a glob in
-    which `*` matches within a name and `**` across folders. Names that begin with a dot are passed over, `exclude` is
-    compared as `find_sources` does.
+    """The files that a path with a scheme stands for: a file, a folder (all below it, by FOLDER_SUFFIXES, token stores
+    apart), a glob in which `*` matches within a name and `**` across folders. Names that begin with a dot are passed
+    over, `exclude` is compared as `find_sources` does.
 
         gs://corpus holds web/a.txt web/b.so web/c/d.txt
         gs://corpus/web, or gs://corpus/web/  ->  web/a.txt web/c/d.txt
@@ -101,7 +102,7 @@ def find_remote(path: str, exclude: Sequence[str]) -> list[Source]:
     plain = re.split(r"[*?\[]", path)[0]
     if plain == path:
         root = path.rstrip("/")  # Beam would match the files right below `root/` and no others
-        found = _file(root) or [one for one in _below(root) if one.path.lower().endswith(FOLDER_SUFFIXES)]
+        found = _file(root) or [one for one in _texts_below(root) if one.path.lower().endswith(FOLDER_SUFFIXES)]
     else:
         root = plain.rpartition("/")[0]
         system = _systems().get_filesystem(path)
@@ -128,6 +129,16 @@ def _below(folder: str) -> list[Any]:
     for one in _inside(folder) or ():
         found += _below(one.path) if _is_folder(one) else [one]
     return found
+
+
+def _texts_below(folder: str) -> list[Any]:
+    """All files below a folder but those in token stores."""
+    found, names = _below(folder), defaultdict(set)
+    for one in found:
+        place, _, name = one.path.rpartition("/")
+        names[place].add(name)
+    stores = tuple(f"{place}/" for place, inside in names.items() if holds_store(inside))
+    return [one for one in found if not one.path.startswith(stores)]
 
 
 def _is_folder(one: Any) -> bool:

@@ -15,7 +15,7 @@ import glob
 import itertools
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,10 +155,15 @@ def _entries(folder: str, below: str, exclude: Sequence[str]) -> list[tuple[os.D
             named = [(entry, f"{below}/{entry.name}".lstrip("/")) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}. Make it readable, or exclude it.") from error
-    names = {entry.name for entry, _ in named}
-    if "manifest.json" in names and any(name.endswith(".tokens") for name in names):
+    if holds_store({entry.name for entry, _ in named}):
         return []
     return [(entry, relative) for entry, relative in named if not excluded(relative, exclude)]
+
+
+def holds_store(names: Collection[str]) -> bool:
+    """Are these the names of a token store's files, with others perhaps?"""
+    tokens = (name.removesuffix("tokens") for name in names if name.endswith(".tokens"))
+    return "manifest.json" in names and any(f"{name}offsets" in names for name in tokens)
 
 
 def excluded(relative: str, patterns: Sequence[str]) -> bool:
