@@ -12,7 +12,7 @@ help: ## say what each target does
 demo: .venv/installed ## train a small model on Python's own library, export it, ask it: 6 to 9 minutes on 2 cores (20 without AVX-512)
 	$(BIN)/python training/pretrain_causal_mini.py
 
-test: .venv/installed-test ## run every quick test: 15 to 20 minutes on 2 cores (24 to 27 without AVX-512)
+test: .venv/installed-test ## run every quick test: 15 to 21 minutes on 2 cores
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder  # most of a test's time is one core's
 
 test-distributed: .venv/installed-test ## every layout of devices and workers, and the kills: 1 to 2 hours
