@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# By a path: a clone named tfllm would else be found, from the folder it stands in, before the package in it.
+EDITABLE := --config-settings editable_mode=compat
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-distributed lint parity slow bench clean
@@ -61,9 +63,9 @@ clean: ## remove the environment and what was built
 	$(PYTHON) -m venv .venv
 
 .venv/installed: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) -e .
 	@touch $@
 
 .venv/installed-%: setup.cfg pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) -e '.[$*]'
 	@touch $@

@@ -9,9 +9,14 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
+
+# Two threads that enter TensorFlow by different doors wait for each other, and leave it broken.
+_ONE_THREAD = threading.RLock()
 
 
 def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -23,11 +28,17 @@ def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
-        with _nothing_collected_while_tensorflow_comes():
-            module = importlib.import_module(homes[name])
-            return module if homes[name] == f"{package}.{name}" else getattr(module, name)
+        if homes[name] == f"{package}.{name}":  # so modules of the package import each other: they must not wait for a thread
+            return _imported(homes[name])
+        with _ONE_THREAD:
+            return getattr(_imported(homes[name]), name)
 
     return __getattr__
+
+
+def _imported(module: str) -> ModuleType:
+    with _nothing_collected_while_tensorflow_comes():
+        return importlib.import_module(module)
 
 
 @contextmanager

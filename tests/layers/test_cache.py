@@ -81,6 +81,8 @@ def test_a_full_cache_takes_no_more(positions):
     _, cache = model({"token_ids": tf.constant([[5]])}, cache=cache)
     with pytest.raises(ValueError, match="5 slots, 5 of them filled: no room for 1 more tokens"):
         model({"token_ids": tf.constant([[6]])}, cache=cache)
+    with pytest.raises(ValueError, match="the cache is of 2 rows, the tokens of 1"):
+        model({"token_ids": tf.constant([[6]])}, cache=model.new_cache(2, 5))
 
 
 def labels(cache: Cache) -> list[list[int | None]]:

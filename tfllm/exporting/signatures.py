@@ -156,11 +156,11 @@ def _demands(rows: tf.Tensor, settings: Tensors, longest: int) -> list[tf.Operat
     accepted = {
         "max_new_tokens": (f"from 1 to {longest}", lambda given: (given >= 1) & (given <= longest)),
         "min_new_tokens": ("from 0 to max_new_tokens", lambda given: (given >= 0) & (given <= most)),
-        "repetition_penalty": (f"greater than 0, {size}", lambda given: (given > 0) & sized(given)),
+        "repetition_penalty": (f"from {LEAST} to {MOST}", lambda given: (given > 0) & sized(given)),
         "frequency_penalty": (f"a finite number, {size}", sized),
         "presence_penalty": (f"a finite number, {size}", sized),
         "no_repeat_ngram_size": ("at least 0", lambda given: given >= 0),
-        "temperature": (f"at least 0, {size}", lambda given: (given >= 0) & sized(given)),
+        "temperature": (f"0 or from {LEAST} to {MOST}", lambda given: (given >= 0) & sized(given)),
         "top_k": ("at least 0", lambda given: given >= 0),
         "top_p": (f"in [{LEAST}, 1]", lambda given: (given >= LEAST) & (given <= 1)),
         "min_p": ("in [0, 1)", lambda given: (given >= 0) & (given < 1)),

@@ -105,13 +105,15 @@ def slots_at_first(filled: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
     return tf.where(room > 0, _SLOTS - filled % _SLOTS, 0)
 
 
-def check_room(cache: Cache, more: int) -> None:
+def check_room(cache: Cache, rows: int, more: int) -> None:
     """Outside a graph, where the numbers are known: `write` loses a token for which there is no slot at all.
 
     Raises:
-        ValueError: fewer than `more` slots are empty.
+        ValueError: the cache is of another number of rows, or fewer than `more` slots are empty.
     """
-    slots, filled = cache.positions.shape[1], int(cache.length)
+    (there, slots), filled = cache.positions.shape, int(cache.length)
+    if there != rows:
+        raise ValueError(f"the cache is of {there} rows, the tokens of {rows}: give each batch a cache of its own")
     if filled + more > slots:
         raise ValueError(
             f"the cache has {slots} slots, {filled} of them filled: no room for {more} more tokens. "

@@ -58,7 +58,7 @@ class CausalLM(LanguageModel):
             float32 [B, S, V]; with a cache, the pair of it and the new cache.
 
         Raises:
-            ValueError: outside a graph, the cache has no room for the tokens.
+            ValueError: outside a graph, the cache has no room for the tokens, or is of another number of rows.
         """
         features = seeded(features, training)
         if cache is None:

@@ -70,7 +70,9 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
     settings = read_task(folder)
     task = settings.pop("task")
     if task == CausalLM.task and not config.causal:
-        raise FileNotFoundError(f"{folder / 'task.json'} is missing: it says what this encoder is for; copy the whole folder")
+        raise FileNotFoundError(
+            f"{folder / 'task.json'} is missing, or of a decoder: it says what this encoder is for; copy the whole folder"
+        )
     if task not in TASKS:
         raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
     try:

@@ -131,7 +131,7 @@ class Transformer(Composite):
         key_places, key_segments = places, segments
         if cache is not None:
             if tf.executing_eagerly():
-                check_room(cache, ids.shape[1])
+                check_room(cache, *ids.shape)
             key_places = write_labels(cache.positions, places, cache.length)
             key_segments = write_labels(cache.segment_ids, segments, cache.length)
             cache = cache._replace(positions=key_places, segment_ids=key_segments)

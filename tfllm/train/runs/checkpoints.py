@@ -120,8 +120,10 @@ def read_task(folder: Path) -> dict[str, Any]:
         return {"task": "causal_lm"}
     try:
         task = json.loads(path.read_text())
-        return {"task": task["task"], **task}
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(task["task"], str):
+            raise TypeError(f"task is {task['task']!r:.60}, no string")
+        return task
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): restore it from a copy") from error
 
 
