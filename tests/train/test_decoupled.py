@@ -93,7 +93,7 @@ def test_variables_without_gradient_are_averaged_too():
 
 
 REPLICAS = """
-from tfllm import train as training
+from tfllm import train as training  # first: it brings TensorFlow sooner
 import numpy as np, keras, tensorflow as tf
 from tfllm.layers import fused
 from tfllm.train.optimizers import adamw, averaged_weights, lion, muon

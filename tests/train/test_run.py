@@ -423,7 +423,7 @@ def test_a_run_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 STUCK = """
 import sys, time
 from pathlib import Path
-from tfllm import train
+from tfllm import train  # first: it brings TensorFlow sooner
 import tensorflow as tf
 from test_run import batch, make
 
