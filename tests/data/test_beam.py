@@ -16,9 +16,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tfllm.corpus.formats import SourceError
 from tfllm.data import Store, StoreError, prepare, prepare_with_beam
 from tfllm.data.preparation import beam_pipeline
-from tfllm.data.preparation.sources import SourceError
 from tfllm.tokenizers import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Validation has", "ignore:.*not UTF-8 and were skipped")
@@ -105,7 +105,13 @@ def test_files_and_store_behind_a_scheme(corpus, tmp_path):
         manifest = json.loads(files.pop("manifest.json"))
         reference = json.loads(expected["manifest.json"])
         differs = {key for key in reference if manifest[key] != reference[key]}
-        assert differs == {"fingerprint", "skipped_files", "checksum"}  # names of files are in them
+        assert differs == {
+            "fingerprint",
+            "skipped_files",
+            "checksum",
+            "inputs",
+        }  # names of files are in them, and x.so was passed by
+        assert manifest["inputs"] == reference["inputs"] | {"passed_by": {".so": 1}}
         assert files == {name: data for name, data in expected.items() if name != "manifest.json"}
         return manifest
 
@@ -120,7 +126,9 @@ def test_files_and_store_behind_a_scheme(corpus, tmp_path):
     assert "memory://out/one.more/train-00000-of-00009.tokens" in memory_files.FILES
     assert manifest["skipped_files"] == [{"file": "memory://in/a.txt", "documents": 2}]
     paths = ["memory://in/**.txt", "memory://in/?.jsonl*", "memory://in/below"]
-    assert prepare_with_beam(paths, ByteTokenizer(), "memory://out/two/", **SETTINGS) == manifest
+    named = prepare_with_beam(paths, ByteTokenizer(), "memory://out/two/", **SETTINGS)
+    assert named["inputs"] == {"files": 5, "bytes": manifest["inputs"]["bytes"]}  # there was no search
+    assert named | {key: manifest[key] for key in ("inputs", "checksum")} == manifest
     left(".one.preparing/01/result.json")  # killed before all was removed
     before = dict(memory_files.TIMES)
     assert prepare_with_beam("memory://in", ByteTokenizer(), "memory://out/one", **SETTINGS) == manifest
@@ -187,7 +195,7 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         refused(validation=2)
     with pytest.raises(SourceError, match="does not exist"):
         refused(corpus / "nothing")
-    with pytest.raises(RAISED, match=r"a\.txt .*: not valid UTF-8. Convert or exclude it"):
+    with pytest.raises(RAISED, match=r"a\.txt .*: not valid UTF-8. Convert the file"):
         refused()
     with pytest.raises(RAISED, match="none of them the separator 1"):
         refused(corpus / "b.jsonl", byte_like.Broken())

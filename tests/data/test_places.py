@@ -3,8 +3,8 @@
 import memory_files
 import pytest
 
-from tfllm.data.preparation.places import find_remote
-from tfllm.data.preparation.sources import SourceError
+from tfllm.corpus.formats import SourceError
+from tfllm.corpus.remote import find_remote
 
 NAMES = ("web/a.txt", "web/b.so", "web/c/d.txt", "web/c/empty.txt", "web/c/.e.txt", "web/c[1]/f[2].txt", "website.txt")
 
@@ -18,7 +18,7 @@ def place(request, monkeypatch):
 
 
 def found(place, path, exclude=()):
-    return [source.path.removeprefix(f"{place}/") for source in find_remote(f"{place}/{path}", exclude)]
+    return [source.path.removeprefix(f"{place}/") for source in find_remote(f"{place}/{path}", exclude).sources]
 
 
 def test_a_folder_with_a_slash_and_without(place):

@@ -18,9 +18,9 @@ import byte_like
 import numpy as np
 import pytest
 
+from tfllm.corpus.formats import SourceError
 from tfllm.data import Store, StoreError, prepare, texts
 from tfllm.data.preparation import preparing as module
-from tfllm.data.preparation.sources import SourceError
 from tfllm.data.preparation.workers import WorkerError
 from tfllm.files import WriteError
 from tfllm.tokenizers import ByteTokenizer
@@ -73,13 +73,13 @@ def test_texts_that_cannot_be_read(tmp_path):
         next(texts(tmp_path, field="body"))
     with pytest.warns(UserWarning, match=r"skipped 1 documents that are no UTF-8 text, in .*a\.txt"):
         assert list(texts(tmp_path, field="body", invalid_utf8="skip")) == ["one"]
-    with pytest.raises(SourceError, match=r"b\.jsonl.*no field 'text'"):
+    with pytest.raises(SourceError, match=r"b\.jsonl.*there is no 'text', only 'body'"):
         list(texts(tmp_path, exclude="a.*"))
 
 
 def test_a_store_is_no_text_of_its_corpus(tmp_path):
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.json").write_text("one")
+    (tmp_path / "texts/a.json").write_text('[{"text": "one"}]')
     first = quiet(tmp_path / "texts", tmp_path / "texts/store", validation=0)
     assert quiet(tmp_path / "texts", tmp_path / "texts/store", validation=0).fingerprint == first.fingerprint
     assert quiet(tmp_path / "texts", tmp_path / "other", validation=0).fingerprint == first.fingerprint
@@ -223,7 +223,7 @@ def test_finished_it_returns_at_once_and_refuses_others(tmp_path, monkeypatch):
 @pytest.mark.parametrize("inside", ["", "a/b"])
 def test_a_file_in_the_way_is_said_at_once(tmp_path, monkeypatch, inside):
     (tmp_path / "out").write_text("mine")
-    monkeypatch.setattr(module, "find_sources", None)  # nothing was looked at yet
+    monkeypatch.setattr(module, "Files", None)  # nothing was looked at yet
     with pytest.raises(StoreError, match=r"/out is a file; `out` is the folder a store is made in"):
         quiet(tmp_path, tmp_path / "out" / inside)
     assert (tmp_path / "out").read_text() == "mine"

@@ -7,7 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from tfllm.data.labelled.reading import Row, TextRecord, label_names, read_lines, read_rows, read_texts, suffix_of
+from tfllm.corpus.formats import suffix_of
+from tfllm.corpus.lines import read_lines
+from tfllm.data.labelled.reading import Row, TextRecord, label_names, read_rows, read_texts
 
 
 def write(path, content):
@@ -93,8 +95,8 @@ def test_several_labels_a_row(tmp_path):
         ("t.csv", "text,label\na,b\n  ,b\n", "t.csv, line 3: the column 'text' is empty"),
         ("t.csv", "text,label\na,b\nc,\n", "t.csv, line 3: the label is ''"),
         ("t.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "t.csv, line 3: byte 0 (0xE9) is not UTF-8"),
-        ("t.csv.gz", "text,label\n", "t.csv.gz, after line 0: Not a gzipped file"),
-        ("t.csv.gz", gzip.compress(b"text,label\na,b\n", mtime=0)[:-9], "t.csv.gz, after line"),
+        ("t.csv.gz", "text,label\n", "t.csv.gz: cannot be unpacked (Not a gzipped file"),
+        ("t.csv.gz", gzip.compress(b"text,label\na,b\n", mtime=0)[:-9], "t.csv.gz: cannot be unpacked (Compressed file ended"),
         ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": a}\n', "t.jsonl, line 2: bad JSON at column 10"),
         ("t.jsonl", '{"text": "a", "label": "b"}\n\n["c"]\n', "t.jsonl, line 3: the JSON is"),
         ("t.jsonl", '{"label": "b"}\n', "t.jsonl, line 1: there is no column 'text', only 'label'"),

@@ -16,7 +16,7 @@ def quiet(paths, out):
 def test_places_that_nothing_can_be_renamed_to(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    monkeypatch.setattr(preparing, "find_sources", None)  # nothing was looked at yet
+    monkeypatch.setattr(preparing, "Files", None)  # nothing was looked at yet
     for out in (".", tmp_path / "empty", "../empty/"):
         with pytest.raises(
             StoreError, match=r"/empty is the current folder, in whose place no store can be put\. Give a folder in"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 import tfllm.tokenizers as tokenizers
-from tfllm.tokenizers.corpus import CHUNK_CHARACTERS, Corpus, files_of, sample
+from tfllm.data import texts
+from tfllm.tokenizers.corpus import CHUNK_CHARACTERS, Corpus, sample
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
 from tfllm.tokenizers.training import sentences
 
@@ -90,9 +96,6 @@ def test_wrong_settings_are_named(folder: Path) -> None:
             tokenizers.train(**given)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="texts is one string"):
         tokenizers.train(texts="one string", progress=False)
-    (folder / "web.jsonl").write_text('{"text": "not to be learnt"}')
-    with pytest.raises(ValueError, match=r"web\.jsonl is no plain text: give texts=tfllm\.data\.texts\("):
-        tokenizers.train(folder, progress=False)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
@@ -107,29 +110,62 @@ def test_text_and_vocabulary_must_fit(kind: str, folder: Path) -> None:
 
 
 def test_wrong_files_are_named(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere: no such file or folder, and no file matches"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist\. Name a file, a folder or a glob"):
         tokenizers.train(folder / "nowhere")
     (folder / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: the folder holds no file"):
+    with pytest.raises(FileNotFoundError, match=r"empty' holds no file to read"):
         tokenizers.train(folder / "empty")
     whole = tokenizers.train(folder, **SMALL)
     (folder / "latin.py").write_bytes(b"# caf\xe9\n" * 3)
-    with pytest.raises(ValueError, match=r"latin\.py is no UTF-8 text .*invalid_utf8='skip'"):
+    with pytest.raises(ValueError, match=r"latin\.py \(byte 5 of the document is 0xe9\): not valid UTF-8.*invalid_utf8='skip'"):
         tokenizers.train(folder, **SMALL)
-    with pytest.warns(UserWarning, match=r"skipped 1 files that are no UTF-8 text: .*latin\.py"):
+    with pytest.warns(UserWarning, match=r"skipped 1 documents that are no UTF-8 text, in .*latin\.py"):
         assert tokenizers.train(folder, invalid_utf8="skip", **SMALL).fingerprint() == whole.fingerprint()
-    with pytest.raises(ValueError, match="invalid_utf8 is 'ignore'"):
+    with pytest.raises(ValueError, match="invalid_utf8='ignore' is not accepted"):
         tokenizers.train(folder, invalid_utf8="ignore")
 
 
-def test_files_of_paths_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row of the docstring; hidden files and second mentions are left out."""
+def test_the_files_and_documents_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:  # type: ignore[no-untyped-def]
+    """A folder trains what `texts` reads, in its order: JSON lines, tables and Parquet, too; the rest is counted."""
     monkeypatch.chdir(tmp_path)
-    for name in ("a.txt", "b.txt", "texts/2.txt", "texts/1.txt", "texts/.hidden", "texts/.git/config"):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(name)
-    found = files_of(["b.txt", "texts", "*.txt"])
-    assert [path.as_posix() for path in found] == ["b.txt", "texts/1.txt", "texts/2.txt", "a.txt"]
+    (tmp_path / "in/__pycache__").mkdir(parents=True)
+    (tmp_path / "in/LICENSE").write_text("license\n")
+    (tmp_path / "in/a.txt").write_text("\ufeff" + "a text\n" * 30)
+    (tmp_path / "in/b.txt.gz").write_bytes(gzip.compress(b"packed\n" * 30))
+    (tmp_path / "in/c.json").write_text(json.dumps([{"body": "in an array"}, {"body": "and another"}]))
+    (tmp_path / "in/d.csv").write_text('body\n"a cell,\nin lines"\n')
+    pyarrow.parquet.write_table(pyarrow.table({"body": ["a row"]}), tmp_path / "in/e.parquet")
+    (tmp_path / "in/package.json").write_text('{"name": "x"}')
+    (tmp_path / "in/__pycache__/a.pyc").write_bytes(b"\xa7\r\r\n\0\0")
+    expected = list(texts(["in"], field="body"))
+    line = "passed by 2 files: 1 .json without a string 'body', 1 .pyc\n"
+    assert capfd.readouterr().err == line
+    assert expected == [
+        "license\n",
+        "a text\n" * 30,
+        "packed\n" * 30,
+        "in an array",
+        "and another",
+        "a cell,\nin lines",
+        "a row",
+    ]
+    assert list(Corpus.of_paths(["in"], field="body").chunks) == list(Corpus.of_texts(expected).chunks)
+    trained = tokenizers.train(["in"], field="body", kind="byte_bpe", vocab_size=270)
+    assert capfd.readouterr().err.startswith(line)
+    assert (
+        trained.fingerprint() == tokenizers.train(texts=expected, kind="byte_bpe", vocab_size=270, progress=False).fingerprint()
+    )
+    without = "".join(Corpus.of_paths(["in"], field="body", exclude="*.gz").chunks)
+    assert without == "".join(text for text in expected if not text.startswith("packed"))
+
+
+def test_a_file_is_cut_into_chunks_as_its_text_is(tmp_path: Path) -> None:
+    """Whatever blocks it is read in; a character of several bytes may be cut by them."""
+    text = "".join(random.Random(0).choices(["a", "é", "中", "\n", "\r\n"], k=1_500_000))
+    (tmp_path / "a.txt").write_text(text, newline="")
+    chunks = list(Corpus.of_paths(tmp_path / "a.txt").chunks)
+    assert chunks == list(Corpus.of_texts([text]).chunks)
+    assert "".join(chunks) == text
 
 
 def test_sample_is_even_bounded_and_in_order() -> None:

@@ -22,27 +22,21 @@ def tokenizer(
     """Train a tokenizer on text.
 
     Args:
-        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files; the files that `tfllm prepare` would read.
+        paths: Files, folders, globs: text, .jsonl, .json, .csv, .tsv, each also as .gz .zst .bz2 .xz, and .parquet; the files
+            that `tfllm prepare` would read.
         out: Folder for the tokenizer.
         kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
             GPT-2's and RoBERTa's.
         vocab_size: Entries of the vocabulary; 8192 unless given.
-        field: Name of the text in JSON lines and Parquet.
+        field: Name of the text in JSON, tables and Parquet.
         exclude: Patterns of files to leave out.
         invalid_utf8: What to do with files that are not UTF-8.
     """
-    from tfllm import data, tokenizers
-    from tfllm.data.preparation.sources import find_sources
+    from tfllm import tokenizers
 
     if out.exists():
         raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
-    sources = [] if kind == "bytes" else find_sources(paths, exclude)
-    files = [source.path for source in sources]
-    if all(source.kind == "text" for source in sources):  # which may be larger than memory
-        trained = tokenizers.train(files, kind=kind, vocab_size=vocab_size, invalid_utf8=invalid_utf8)
-    else:
-        texts = data.texts(files, field=field, invalid_utf8=invalid_utf8)
-        trained = tokenizers.train(texts=texts, kind=kind, vocab_size=vocab_size)
+    trained = tokenizers.train(paths, kind=kind, vocab_size=vocab_size, field=field, exclude=exclude, invalid_utf8=invalid_utf8)
     trained.save(out)
     print(f"{out}: {trained.kind} tokenizer, {trained.vocab_size} entries")
 
@@ -65,10 +59,10 @@ def prepare(
     """Turn text into a token store: deduplicated, split, shuffled by hash.
 
     Args:
-        paths: Text files, folders, globs, .jsonl[.gz|.zst] or .parquet files.
+        paths: Files, folders, globs: text, .jsonl, .json, .csv, .tsv, each also as .gz .zst .bz2 .xz, and .parquet.
         tokenizer: Folder of the tokenizer.
         out: Folder for the store. Interrupted, call again: it goes on.
-        field: Name of the text in JSON lines and Parquet.
+        field: Name of the text in JSON, tables and Parquet.
         separator: String between documents of a text file; without one, a file is a document.
         exclude: Patterns of files to leave out.
         validation: Share of the documents held out, chosen by their hash.

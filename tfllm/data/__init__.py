@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from tfllm import lazy
 
 if TYPE_CHECKING:
+    from tfllm.corpus.texts import texts
     from tfllm.data.batching.causal import causal_lm
     from tfllm.data.batching.masked import masked_lm
     from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
     from tfllm.data.preparation.beam import prepare_with_beam
     from tfllm.data.preparation.preparing import prepare
-    from tfllm.data.preparation.reading import texts
     from tfllm.data.store import Store, StoreError
 
 __all__ = [
@@ -45,7 +45,7 @@ _HOMES = {
     "tagging": "tfllm.data.labelled",
     "text_classification": "tfllm.data.labelled",
     "text_pairs": "tfllm.data.labelled",
-    "texts": "tfllm.data.preparation.reading",
+    "texts": "tfllm.corpus.texts",
 }
 
 __getattr__ = lazy.attributes("tfllm.data", _HOMES)

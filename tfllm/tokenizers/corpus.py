@@ -1,26 +1,26 @@
 """The text a tokenizer is trained on: paths or strings in, an even sample of bounded size out.
 
-In: files, folders, globs, or strings. Out: chunks of text, in order, at most `max_bytes` in all.
+In: the files that a token store is prepared from (tfllm/corpus), or strings. Out: chunks of text, in order, at most
+`max_bytes` in all.
 """
 
 from __future__ import annotations
 
-import glob
 import heapq
-import io
 import random
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
+from tfllm.corpus.chunks import Reading
+from tfllm.corpus.formats import PathLike
+from tfllm.corpus.lines import read_characters
+from tfllm.corpus.sources import Source, find_sources, patterns_of
+from tfllm.corpus.texts import is_utf8, texts_of, warn_of_skipped
 from tfllm.tokenizers.base import check_text
 
 CHUNK_CHARACTERS = 16384
-RECORDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -38,38 +38,22 @@ class Corpus:
         return cls("texts", (chunk for text in texts for chunk in _checked(text)))
 
     @classmethod
-    def of_paths(cls, paths: str | Path | Sequence[str | Path], invalid_utf8: str = "error") -> Corpus:
-        if invalid_utf8 not in ("error", "skip"):
-            raise ValueError(f"invalid_utf8 is {invalid_utf8!r}; accepted: 'error', 'skip'")
-        paths = [paths] if isinstance(paths, str | Path) else list(paths)
-        files = files_of(paths)
-        for file in files:
-            if file.name.lower().endswith(RECORDS):
-                raise ValueError(f"{file} is no plain text: give texts=tfllm.data.texts(…), which reads such files, too")
-        size = sum(file.stat().st_size for file in files)
-        return cls(", ".join(map(str, paths)), _read_all(files, invalid_utf8 == "skip"), size)
-
-
-def files_of(paths: Sequence[str | Path]) -> list[Path]:
-    """Files of paths, folders (all below, sorted, none hidden) and globs (`**` goes down), each once.
-
-    ["b.txt", "texts", "*.txt"] -> ["b.txt", "texts/1.txt", "texts/2.txt", "a.txt"]
-    """
-    files: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = (entry for entry in sorted(path.rglob("*")) if entry.is_file())
-            found = [entry for entry in inside if not any(part.startswith(".") for part in entry.relative_to(path).parts)]
-        elif path.is_file():
-            found = [path]
-        else:
-            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-            found = [Path(match) for match in matches if Path(match).is_file()]
-        if not found:
-            what = "the folder holds no file" if path.is_dir() else "no such file or folder, and no file matches it as a glob"
-            raise FileNotFoundError(f"{path}: {what}")
-        files.update(dict.fromkeys(found))
-    return list(files)
+    def of_paths(
+        cls,
+        paths: PathLike | Iterable[PathLike],
+        *,
+        field: str = "text",
+        exclude: str | Sequence[str] = (),
+        invalid_utf8: str = "error",
+        progress: bool = False,
+    ) -> Corpus:
+        reading = Reading(field, invalid_utf8=invalid_utf8)
+        sources, passed_by = find_sources(paths, patterns_of(exclude), field)
+        if progress:
+            passed_by.announce()
+        plain = all(source.kind == "text" and not source.compression for source in sources)
+        name = sources[0].path + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+        return cls(name, _read_all(sources, reading), sum(source.size for source in sources) if plain else None)
 
 
 def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
@@ -95,13 +79,27 @@ def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
 
 def _checked(text: str) -> Iterator[str]:
     check_text(text)
-    return _cut(io.StringIO(text, newline=""))
+    return _cut([text])
 
 
-def _cut(file: TextIO) -> Iterator[str]:
-    """Chunks that end with a line where they can."""
+def _read_all(sources: Sequence[Source], reading: Reading) -> Iterator[str]:
+    skipped: list[str] = []
+    for source in sources:
+        if source.kind != "text":
+            for text in texts_of([source], reading, skipped):
+                yield from _cut([text])
+        # A pass of its own: a file is taken whole or not at all, and may be larger than memory.
+        elif is_utf8(source, reading):
+            yield from _cut(read_characters(source.path, source.compression))
+        else:
+            skipped.append(source.path)
+    warn_of_skipped(skipped)
+
+
+def _cut(blocks: Iterable[str]) -> Iterator[str]:
+    """Chunks of one text that end with a line where they can."""
     rest = ""
-    while block := file.read(CHUNK_CHARACTERS):
+    for block in _even(blocks):
         block = rest + block
         end = block.rfind("\n") + 1 or len(block)
         yield block[:end]
@@ -110,23 +108,14 @@ def _cut(file: TextIO) -> Iterator[str]:
         yield rest
 
 
-def _read_all(files: Sequence[Path], skip_invalid: bool) -> Iterator[str]:
-    skipped = []
-    for path in files:
-        try:
-            # A pass of its own: a file is taken whole or not at all, and may be larger than memory.
-            with path.open(encoding="utf-8", newline="") as file:
-                while file.read(1 << 20):
-                    pass
-        except UnicodeDecodeError as error:
-            if not skip_invalid:
-                raise ValueError(
-                    f"{path} is no UTF-8 text ({error.reason}): convert it, leave it out, or set invalid_utf8='skip'"
-                ) from error
-            skipped.append(path)
-            continue
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from _cut(file)
-    if skipped:
-        names = ", ".join(map(str, skipped[:5])) + ("…" if len(skipped) > 5 else "")
-        warnings.warn(f"skipped {len(skipped)} files that are no UTF-8 text: {names}", stacklevel=2)
+def _even(blocks: Iterable[str]) -> Iterator[str]:
+    """The same text in blocks of CHUNK_CHARACTERS, but the last."""
+    rest = ""
+    for block in blocks:
+        text = rest + block
+        end = len(text) - len(text) % CHUNK_CHARACTERS
+        for start in range(0, end, CHUNK_CHARACTERS):
+            yield text[start : start + CHUNK_CHARACTERS]
+        rest = text[end:]
+    if rest:
+        yield rest

@@ -1,6 +1,6 @@
 """Text files in, a tokenizer out: the same input gives the same model, byte for byte, on any number of cores.
 
-In: UTF-8 text files, folders, globs, or an iterable of strings. Out: a `Tokenizer`.
+In: files, folders, globs, or an iterable of strings. Out: a `Tokenizer`.
 Source: SentencePiece's trainer (arXiv 1808.06226), run in a process of its own, whose log is the progress bar.
 """
 
@@ -56,10 +56,12 @@ def train(
     character_coverage: float = 0.9995,
     line_break_pieces: bool = False,
     lowercase: bool | None = None,
+    field: str = "text",
+    exclude: str | Sequence[str] = (),
     invalid_utf8: str = "error",
     progress: bool = True,
 ) -> Tokenizer:
-    """Trains a tokenizer on plain text files, folders (all files below) and globs, or on `texts`, such as `tfllm.data.texts`.
+    """Trains a tokenizer on the files, folders and globs that `tfllm.data.prepare` would read, or on `texts` in memory.
 
     kind: "unigram" (SentencePiece, fast), "bpe" (as many ids a text, a fifth of the speed), "bytes" (untrained),
         "byte_bpe" (GPT-2's and RoBERTa's, cut into words as Llama-3 does; the two settings below do not concern it),
@@ -70,9 +72,13 @@ def train(
     line_break_pieces: a piece may end in a line break ("):\\n"): fewer ids, but a prompt that stops just before a
         line break is then cut otherwise than the training text was. Off, a line break is always an id of its own.
     lowercase: for "wordpiece": case and accents are lost, as in BERT's uncased models; True unless given.
-    invalid_utf8: "error" names the first file that is no UTF-8, "skip" leaves such files out.
+    field: the string field of JSON records, the column of tables and Parquet.
+    exclude: patterns of files to leave out, such as "site-packages" or "test_*.py".
+    invalid_utf8: "error" names the first file (or record) that is no UTF-8, "skip" leaves such ones out.
+    progress: show bars, and a line of what was passed by.
 
-    Raises ValueError (a wrong setting, no text, a vocabulary the text cannot fill), FileNotFoundError (no such path).
+    Raises ValueError (a wrong setting, no text, a vocabulary the text cannot fill; SourceError: a file that cannot be read),
+    FileNotFoundError (no such path, or no text in it).
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; accepted: {', '.join(map(repr, KINDS))}")
@@ -90,7 +96,8 @@ def train(
     settings = _settings(kind, size, character_coverage, line_break_pieces) if kind in ("unigram", "bpe") else {}
     if (texts is None) == (not paths):
         raise ValueError("give either paths (files, folders, globs) or texts=, an iterable of strings")
-    corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, invalid_utf8)
+    files: dict[str, Any] = {"field": field, "exclude": exclude, "invalid_utf8": invalid_utf8, "progress": progress}
+    corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, **files)
     chunks = sample(corpus, max_bytes, progress)
     if not any(chunk.strip() for chunk in chunks):
         raise ValueError(f"no text to train on in {corpus.name}: all of it is empty or white space")

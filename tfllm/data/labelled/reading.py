@@ -1,28 +1,22 @@
 """Labelled files in, records out, checked; pure Python.
 
-    .csv                      comma separated, quoted as in RFC 4180; the first line names the columns
-    .tsv                      tab separated, nothing quoted; the first line names the columns
-    .jsonl                    one JSON object a line
-    .gz after any of them     the same, compressed
+    .csv .tsv .jsonl .ndjson .json, each also as .gz .zst .bz2 .xz: tfllm/corpus/records.py
 
 Files of words and of questions: reading_words.py, reading_questions.py. Every error names the file and the line.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import math
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
-PathLike = str | os.PathLike[str]
+from tfllm.corpus.formats import PathLike
+from tfllm.corpus.records import read_records
+
 Source = PathLike | Iterable[Mapping[str, Any]]
 """A file, or records as they would stand in one: mappings from column to value."""
 
@@ -50,34 +44,6 @@ class TextRecord:
     """Where it came from: "train.csv, line 7"."""
 
 
-def suffix_of(path: PathLike) -> str:
-    """What a file's name says of its format: "a/Train.JSONL.gz" -> ".jsonl"."""
-    return Path(os.fspath(path).lower().removesuffix(".gz")).suffix
-
-
-def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    r"""Lines with their numbers from 1, decoded from UTF-8, line ends kept; a byte order mark is dropped.
-
-        b"\xef\xbb\xbfa\nb" -> (1, "a\n"), (2, "b")
-
-    Raises:
-        ValueError: a line is not UTF-8, or the file is no gzip file though its name says so.
-    """
-    opener = gzip.open if os.fspath(path).lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, 1):
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path}, line {number}: byte {error.start} (0x{error.object[error.start]:02X}) is not UTF-8. "
-                "Convert the file to UTF-8, for example with iconv."
-            ) from None
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise ValueError(f"{path}, after line {number}: {error}. Compress the file again, or drop .gz.") from None
-
-
 def read_rows(source: Source) -> Iterator[Row]:
     r"""The records of a file by its suffix, or of any iterable of mappings.
 
@@ -90,12 +56,7 @@ def read_rows(source: Source) -> Iterator[Row]:
     """
     if not isinstance(source, (str, os.PathLike)):
         return (_given(columns, number) for number, columns in enumerate(source, 1))
-    suffix = suffix_of(source)
-    if suffix == ".jsonl":
-        return _json_rows(source)
-    if suffix in (".csv", ".tsv"):
-        return _table_rows(source, tabs=suffix == ".tsv")
-    raise ValueError(f"{source}: the suffix {suffix!r} is not accepted here: give .csv, .tsv or .jsonl, each also as .gz.")
+    return (Row(columns, place) for columns, place in read_records(source))
 
 
 def read_texts(
@@ -207,64 +168,6 @@ def _given(columns: Any, number: int) -> Row:
     if not isinstance(columns, Mapping):
         raise ValueError(f"record {number} is {columns!r:.60}; accepted: a mapping from column to value.")
     return Row(columns, f"record {number}")
-
-
-def _json_rows(path: PathLike) -> Iterator[Row]:
-    for number, line in read_lines(path):
-        place = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            columns = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{place}: bad JSON at column {error.colno} ({error.msg}). Give one JSON object a line.") from None
-        if not isinstance(columns, dict):
-            raise ValueError(f"{place}: the JSON is {line.strip():.60}; accepted: one object a line.")
-        yield Row(columns, place)
-
-
-def _table_rows(path: PathLike, *, tabs: bool) -> Iterator[Row]:
-    # The csv module refuses cells over 128 KiB, which reviews and articles can be.
-    csv.field_size_limit(sys.maxsize)
-    lines = (line for _, line in read_lines(path))
-    format = dict(delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
-    reader = csv.reader(lines, **format)
-    header: list[str] = []
-    blank: list[str] = []
-    begin, empty = 1, True
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {begin}: {_explained(error)}") from None
-        place, begin = f"{path}, line {begin}", reader.line_num + 1
-        if cells is None:
-            break
-        if not cells:
-            blank += [place] if len(header) == 1 else []  # of one column, an empty cell is an empty line
-            continue
-        if header and len(cells) != len(header):
-            raise ValueError(f"{place}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header}).")
-        if header:
-            empty = False
-            yield from (Row({header[0]: ""}, each) for each in blank)  # but for those at the end
-            blank = []
-            yield Row(dict(zip(header, cells, strict=True)), place)
-        elif len(set(cells)) < len(cells):
-            raise ValueError(f"{place}: the first line names a column twice: {cells}. Give each its own name.")
-        else:
-            header = cells
-    if not header:
-        raise ValueError(f"{path} is empty. The first line names the columns, each other line is a record.")
-    if empty:
-        raise ValueError(f"{path} has no lines below its first, which names the columns ({header}). Give one a record.")
-
-
-def _explained(error: csv.Error) -> str:
-    # The module tells its errors apart by their messages only, and this one speaks of how to open files.
-    if str(error).startswith("new-line character"):
-        return "a carriage return (CR) stands alone. End lines with LF or CRLF, and quote a cell that holds a CR."
-    return f"{error}. Double the quotes inside a quoted cell, and close it."
 
 
 def _text(row: Row, column: str) -> str:

@@ -1,8 +1,9 @@
 """Files of questions about texts in, records out, checked; pure Python.
 
     .json    SQuAD 1.1 and 2.0: data -> paragraphs (context) -> qas (id, question, answers, is_impossible)
-    .jsonl   one object a line: question, context, answers, answer_start; no answers, or is_impossible: the text holds none
-    .gz after either: the same, compressed
+    .jsonl   one object a line: question, context, answers, answer_start; no answers, or is_impossible: the text holds none;
+             so .ndjson, and .json with such objects
+    .gz .zst .bz2 .xz after any of them: the same, compressed
 
 Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
 """
@@ -16,7 +17,10 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from tfllm.data.labelled.reading import PathLike, Row, Source, check_utf8, name_of, read_lines, read_rows, string_of, suffix_of
+from tfllm.corpus.formats import PathLike, format_of, suffix_of
+from tfllm.corpus.lines import read_lines
+from tfllm.corpus.records import json_shape
+from tfllm.data.labelled.reading import Row, Source, check_utf8, name_of, read_rows, string_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ def read_questions(source: Source) -> list[Question]:
 
 def _rows(source: Source) -> Iterator[Row]:
     if isinstance(source, (str, os.PathLike)) and suffix_of(source) == ".json":
-        return _squad_rows(source)
+        first = json_shape(source, format_of(source).compression).first
+        if not (isinstance(first, dict) and "question" in first):
+            return _squad_rows(source)
     return read_rows(source)
 
 

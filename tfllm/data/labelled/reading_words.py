@@ -2,7 +2,7 @@
 
     .conllu          CoNLL-U: ten columns split by tabs (universaldependencies.org/format.html)
     any other name   CoNLL: columns split by spaces or tabs, the word first, a blank line after each sentence
-    .gz after them   the same, compressed
+    .gz .zst .bz2 .xz after them: the same, compressed
 
 Source of the tag schemes IOB1 and IOB2: Tjong Kim Sang and Veenstra 1999, "Representing Text Chunks".
 """
@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tfllm.data.labelled.reading import PathLike, read_lines, suffix_of
+from tfllm.corpus.formats import PathLike, suffix_of
+from tfllm.corpus.lines import read_lines
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 

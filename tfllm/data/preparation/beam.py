@@ -16,12 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfllm.data.preparation.chunks import Reading
-from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
-from tfllm.data.preparation.pieces import Piecework
-from tfllm.data.preparation.places import (
+from tfllm.corpus.chunks import Reading
+from tfllm.corpus.filesystem import (
     exists,
-    find_remote,
     move,
     names_in,
     opened,
@@ -29,8 +26,13 @@ from tfllm.data.preparation.places import (
     remove_folder,
     write_whole,
 )
+from tfllm.corpus.formats import SourceError
+from tfllm.corpus.remote import find_remote
+from tfllm.corpus.sources import Found, PassedBy, Source, check_unchanged, find_sources
+from tfllm.data.preparation.inputs import Files
+from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
+from tfllm.data.preparation.pieces import Piecework
 from tfllm.data.preparation.shards import ShardRecord, Totals
-from tfllm.data.preparation.sources import Source, SourceError, check_unchanged, find_sources
 from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import StoreError, manifest_checksum
 from tfllm.files import is_remote
@@ -90,9 +92,10 @@ def prepare_with_beam(
     )
     options = _options(runner, beam_options)
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
-    sources = _find(given, settings["exclude"])
-    fingerprint = fingerprint_of(sources, settings, tokenizer_entry(tokenizer))
-    job = _Job(given, tokenizer, settings, sources, fingerprint, options)
+    files = Files(_find(given, settings["exclude"], field))
+    files.found.passed_by.announce()
+    fingerprint = fingerprint_of(files, settings, tokenizer_entry(tokenizer))
+    job = _Job(given, tokenizer, settings, files, fingerprint, options)
     place = os.fspath(out)
     manifest = job.to_remote(place) if is_remote(place) else job.to_local(check_place(place))
     report(manifest, tokenizer, place)
@@ -107,11 +110,11 @@ class _Job:
         paths: list[str],
         tokenizer: Any,
         settings: dict[str, Any],
-        sources: list[Source],
+        files: Files,
         fingerprint: str,
         options: Any,
     ):
-        self.paths, self.tokenizer, self.settings, self.sources = paths, tokenizer, settings, sources
+        self.paths, self.tokenizer, self.settings, self.files = paths, tokenizer, settings, files
         self.fingerprint, self.options = fingerprint, options
         self.dtype = id_dtype(tokenizer)
 
@@ -149,8 +152,8 @@ class _Job:
         piecework = Piecework(self.tokenizer, reading, Path(), self.dtype, likeness_of(self.settings))
         target = Target(store, result, self.settings["validation"], self.settings["shards"])
         with apache_beam.Pipeline(options=self.options) as pipeline:
-            build(pipeline, self.sources, piecework, target)
-        _check(self.paths, self.settings["exclude"], self.sources)
+            build(pipeline, self.files.found.sources, piecework, target)
+        _check(self.paths, self.settings["exclude"], self.files.found.sources)
         with opened(result) as file:
             found = json.load(file)
         return manifest_of(
@@ -159,7 +162,7 @@ class _Job:
             settings=self.settings,
             identity=tokenizer_entry(self.tokenizer),
             dtype=self.dtype,
-            sources=self.sources,
+            inputs=self.files,
             fingerprint=self.fingerprint,
         )
 
@@ -183,15 +186,20 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
     return options
 
 
-def _find(paths: Sequence[str], exclude: Sequence[str]) -> list[Source]:
+def _find(paths: Sequence[str], exclude: Sequence[str], field: str) -> Found:
     local = [path for path in paths if not is_remote(path)]
-    sources = find_sources(local, exclude) if local or not paths else []
-    return sorted([*sources, *_find_remote(paths, exclude)], key=lambda source: source.path)
+    here = find_sources(local, exclude, field) if local or not paths else Found([], PassedBy())
+    there = _find_remote(paths, exclude)
+    there.passed_by.update(here.passed_by)
+    return Found(sorted([*here.sources, *there.sources], key=lambda source: source.path), there.passed_by)
 
 
-def _find_remote(paths: Sequence[str], exclude: Sequence[str]) -> list[Source]:
-    found = (source for path in paths if is_remote(path) for source in find_remote(path, exclude))
-    return list({source.path: source for source in found}.values())
+def _find_remote(paths: Sequence[str], exclude: Sequence[str]) -> Found:
+    sources, passed_by = {}, PassedBy()
+    for found in (find_remote(path, exclude) for path in paths if is_remote(path)):
+        sources.update({source.path: source for source in found.sources})
+        passed_by.update(found.passed_by)
+    return Found(list(sources.values()), passed_by)
 
 
 def _check(paths: Sequence[str], exclude: Sequence[str], sources: Sequence[Source]) -> None:
@@ -199,7 +207,7 @@ def _check(paths: Sequence[str], exclude: Sequence[str], sources: Sequence[Sourc
     name by name: a name may look like a glob, and a listing tells of thousands of files at once."""
     check_unchanged([source for source in sources if not is_remote(source.path)])
     before = {source for source in sources if is_remote(source.path)}
-    if changed := before.symmetric_difference(_find_remote(paths, exclude)):
+    if changed := before.symmetric_difference(_find_remote(paths, exclude).sources):
         first = min(source.path for source in changed)
         raise SourceError(f"{first} changed while it was read. Call again when nothing writes to it.")
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from tfllm.data.preparation.chunks import Chunk, plan
-from tfllm.data.preparation.documents import read
+from tfllm.corpus.chunks import Chunk, plan
+from tfllm.corpus.documents import read
+from tfllm.corpus.filesystem import write_whole
+from tfllm.corpus.sources import Source
 from tfllm.data.preparation.near_duplicates import Likeness, join, link
 from tfllm.data.preparation.pieces import INDEX, Piecework, names_of, piece_of
-from tfllm.data.preparation.places import write_whole
 from tfllm.data.preparation.shards import Plan, ShardJob, ShardRecord, Totals, describe, in_order, lay_out, settle
-from tfllm.data.preparation.sources import Source
 
 CHUNK_BYTES = 1 << 23
 Shard = tuple[str, int, int]

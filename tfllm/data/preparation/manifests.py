@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tfllm.corpus.chunks import Reading
+from tfllm.corpus.sources import patterns_of
+from tfllm.data.preparation.inputs import Inputs
 from tfllm.data.preparation.near_duplicates import Likeness
 from tfllm.data.preparation.shards import ShardRecord, Totals
-from tfllm.data.preparation.sources import Source
 from tfllm.data.store import FORMAT, manifest_checksum
 
 FEW_DOCUMENTS = 10
@@ -34,10 +36,11 @@ def settings_of(
     Raises:
         ValueError: naming the setting that is not accepted.
     """
+    Reading(field, separator, invalid_utf8)
     settings: dict[str, Any] = {
         "field": field,
         "separator": separator,
-        "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
+        "exclude": patterns_of(exclude),
         "validation": float(validation),
         "shards": shards,
         "invalid_utf8": invalid_utf8,
@@ -45,12 +48,8 @@ def settings_of(
     if near_duplicates is not None:  # absent otherwise: stores of before there was the choice are the same stores
         settings["near_duplicates"] = float(near_duplicates)
     accepted = {
-        "field": bool(settings["field"]) or "the name of a field",
-        "separator": settings["separator"] != "" or "None, or the text between documents",
-        "exclude": all(isinstance(item, str) for item in settings["exclude"]) or "patterns",
         "validation": 0 <= settings["validation"] < 1 or "a fraction from 0 up to, not including, 1",
         "shards": shards is None or (isinstance(shards, int) and 0 < shards < 100_000) or "None, or an int from 1 to 99999",
-        "invalid_utf8": settings["invalid_utf8"] in ("error", "skip") or "'error' or 'skip'",
         "near_duplicates": 0.5 <= settings.get("near_duplicates", 1) <= 1 or "None, or a similarity from 0.5 to 1",
     }
     for name, answer in accepted.items():
@@ -86,7 +85,7 @@ def manifest_of(
     settings: dict[str, Any],
     identity: dict[str, Any],
     dtype: str,
-    sources: Sequence[Source],
+    inputs: Inputs,
     fingerprint: str,
 ) -> dict[str, Any]:
     """The manifest of a store whose shards are these."""
@@ -98,7 +97,7 @@ def manifest_of(
         "tokenizer": identity,
         "settings": settings,
         "fingerprint": fingerprint,
-        "inputs": {"files": len(sources), "bytes": sum(source.size for source in sources)},
+        "inputs": inputs.entry(),
         "duplicates_removed": totals.documents - sum(record.documents for record in records),
         **({"near_duplicates_removed": totals.near_duplicates, "near_duplicates": asdict(likeness)} if likeness else {}),
         "empty_documents": totals.empty,

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.data.preparation.chunks import Chunk, Reading
-from tfllm.data.preparation.documents import Document, read
+from tfllm.corpus.chunks import Chunk, Reading
+from tfllm.corpus.documents import Document, read
 from tfllm.data.preparation.near_duplicates import Likeness, Signatures, sign
 from tfllm.files import write_atomically
 from tfllm.tokenizers.base import blocks
@@ -38,7 +38,7 @@ INDEX = np.dtype(
 """A document: its sha256 as four numbers, most significant first; its slice of the ids; its size as text; whether it
 holds U+2581; how often it is in the chunk."""
 
-PIECE_FORMAT = 2
+PIECE_FORMAT = 3
 """Another piece is not gone on with, but made anew."""
 
 BATCH_CHARACTERS = 1 << 20

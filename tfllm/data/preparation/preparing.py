@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfllm.data.preparation.chunks import Chunk, Reading, plan
+from tfllm.corpus.chunks import Chunk, Reading
+from tfllm.corpus.formats import PathLike
+from tfllm.data.preparation.inputs import Files, Inputs, Texts
 from tfllm.data.preparation.linking import Linkwork, find_near_duplicates
 from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
 from tfllm.data.preparation.pieces import Piecework, make_piece, piece_path
 from tfllm.data.preparation.shards import Shardwork, settle, sum_up, write_shard
-from tfllm.data.preparation.sources import Source, check_unchanged, find_sources
 from tfllm.data.preparation.workers import run
 from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import Store
@@ -36,10 +37,11 @@ FEW_IDS = 1 << 24
 
 
 def prepare(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    tokenizer: Any,
-    out: str | os.PathLike[str],
+    paths: PathLike | Iterable[PathLike] = (),
+    tokenizer: Any = None,
+    out: PathLike = "",
     *,
+    texts: Iterable[str] | None = None,
     field: str = "text",
     separator: str | None = None,
     exclude: str | Sequence[str] = (),
@@ -63,10 +65,13 @@ def prepare(
         (sha256 8ed3… alpha, f44e… beta; one duplicate removed)
 
     Args:
-        paths: files, folders, globs (sources.py says what is read how).
+        paths: files, folders, globs: text, JSON lines, JSON, CSV, TSV and Parquet, compressed or not (docs/data.md says what
+            is read how, and what is passed by).
         tokenizer: follows `tfllm.tokenizers.Tokenizer`; must pickle when there is more than one process.
         out: the store's folder; a folder `.NAME.preparing` beside it holds the work until then.
-        field: the string field of JSON lines, the column of Parquet.
+        texts: the documents themselves, in place of `paths`. They are held in memory, those of an iterator, too, and known
+            again by their content.
+        field: the string field of JSON records, the column of tables and Parquet.
         separator: splits plain text files into documents; None makes every file one document.
         exclude: patterns of files to leave out, such as "site-packages" or "test_*.py".
         validation: fraction of the documents held out. Above 0, and with two documents, at least one is.
@@ -80,6 +85,7 @@ def prepare(
         progress: show a bar, in bytes of the files.
 
     Raises:
+        ValueError, TypeError: a setting is not accepted; both `paths` and `texts`, or none of them.
         SourceError: the corpus cannot be read as asked, or no document is left.
         StoreError: `out` is a file, the current folder or a mount point, or holds something else, or a preparation is at
             work on it.
@@ -94,22 +100,33 @@ def prepare(
         invalid_utf8=invalid_utf8,
         near_duplicates=near_duplicates,
     )
+    _check_given(paths, texts, tokenizer, out)
     if processes is not None and processes < 1:
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
     folder = check_place(out)
-    sources = find_sources(paths, settings["exclude"])
+    inputs = Texts(texts) if texts is not None else Files.at(paths, settings["exclude"], field)
+    if isinstance(inputs, Files) and progress:
+        inputs.found.passed_by.announce()
     identity = tokenizer_entry(tokenizer)
-    fingerprint = fingerprint_of(sources, settings, identity)
+    fingerprint = fingerprint_of(inputs, settings, identity)
     if folder.exists() and any(folder.iterdir()):
         return existing(folder, tokenizer, settings, fingerprint)
     with working(folder, fingerprint) as work:
-        task = _Task(work, tokenizer, identity, settings, sources, processes or len(os.sched_getaffinity(0)), progress)
+        task = _Task(work, tokenizer, identity, settings, inputs, processes or len(os.sched_getaffinity(0)), progress)
         pieces = task.make_pieces()
         manifest = task.make_shards(pieces, task.near_duplicates(pieces), fingerprint)
         finish(work, folder, manifest)
     store = Store.open(folder, tokenizer)
     report(store.manifest, tokenizer, out)
     return store
+
+
+def _check_given(paths: Any, texts: Any, tokenizer: Any, out: PathLike) -> None:
+    if tokenizer is None or not os.fspath(out):
+        raise TypeError("prepare needs a tokenizer and a folder: prepare(paths, tokenizer, out)")
+    given = isinstance(paths, os.PathLike) or bool(paths)
+    if given and texts is not None:
+        raise ValueError("Both paths and texts were given. Give one of them.")
 
 
 class _Task:
@@ -121,18 +138,18 @@ class _Task:
         tokenizer: Any,
         identity: dict[str, Any],
         settings: dict[str, Any],
-        sources: list[Source],
+        inputs: Inputs,
         processes: int,
         progress: bool,
     ):
         self.work, self.tokenizer, self.identity, self.settings = work, tokenizer, identity, settings
-        self.sources, self.processes, self.progress = sources, processes, progress
+        self.inputs, self.processes, self.progress = inputs, processes, progress
         self.dtype, self.likeness = id_dtype(tokenizer), likeness_of(settings)
 
     def make_pieces(self) -> int:
         """Phase one: every chunk a piece. Returns their number."""
         reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
-        total = sum(source.size for source in self.sources)
+        total = self.inputs.size
         chunk_bytes = min(max(total // 1024, LEAST_CHUNK), MOST_CHUNK)
         piecework = Piecework(self.tokenizer, reading, self.work / "pieces", self.dtype, self.likeness)
         pieces = 0
@@ -140,7 +157,7 @@ class _Task:
 
             def missing() -> Iterator[Chunk]:
                 nonlocal pieces
-                for chunk in plan(self.sources, reading, chunk_bytes):
+                for chunk in self.inputs.chunks(reading, chunk_bytes):
                     pieces = chunk.number + 1
                     if piece_path(piecework.folder, chunk.number).exists():
                         bar.update(chunk.size)
@@ -150,7 +167,7 @@ class _Task:
             processes = min(self.processes, 1 + (total >> 20))  # a worker costs half a second
             for size in run(partial(make_piece, work=piecework), missing(), processes=processes):
                 bar.update(size)
-        check_unchanged(self.sources)
+        self.inputs.check_unchanged()
         return pieces
 
     def near_duplicates(self, pieces: int) -> np.ndarray:
@@ -187,6 +204,6 @@ class _Task:
             settings=self.settings,
             identity=self.identity,
             dtype=self.dtype,
-            sources=self.sources,
+            inputs=self.inputs,
             fingerprint=fingerprint,
         )

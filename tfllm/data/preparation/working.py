@@ -13,17 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfllm.data.preparation.inputs import Inputs
 from tfllm.data.preparation.pieces import PIECE_FORMAT
-from tfllm.data.preparation.sources import Source
 from tfllm.data.store import FORMAT, Store, StoreError, work_folder
 from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
 
 
-def fingerprint_of(sources: list[Source], settings: dict[str, Any], identity: dict[str, Any]) -> str:
-    """Of everything the store follows from; a file that kept its size and time counts as unchanged."""
-    places = [source.path if is_remote(source.path) else os.path.realpath(source.path) for source in sources]
-    files = [(place, source.size, source.modified) for place, source in zip(places, sources, strict=True)]
-    text = json.dumps([FORMAT, files, settings, identity], sort_keys=True)
+def fingerprint_of(inputs: Inputs, settings: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Of everything the store follows from."""
+    text = json.dumps([FORMAT, inputs.identity(), settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -54,7 +52,7 @@ def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint
         f"{name} was {old.get(name)!r}, now {settings.get(name)!r}" for name in names if old.get(name) != settings.get(name)
     ]
     raise StoreError(
-        f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files'}. "
+        f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files or texts'}. "
         "Give another `out`, or delete it first."
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tfllm.data.preparation.chunks import Chunk, Reading, Span
-from tfllm.data.preparation.places import opened
-from tfllm.data.preparation.sources import SourceError
+from tfllm.corpus.chunks import Chunk, Reading, Span
+from tfllm.corpus.contents import no_column
+from tfllm.corpus.filesystem import opened
+from tfllm.corpus.formats import SourceError
+from tfllm.corpus.lines import BOM, encoding_advice
+from tfllm.corpus.records import json_object
 
 
 class Document(NamedTuple):
@@ -36,28 +38,37 @@ def read(chunk: Chunk, reading: Reading) -> Iterator[Document]:
     for span in chunk.spans:
         if span.kind == "parquet":
             documents = _parquet_documents(span, reading.field)
-        elif span.kind == "jsonl":
+        elif span.kind in ("jsonl", "records"):
             documents = _json_documents(span, reading.field)
         else:
             documents = _text_documents(span, reading.separator)
         for document in documents:
             if document.text is None and reading.invalid_utf8 == "error":
-                raise SourceError(
-                    f"{_place(span, document)}: not valid UTF-8. Convert or exclude it, or give invalid_utf8='skip'."
-                )
+                raise SourceError(_invalid(span, document))
             yield document
 
 
-def _place(span: Span, document: Document) -> str:
+def not_utf8(place: str, error: UnicodeDecodeError, path: str, before: int = 0) -> str:
+    """What is said of a document that is no UTF-8; `before` bytes of it stand in front of those that were decoded."""
+    byte = f"byte {before + error.start} of the document is {error.object[error.start]:#04x}"
+    advice = f"{encoding_advice(error.object, path)}; or exclude the file, or give invalid_utf8='skip'."
+    return f"{place} ({byte}): not valid UTF-8. {advice}"
+
+
+def _invalid(span: Span, document: Document) -> str:
     place = document.file if document.row is None else _line(span, document.row)
     try:
         document.data.decode()
     except UnicodeDecodeError as error:
-        return f"{place} (byte {error.start} of the document is {document.data[error.start]:#04x})"
-    return f"{place} (an unpaired surrogate)"
+        return not_utf8(place, error, span.path)
+    return f"{place} (an unpaired surrogate): not valid UTF-8. Remove it, exclude the file, or give invalid_utf8='skip'."
 
 
-def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
+def _bytes_of(span: Span) -> bytes:
+    """The span's bytes, without the byte order mark of its file."""
+    first = span.start == (span.data is not None and span.kind == "jsonl")  # where lines are numbered, from 1
+    if span.data is not None:
+        return span.data.removeprefix(BOM) if first else span.data
     try:
         with opened(span.path) as file:
             file.seek(span.start)
@@ -66,6 +77,11 @@ def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
         raise SourceError(f"{span.path}: {error.strerror}. Make it readable, or exclude it.") from error
     if len(data) != span.end - span.start:
         raise SourceError(f"{span.path} became shorter while it was read. Call again when nothing writes to it.")
+    return data.removeprefix(BOM) if first else data
+
+
+def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
+    data = _bytes_of(span)
     parts = data.split(separator.encode()) if separator else [data]
     if separator and not parts[-1]:
         parts.pop()
@@ -74,10 +90,7 @@ def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
 
 
 def _json_documents(span: Span, field: str) -> Iterator[Document]:
-    data = span.lines
-    if data is None:
-        data = next(_text_documents(span, None)).data
-    for index, line in enumerate(data.split(b"\n")):
+    for index, line in enumerate(_bytes_of(span).split(b"\n")):
         if not line.strip():
             continue
         text = _decode(line)
@@ -93,27 +106,25 @@ def _json_documents(span: Span, field: str) -> Iterator[Document]:
 
 def _field(text: str, field: str, span: Span, index: int) -> str:
     try:
-        record: Any = json.loads(text)
-    except RecursionError as error:
-        raise SourceError(f"{_line(span, index)}: JSON nested too deeply to be read. Mend or remove the line.") from error
-    except ValueError as error:
-        raise SourceError(f"{_line(span, index)}: not JSON ({error}). Mend or remove the line.") from error
-    if not isinstance(record, dict):
-        raise SourceError(f"{_line(span, index)}: not a JSON object but {type(record).__name__}.")
+        record = json_object(text, "")
+    except SourceError:
+        record = json_object(text, _line(span, index))  # the place costs a reading of all before it
     if field not in record:
-        raise SourceError(f"{_line(span, index)}: no field {field!r}; there are {sorted(record)}. Give field=….")
+        raise SourceError(f"{_line(span, index)}: {no_column(field, list(record))}")
     if not isinstance(record[field], str):
-        raise SourceError(f"{_line(span, index)}: field {field!r} is not a string but {record[field]!r:.40}.")
+        raise SourceError(
+            f"{_line(span, index)}: field {field!r} is not a string but {record[field]!r:.40}. Leave out the row."
+        )
     return record[field]
 
 
 def _line(span: Span, index: int) -> str:
-    """File and line, or row of a Parquet file. Reads all before it: for errors only.
+    """File and line, record or row. Reads all before it: for errors only.
 
-    index 2 of a span that begins after 40 lines of a.jsonl  ->  a.jsonl:43
+    index 2 of a span that begins after 40 lines of a.jsonl  ->  a.jsonl, line 43
     """
-    if span.lines is not None:
-        return f"{span.path}:{span.start + index}"
+    if span.data is not None:
+        return f"{span.path}, {'line' if span.kind == 'jsonl' else 'record'} {span.start + index}"
     if span.kind == "parquet":
         return f"{span.path}, row {_rows_before(span) + index + 1}"
     before, left = 0, span.start
@@ -121,7 +132,7 @@ def _line(span: Span, index: int) -> str:
         while block := file.read(min(left, 1 << 20)):
             before += block.count(b"\n")
             left -= len(block)
-    return f"{span.path}:{before + index + 1}"
+    return f"{span.path}, line {before + index + 1}"
 
 
 def _rows_before(span: Span) -> int:

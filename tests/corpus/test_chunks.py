@@ -10,14 +10,15 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from tfllm.data.preparation import documents as module
-from tfllm.data.preparation.chunks import Reading, plan
-from tfllm.data.preparation.documents import read
-from tfllm.data.preparation.sources import SourceError, find_sources
+from tfllm.corpus import documents as module
+from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.documents import read
+from tfllm.corpus.formats import SourceError
+from tfllm.corpus.sources import find_sources
 
 
 def chunks_of(path, chunk_bytes=1 << 20, **settings):
-    chunks = list(plan(find_sources(path), Reading(**settings), chunk_bytes))
+    chunks = list(plan(find_sources(path, field=settings.get("field", "text")).sources, Reading(**settings), chunk_bytes))
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     return chunks
 
@@ -51,7 +52,7 @@ def test_read_as_in_the_docstring(tmp_path):
 
 
 def test_text_is_left_as_it_is(tmp_path):
-    data = "\ufeffa\r\nb\r\x00\u2028\u2581 é中\t \n\n".encode()
+    data = "a\r\nb\ufeff\r\x00\u2028\u2581 é中\t \n\n".encode()
     (tmp_path / "a.txt").write_bytes(data)
     assert documents(tmp_path) == [data]
 
@@ -97,7 +98,7 @@ def test_parquet(tmp_path):
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=100)
     assert len(chunks_of(tmp_path, 1)) == 3
     assert documents(tmp_path, 1) == [b"one", b"", b"three"] * 100
-    with pytest.raises(SourceError, match=r"a\.parquet: no column 'body'; there are \['text', 'id'\]"):
+    with pytest.raises(SourceError, match=r"a\.parquet: there is no 'body', only 'text', 'id'\. Give field="):
         chunks_of(tmp_path, field="body")
     with pytest.raises(SourceError, match=r"a\.parquet: column 'id' holds int64, not strings"):
         chunks_of(tmp_path, field="id")
@@ -130,11 +131,11 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{text: 1}", "not JSON"),
-        ("[1]", "not a JSON object but list"),
-        ('{"body": "x", "id": 1}', r"no field 'text'; there are \['body', 'id'\]"),
+        ("{text: 1}", "bad JSON at column 2"),
+        ("[1]", r"the JSON is \[1\]; accepted: an object"),
+        ('{"body": "x", "id": 1}', "there is no 'text', only 'body', 'id'. Give field="),
         ('{"text": 5}', "field 'text' is not a string but 5"),
-        ("[" * 100_000, "JSON nested too deeply to be read. Mend or remove the line"),
+        ("[" * 100_000, "JSON nested too deeply to be read. Mend or remove it"),
         ('{"text": "\\ud800"}', r"an unpaired surrogate\): not valid UTF-8"),
     ],
 )
@@ -143,7 +144,7 @@ def test_lines_that_cannot_be_read_are_numbered(tmp_path, line, message):
     lines[150] = line
     for path in packings(tmp_path, lines):
         for chunk_bytes in (300, 1 << 20):
-            with pytest.raises(SourceError, match=rf"{path.name}:151.*{message}"):
+            with pytest.raises(SourceError, match=rf"{path.name}, line 151.*{message}"):
                 documents(path, chunk_bytes)
 
 
@@ -165,7 +166,7 @@ def test_invalid_utf8(tmp_path):
     (tmp_path / "b.jsonl").write_bytes(b'{"text": "x"}\n{"text": "\xe4"}\n')
     with pytest.raises(SourceError, match=r"a\.txt \(byte 2 of the document is 0xff\): not valid UTF-8"):
         documents(tmp_path / "a.txt")
-    with pytest.raises(SourceError, match=r"b\.jsonl:2 \(byte 10 .* is 0xe4\)"):
+    with pytest.raises(SourceError, match=r"b\.jsonl, line 2 \(byte 10 .* is 0xe4\)"):
         documents(tmp_path / "b.jsonl")
     reading = Reading(invalid_utf8="skip")
     texts = [doc.text for chunk in chunks_of(tmp_path) for doc in read(chunk, reading)]
@@ -195,7 +196,7 @@ def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "opened", lambda path: File((tmp_path / "a.jsonl").read_bytes()))
     assert [doc.text is None for doc in read(last, Reading(invalid_utf8="skip"))][-2:] == [False, True]
     assert sizes == [span.end - span.start]
-    with pytest.raises(SourceError, match=r"a\.jsonl:3001 \(byte 0"):
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 3001 \(byte 0"):
         list(read(last, Reading()))
     assert span.start > 1 << 20
     assert max(sizes[2:]) <= 1 << 20

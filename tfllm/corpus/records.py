@@ -1,0 +1,270 @@
+"""Files of records in, mappings from column to value out: JSON lines, JSON arrays, CSV, TSV.
+
+    .jsonl .ndjson   one JSON object a line
+    .json            the same; or one array of objects; or objects one after another, over any number of lines
+    .csv             comma separated, quoted as in RFC 4180; the first line names the columns
+    .tsv             tab separated, nothing quoted; the first line names the columns
+
+Every error names the file and the line or record.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tfllm.corpus.formats import PathLike, SourceError, format_of, suffix_of
+from tfllm.corpus.lines import encoding_advice, read_characters, read_lines
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+
+LARGEST_FIRST = 1 << 24
+"""Characters of a JSON file that are looked at to tell its shape: its first record is in them."""
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+
+
+class Shape(NamedTuple):
+    """How a JSON file is written: "lines", "array", "values" (one or several, over any number of lines), or "" for none of
+    them; and its first record."""
+
+    kind: str
+    first: Any = None
+
+
+def read_records(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
+    r"""The records of a file, each with its place; the format goes by the suffix.
+
+        t.csv:  "text,label\nfine,pos\n\"so,\nso\",neg\n"
+        -> {"text": "fine", "label": "pos"}, "t.csv, line 2"
+           {"text": "so,\nso", "label": "neg"}, "t.csv, line 3"
+        t.json: [{"text": "fine"}, {"text": "so"}]
+        -> {"text": "fine"}, "t.json, record 1"
+           {"text": "so"}, "t.json, record 2"
+
+    Raises:
+        SourceError: the suffix, a line's JSON, its quotes or the number of its columns; a table without records.
+    """
+    kind, compression = format_of(path)
+    if kind == "json" and (shape := json_shape(path, compression).kind) != "lines":
+        # What is no JSON at all is named by its line.
+        return _read_values(path, compression) if shape else _read_json_lines(path)
+    if kind in ("jsonl", "json"):
+        return _read_json_lines(path)
+    if kind in ("csv", "tsv"):
+        rows = table_rows(read_lines(path), path, tabs=kind == "tsv")
+        return ((columns, f"{path}, line {number}") for columns, number in rows)
+    raise SourceError(
+        f"{path}: the suffix {suffix_of(path)!r} is not accepted here: give {', '.join(SUFFIXES)}, "
+        "each also as .gz, .zst, .bz2, .xz."
+    )
+
+
+def json_object(text: str, place: str) -> dict[str, Any]:
+    """A JSON object, or a SourceError that names the place."""
+    try:
+        record = json.loads(text)
+    except RecursionError as error:
+        raise SourceError(f"{place}: JSON nested too deeply to be read. Mend or remove it.") from error
+    except json.JSONDecodeError as error:
+        raise SourceError(f"{place}: bad JSON at column {error.colno} ({error.msg}). Give one JSON object a line.") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise SourceError(f"{place}: bad JSON ({error}). Mend or remove it.") from None
+    if not isinstance(record, dict):
+        raise SourceError(f"{place}: the JSON is {text.strip():.60}; accepted: an object, such as {{'text': …}}.")
+    return record
+
+
+def json_shape(path: PathLike, compression: str) -> Shape:
+    r"""How a JSON file is written, from its beginning.
+
+    '{"text": "a"}\n{"text": "b"}\n'  -> lines, {"text": "a"}
+    '[\n {"text": "a"}\n]'            -> array, {"text": "a"}
+    '{\n "name": "x"\n}\n'            -> values, {"name": "x"}
+    """
+    text = _Text(read_characters(path, compression), path)
+    array = text.peek() == "["
+    if array:
+        text.place += 1
+        if text.peek() == "]":
+            return Shape("array")
+    try:
+        value = text.value(LARGEST_FIRST)
+    except SourceError:
+        return Shape("")
+    record, start = json.loads(value), value.find("\n")
+    if array:
+        return Shape("array", record)
+    return Shape("lines" if start < 0 and text.ends_line() else "values", record)
+
+
+def json_values(path: PathLike, compression: str) -> Iterator[str]:
+    r"""The JSON of each element of an array, or of each value, where they follow one another.
+
+    '[{"a": 1},\n {"a":\n 2}]' -> '{"a": 1}', '{"a":\n 2}'
+
+    Raises:
+        SourceError: what is there is no JSON, or goes on after the array.
+    """
+    text = _Text(read_characters(path, compression), path)
+    if text.peek() != "[":
+        while text.peek():
+            yield text.value()
+        return
+    text.place += 1
+    while text.peek() != "]" or text.count:
+        yield text.value()
+        after = text.peek()
+        if after not in (",", "]"):
+            raise text.error(f"{after!r} stands" if after else "the file ends", "Give a comma, or ] at the end of the array.")
+        if after == "]":
+            break
+        text.place += 1
+        if text.peek() == "]":
+            raise text.error("a comma stands", "Remove it: no record follows.")
+    text.place += 1
+    if text.peek():
+        raise text.error("the array ends, and more follows", "Give one array, or one JSON object a line.")
+
+
+class _Text:
+    """Characters of a file as they are read, from `place` on; `count` values were taken."""
+
+    def __init__(self, blocks: Iterator[str], path: PathLike):
+        self.blocks, self.path = blocks, path
+        self.buffer, self.place, self.count = "", 0, 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; "" at the end."""
+        while True:
+            space = _SPACE.match(self.buffer, self.place)
+            self.place = space.end() if space else self.place
+            if self.place < len(self.buffer):
+                return self.buffer[self.place]
+            if not self.more():
+                return ""
+
+    def value(self, most: int = sys.maxsize) -> str:
+        """The JSON value that begins here."""
+        self.peek()
+        while True:
+            try:
+                _, end = _DECODER.raw_decode(self.buffer, self.place)
+                if end < len(self.buffer) or not self.more():  # a number may go on
+                    break
+            except RecursionError as error:
+                raise SourceError(f"{self.where()}: JSON nested too deeply to be read. Mend or remove it.") from error
+            except json.JSONDecodeError as error:
+                if len(self.buffer) - self.place > most or not self.more():
+                    raise SourceError(f"{self.where()}: bad JSON ({error.msg}). Mend or remove it.") from None
+            except ValueError as error:
+                raise SourceError(f"{self.where()}: bad JSON ({error}). Mend or remove it.") from None
+        value, self.place, self.count = self.buffer[self.place : end], end, self.count + 1
+        return value
+
+    def ends_line(self) -> bool:
+        """Whether nothing else stands on the line."""
+        while not self.buffer[self.place :].strip(" \t\r") and self.more():
+            pass
+        return self.buffer[self.place :].lstrip(" \t\r")[:1] in ("", "\n")
+
+    def more(self) -> bool:
+        """Read on: at least as much as is held, so that a long value is not decoded too often. False at the end."""
+        blocks, size, least = [self.buffer[self.place :]], 0, len(self.buffer) - self.place
+        for block in self.blocks:
+            blocks.append(block)
+            size += len(block)
+            if size and size >= least:
+                break
+        self.buffer, self.place = "".join(blocks), 0
+        return bool(size)
+
+    def where(self) -> str:
+        return f"{self.path}, record {self.count + 1}"
+
+    def error(self, found: str, advice: str) -> SourceError:
+        return SourceError(f"{self.path}: after record {self.count} {found}. {advice}")
+
+
+def table_rows(lines: Iterable[tuple[int, str]], path: PathLike, *, tabs: bool) -> Iterator[tuple[dict[str, str], int]]:
+    """The rows of a table and the lines they begin in; the first row names the columns. Cells may hold line breaks.
+
+    Raises:
+        SourceError: broken quotes, another number of columns, a column named twice; no row.
+    """
+    header: list[str] = []
+    blank: list[int] = []
+    empty = True
+    for cells, number in _cells(lines, path, tabs):
+        if not cells:
+            blank += [number] if len(header) == 1 else []  # of one column, an empty cell is an empty line
+        elif not header:
+            if len(set(cells)) < len(cells):
+                raise SourceError(
+                    f"{path}, line {number}: the first line names a column twice: {cells}. Give each its own name."
+                )
+            header = cells
+        elif len(cells) != len(header):
+            raise SourceError(
+                f"{path}, line {number}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header})."
+            )
+        else:
+            yield from (({header[0]: ""}, each) for each in blank)  # but for those at the end
+            blank, empty = [], False
+            yield dict(zip(header, cells, strict=True)), number
+    if not header:
+        raise SourceError(f"{path} is empty. The first line names the columns, each other line is a record.")
+    if empty:
+        raise SourceError(f"{path} has no lines below its first, which names the columns ({header}). Give one a record.")
+
+
+def columns_of(lines: Iterable[tuple[int, str]], path: PathLike, *, tabs: bool) -> list[str]:
+    """The first row of a table: the names of its columns; [] of an empty file."""
+    return next((cells for cells, _ in _cells(lines, path, tabs) if cells), [])
+
+
+def _cells(lines: Iterable[tuple[int, str]], path: PathLike, tabs: bool) -> Iterator[tuple[list[str], int]]:
+    # The csv module refuses cells over 128 KiB, which reviews and articles can be.
+    csv.field_size_limit(sys.maxsize)
+    format = dict(delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
+    reader = csv.reader((line for _, line in lines), **format)
+    begin = 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise SourceError(f"{path}, line {begin}: {_explained(error)}") from None
+        if cells is None:
+            return
+        yield cells, begin
+        begin = reader.line_num + 1
+
+
+def _explained(error: csv.Error) -> str:
+    # The module tells its errors apart by their messages only, and this one speaks of how to open files.
+    if str(error).startswith("new-line character"):
+        return "a carriage return (CR) stands alone. End lines with LF or CRLF, and quote a cell that holds a CR."
+    return f"{error}. Double the quotes inside a quoted cell, and close it."
+
+
+def _read_json_lines(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
+    for number, line in read_lines(path):
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield json_object(line, place), place
+
+
+def _read_values(path: PathLike, compression: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    for number, value in enumerate(json_values(path, compression), 1):
+        place = f"{path}, record {number}"
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            byte = ord(value[error.start]) - 0xDC00
+            raise SourceError(f"{place}: byte 0x{byte:02X} is not UTF-8. {encoding_advice(bytes([byte]), path)}") from None
+        yield json_object(value, place), place
