@@ -122,7 +122,7 @@ class Format(NamedTuple):
 
 def suffix_of(path: PathLike) -> str:
     """The suffix of a file, without that of its compression: "a/Train.JSONL.gz" -> ".jsonl"."""
-    return PurePath(_plain(path)).suffix
+    return _split(path)[0]
 
 
 def format_of(path: PathLike) -> Format:
@@ -133,14 +133,10 @@ def format_of(path: PathLike) -> Format:
     Raises:
         NotTextError: the file is of a format that is not read; the message says how to make another of it.
     """
-    name = PurePath(os.fspath(path)).name
-    suffix = suffix_of(path)
+    suffix, compression = _split(path)
     if suffix in REFUSED:
-        stem = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-        advice = REFUSED[suffix].format(name=os.fspath(path), stem=stem)
+        advice = REFUSED[suffix].format(name=os.fspath(path), stem=PurePath(os.fspath(path)).stem)
         raise NotTextError(suffix, f"{path}: {suffix} files are not read. {advice}")
-    compression = os.fspath(path).lower().rpartition(".")[2]
-    compression = compression if compression in COMPRESSIONS else ""
     kind = KINDS.get(suffix, "text")
     if kind == "parquet" and compression:
         raise NotTextError(
@@ -160,13 +156,12 @@ def kind_of(path: str) -> str:
 
     "lib/x.SO" -> ".so"    "a.dat.gz" -> ".dat.gz"    "core" -> "without suffix"
     """
-    plain = suffix_of(path)
-    last = PurePath(path).suffix.lower()
-    return (plain if plain == last else plain + last) or "without suffix"
+    suffix, compression = _split(path)
+    return suffix + f".{compression}" * bool(compression) or "without suffix"
 
 
-def _plain(path: PathLike) -> str:
-    name = os.fspath(path).lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(f".{compression}")
-    return name
+def _split(path: PathLike) -> tuple[str, str]:
+    """Suffix and compression, in lower case: "A.JSONL.gz" -> ".jsonl", "gz"."""
+    parts = os.fspath(path).rpartition("/")[2].lower().lstrip(".").rsplit(".", 2)
+    compression = parts.pop() if len(parts) > 1 and parts[-1] in COMPRESSIONS else ""
+    return f".{parts[-1]}" if len(parts) > 1 and parts[-1] else "", compression

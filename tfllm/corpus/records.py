@@ -97,10 +97,9 @@ def json_shape(path: PathLike, compression: str) -> Shape:
         value = text.value(LARGEST_FIRST)
     except SourceError:
         return Shape("")
-    record, start = json.loads(value), value.find("\n")
     if array:
-        return Shape("array", record)
-    return Shape("lines" if start < 0 and text.ends_line() else "values", record)
+        return Shape("array", text.found)
+    return Shape("lines" if "\n" not in value and text.ends_line() else "values", text.found)
 
 
 def json_values(path: PathLike, compression: str) -> Iterator[str]:
@@ -133,11 +132,12 @@ def json_values(path: PathLike, compression: str) -> Iterator[str]:
 
 
 class _Text:
-    """Characters of a file as they are read, from `place` on; `count` values were taken."""
+    """Characters of a file as they are read, from `place` on; `count` values were taken, the last is `found`."""
 
     def __init__(self, blocks: Iterator[str], path: PathLike):
         self.blocks, self.path = blocks, path
         self.buffer, self.place, self.count = "", 0, 0
+        self.found: Any = None
 
     def peek(self) -> str:
         """The next character that is no white space; "" at the end."""
@@ -154,7 +154,7 @@ class _Text:
         self.peek()
         while True:
             try:
-                _, end = _DECODER.raw_decode(self.buffer, self.place)
+                self.found, end = _DECODER.raw_decode(self.buffer, self.place)
                 if end < len(self.buffer) or not self.more():  # a number may go on
                     break
             except RecursionError as error:

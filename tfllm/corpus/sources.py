@@ -138,10 +138,10 @@ def _sources(text: str, exclude: Sequence[str], field: str, passed: PassedBy) ->
     """The files that `text`, as it was given, stands for."""
     path = Path(text)
     if path.is_dir():
-        searched = _folder_files(text, "", exclude)
+        searched = _folder_files(str(path), "", exclude)
     elif path.exists() or path.is_symlink():
         if not excluded(path.name, exclude):
-            yield _inspect(text, field)
+            yield _inspect(str(path), field)
         return
     elif not glob.has_magic(text):
         raise SourceNotFoundError(f"{text!r} does not exist. Name a file, a folder or a glob such as 'books/**/*.txt'.")
@@ -223,26 +223,20 @@ def excluded(relative: str, patterns: Sequence[str]) -> bool:
 def _inspect(path: str, field: str) -> Source:
     format = format_of(path)
     status = _status(path)
-    marked = False
-    if status.st_size or format.compression:
-        try:
-            marked = look_into(path, format, field)
-        except OSError as error:
-            raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
-    return Source(str(Path(path)), format.kind, status.st_size, status.st_mtime_ns, format.compression, marked)
+    try:
+        marked = bool(status.st_size or format.compression) and look_into(path, format, field)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
+    return Source(path.removeprefix("./"), format.kind, status.st_size, status.st_mtime_ns, format.compression, marked)
 
 
 def _status(path: str) -> os.stat_result:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
-        try:
-            status = os.fstat(file)
-        finally:
-            os.close(file)
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes as long as the call
     except FileNotFoundError as error:
         raise NotTextError("broken link", f"{path}: {error.strerror}. Mend or exclude it.") from error
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer
         raise NotTextError("pipe or device", f"{path} is not a regular file. Exclude it.")
     return status

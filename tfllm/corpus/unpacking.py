@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -28,8 +29,8 @@ def blocks_of(path: PathLike, compression: str, size: int = BLOCK_BYTES) -> Iter
         SourceError: it cannot be unpacked.
         OSError: it cannot be opened.
     """
-    with opened(str(path)) as raw:
-        yield from unpacked(raw, compression, str(path), size)
+    with opened(os.fspath(path)) as raw:
+        yield from unpacked(raw, compression, os.fspath(path), size)
 
 
 def unpacked(raw: IO[bytes], compression: str, path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
