@@ -12,6 +12,8 @@ import lzma
 import random
 import shlex
 import subprocess
+import sysconfig
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -255,3 +257,14 @@ def test_labelled_json_that_is_wrong(tmp_path, content, message):
     (tmp_path / "t.json").write_bytes(content)
     with pytest.raises(SourceError, match=message):
         list(read_records(tmp_path / "t.json"))
+
+
+def test_pythons_own_library_is_read_as_it_is(capfd):
+    """Compiled files and libraries are passed by; every other file is a text."""
+    library = Path(sysconfig.get_path("stdlib"))
+    found = find_sources(library, exclude=["site-packages", "test"])
+    every = list(texts(library, exclude=["site-packages", "test"]))
+    assert len(every) == len(found.sources) > 500
+    assert (library / "os.py").read_text() in every
+    assert {".pyc", ".so"} <= set(found.passed_by.kinds)
+    assert capfd.readouterr().err == f"passed by {found.passed_by}\n"

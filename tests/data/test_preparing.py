@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -85,6 +86,106 @@ def test_a_store_is_no_text_of_its_corpus(tmp_path):
     assert quiet(tmp_path / "texts", tmp_path / "other", validation=0).fingerprint == first.fingerprint
     with pytest.raises(SourceError, match="holds no file to read"):
         quiet(tmp_path / "texts/store", tmp_path / "third")
+
+
+def test_texts_in_memory_are_the_same_documents(corpus, reference, tmp_path):
+    every = [text for number in range(2) for text in corpus[1]]
+    store = prepare(
+        texts=iter(every), tokenizer=ByteTokenizer(), out=tmp_path / "out", shards=3, validation=0.1, progress=False
+    )
+    assert store.fingerprint == reference.fingerprint
+    assert store.manifest["inputs"] == {"texts": len(every), "bytes": sum(len(text.encode()) for text in every)}
+    assert store.manifest["duplicates_removed"] == len(corpus[1])
+
+
+def test_texts_in_memory_are_known_again_by_their_content(tmp_path, monkeypatch):
+    def call(texts, **settings):
+        return prepare(
+            [], ByteTokenizer(), tmp_path / "out", texts=texts, validation=0, processes=1, progress=False, **settings
+        )
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    documents = ["one", "two", "", "\u2028three\n"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "finish", interrupt)
+        call(documents)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "make_piece", interrupt)  # it goes on with what is there
+        store = call(iter(documents))
+        assert call(tuple(documents)).manifest == store.manifest
+    assert sorted(store.texts("train", ByteTokenizer())) == sorted(filter(None, documents))
+    assert store.manifest["empty_documents"] == 1
+    for others in (["one", "two"], ["onetwo", "", "", "\u2028three\n"]):
+        with pytest.raises(StoreError, match="made from other files or texts"):
+            call(others)
+    for settings in ({"field": "body"}, {"separator": "\n"}, {"exclude": "*.py"}):
+        (name,) = settings
+        with pytest.raises(ValueError, match=f"{name}=.* is for files, and texts were given. Leave it out"):
+            call(documents, **settings)
+
+
+def test_texts_that_are_none(tmp_path):
+    for given, error, message in (
+        ("one string", TypeError, "texts is one string; accepted: an iterable of strings"),
+        (["one", b"two"], TypeError, r"texts\[1\] is b'two'; accepted: strings"),
+        (["", ""], SourceError, "texts holds 2 texts, all empty"),
+        (["one", "\ud800"], SourceError, r"texts, record 2 \(an unpaired surrogate\): not valid UTF-8"),
+    ):
+        with pytest.raises(error, match=message):
+            prepare(texts=given, tokenizer=ByteTokenizer(), out=tmp_path / "out", progress=False)
+    with pytest.warns(UserWarning, match="1 documents are not UTF-8 and were skipped, in 1 files such as texts"):
+        quiet([], tmp_path / "out", texts=["one", "\ud800"], invalid_utf8="skip")
+    for given in ({"paths": tmp_path, "texts": ["one"]}, {"paths": [tmp_path], "texts": ["one"]}):
+        with pytest.raises(ValueError, match="Both paths and texts were given"):
+            prepare(tokenizer=ByteTokenizer(), out=tmp_path / "new", **given)
+    with pytest.raises(SourceError, match=r"No paths were given. Name files, folders or globs such as .* or give texts="):
+        prepare(tokenizer=ByteTokenizer(), out=tmp_path / "new")
+    with pytest.raises(TypeError, match="prepare needs a tokenizer and a folder"):
+        prepare(tmp_path)
+
+
+def test_what_is_passed_by_is_printed_and_in_the_manifest(tmp_path, capsys):
+    (tmp_path / "in/__pycache__").mkdir(parents=True)
+    (tmp_path / "in/LICENSE").write_text("one")
+    (tmp_path / "in/package.json").write_text('{"name": "x"}')
+    for number in range(3):
+        (tmp_path / f"in/__pycache__/{number}.pyc").write_bytes(b"\xa7\0")
+    store = prepare(tmp_path / "in", ByteTokenizer(), tmp_path / "out", validation=0, processes=1)
+    assert capsys.readouterr().err.startswith("passed by 4 files: 3 .pyc, 1 .json without a string 'text'\n")
+    passed = {".json without a string 'text'": 1, ".pyc": 3}
+    assert store.manifest["inputs"] == {"files": 1, "bytes": 3, "passed_by": passed}
+    assert quiet(tmp_path / "in", tmp_path / "out", validation=0).fingerprint == store.fingerprint
+    assert capsys.readouterr().err == ""
+
+
+def test_stores_of_before_are_known_again(tmp_path):
+    """What is read as it always was has the fingerprint it always had; what is read otherwise has another."""
+
+    def expected(*more):
+        names = [tmp_path / "in" / name for name in ("a.txt", "b.jsonl", "c.jsonl.gz")]
+        files = [[os.path.realpath(path), path.stat().st_size, path.stat().st_mtime_ns] for path in names]
+        files[0] += more
+        manifest = store.manifest
+        text = json.dumps([1, files, manifest["settings"], manifest["tokenizer"]], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("one")
+    (tmp_path / "in/b.jsonl").write_text('{"text": "two"}\n')
+    (tmp_path / "in/c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "three"}\n'))
+    store = quiet(tmp_path / "in", tmp_path / "out", validation=0)
+    assert store.manifest["fingerprint"] == expected()
+    (tmp_path / "in/a.txt").write_text("\ufeffone")  # the mark was part of the document
+    store = quiet(tmp_path / "in", tmp_path / "marked", validation=0)
+    assert store.manifest["fingerprint"] == expected("marked")
+    (tmp_path / "in/a.txt").rename(tmp_path / "in/b.ndjson")
+    (tmp_path / "in/b.ndjson").write_text('{"text": "one"}')  # was a text
+    store = quiet(tmp_path / "in/b.ndjson", tmp_path / "lines", validation=0)
+    entry = [os.path.realpath(tmp_path / "in/b.ndjson"), 15, (tmp_path / "in/b.ndjson").stat().st_mtime_ns, "jsonl"]
+    text = json.dumps([1, [entry], store.manifest["settings"], store.manifest["tokenizer"]], sort_keys=True)
+    assert store.manifest["fingerprint"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_rows_as_in_the_docstring(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -23,11 +24,15 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `my_texts` holds some of the standard library."""
+    """A folder in which `my_texts` holds some of the standard library, as it is: compiled files, libraries and licence, too."""
     place = tmp_path_factory.mktemp("newcomer")
-    (place / "my_texts").mkdir()
-    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-b]*.py")):
-        shutil.copy(file, place / "my_texts")
+    library = Path(sysconfig.get_path("stdlib"))
+    compiled = [*library.glob("__pycache__/a*.pyc"), Path(importlib.util.find_spec("_json").origin)]  # type: ignore[union-attr, arg-type]
+    for file in [*sorted(library.glob("[a-b]*.py")), *library.glob("json/*.py"), *compiled]:
+        copy = place / "my_texts" / (file.relative_to(library) if file.is_relative_to(library) else file.name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    shutil.copy(README.parent / "LICENSE", place / "my_texts")
     return place
 
 
@@ -51,6 +56,9 @@ def test_the_python_runs_as_written(place: Path) -> None:
     answer = said.partition("def main(")[2]
     assert len(answer) > 20
     (first, its_score), (second, other) = (line.split() for line in chosen.splitlines())
+    manifest = json.loads((place / "runs/my_store/manifest.json").read_text())
+    assert manifest["inputs"]["passed_by"][".pyc"] > 1
+    assert manifest["inputs"]["files"] == sum(file.suffix in (".py", "") for file in (place / "my_texts").rglob("*.*")) + 1
     assert {first, second} == {"yes", "no"} and 0 > float(its_score) >= float(other)
     served = ast.literal_eval(run([sys.executable, "-c", serving], place))
     # The exported answer is longer (128 tokens against 40) and starts with the same bytes.

@@ -94,6 +94,8 @@ def test_wrong_settings_are_named(folder: Path) -> None:
     for given in ({}, {"paths": folder, "texts": ["a"]}):
         with pytest.raises(ValueError, match="give either paths"):
             tokenizers.train(**given)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"field=.body. and exclude=.* are for files, and texts were given"):
+        tokenizers.train(texts=["a"], field="body")
     with pytest.raises(TypeError, match="texts is one string"):
         tokenizers.train(texts="one string", progress=False)
 

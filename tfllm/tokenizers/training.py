@@ -96,6 +96,8 @@ def train(
     settings = _settings(kind, size, character_coverage, line_break_pieces) if kind in ("unigram", "bpe") else {}
     if (texts is None) == (not paths):
         raise ValueError("give either paths (files, folders, globs) or texts=, an iterable of strings")
+    if texts is not None and (field != "text" or exclude):
+        raise ValueError(f"field={field!r} and exclude={exclude!r} are for files, and texts were given: leave them out")
     files: dict[str, Any] = {"field": field, "exclude": exclude, "invalid_utf8": invalid_utf8, "progress": progress}
     corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, **files)
     chunks = sample(corpus, max_bytes, progress)

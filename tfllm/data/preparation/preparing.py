@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tfllm.corpus.chunks import Chunk, Reading
-from tfllm.corpus.formats import PathLike
+from tfllm.corpus.formats import PathLike, SourceError
 from tfllm.data.preparation.inputs import Files, Inputs, Texts
 from tfllm.data.preparation.linking import Linkwork, find_near_duplicates
 from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
@@ -82,7 +82,7 @@ def prepare(
         near_duplicates: remove documents this similar, 0.8 say: the estimated Jaccard similarity of their sets of five
             words in a row (near_duplicates.py). Of those that links of such similarity join, the one with the lowest
             hash stays, be it for training or validation. None: exact duplicates only.
-        progress: show a bar, in bytes of the files.
+        progress: show a bar, in bytes of the files, and a line of what was passed by.
 
     Raises:
         ValueError, TypeError: a setting is not accepted; both `paths` and `texts`, or none of them.
@@ -100,7 +100,7 @@ def prepare(
         invalid_utf8=invalid_utf8,
         near_duplicates=near_duplicates,
     )
-    _check_given(paths, texts, tokenizer, out)
+    _check_given(paths, texts, tokenizer, out, {"field": field, "separator": separator, "exclude": exclude})
     if processes is not None and processes < 1:
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
     folder = check_place(out)
@@ -121,12 +121,17 @@ def prepare(
     return store
 
 
-def _check_given(paths: Any, texts: Any, tokenizer: Any, out: PathLike) -> None:
+def _check_given(paths: Any, texts: Any, tokenizer: Any, out: PathLike, of_files: dict[str, Any]) -> None:
     if tokenizer is None or not os.fspath(out):
         raise TypeError("prepare needs a tokenizer and a folder: prepare(paths, tokenizer, out)")
     given = isinstance(paths, os.PathLike) or bool(paths)
     if given and texts is not None:
         raise ValueError("Both paths and texts were given. Give one of them.")
+    if not given and texts is None:
+        raise SourceError("No paths were given. Name files, folders or globs such as 'books/**/*.txt', or give texts=[…].")
+    for name, value in of_files.items() if texts is not None else ():
+        if value and (name, value) != ("field", "text"):
+            raise ValueError(f"{name}={value!r} is for files, and texts were given. Leave it out.")
 
 
 class _Task:
