@@ -1,7 +1,9 @@
 """The Beam pipeline on the direct runner: local preparation's bytes, and nothing that looks finished before it is."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import re
@@ -54,6 +56,9 @@ def corpus(tmp_path_factory):
     (folder / "below").mkdir()
     pyarrow.parquet.write_table(pyarrow.table({"text": parts[3]}), folder / "below/d.parquet", row_group_size=30)
     (folder / "below/e.txt").write_text("\u2581" + "\n".join(parts[4]))
+    (folder / "below/f.json").write_text("\ufeff" + json.dumps([{"text": text} for text in parts[0]], indent=1))
+    (folder / "below/g.csv.bz2").write_bytes(bz2.compress(("text\n" + "\n".join(parts[1])).encode()))
+    (folder / "below/h.txt.xz").write_bytes(lzma.compress("\n".join(parts[2]).encode()))
     return folder
 
 
@@ -127,7 +132,7 @@ def test_files_and_store_behind_a_scheme(corpus, tmp_path):
     assert manifest["skipped_files"] == [{"file": "memory://in/a.txt", "documents": 2}]
     paths = ["memory://in/**.txt", "memory://in/?.jsonl*", "memory://in/below"]
     named = prepare_with_beam(paths, ByteTokenizer(), "memory://out/two/", **SETTINGS)
-    assert named["inputs"] == {"files": 5, "bytes": manifest["inputs"]["bytes"]}  # there was no search
+    assert named["inputs"] == {"files": 8, "bytes": manifest["inputs"]["bytes"]}  # there was no search
     assert named | {key: manifest[key] for key in ("inputs", "checksum")} == manifest
     left(".one.preparing/01/result.json")  # killed before all was removed
     before = dict(memory_files.TIMES)

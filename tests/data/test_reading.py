@@ -1,14 +1,15 @@
 """Tables of texts: what is read, and that every wrong line is named."""
 
+import bz2
 import gzip
 import json
+import lzma
 import re
 
 import numpy as np
 import pytest
+import zstandard
 
-from tfllm.corpus.formats import suffix_of
-from tfllm.corpus.lines import read_lines
 from tfllm.data.labelled.reading import Row, TextRecord, label_names, read_rows, read_texts
 
 
@@ -20,11 +21,6 @@ def write(path, content):
 def refuses(message, *args, **kwargs):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_texts(*args, **kwargs)
-
-
-def test_lines_as_in_the_docstring(tmp_path):
-    assert list(read_lines(write(tmp_path / "t.txt", b"\xef\xbb\xbfa\nb"))) == [(1, "a\n"), (2, "b")]
-    assert suffix_of("a/Train.JSONL.gz") == ".jsonl"
 
 
 def test_rows_as_in_the_docstring(tmp_path, monkeypatch):
@@ -50,15 +46,26 @@ def test_texts_as_in_the_docstring():
     assert read(pair, pair="text_pair", number="score") == TextRecord("fine", "good", number=0.9)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "csv.gz", "tsv.gz", "jsonl.gz"])
-def test_all_formats_say_the_same(tmp_path, suffix):
+PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.ZstdCompressor().compress}
+
+
+@pytest.mark.parametrize("compression", ["", *PACK])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "NDJSON", "lines.json", "array.json", "indented.json"])
+def test_all_formats_say_the_same(tmp_path, suffix, compression):
     rows = [("Ünï 中", "pos"), ('he said "no"', "neg")]
+    records = [{"text": text, "label": label} for text, label in rows]
+    lines = "".join(json.dumps(record) + "\n" for record in records) + "\n"
     content = {
         "csv": '\ufefflabel,text\r\npos,Ünï 中\r\nneg,"he said ""no"""\r\n',
         "tsv": 'label\ttext\npos\tÜnï 中\nneg\the said "no"\n',
-        "jsonl": "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows) + "\n\n",
-    }[suffix.split(".")[0]].encode()
-    path = write(tmp_path / f"t.{suffix}", gzip.compress(content) if suffix.endswith(".gz") else content)
+        "jsonl": lines,
+        "NDJSON": "\ufeff" + lines.replace("\n", "\r\n"),
+        "lines.json": lines,
+        "array.json": "\ufeff" + json.dumps(records),
+        "indented.json": json.dumps(records, indent=1),
+    }[suffix].encode()
+    name = f"t.{suffix}.{compression}".rstrip(".")
+    path = write(tmp_path / name, PACK[compression](content) if compression else content)
     assert [(record.text, *record.labels) for record in read_texts(path, label="label")] == rows
 
 

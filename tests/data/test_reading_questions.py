@@ -1,6 +1,7 @@
 """Files of questions: SQuAD's two versions, JSON lines, and that every wrong answer is named."""
 
 import json
+import lzma
 import re
 
 import numpy as np
@@ -33,6 +34,18 @@ def test_spellings_of_answers():
     for none in ({"answers": []}, {"answers": None}, {"answers": [], "answer_start": []}):
         unasked = {key: value for key, value in ADA.items() if not key.startswith("answer")} | none
         assert read_questions([unasked])[0].answers == ()
+
+
+def test_flat_questions_in_a_json_file(tmp_path):
+    """As `datasets` writes SQuAD: lines or an array, with the answers in one mapping."""
+    answers = {"text": ["Ada"], "answer_start": [7]}
+    flat = {"id": "q1", "question": ADA["question"], "context": ADA["context"], "answers": answers}
+    for content in (json.dumps(flat) + "\n", json.dumps([flat]), json.dumps([flat], indent=2), "\ufeff" + json.dumps([flat])):
+        (tmp_path / "t.json").write_text(content)
+        (found,) = read_questions(tmp_path / "t.json")
+        assert (found.id, found.answers, found.starts) == ("q1", ("Ada",), (7,))
+    (tmp_path / "t.json.xz").write_bytes(lzma.compress(squad(tmp_path).read_bytes()))
+    assert [question.answers for question in read_questions(tmp_path / "t.json.xz")] == [("Ada",)]
 
 
 def test_what_is_impossible_has_no_answers():

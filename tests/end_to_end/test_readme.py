@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -27,11 +27,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `my_texts` holds some of the standard library, as it is: compiled files, libraries and licence, too."""
     place = tmp_path_factory.mktemp("newcomer")
     library = Path(sysconfig.get_path("stdlib"))
-    compiled = [*library.glob("__pycache__/a*.pyc"), Path(importlib.util.find_spec("_json").origin)]  # type: ignore[union-attr, arg-type]
-    for file in [*sorted(library.glob("[a-b]*.py")), *library.glob("json/*.py"), *compiled]:
-        copy = place / "my_texts" / (file.relative_to(library) if file.is_relative_to(library) else file.name)
+    for file in (*library.glob("[a-b]*.py"), *library.glob("json/*.py"), *library.glob("__pycache__/a*.pyc")):
+        copy = place / "my_texts" / file.relative_to(library)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
+    (place / "my_texts/_json.so").write_bytes(b"\x7fELF\2\1\1\0")
     shutil.copy(README.parent / "LICENSE", place / "my_texts")
     return place
 
@@ -57,8 +57,9 @@ def test_the_python_runs_as_written(place: Path) -> None:
     assert len(answer) > 20
     (first, its_score), (second, other) = (line.split() for line in chosen.splitlines())
     manifest = json.loads((place / "runs/my_store/manifest.json").read_text())
-    assert manifest["inputs"]["passed_by"][".pyc"] > 1
-    assert manifest["inputs"]["files"] == sum(file.suffix in (".py", "") for file in (place / "my_texts").rglob("*.*")) + 1
+    files = Counter(file.suffix for file in (place / "my_texts").rglob("*") if file.is_file())
+    assert manifest["inputs"]["passed_by"] == {".pyc": files[".pyc"], ".so": 1}
+    assert manifest["inputs"]["files"] == files[".py"] + 1  # LICENSE
     assert {first, second} == {"yes", "no"} and 0 > float(its_score) >= float(other)
     served = ast.literal_eval(run([sys.executable, "-c", serving], place))
     # The exported answer is longer (128 tokens against 40) and starts with the same bytes.
