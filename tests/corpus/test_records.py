@@ -27,6 +27,7 @@ from tfllm.corpus.lines import read_lines, split_lines
 from tfllm.corpus.records import json_shape, read_records
 from tfllm.corpus.sources import find_sources
 from tfllm.corpus.texts import texts
+from tfllm.corpus.unpacking import BLOCK_BYTES
 from tfllm.tokenizers.corpus import Corpus
 
 PACK = {
@@ -218,6 +219,18 @@ def test_documents_that_are_not_utf8_are_skipped_in_every_form(tmp_path):
         assert list(texts(tmp_path, invalid_utf8="skip")) == ["one", "two", "three"]
     with pytest.warns(UserWarning, match=r"skipped 5 documents that are no UTF-8 text, in .*a\.json"):
         assert list(Corpus.of_paths(tmp_path, invalid_utf8="skip").chunks) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("data", "place"), [(b"a" * (BLOCK_BYTES - 1) + b"\xc3(", BLOCK_BYTES - 1), (b"a" * BLOCK_BYTES + b"\xc3", BLOCK_BYTES)]
+)
+def test_a_large_file_that_is_not_utf8_names_its_byte(tmp_path, data, place):
+    """Stores hold a file whole, a tokenizer reads it in blocks: the byte is the same, at the end of either, too."""
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(SourceError, match=rf"a\.txt \(byte {place} of the document is 0xc3\)"):
+        list(texts(tmp_path / "a.txt"))
+    with pytest.raises(SourceError, match=rf"a\.txt \(byte {place} of the document is 0xc3\)"):
+        list(Corpus.of_paths(tmp_path / "a.txt").chunks)
 
 
 def test_lines_as_in_the_docstring(tmp_path):

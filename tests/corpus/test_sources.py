@@ -247,6 +247,7 @@ def test_what_is_wrong_with_a_compressed_file_is_said_and_mended_as_said(lib, co
             (),
             "wide.txt: is no UTF-8 text. It is UTF-16LE. Convert it: iconv -f UTF-16LE -t UTF-8 wide.txt > utf8-w",
         ),
+        ("wide", (), "wide: is no UTF-8 text. It is UTF-16BE. Convert it: iconv -f UTF-16BE -t UTF-8 wide > utf8-wide"),
         ("wide.json", (), "wide.json: is no UTF-8 text. It is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 wide.json"),
         ("packed", (), "packed: is no UTF-8 text. The file is compressed: rename it to packed.gz"),
     ],
@@ -260,6 +261,7 @@ def test_refusals_name_the_path(lib, given, exclude, message):
         (lib / name).write_bytes(b"x")
     (lib / "latin").write_bytes("café".encode("cp1252"))
     (lib / "wide.txt").write_bytes("some words".encode("utf-16-le"))
+    (lib / "wide").write_bytes("some words".encode("utf-16-be"))
     (lib / "wide.json").write_bytes('{"text": "one"}'.encode("utf-16"))
     (lib / "packed").write_bytes(gzip.compress(b"x"))
     with pytest.raises(SourceError, match=message):

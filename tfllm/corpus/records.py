@@ -155,8 +155,7 @@ class _Text:
         while True:
             try:
                 self.found, end = _DECODER.raw_decode(self.buffer, self.place)
-                if end < len(self.buffer) or not self.more():  # a number may go on
-                    break
+                break
             except RecursionError as error:
                 raise SourceError(f"{self.where()}: JSON nested too deeply to be read. Mend or remove it.") from error
             except json.JSONDecodeError as error:
