@@ -114,10 +114,14 @@ def test_long_sentences_go_on_in_another_row_and_nothing_is_lost():
 
 
 def test_words_that_leave_no_piece_still_count():
-    found = tagging([sentence("x/N", "a/V", "\u0085/D", "axb/N")], Deaf())
+    """A word that no model sees has the label of the word before it."""
+    with pytest.warns(UserWarning, match="1 of 1 sentences have words that are seen as a part of the word before"):
+        found = tagging([sentence("x/N", "a/V", "\u0085/D", "axb/N")], Deaf())
     (row,) = rows_of(found)
-    assert row == ("[?aÂ\u0085ab]", {1: "N", 2: "V", 3: "D", 5: "N"})
-    assert found.by_sentence([np.array([0, *found.token_features[features.TARGET_IDS], 0])]) == [["N", "V", "D", "N"]]
+    assert row == ("[?aab]", {1: "N", 2: "V", 3: "N"})
+    assert found.by_sentence([np.array([0, *found.token_features[features.TARGET_IDS], 0])]) == [["N", "V", "V", "N"]]
+    with pytest.raises(ValueError, match=r"f, line 1: the sentence '\\x85' shows no character. Remove it."):
+        tagging([sentence("a/N"), sentence("\u0085/D")], Deaf())
 
 
 def test_class_weights_count_words():

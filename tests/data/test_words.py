@@ -1,13 +1,14 @@
 """Words and their characters, held against a plain Python reading of the same rules; pieces of words; long texts."""
 
 import random
+import re
 import unicodedata
 
 import pytest
 import tensorflow as tf
 from encoder_like import BertLike, Deaf, RobertaLike
 
-from tfllm.data import words
+from tfllm.data import scripts, words
 from tfllm.tokenizers import ByteTokenizer
 
 
@@ -15,6 +16,10 @@ def split(*texts, keep_spaces=False):
     found = words.split_words(tf.constant(texts, tf.string), keep_spaces=keep_spaces)
     rows = zip(found.strings.to_list(), found.starts.to_list(), found.ends.to_list(), strict=True)
     return [list(zip([word.decode() for word in row[0]], *row[1:], strict=True)) for row in rows]
+
+
+WITHOUT_SPACES = {"HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"}
+"""First words of the names of characters."""
 
 
 def by_hand(text):
@@ -30,7 +35,9 @@ def by_hand(text):
                 found[-1][2] = place + 1
                 continue
             kind = "letter"
-        elif category[0] in "PS" or any(low <= ord(character) <= high for low, high in words.CHINESE):
+        elif category[0] in "PS" or any(low <= ord(character) <= high for low, high in scripts.CHINESE):
+            kind = "alone"
+        elif category[0] == "L" and re.split("[ -]", unicodedata.name(character, ""))[0] in WITHOUT_SPACES:
             kind = "alone"
         else:
             kind = "letter"
@@ -50,6 +57,16 @@ def test_as_in_the_docstring():
     assert split(text, keep_spaces=True) == [list(zip(spaced, starts, ends, strict=True))]
 
 
+def test_scripts_without_spaces_are_words_by_character():
+    rows = split("パリ 10กี่", "彼はパリに住む", "แมวสีดำนอน", "그는 서울에 산다")
+    assert [[word for word, *_ in row] for row in rows] == [
+        ["パ", "リ", "10", "กี่"],
+        ["彼", "は", "パ", "リ", "に", "住", "む"],
+        ["แ", "ม", "ว", "สี", "ด", "ำ", "น", "อ", "น"],
+        ["그는", "서울에", "산다"],
+    ]
+
+
 def test_invalid_utf8_becomes_a_symbol_of_one_character():
     (row,) = split(b"a\xff b\xe4\xb8")
     assert row == [("a", 0, 1), ("\ufffd", 1, 2), ("b", 3, 4), ("\ufffd", 4, 5)]
@@ -64,7 +81,8 @@ def test_marks_belong_to_what_is_before_them():
 
 def test_any_text_in_any_company_is_split_by_the_rule():
     draw = random.Random(0)
-    alphabet = "aB9é\u0301\u0308中あア가ß½€$.,'-_ \t\n\u00a0\u2003\u200b\u200d\0\u0085😀👍🏽ๆไก\u0e31नि"
+    alphabet = "aB9é\u0301\u0308中あア가ß½€$.,'-_ \t\n\u00a0\u2003\u200b\u200d\0\u0085😀👍🏽ๆไก\u0e31नि서กิ๕"
+    alphabet += "ຂ\u0ebaក\u17d2ម\u1039ー々"
     alphabet += "\U00020000\U0001d400\ufffd\ue000\u0378"
     texts = ["".join(draw.choices(alphabet, k=draw.randrange(12))) for _ in range(2000)]
     for text, found, spaced in zip(texts, split(*texts), split(*texts, keep_spaces=True), strict=True):

@@ -14,7 +14,8 @@ from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.words import split_words
 from tfllm.prediction import chunks
 from tfllm.prediction.masks import CHOICES
-from tfllm.prediction.spans import LONGEST_ANSWER, best_spans
+from tfllm.models.question_answerer import LONGEST_ANSWER
+from tfllm.prediction.spans import best_spans
 from tfllm.train.scores import entities
 
 
@@ -144,7 +145,7 @@ def test_answers_are_those_of_the_windows_that_training_reads(tokenizer, monkeyp
 def test_the_best_span_goes_forward_and_is_not_too_long():
     scores = np.full((1, 2, 40), -10.0, np.float32)
     scores[0, 0, [0, 2, 35]], scores[0, 1, [0, 1, 3, 36]] = [9, 5, 1], [9, 8, 3, 8.5]
-    spans = best_spans(tf.constant(scores))
+    spans = best_spans(tf.constant(scores), LONGEST_ANSWER)
     assert [int(spans[key][0]) for key in ("start", "end", "score")] == [35, 36, 9]
 
 

@@ -173,8 +173,10 @@ def context_windows(
 
         question 7, context 1 2 3 4 5 6, max_length 8 (3 specials, so 4 of the context a row), stride 2
         -> contexts 1 2 3 4 | 3 4 5 6, starts 0 2, texts 0 0
+        question 7 7 7 7, context 1, max_length 8 -> question 7 7 7 7, context 1
+        question 7 7 7 7, context 1 2 3, max_length 8 -> question 7 7, context 1 2 3
 
-    A question keeps at most a third of the places for text, and its beginning.
+    Where both do not fit, a question keeps its beginning: what a short context leaves, or a third of the places for text.
 
     Args:
         questions, contexts: int32 [B, (ids)], no specials.
@@ -184,10 +186,11 @@ def context_windows(
         Rows that `frame` lays out uncut.
     """
     budget = max_length - separators(tokenizer, pair=True)
-    asked = tf.minimum(tf.cast(questions.row_lengths(), tf.int32), question_limit(tokenizer, max_length, stride))
-    room = budget - asked
     lengths = tf.cast(contexts.row_lengths(), tf.int32)
-    step = room - stride
+    limit = tf.maximum(question_limit(tokenizer, max_length, stride), budget - tf.maximum(lengths, 1))
+    asked = tf.minimum(tf.cast(questions.row_lengths(), tf.int32), limit)
+    room = budget - asked
+    step = tf.maximum(room - stride, 1)
     counts = 1 + (tf.maximum(lengths - room, 0) + step - 1) // step
     texts = tf.repeat(tf.range(tf.size(counts)), counts)
     starts = tf.ragged.range(counts).values * tf.gather(step, texts)
@@ -202,7 +205,7 @@ def context_windows(
 
 
 def question_limit(tokenizer: Tokenizer, max_length: int, stride: int) -> int:
-    """How many ids of a question a row keeps, or an error where windows would have no place to advance."""
+    """How many ids of a question a row keeps beside a long context; ValueError where windows have no place to advance."""
     budget = max_length - separators(tokenizer, pair=True)
     limit = budget // 3
     if limit < 1 or not 0 <= stride < budget - limit:

@@ -1,8 +1,9 @@
 """Texts in, words with their characters' offsets out, and the pieces of words; in the graph, for training and for serving.
 
-A word is a run of letters, digits and marks; each punctuation mark, symbol and Chinese character stands alone; white space and
-control characters part words. Offsets count characters, as a Python `str` does.
-Source of the Chinese ranges: BERT's tokenizer (arXiv 1810.04805), so Hangul and kana run on as letters.
+A word is a run of letters, digits and marks; each punctuation mark and symbol stands alone, and so does, with its marks, each letter
+of a script without spaces (Chinese, kana, Thai, Lao, Khmer, Myanmar); white space and control characters part words. So words of
+such a script are words whatever stands beside them, and any run of them is a run of words. Offsets count characters, as a
+Python `str` does.
 """
 
 from __future__ import annotations
@@ -16,20 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.data.framing import separators
+from tfllm.data.scripts import CHINESE, KANA, SOUTH_EAST_ASIAN
 from tfllm.tokenizers import Tokenizer
 
 SPACE, LETTER, ALONE, MARK = range(4)
 """Kinds of characters. A mark belongs to whatever is before it, and is a letter after white space."""
-
-CHINESE = (
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2CEAF),
-    (0x2F800, 0x2FA1F),
-)
-
 
 @dataclass(frozen=True)
 class Words:
@@ -69,6 +61,7 @@ def split_words(texts: tf.Tensor, *, keep_spaces: bool) -> Words:
                             starts   0 3 5 6 7 11 12
                             ends     3 4 6 7 9 12 13
         keep_spaces=True  -> strings "Été" "," " d" "'" "or" "  中" "文", the same offsets
+        "パリ 10กี่" -> strings "パ" "リ" "10" "กี่"
 
     White space after the last word belongs to none.
 
@@ -180,8 +173,7 @@ def _row_openings(lengths: tf.RaggedTensor, room: int) -> tf.Tensor:
 
 def _words_of(codes: tf.Tensor, opens_row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """int32 [characters], bool [characters] -> kinds (marks resolved) int32, and where words start, bool."""
-    bounds, kinds = _kinds()
-    kind = tf.gather(tf.constant(kinds), tf.searchsorted(tf.constant(bounds), codes, side="right") - 1)
+    kind = kinds_of(codes)
     after_space = opens_row | (tf.concat([[SPACE], kind[:-1]], axis=0)[: tf.size(kind)] == SPACE)
     kind = tf.where((kind == MARK) & after_space, LETTER, kind)
     is_mark = kind == MARK
@@ -190,6 +182,12 @@ def _words_of(codes: tf.Tensor, opens_row: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     before = tf.concat([[SPACE], kind[:-1]], axis=0)[: tf.size(kind)]
     starts = (kind != SPACE) & ~is_mark & (opens_row | (kind == ALONE) | (before != LETTER))
     return kind, starts
+
+
+def kinds_of(codes: tf.Tensor) -> tf.Tensor:
+    """Code points int32 [characters] -> kinds of characters, int32."""
+    bounds, kinds = _kinds()
+    return tf.gather(tf.constant(kinds), tf.searchsorted(tf.constant(bounds), codes, side="right") - 1)
 
 
 def _after_last(word_of: tf.Tensor, row_of: tf.Tensor, row_of_word: tf.Tensor) -> tf.Tensor:
@@ -203,8 +201,12 @@ def _kinds() -> tuple[list[int], list[int]]:
     """Where the kind of character changes, by code point, and to what: the whole of Unicode in some 1,400 ranges."""
     of_category = cache(_kind)
     kinds = np.array([of_category(unicodedata.category(chr(code))) for code in range(sys.maxunicode + 1)])
-    for low, high in CHINESE:
-        kinds[low : high + 1] = ALONE
+    for first, last in CHINESE:
+        kinds[first : last + 1] = ALONE
+    for first, last in KANA + SOUTH_EAST_ASIAN:
+        inside = kinds[first : last + 1]
+        letters = [unicodedata.category(chr(code))[0] == "L" for code in range(first, last + 1)]
+        inside[letters] = ALONE
     bounds = np.flatnonzero(np.diff(kinds, prepend=-1))
     return bounds.tolist(), kinds[bounds].tolist()
 

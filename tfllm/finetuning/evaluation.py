@@ -45,21 +45,25 @@ def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batc
     classes = [row for part in _outputs(model, rows, forward, batch_size) for row in part.argmax(-1)]
     predicted = rows.by_sentence(classes)
     truth = [list(sentence.labels) for sentence in rows.records]
+    on_text = rows.by_text(classes), rows.truth_by_text()
     if not is_bio(model.labels):
-        return Evaluation({"accuracy": scores.tag_accuracy(predicted, truth)})
-    found = dataclasses.asdict(scores.entity_scores(predicted, truth))
+        accuracies = scores.tag_accuracy(predicted, truth), scores.accuracy_on_text(*on_text)
+        return Evaluation(dict(zip(("accuracy", "accuracy_on_text"), accuracies, strict=True)))
+    found = dataclasses.asdict(scores.entity_scores(predicted, truth)) | {"f1_on_text": scores.f1_on_text(*on_text)}
     by_label = dict.fromkeys((label[2:] for label in model.labels if label != "O"), 0.0) | found.pop("f1_by_label")
     return Evaluation(found | {f"f1_{label}": value for label, value in by_label.items()})
 
 
 def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
     assert isinstance(rows, Questions)
-    parts = [best_spans(part) | {"none": part[:, :, 0].sum(1)} for part in _outputs(model, rows, forward, batch_size)]
+    longest = model.longest_answer
+    parts = [best_spans(part, longest) | {"none": part[:, :, 0].sum(1)} for part in _outputs(model, rows, forward, batch_size)]
     starts, ends, best, none = (np.concatenate([part[name] for part in parts]) for name in ("start", "end", "score", "none"))
     answers = rows.answers(starts, ends, best, none)
     predicted = {question.id: answer.text for question, answer in zip(rows.records, answers, strict=True)}
     truth = {question.id: question.answers for question in rows.records}
     found = dataclasses.asdict(scores.answer_scores(predicted, truth))
+    found["oracle_exact_match"] = float(rows.exact.mean())
     return Evaluation({name: value for name, value in found.items() if not math.isnan(value)})
 
 

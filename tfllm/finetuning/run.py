@@ -112,6 +112,7 @@ def _read_as(model: Any, rows: Labelled) -> None:
     model.set_max_length(rows.max_length)
     if isinstance(rows, Questions):
         model.stride = rows.stride
+        model.longest_answer = max(model.longest_answer, rows.longest_answer)
 
 
 def _check_settings(settings: Finetuning, model: Any, best: str) -> None:

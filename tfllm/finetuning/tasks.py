@@ -151,12 +151,12 @@ _CLASSES = Task(
 )
 _SEVERAL_LABELS = _CLASSES._replace(scores=("accuracy", "macro_f1", "micro_f1"), best="val_micro_f1")
 _NUMBERS = Task("regression", evaluation.evaluate_numbers, ("pearson", "spearman", "mean_squared_error"), "val_loss")
-_ENTITIES = Task("tagging", evaluation.evaluate_words, ("precision", "recall", "f1", "accuracy"), "val_f1")
-_PARTS_OF_SPEECH = _ENTITIES._replace(scores=("accuracy",), best="val_accuracy")
+_ENTITIES = Task("tagging", evaluation.evaluate_words, ("precision", "recall", "f1", "f1_on_text", "accuracy"), "val_f1")
+_PARTS_OF_SPEECH = _ENTITIES._replace(scores=("accuracy", "accuracy_on_text"), best="val_accuracy")
 _ANSWERS = Task(
     "question-answering",
     evaluation.evaluate_answers,
-    ("exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable"),
+    ("exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable", "oracle_exact_match"),
     "val_f1",
 )
 _VECTORS = Task(

@@ -17,6 +17,9 @@ from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
 
+LONGEST_ANSWER = 30
+"""Tokens (Devlin et al. 2018)."""
+
 
 @keras.saving.register_keras_serializable(package="tfllm")
 class QuestionAnswerer(EncoderTask):
@@ -25,6 +28,7 @@ class QuestionAnswerer(EncoderTask):
     Args:
         max_length: longest row of question and context in tokens; 384 at most unless given.
         stride: tokens of a long context that neighbouring rows share; a third of a row, at most 128, unless given.
+        longest_answer: tokens of an answer, at most; `finetune` makes it that of the rows it learns from, where they have longer.
 
     Raises:
         ValueError: `max_length` is below 4, or more than the model places.
@@ -39,15 +43,19 @@ class QuestionAnswerer(EncoderTask):
         *,
         max_length: int | None = None,
         stride: int | None = None,
+        longest_answer: int = LONGEST_ANSWER,
         seed: int = 0,
         **kwargs: Any,
     ):
         longest = min(384, config.max_length) if max_length is None else max_length
         super().__init__(config, outputs=2, max_length=longest, seed=seed, **kwargs)
         self.stride = min(128, self.max_length // 3) if stride is None else stride
+        self.longest_answer = longest_answer
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"stride": self.stride}
+        # Said only where it is another: folders and runs of earlier versions do not.
+        longer = {} if self.longest_answer == LONGEST_ANSWER else {"longest_answer": self.longest_answer}
+        return super().settings() | {"stride": self.stride} | longer
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""

@@ -7,13 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.framing import answer_places, context_windows, frame
+from tfllm.data.offsets import piece_spans
 from tfllm.data.words import split_words, valid_utf8, word_pieces
 from tfllm.features import ANSWER_PLACES
 from tfllm.prediction.chunks import by_chunks
 from tfllm.tokenizers import Tokenizer
 
-LONGEST_ANSWER = 30
-"""Tokens of an answer, at most (Devlin et al. 2018)."""
 LEAST_SCORE = -1e4
 """Of a context without a word."""
 
@@ -23,8 +22,9 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
 
         question "Who?", context "It was Ada." -> answer "Ada", start 7, end 10, score 5.2
 
-    Offsets count characters, as a Python `str` does. `score` says by how much the span beats "no answer" (log-odds): where it
-    is below 0, `answer` is "", `start` and `end` are 0. Long contexts are read in overlapping windows.
+    Offsets count characters, as a Python `str` does; an answer is a run of whole characters, and may be a part of a word.
+    `score` says by how much the span beats "no answer" (log-odds): where it is below 0, `answer` is "", `start` and `end` are
+    0. Long contexts are read in overlapping windows.
 
     Returns:
         `answer` string, `start`, `end` int32, `score` float32; [B] each.
@@ -39,31 +39,30 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
 
     def spans_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scores = model(part | {ANSWER_PLACES: answer_places(part)})
-        return best_spans(scores) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
+        return best_spans(scores, model.longest_answer) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
 
     place, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
     spans = by_chunks(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
     best, none = _by_text(windows.texts, spans["score"], spans["none"], tf.size(context))
     gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
-    # From places in the row to pieces of the context, to words, to characters.
+    # From places in the row to pieces of the context, to characters.
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
     offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
-    first_word = tf.cast(words.starts.row_starts(), tf.int32)
     answered = gain >= 0
+    characters_of = piece_spans(words, pieces, tokenizer)
 
-    def characters(name: str, bounds: tf.RaggedTensor) -> tf.Tensor:
+    def characters(name: str, bounds: tf.Tensor) -> tf.Tensor:
         piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)
-        # One more of each, so that a batch of empty contexts has something at place 0.
-        word = tf.gather(tf.pad(pieces.words.values, [[0, 1]]), piece) + first_word
-        return tf.where(answered, tf.gather(tf.pad(bounds.values, [[0, 1]]), tf.where(answered, word, 0)), 0)
+        # One more, so that a batch of empty contexts has something at place 0.
+        return tf.where(answered, tf.gather(tf.pad(bounds, [[0, 1]]), piece), 0)
 
-    start, end = characters("start", words.starts), characters("end", words.ends)
+    start, end = characters("start", characters_of.starts), characters("end", characters_of.ends)
     answer = tf.strings.substr(context, start, end - start, unit="UTF8_CHAR")
     return {"answer": answer, "start": start, "end": end, "score": gain}
 
 
-def best_spans(scores: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The best span of each row that is not at place 0, no longer than `LONGEST_ANSWER`.
+def best_spans(scores: tf.Tensor, longest: int) -> dict[str, tf.Tensor]:
+    """The best span of each row that is not at place 0, of `longest` tokens at most.
 
         starts 9 1 5 2, ends 9 0 1 3 -> start 2, end 3, score 8
 
@@ -76,7 +75,7 @@ def best_spans(scores: tf.Tensor) -> dict[str, tf.Tensor]:
     size = tf.shape(scores)[2]
     column = tf.range(size)
     distance = column[None] - column[:, None]
-    allowed = (distance >= 0) & (distance < LONGEST_ANSWER) & (column[:, None] > 0)
+    allowed = (distance >= 0) & (distance < longest) & (column[:, None] > 0)
     together = tf.where(allowed, scores[:, 0, :, None] + scores[:, 1, None, :], tf.float32.min)
     flat = tf.reshape(together, [-1, size * size])
     best = tf.argmax(flat, 1, output_type=tf.int32)

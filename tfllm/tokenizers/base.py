@@ -73,6 +73,9 @@ class Tokenizer(Protocol):
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """In graph: string [B] -> int32 [B, (S)], the ids of `encode`. Exports without being tracked."""
 
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """In graph: string [B] -> string [B], as pieces spell it: "Été" -> "ete" where case and accents are lost."""
+
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """In graph: int32 [B, (S)] -> string [B], valid UTF-8, the text of `decode`."""
 

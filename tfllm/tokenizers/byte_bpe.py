@@ -134,6 +134,10 @@ class ByteBPETokenizer:
         """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first."""
         return byte_bpe_graph.tokenize(check_strings(texts), self._graph_model)
 
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """String [B] -> string [B]: in NFC where the tokenizer composes accents, else as it was."""
+        return byte_bpe_graph.clean(check_strings(texts), self._graph_model)
+
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 [B, (S)] -> string [B]; ICU replaces ill-formed UTF-8 by the same rule as Python's codec."""
         import tensorflow as tf

@@ -73,6 +73,10 @@ class ByteTokenizer:
         lengths = tf.strings.length(texts, unit="BYTE")
         return tf.RaggedTensor.from_row_lengths(tf.cast(flat, tf.int32) + SPECIALS, lengths, validate=False)
 
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """String [B] -> string [B]: nothing changes."""
+        return check_strings(texts)
+
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 [B, (S)] -> string [B]; ICU replaces ill-formed UTF-8 by the same rule as Python's codec."""
         import tensorflow as tf

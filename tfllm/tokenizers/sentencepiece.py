@@ -157,6 +157,10 @@ class SentencePieceTokenizer:
         )[:2]
         return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
 
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """String [B] -> string [B]: nothing changes."""
+        return check_strings(texts)
+
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 [B, (S)] -> string [B]."""
         import tensorflow as tf

@@ -151,6 +151,15 @@ class WordPieceTokenizer:
         splits = tf.gather(of_chunks.row_splits, words.text_splits)
         return tf.RaggedTensor.from_row_splits(of_chunks.values, splits, validate=False)
 
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """String [B] -> string [B]: the words without what is between them. "L'Été" -> "l'ete"."""
+        import tensorflow as tf
+
+        words = words_of(check_strings(texts), self._model.text, [])
+        chunks = tf.RaggedTensor.from_row_splits(words.words, words.chunk_splits, validate=False)
+        chunks = tf.gather(tf.strings.reduce_join(chunks, axis=-1), words.chunks)
+        return tf.strings.reduce_join(tf.RaggedTensor.from_row_splits(chunks, words.text_splits, validate=False), axis=-1)
+
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 [B, (S)] -> string [B]."""
         import tensorflow as tf

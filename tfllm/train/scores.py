@@ -19,6 +19,10 @@ from seqeval import metrics as entity_metrics
 from sklearn import metrics
 
 
+Word = tuple[int, int, str]
+"""Start, end (characters) and label."""
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """Of one class a row, all from 0 to 1 but Matthews' coefficient (-1 to 1)."""
@@ -156,6 +160,42 @@ def tag_accuracy(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[st
         one == other for ours, theirs in zip(predicted, truth, strict=True) for one, other in zip(ours, theirs, strict=True)
     ]
     return sum(right) / len(right)
+
+
+def f1_on_text(predicted: Sequence[Sequence[Word]], truth: Sequence[Sequence[Word]]) -> float:
+    """F1 of entities by their characters: those that `predict` gives for a text, whatever the words of a file are.
+
+    predicted (0, 1, B-LOC) (1, 4, O), truth (0, 4, B-LOC) -> 0: of "U.S." the entity is "U"
+
+    Args:
+        predicted, truth: words of each text, that of `predict` and that of the file: start, end, tag in IOB2.
+    """
+    ours, theirs = (
+        {
+            (number, each.label, each.start, each.end)
+            for number, words in enumerate(side)
+            for each in entities("", *zip(*words, strict=True), [1.0] * len(words))  # type: ignore[arg-type]
+        }
+        for side in (predicted, truth)
+    )
+    return 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours or theirs else 0.0
+
+
+def accuracy_on_text(predicted: Sequence[Sequence[Word]], truth: Sequence[Sequence[Word]]) -> float:
+    """Share of a file's words of which every part has the word's label.
+
+    predicted (0, 2, VERB) (2, 3, X), truth (0, 3, VERB) -> 0
+
+    Args:
+        predicted, truth: words of each text, that of `predict` and that of the file: start, end, label.
+    """
+    right = total = 0
+    for parts, words in zip(predicted, truth, strict=True):
+        label_at = {place: label for start, end, label in parts for place in range(start, end)}
+        for start, end, label in words:
+            right += {label_at[place] for place in range(start, end) if place in label_at} == {label}
+            total += 1
+    return right / total
 
 
 def entities(

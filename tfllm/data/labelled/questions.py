@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data.framing import context_windows, question_limit
-from tfllm.data.labelled.reading import Source
+from tfllm.data.framing import context_windows, question_limit, separators
+from tfllm.data.labelled.reading import Source, name_of
 from tfllm.data.labelled.reading_questions import Question, read_questions
 from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.offsets import piece_spans
 from tfllm.data.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 
@@ -32,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """Pieces of contexts, one row each, with the characters of the word that each piece belongs to."""
+    """Pieces of contexts, one row each, with the characters that each piece spells."""
 
     ids: Flat
     starts: np.ndarray
@@ -52,9 +54,14 @@ class Questions(Labelled):
     """int32 [N]: the window's first piece in its context."""
     stride: int
     """Ids of the context that neighbouring rows share."""
+    exact: np.ndarray
+    """bool [records]: a model can answer just as the record does: it says that there is no answer, or its answer begins and
+    ends between two pieces and stands whole in a row."""
+    longest_answer: int
+    """Tokens of the longest answer that a row holds; 0: none holds any."""
 
     def characters(self, row: int, start: int, end: int) -> slice:
-        """The characters of the context from the word at place `start` of a row to the one at `end`, both taken in.
+        """The characters of the context from the piece at place `start` of a row to the one at `end`, both taken in.
 
             context "It was Ada.", places [CLS] Who ? [SEP] It was Ada . [SEP], start 6, end 6 -> slice(7, 10)
 
@@ -106,10 +113,12 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
         "Who?", "It was Ada.", answer "Ada" at 7, tokenizer of bytes -> one row:
         places       0     1 2 3 4  5     6 7   8 9 10 11  12 13 14 15  16  17
         token_ids    <cls> W h o ?  <sep> I t   _ w a  s   _  A  d  a   .   <sep>
-        span_starts 12, span_ends 15: the pieces of the word " Ada"
+        span_starts 12, span_ends 15: the pieces of " Ada"
 
-    A row that does not hold the whole answer is labelled as without (both places 0). Of several answers the first is learnt.
-    A question keeps a third of a row's places at most.
+    An answer is learnt as the pieces that hold a part of it. A row that does not hold all of them is labelled as without
+    (both places 0); where no row does, the question's rows count nothing (ROW_WEIGHTS 0). Of several answers the first that a
+    model can give exactly is learnt, else the first. A question that leaves a long context less than two thirds of a row's
+    places loses its end. How many answers and questions that is, is warned of.
 
     Args:
         source: SQuAD .json, .jsonl (reading_questions.py), or mappings.
@@ -118,13 +127,14 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
     Raises:
         ValueError: names file and line; see reading_questions.py.
     """
-    limit = question_limit(tokenizer, max_length, stride)
+    question_limit(tokenizer, max_length, stride)  # refuses what has no place
     records = read_questions(source)
     distinct = {context: number for number, context in enumerate(dict.fromkeys(record.context for record in records))}
     contexts = _contexts(list(distinct), tokenizer)
     context_of = np.array([distinct[record.context] for record in records], np.int32)
-    asked = Flat.of([ids[:limit] for ids in tokenizer.encode_batch([record.question for record in records])])
-    parts, second = [], []
+    budget = max_length - separators(tokenizer, pair=True)
+    asked = Flat.of([ids[:budget] for ids in tokenizer.encode_batch([record.question for record in records])])
+    parts, first, second = [], [], []
     for begin in range(0, len(records), _CHUNK):
         chunk = np.arange(begin, min(begin + _CHUNK, len(records)))
         windows = context_windows(
@@ -134,29 +144,58 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
             max_length=max_length,
             stride=stride,
         )
-        second.append(Flat(windows.contexts.values.numpy(), windows.contexts.row_splits.numpy().astype(np.int64)))
+        first.append(_flat(windows.questions))
+        second.append(_flat(windows.contexts))
         parts.append(np.stack([windows.texts.numpy() + begin, windows.starts.numpy()]))
     record_of, starts = np.concatenate(parts, axis=1).astype(np.int32)
-    shown = Flat.joined(second)
-    first = Flat.of([asked.values[asked.splits[record] : asked.splits[record + 1]] for record in record_of])
-    spans = np.array([_span(records[number], contexts, context_of[number]) for number in range(len(records))])[record_of]
-    holds = (spans[:, 0] >= starts) & (spans[:, 1] < starts + shown.lengths)
-    places = spans - starts[:, None] + (1 + first.lengths + tokenizer.pair_separators)[:, None]
-    places = np.where(holds[:, None], places, 0).astype(np.int32)
-    return Questions(
+    asked, shown = Flat.joined(first), Flat.joined(second)
+    learnt = [_learnt(record, contexts, context) for record, context in zip(records, context_of, strict=True)]
+    spans = np.array([answer.span for answer in learnt])
+    held = (spans[record_of, 0] >= starts) & (spans[record_of, 1] < starts + shown.lengths)
+    places = spans[record_of] - starts[:, None] + (1 + asked.lengths + tokenizer.pair_separators)[:, None]
+    places = np.where(held[:, None], places, 0).astype(np.int32)
+    answered = np.array([bool(record.answers) for record in records])
+    shown_whole = ~answered
+    shown_whole[record_of[held]] = True
+    exact = shown_whole & np.array([answer.exact for answer in learnt])
+    weights = {} if shown_whole.all() else {features.ROW_WEIGHTS: shown_whole[record_of].astype(np.float32)}
+    rows = Questions(
         task="question_answerer",
         tokenizer=tokenizer,
         max_length=max_length,
         records=records,
         record_of=record_of,
-        first=first,
+        first=asked,
         second=shown,
-        row_features={features.SPAN_STARTS: places[:, 0], features.SPAN_ENDS: places[:, 1]},
+        row_features={features.SPAN_STARTS: places[:, 0], features.SPAN_ENDS: places[:, 1]} | weights,
         contexts=contexts,
         context_of=context_of,
         windows=starts,
         stride=stride,
+        exact=exact,
+        longest_answer=int((places[:, 1] - places[:, 0] + 1)[held].max(initial=0)),
     )
+    _warn(rows, name_of(source), shown_whole)
+    return rows
+
+
+def _warn(rows: Questions, source: str, shown_whole: np.ndarray) -> None:
+    """Of answers that no model can give exactly."""
+    inside, answers = ~rows.exact & shown_whole, sum(bool(record.answers) for record in rows.records)
+    for missing, reason in (
+        (inside, "begin or end inside a piece of the tokenizer, and are learnt with the rest of it"),
+        (~shown_whole, f"are in no window whole, and not learnt: give a larger max_length ({rows.max_length}) or stride ({rows.stride})"),
+    ):
+        if missing.any():
+            record = rows.records[int(np.argmax(missing))]
+            warnings.warn(
+                f"{source}: {missing.sum()} of {answers} answers {reason}. The first: {record.place}, {record.answers[0]!r:.60}",
+                stacklevel=3,
+            )
+
+
+def _flat(rows: tf.RaggedTensor) -> Flat:
+    return Flat(rows.values.numpy(), rows.row_splits.numpy().astype(np.int64))
 
 
 def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Contexts:
@@ -164,9 +203,8 @@ def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Contexts:
     def cut(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         words = split_words(texts, keep_spaces=tokenizer.keeps_spaces)
         pieces = word_pieces(words.strings, tokenizer, None)
-        word = tf.gather(words.starts.row_starts(), pieces.ids.value_rowids()) + tf.cast(pieces.words.values, tf.int64)
-        starts, ends = (tf.gather(offsets.values, word) for offsets in (words.starts, words.ends))
-        return {"ids": pieces.ids.values, "splits": pieces.ids.row_splits, "starts": starts, "ends": ends}
+        spans = piece_spans(words, pieces, tokenizer)
+        return {"ids": pieces.ids.values, "splits": pieces.ids.row_splits, "starts": spans.starts, "ends": spans.ends}
 
     chunks = (texts[begin : begin + _CHUNK] for begin in range(0, len(texts), _CHUNK))
     made = [{name: value.numpy() for name, value in cut(tf.constant(chunk)).items()} for chunk in chunks]
@@ -177,17 +215,29 @@ def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Contexts:
     )
 
 
-def _span(question: Question, contexts: Contexts, context: int) -> list[int]:
-    """First and last piece, in the context, of the words that the answer touches; -1 -1 where there is no answer."""
-    if not question.answers:
-        return [-1, -1]
+@dataclass(frozen=True)
+class _Learnt:
+    """What is learnt of a record."""
+
+    span: tuple[int, int]
+    """First and last piece in the context; -1 -1 where there is no answer."""
+    exact: bool
+    """These pieces are the answer, no more."""
+
+
+def _learnt(question: Question, contexts: Contexts, context: int) -> _Learnt:
+    """The pieces that hold a part of the answer: of the first that they spell exactly, else of the first."""
+    found = []
     begin, end = contexts.ids.splits[context : context + 2]
-    first_character, after = question.starts[0], question.starts[0] + len(question.answers[0])
-    first = int(np.searchsorted(contexts.ends[begin:end], first_character, side="right"))
-    last = int(np.searchsorted(contexts.starts[begin:end], after, side="left")) - 1
-    if first > last:
-        raise ValueError(f"{question.place}: the answer {question.answers[0]!r:.60} holds no word. Correct it, or remove it.")
-    return [first, last]
+    starts, ends = contexts.starts[begin:end], contexts.ends[begin:end]
+    for answer, start in zip(question.answers, question.starts, strict=True):
+        first = int(np.searchsorted(ends, start, side="right"))
+        last = int(np.searchsorted(starts, start + len(answer), side="left")) - 1
+        if first > last:
+            raise ValueError(f"{question.place}: the answer {answer!r:.60} holds no word. Correct it, or remove it.")
+        exact = question.context[starts[first] : ends[last]] == answer.strip()
+        found.append(_Learnt((first, last), exact))
+    return next((each for each in found if each.exact), found[0]) if found else _Learnt((-1, -1), True)
 
 
 def _ragged(flat: Flat, rows: np.ndarray) -> tf.RaggedTensor:

@@ -194,7 +194,7 @@ class Labelled:
     def _arrays(self, class_weights: np.ndarray | None) -> dict[str, np.ndarray]:
         """All that batches are gathered from, with an empty row of weight 0 at the end."""
         rows, tokens = dict(self.row_features), dict(self.token_features)
-        rows[features.ROW_WEIGHTS] = np.ones(len(self), np.float32)
+        rows.setdefault(features.ROW_WEIGHTS, np.ones(len(self), np.float32))
         if class_weights is not None:
             weights = np.asarray(class_weights, np.float32)
             if weights.shape != (len(self.labels),) or not self.labels:
@@ -230,7 +230,7 @@ class Labelled:
             result[features.ANSWER_PLACES] = answer_places(result)
         for value in result.values():
             value.set_shape([rows.shape[0], None])
-        return result | {name: tf.gather(arrays[name], rows) for name in (*self.row_features, features.ROW_WEIGHTS)}
+        return result | {name: tf.gather(arrays[name], rows) for name in {*self.row_features, features.ROW_WEIGHTS}}
 
 
 @dataclass(frozen=True)

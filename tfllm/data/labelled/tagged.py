@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
 
 import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data.labelled.reading import PathLike, check_label, label_names
+from tfllm.data.labelled.reading import PathLike, check_label, label_names, name_of, suffix_of
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.labelled.typography import Spaces, with_spaces
 from tfllm.data.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 
@@ -28,6 +30,10 @@ class Tagged(Labelled):
     """int32 [words of all sentences]: the row that shows the word."""
     word_places: np.ndarray
     """int32 [the same]: the place of its first piece there, [CLS] counted."""
+    parts: Parts
+    """The words of the sentences' texts, as `predict` splits them."""
+    exact: np.ndarray
+    """bool [sentences]: a model can give all labels as they are; no word begins inside a word of the text with another label."""
 
     def by_sentence(self, predicted: Sequence[np.ndarray]) -> list[list[str]]:
         """Labels of the file's own words, from what was predicted for each place of each row.
@@ -39,11 +45,48 @@ class Tagged(Labelled):
         """
         if len(predicted) != len(self):
             raise ValueError(f"{len(predicted)} rows of predictions; accepted: {len(self)}, padding rows left out.")
-        found = iter(
-            self.labels[int(predicted[row][place])]
-            for row, place in zip(self.word_rows.tolist(), self.word_places.tolist(), strict=True)
+        places = list(zip(self.word_rows.tolist(), self.word_places.tolist(), strict=True))
+        labels = [self.labels[int(predicted[row][place])] for row, place in places]
+        # Several words in one part are one entity.
+        found = (
+            "I" + label[1:] if place == before and label.startswith("B-") else label
+            for label, place, before in zip(labels, places, [None, *places], strict=False)
         )
         return [[next(found) for _ in sentence.words] for sentence in self.records]
+
+    def by_text(self, predicted: Sequence[np.ndarray]) -> list[list[tuple[int, int, str]]]:
+        """Start, end and label of each word of each sentence's text, as `predict` splits it; arguments as of `by_sentence`.
+
+        sentence "U.S." "won", text "U.S. won", predicted 0 3 4 4 4 5 0 -> (0, 1, 3) (1, 2, 4) (2, 3, 4) (3, 4, 4) (5, 8, 5)
+        """
+        parts = self.parts
+        found: list[list[tuple[int, int, str]]] = [[] for _ in self.records]
+        for sentence, start, end, row, place in zip(
+            *(each.tolist() for each in (parts.sentences, parts.starts, parts.ends, parts.rows, parts.places)), strict=True
+        ):
+            found[sentence].append((start, end, self.labels[int(predicted[row][place])]))
+        return found
+
+    def truth_by_text(self) -> list[list[tuple[int, int, str]]]:
+        """Start, end and label of each of the file's words in its sentence's text."""
+        return [
+            [(start, end, label) for (start, end), label in zip(_spans(sentence), sentence.labels, strict=True)]
+            for sentence in self.records
+        ]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Words of texts, as a served model splits them; int32 [parts of all sentences] each."""
+
+    sentences: np.ndarray
+    starts: np.ndarray
+    """First character in the sentence's `text`."""
+    ends: np.ndarray
+    rows: np.ndarray
+    """The row that shows the part."""
+    places: np.ndarray
+    """The place of its first piece there, [CLS] counted."""
 
 
 def tagging(
@@ -53,6 +96,7 @@ def tagging(
     column: int | str | None = None,
     labels: Sequence[str] | None = None,
     max_length: int = 128,
+    spaces: Spaces | None = None,
 ) -> Tagged:
     """Rows of words and a label for each.
 
@@ -63,8 +107,10 @@ def tagging(
            TARGET_IDS           0      1      1      1      2  0   0   0      (labels B-LOC I-LOC O)
            TARGET_WEIGHTS       1      1      1      1      1  0   0   0
 
-    A file's word is split as the served model will split text (words.py): what is trained is what is served. Entities go on in
-    the parts with I-; where the labels have no such I-, the parts weigh 0. Other labels are given to all parts.
+    The rows are those of the sentence's text, split as the served model will split it (words.py): what is trained is what is
+    served. Each part takes the label of the file's word that it begins in. Entities go on in a word's further parts with I-;
+    where the labels have no such I-, the parts weigh 0. Other labels are given to all parts. A word that begins inside a part
+    ("Seoul" "in" written "Seoulin") has that part's label; how many sentences then cannot be labelled as they are, is warned of.
 
     A sentence too long goes on in another row, cut between two words; nothing is left out.
 
@@ -74,110 +120,182 @@ def tagging(
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted, and
             the I- of each B-.
         max_length: of a row, specials included.
+        spaces: between words. "restored": those of ordinary typography (typography.py); "single": one after each word; None:
+            those that sentences or a CoNLL-U file (SpaceAfter=No) say, and restored ones for CoNLL, which says none.
 
     Raises:
         ValueError: names file and line; see reading_words.py.
     """
-    sentences = read_sentences(source, column=column) if isinstance(source, (str, os.PathLike)) else as_iob2(list(source))
+    if isinstance(source, (str, os.PathLike)):
+        sentences = read_sentences(source, column=column)
+        if spaces is None and suffix_of(source) != ".conllu":
+            spaces = "restored"
+    else:
+        sentences = as_iob2(list(source))
+    if spaces is not None:
+        sentences = with_spaces(sentences, spaces)
     found = {label for sentence in sentences for label in sentence.labels}
     entities = is_bio(labels or found)
     if entities:
         found |= {"I" + label[1:] for label in found if label != "O"}
     names = label_names(found, labels)
     numbers = {name: number for number, name in enumerate(names)}
-    rows = list(_rows(sentences, tokenizer, max_length, numbers, entities))
-    offsets = np.cumsum([0] + [len(part.texts) for part in rows[:-1]], dtype=np.int32)
-    return Tagged(
+    cut = _cutter(tokenizer, max_length)
+    chunks = range(0, len(sentences), _CHUNK)
+    rows = [_rows(sentences[begin : begin + _CHUNK], cut, numbers, entities) for begin in chunks]
+    offsets = np.cumsum([0] + [len(chunk.texts) for chunk in rows], dtype=np.int32)
+
+    def joined(name: str, offsets: Iterable[int] | None = None) -> np.ndarray:
+        arrays = [getattr(chunk, name) for chunk in rows]
+        return np.concatenate(arrays if offsets is None else [a + offset for a, offset in zip(arrays, offsets, strict=False)])
+
+    parts = Parts(
+        sentences=joined("part_sentences", chunks),
+        starts=joined("part_starts"),
+        ends=joined("part_ends"),
+        rows=joined("part_rows", offsets),
+        places=joined("part_places"),
+    )
+    words = joined("word_parts", np.cumsum([0] + [len(chunk.part_rows) for chunk in rows]))
+    found = Tagged(
         task="token_classifier",
         tokenizer=tokenizer,
         max_length=max_length,
         records=sentences,
-        record_of=np.concatenate([part.texts + number * _CHUNK for number, part in enumerate(rows)]).astype(np.int32),
-        first=Flat.joined([part.ids for part in rows]),
+        record_of=joined("texts", chunks).astype(np.int32),
+        first=Flat.joined([chunk.ids for chunk in rows]),
         labels=names,
-        token_features={
-            features.TARGET_IDS: np.concatenate([part.targets for part in rows]),
-            features.TARGET_WEIGHTS: np.concatenate([part.weights for part in rows]),
-        },
-        word_rows=np.concatenate([part.word_rows + offset for part, offset in zip(rows, offsets, strict=True)]),
-        word_places=np.concatenate([part.word_places for part in rows]),
+        token_features={features.TARGET_IDS: joined("targets"), features.TARGET_WEIGHTS: joined("weights")},
+        word_rows=parts.rows[words],
+        word_places=parts.places[words],
+        parts=parts,
+        exact=joined("exact"),
     )
+    _warn(found, name_of(source))
+    return found
+
+
+def _warn(rows: Tagged, source: str) -> None:
+    """Of sentences that no model can label as they are."""
+    if missing := int((~rows.exact).sum()):
+        first = rows.records[int(np.argmin(rows.exact))]
+        warnings.warn(
+            f"{source}: {missing} of {len(rows.records)} sentences have words that are seen as a part of the word before them, and "
+            f"have another label. The first: {first.place}, {first.text!r:.80}",
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The rows of some sentences, numbered from 0."""
+class _Chunk:
+    """The rows of some sentences, and the words of their texts; all is numbered from 0 in here."""
 
     ids: Flat
     texts: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
-    word_rows: np.ndarray
-    word_places: np.ndarray
+    part_sentences: np.ndarray
+    part_starts: np.ndarray
+    part_ends: np.ndarray
+    part_rows: np.ndarray
+    part_places: np.ndarray
+    word_parts: np.ndarray
+    """int64 [words]: the part that says the word's label."""
+    exact: np.ndarray
+    """bool [sentences]."""
 
 
-def _rows(
-    sentences: Sequence[Sentence], tokenizer: Tokenizer, max_length: int, numbers: dict[str, int], entities: bool
-) -> Iterator[_Part]:
-    cut = _cutter(tokenizer, max_length)
-    for begin in range(0, len(sentences), _CHUNK):
-        chunk = sentences[begin : begin + _CHUNK]
-        firsts, others = [], []
-        for sentence in chunk:
-            for number, label in enumerate(sentence.labels, 1):
-                firsts.append(check_label(label, numbers, f"{sentence.place}, word {number}"))
-                # An entity goes on with I-; -1: no such label.
-                others.append(numbers.get("I" + label[1:], -1) if entities and label != "O" else firsts[-1])
-        splits = np.append(0, np.cumsum([len(sentence.words) for sentence in chunk]))
-        made = {name: value.numpy() for name, value in cut(list(_spelled(chunk, tokenizer.keeps_spaces)), splits).items()}
-        # A part of a word is the word's first, or goes on.
-        opens = np.diff(made["word_of_part"], prepend=-1) != 0
-        label_of_part = np.where(opens, np.array(firsts)[made["word_of_part"]], np.array(others)[made["word_of_part"]])
-        label = label_of_part[made["part"]]
-        counted = made["is_first"] & (label >= 0)
-        shown = made["is_first"] & opens[made["part"]]
-        row = np.repeat(np.arange(len(made["texts"]), dtype=np.int32), np.diff(made["splits"]))
-        place = np.arange(len(row)) - made["splits"][:-1][row] + 1
-        yield _Part(
-            ids=Flat(made["ids"], made["splits"]),
-            texts=made["texts"],
-            targets=np.where(counted, label, 0).astype(np.int32),
-            weights=counted.astype(np.float32),
-            word_rows=row[shown],
-            word_places=place[shown].astype(np.int32),
-        )
+_Cutter = Callable[[list[str]], dict[str, np.ndarray]]
 
 
-def _spelled(sentences: Sequence[Sentence], keep_spaces: bool) -> Iterator[str]:
-    """Words, with a space before them where the sentence has one: " won" of "U.S." "won"."""
-    for sentence in sentences:
-        yield sentence.words[0]
-        for word, spaced in zip(sentence.words[1:], sentence.spaced, strict=False):
-            yield " " + word if spaced and keep_spaces else word
+def _rows(sentences: Sequence[Sentence], cut: _Cutter, numbers: dict[str, int], entities: bool) -> _Chunk:
+    made = cut([sentence.text for sentence in sentences])
+    words = _words(sentences, numbers, entities)
+    sentence_of_part = made["part_sentences"]
+    unseen = np.flatnonzero(np.bincount(sentence_of_part, minlength=len(sentences)) == 0)
+    if unseen.size:
+        sentence = sentences[unseen[0]]
+        raise ValueError(f"{sentence.place}: the sentence {sentence.text!r:.60} shows no character. Remove it.")
+    word_of_part = np.searchsorted(words.starts, words.text_starts[sentence_of_part] + made["part_starts"], side="right") - 1
+    opens = np.diff(word_of_part, prepend=-1) != 0
+    label_of_part = np.where(opens, words.labels[word_of_part], words.later_labels[word_of_part])
+    # A word's label is that of the first part that begins in it, else of the part before, which it is inside of.
+    numbers_of_words = np.arange(len(words.labels))
+    word_parts = np.searchsorted(word_of_part, numbers_of_words)
+    inside = np.append(word_of_part, -1)[word_parts] != numbers_of_words
+    word_parts -= inside & (np.append(-1, sentence_of_part)[word_parts] == words.sentences)
+    exact = np.ones(len(sentences), bool)
+    exact[words.sentences[inside & (words.labels != words.later_labels[word_of_part[word_parts]])]] = False
+    label = label_of_part[made["part"]]
+    counted = made["is_first"] & (label >= 0)
+    row = np.repeat(np.arange(len(made["texts"]), dtype=np.int32), np.diff(made["splits"]))
+    place = (np.arange(len(row)) - made["splits"][:-1][row] + 1).astype(np.int32)
+    return _Chunk(
+        ids=Flat(made["ids"], made["splits"]),
+        texts=made["texts"],
+        targets=np.where(counted, label, 0).astype(np.int32),
+        weights=counted.astype(np.float32),
+        part_sentences=sentence_of_part,
+        part_starts=made["part_starts"],
+        part_ends=made["part_ends"],
+        part_rows=row[made["is_first"]],
+        part_places=place[made["is_first"]],
+        word_parts=word_parts,
+        exact=exact,
+    )
 
 
-def _cutter(tokenizer: Tokenizer, max_length: int) -> Callable[[list[str], Any], dict[str, tf.Tensor]]:
-    """A function from words and where sentences begin among them to pieces, parts of words and rows."""
+@dataclass(frozen=True)
+class _Words:
+    """The file's words of some sentences; int [words] each."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64)], autograph=False)
-    def cut(words: tf.Tensor, sentence_splits: tf.Tensor) -> dict[str, tf.Tensor]:
-        parts = split_words(words, keep_spaces=tokenizer.keeps_spaces).strings
-        # A word of control characters only has no part; it stands for itself.
-        missing = parts.row_lengths() == 0
-        itself = tf.RaggedTensor.from_row_lengths(tf.boolean_mask(words, missing), tf.cast(missing, tf.int64), validate=False)
-        parts = tf.concat([parts.with_row_splits_dtype(tf.int64), itself], axis=1)
-        of_sentence = tf.RaggedTensor.from_row_splits(
-            parts.values, tf.gather(parts.row_splits, sentence_splits), validate=False
-        )
-        pieces = word_pieces(of_sentence, tokenizer, max_length)
-        sentence = tf.gather(pieces.texts, pieces.ids.value_rowids())
+    labels: np.ndarray
+    """Class numbers, of a word's first part."""
+    later_labels: np.ndarray
+    """Of its other parts; -1: they have none."""
+    starts: np.ndarray
+    """First characters, where all texts stand in a row, each with a place behind it."""
+    text_starts: np.ndarray
+    """[sentences + 1]: where each text begins in that row."""
+    sentences: np.ndarray
+
+
+def _spans(sentence: Sentence) -> list[tuple[int, int]]:
+    """The characters of the words in the text. "U.S." "won" -> (0, 4) (5, 8)"""
+    starts = accumulate((len(word) + spaced for word, spaced in zip(sentence.words, sentence.spaced, strict=True)), initial=0)
+    return [(start, start + len(word)) for start, word in zip(starts, sentence.words, strict=False)]
+
+
+def _words(sentences: Sequence[Sentence], numbers: dict[str, int], entities: bool) -> _Words:
+    labels, later, starts = [], [], []
+    text_starts = np.cumsum([0] + [len(sentence.text) + 1 for sentence in sentences])
+    for sentence, text_start in zip(sentences, text_starts.tolist(), strict=False):
+        starts += [text_start + start for start, _ in _spans(sentence)]
+        for number, label in enumerate(sentence.labels, 1):
+            labels.append(check_label(label, numbers, f"{sentence.place}, word {number}"))
+            # An entity goes on with I-.
+            later.append(numbers.get("I" + label[1:], -1) if entities and label != "O" else labels[-1])
+    of_word = np.repeat(np.arange(len(sentences)), [len(sentence.words) for sentence in sentences])
+    return _Words(np.array(labels), np.array(later), np.array(starts), text_starts, of_word)
+
+
+def _cutter(tokenizer: Tokenizer, max_length: int) -> _Cutter:
+    """A function from texts to their words, as `predict` splits them, and to the rows of those."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def cut(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        words = split_words(texts, keep_spaces=tokenizer.keeps_spaces)
+        pieces = word_pieces(words.strings, tokenizer, max_length)
+        text = tf.gather(pieces.texts, pieces.ids.value_rowids())
         return {
             "ids": pieces.ids.values,
             "splits": tf.cast(pieces.ids.row_splits, tf.int64),
             "texts": pieces.texts,
-            "part": tf.gather(of_sentence.row_starts(), sentence) + tf.cast(pieces.words.values, tf.int64),
+            "part": tf.gather(words.starts.row_starts(), text) + tf.cast(pieces.words.values, tf.int64),
             "is_first": pieces.firsts.values,
-            "word_of_part": parts.value_rowids(),
+            "part_sentences": tf.cast(words.starts.value_rowids(), tf.int32),
+            "part_starts": words.starts.values,
+            "part_ends": words.ends.values,
         }
 
-    return lambda words, splits: cut(tf.constant(words, tf.string), tf.constant(splits, tf.int64))
+    return lambda texts: {name: value.numpy() for name, value in cut(tf.constant(texts, tf.string)).items()}
