@@ -35,9 +35,11 @@ def by_hand(text):
                 found[-1][2] = place + 1
                 continue
             kind = "letter"
-        elif category[0] in "PS" or any(low <= ord(character) <= high for low, high in scripts.CHINESE):
-            kind = "alone"
-        elif category[0] == "L" and re.split("[ -]", unicodedata.name(character, ""))[0] in WITHOUT_SPACES:
+        elif (
+            category[0] in "PS"
+            or any(low <= ord(character) <= high for low, high in scripts.CHINESE)
+            or (category[0] == "L" and re.split("[ -]", unicodedata.name(character, ""))[0] in WITHOUT_SPACES)
+        ):
             kind = "alone"
         else:
             kind = "letter"

@@ -12,9 +12,10 @@ import tfllm
 from tfllm import data
 from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.words import split_words
-from tfllm.prediction import chunks
-from tfllm.prediction.masks import CHOICES
+from tfllm.finetuning.run import _read_as
 from tfllm.models.question_answerer import LONGEST_ANSWER
+from tfllm.prediction import chunks, masks
+from tfllm.prediction.masks import CHOICES
 from tfllm.prediction.spans import best_spans
 from tfllm.train.scores import entities
 
@@ -235,3 +236,47 @@ def test_what_does_not_fit_is_refused(wordpiece):
         tfllm.predict(model, tfllm.tokenizers.ByteTokenizer(), "a", "b")
     with pytest.raises(ValueError, match=r"CausalLM does not predict; those that do: masked_lm, .* Try tfllm.generate"):
         tfllm.predict(tfllm.CausalLM(tfllm.preset("gpt2-tiny")), wordpiece, "a")
+
+
+def test_a_mask_behind_the_cut_is_answered_from_a_later_window(tokenizer, monkeypatch):
+    """As in a text that is the mask's window, and none is passed over; texts before and behind do not matter."""
+    monkeypatch.setattr(chunks, "ROWS", 2)
+    model = strong("masked_lm", tokenizer)
+    text = "[MASK] was Ada, " + "later Lady Lovelace, " * 12 + "[MASK] wrote the [MASK] program" + " in London" * 9 + " [MASK]"
+    short, long, none = tfllm.predict(model, tokenizer, ["Ada [MASK]", text, "word " * 60])
+    assert [len(found["token"]) for found in (short, long, none)] == [1, 4, 0]
+    [alone] = tfllm.predict(model, tokenizer, "Ada [MASK]")
+    assert (short["token"], short["text"]) == (alone["token"], alone["text"])
+    assert none["text"].split() == ["word"] * 60
+    pieces = [tokenizer.encode(part) for part in text.split("[MASK]")]
+    ids = np.array([id for part in pieces for id in (*part, tokenizer.mask_id)][:-1])
+    room = model.max_length - 2
+    for number, place in enumerate(np.flatnonzero(ids == tokenizer.mask_id)):
+        start = min(max(place - room // 4, 0) // (room // 2) * (room // 2), len(ids) - room)
+        row = [tokenizer.cls_id, *ids[start : start + room], tokenizer.sep_id]
+        probabilities = softmax(np.asarray(model({"token_ids": tf.constant([row])}))[0])[1 + place - start]
+        best = np.argsort(-probabilities)[:CHOICES]
+        assert long["token"][number] == [tokenizer.id_to_piece(int(id)) for id in best]
+        np.testing.assert_allclose(long["score"][number], probabilities[best], rtol=1e-4)
+        assert min(place, 8) <= place - start < room and min(len(ids) - 1 - place, 8) <= start + room - place
+
+
+def test_windows_of_masks_as_in_the_docstring():
+    found = masks._windows(
+        tf.ragged.constant([[1, 2, 3, 4, 0, 6, 0]], tf.int32, row_splits_dtype=tf.int64), tf.constant([4, 6]), 4
+    )
+    assert (found.ids.to_list(), found.masks.to_list()) == ([[3, 4, 0, 6], [4, 0, 6, 0]], [[2], [3]])
+
+
+def test_answers_may_be_as_long_as_those_that_were_learnt(wordpiece):
+    context = "word " * 60
+    records = [{"question": "x", "context": context, "answers": [context[:200].strip()], "answer_start": [0]}]
+    rows = data.question_answering(records, wordpiece, max_length=300, stride=99)
+    model = strong("question_answerer", wordpiece, max_length=300)
+    assert rows.longest_answer > 30 and "longest_answer" not in model.settings()
+    _read_as(model, rows)
+    assert model.longest_answer == model.settings()["longest_answer"] == rows.longest_answer
+    scores = np.full((1, 2, 300), -10.0, np.float32)
+    scores[0, 0, 2], scores[0, 1, 1 + rows.longest_answer] = 9, 9
+    spans = best_spans(tf.constant(scores), model.longest_answer)
+    assert [int(spans[key][0]) for key in ("start", "end")] == [2, 1 + rows.longest_answer]

@@ -82,15 +82,15 @@ def _characters(words: Words, tokenizer: Tokenizer) -> tuple[_Characters, tf.Ten
     count, word = codes.nrows(tf.int32), tf.cast(codes.value_rowids(), tf.int32)
     kind = kinds_of(codes.values)
     place = tf.cast(tf.ragged.range(codes.row_lengths()).values, tf.int32)
-    opens = (kind != MARK) | (place == 0)
+    length = tf.cast(codes.row_lengths(), tf.int32)
+    leading = length - (words.ends.values - words.starts.values)
+    opens = (kind != MARK) | (place == tf.gather(leading, word))
     number = tf.cumsum(tf.cast(opens, tf.int32)) - 1
     total = tf.reduce_sum(tf.cast(opens, tf.int32))
     spelled = tf.RaggedTensor.from_value_rowids(codes.values, number, nrows=total, validate=False)
     distinct, which = tf.unique(tf.strings.unicode_encode(spelled, "UTF-8"))
     size = tf.gather(tf.strings.length(tokenizer.normalize(distinct)), which)
     word_of = tf.boolean_mask(word, opens)
-    length = tf.cast(codes.row_lengths(), tf.int32)
-    leading = length - (words.ends.values - words.starts.values)
     starts = tf.boolean_mask(place + tf.gather(words.starts.values - leading, word), opens)
     by_word = tf.math.unsorted_segment_sum(size, word_of, count)
     is_space = tf.boolean_mask(kind, opens) == SPACE

@@ -23,6 +23,7 @@ from tfllm.tokenizers import Tokenizer
 SPACE, LETTER, ALONE, MARK = range(4)
 """Kinds of characters. A mark belongs to whatever is before it, and is a letter after white space."""
 
+
 @dataclass(frozen=True)
 class Words:
     """Words of texts; ragged [B, (words)] each."""

@@ -184,7 +184,10 @@ def _warn(rows: Questions, source: str, shown_whole: np.ndarray) -> None:
     inside, answers = ~rows.exact & shown_whole, sum(bool(record.answers) for record in rows.records)
     for missing, reason in (
         (inside, "begin or end inside a piece of the tokenizer, and are learnt with the rest of it"),
-        (~shown_whole, f"are in no window whole, and not learnt: give a larger max_length ({rows.max_length}) or stride ({rows.stride})"),
+        (
+            ~shown_whole,
+            f"are in no window whole, and not learnt: give a larger max_length ({rows.max_length}) or stride ({rows.stride})",
+        ),
     ):
         if missing.any():
             record = rows.records[int(np.argmax(missing))]

@@ -157,7 +157,7 @@ def tagging(
         places=joined("part_places"),
     )
     words = joined("word_parts", np.cumsum([0] + [len(chunk.part_rows) for chunk in rows]))
-    found = Tagged(
+    tagged = Tagged(
         task="token_classifier",
         tokenizer=tokenizer,
         max_length=max_length,
@@ -171,8 +171,8 @@ def tagging(
         parts=parts,
         exact=joined("exact"),
     )
-    _warn(found, name_of(source))
-    return found
+    _warn(tagged, name_of(source))
+    return tagged
 
 
 def _warn(rows: Tagged, source: str) -> None:

@@ -28,10 +28,8 @@ PENN = {
     "-RCB-": "}",
     "``": '"',
     "''": '"',
-    "\\/": "/",
-    "\\*": "*",
 }
-"""What the Penn Treebank writes in place of what the text says."""
+"""What the Penn Treebank writes in place of what the text says; and \\/ for /, \\* for *."""
 
 QUOTES = {
     '"': {'"'},
@@ -73,7 +71,7 @@ def restore(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     A sentence of single characters, a Chinese or Thai one among them, is a file of characters: it has no spaces at all.
     """
     ties = _ties(words)
-    spelled = tuple(PENN.get(word, word) for word in words)
+    spelled = tuple(map(_spelled, words))
     if all(len(word) == 1 for word in words) and any(_is_dense(word) for word in words):
         return spelled, (False,) * (len(words) - 1) + (True,)
     spaced = [
@@ -98,8 +96,12 @@ def _ties(words: Sequence[str]) -> list[tuple[bool, bool]]:
                 opened.pop()
             ties.append((not opens, opens))
         else:
-            ties.append(_tied(PENN.get(word, word), before, after))
+            ties.append(_tied(_spelled(word), before, after))
     return ties
+
+
+def _spelled(word: str) -> str:
+    return PENN.get(word) or word.replace("\\/", "/").replace("\\*", "*")
 
 
 def _tied(word: str, before: str, after: str) -> tuple[bool, bool]:
@@ -139,6 +141,5 @@ def with_spaces(sentences: Sequence[Sentence], spaces: Spaces) -> list[Sentence]
         raise ValueError(f"spaces={spaces!r} is not accepted; give 'restored', 'single', or None for what the file says.")
     restored = [restore(sentence.words) for sentence in sentences]
     return [
-        replace(sentence, words=words, spaced=spaced)
-        for sentence, (words, spaced) in zip(sentences, restored, strict=True)
+        replace(sentence, words=words, spaced=spaced) for sentence, (words, spaced) in zip(sentences, restored, strict=True)
     ]
