@@ -115,7 +115,7 @@ def test_scores_on_text_are_of_characters(trained):
     assert accuracy_on_text([[(0, 2, "VERB"), (2, 3, "X")]], [[(0, 3, "VERB")]]) == 0
     assert accuracy_on_text([[(0, 2, "A"), (3, 4, "A")]], [[(0, 1, "A"), (1, 2, "A"), (3, 4, "B")]]) == pytest.approx(2 / 3)
     # "U.S." of which the first part alone is tagged: right by the file's words, wrong on text.
-    rows = data.tagging([sentence("U.S. won", "B-LOC O", (True, True))], trained["bytes"], labels=ENTITIES)
+    rows = data.tagging([sentence("U.S. won", "B-LOC O", (True, True))], trained["bytes"], labels=ENTITIES, max_length=48)
     model = strong("token_classifier", trained["bytes"])
     outputs = np.zeros([1, 16, len(ENTITIES)])
     outputs[0, :, 0] = 1

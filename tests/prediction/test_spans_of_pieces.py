@@ -58,13 +58,13 @@ def by_hand(strings, starts, ends, tokenizer):
 
 
 def test_pieces_spell_the_characters_that_the_library_says(any_tokenizer):
-    words, pieces, found = spans(TEXTS, any_tokenizer)
+    words, _, found = spans(TEXTS, any_tokenizer)
     for number, text in enumerate(TEXTS):
         expected = by_hand(
             *(each[number].numpy().tolist() for each in (words.strings, words.starts, words.ends)), any_tokenizer
         )
         assert found[number] == expected, [text[a:b] for a, b in found[number]]
-    assert sum(map(len, found)) > 80
+    assert sum(map(len, found)) > 60
 
 
 def test_as_in_the_docstring(trained):

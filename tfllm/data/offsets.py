@@ -1,8 +1,8 @@
 """Pieces of words in, the characters of the text that each piece spells out; in the graph, for training and for serving.
 
 A piece is known by its bytes (`Tokenizer.token_bytes`), and a character by the bytes that it has in pieces
-(`Tokenizer.normalize`: lower-cased, without accents, composed). Laid beside each other, word by word, they say which piece spells
-which characters.
+(`Tokenizer.normalize`: lower-cased, without accents, composed). Laid beside each other, word by word, they say which piece
+spells which characters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Texts in, words with their characters' offsets out, and the pieces of words; in the graph, for training and for serving.
 
-A word is a run of letters, digits and marks; each punctuation mark and symbol stands alone, and so does, with its marks, each letter
-of a script without spaces (Chinese, kana, Thai, Lao, Khmer, Myanmar); white space and control characters part words. So words of
-such a script are words whatever stands beside them, and any run of them is a run of words. Offsets count characters, as a
-Python `str` does.
+A word is a run of letters, digits and marks. Each punctuation mark and symbol stands alone, and so does, with its marks, each
+letter of a script without spaces between words (scripts.py): any word of a dictionary is a run of such. White space and control
+characters part words. Offsets count characters, as a Python `str` does.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class QuestionAnswerer(EncoderTask):
     Args:
         max_length: longest row of question and context in tokens; 384 at most unless given.
         stride: tokens of a long context that neighbouring rows share; a third of a row, at most 128, unless given.
-        longest_answer: tokens of an answer, at most; `finetune` makes it that of the rows it learns from, where they have longer.
+        longest_answer: tokens of an answer, at most; `finetune` raises it to that of the rows it learns from.
 
     Raises:
         ValueError: `max_length` is below 4, or more than the model places.

@@ -173,7 +173,7 @@ def f1_on_text(predicted: Sequence[Sequence[Word]], truth: Sequence[Sequence[Wor
         {
             (number, each.label, each.start, each.end)
             for number, words in enumerate(side)
-            for each in entities("", *map(list, zip(*words, strict=True)), [1.0] * len(words))  # type: ignore[call-arg,arg-type]
+            for each in entities("", *map(list, zip(*words, strict=True)), [1.0] * len(words))  # type: ignore[call-arg]
         }
         for side in (predicted, truth)
     )

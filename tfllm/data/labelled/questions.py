@@ -191,10 +191,8 @@ def _warn(rows: Questions, source: str, shown_whole: np.ndarray) -> None:
     ):
         if missing.any():
             record = rows.records[int(np.argmax(missing))]
-            warnings.warn(
-                f"{source}: {missing.sum()} of {answers} answers {reason}. The first: {record.place}, {record.answers[0]!r:.60}",
-                stacklevel=3,
-            )
+            first = f"{record.place}, {record.answers[0]!r:.60}"
+            warnings.warn(f"{source}: {missing.sum()} of {answers} answers {reason}. The first: {first}", stacklevel=3)
 
 
 def _flat(rows: tf.RaggedTensor) -> Flat:

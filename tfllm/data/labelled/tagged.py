@@ -33,7 +33,7 @@ class Tagged(Labelled):
     parts: Parts
     """The words of the sentences' texts, as `predict` splits them."""
     exact: np.ndarray
-    """bool [sentences]: a model can give all labels as they are; no word begins inside a word of the text with another label."""
+    """bool [sentences]: a model can give all labels as they are: no word is a part of a run of letters that has another label."""
 
     def by_sentence(self, predicted: Sequence[np.ndarray]) -> list[list[str]]:
         """Labels of the file's own words, from what was predicted for each place of each row.
@@ -110,7 +110,7 @@ def tagging(
     The rows are those of the sentence's text, split as the served model will split it (words.py): what is trained is what is
     served. Each part takes the label of the file's word that it begins in. Entities go on in a word's further parts with I-;
     where the labels have no such I-, the parts weigh 0. Other labels are given to all parts. A word that begins inside a part
-    ("Seoul" "in" written "Seoulin") has that part's label; how many sentences then cannot be labelled as they are, is warned of.
+    ("can" "not" written "cannot") has that part's label. How many sentences then cannot be labelled as they are, is warned of.
 
     A sentence too long goes on in another row, cut between two words; nothing is left out.
 
@@ -180,8 +180,8 @@ def _warn(rows: Tagged, source: str) -> None:
     if missing := int((~rows.exact).sum()):
         first = rows.records[int(np.argmin(rows.exact))]
         warnings.warn(
-            f"{source}: {missing} of {len(rows.records)} sentences have words that are seen as a part of the word before them, and "
-            f"have another label. The first: {first.place}, {first.text!r:.80}",
+            f"{source}: {missing} of {len(rows.records)} sentences have words that are seen as a part of the word before "
+            f"them, which has another label. The first: {first.place}, {first.text!r:.80}",
             stacklevel=3,
         )
 

@@ -1,9 +1,9 @@
 """Words of a sentence in, the spaces that ordinary typography has between them out; pure Python.
 
-For files that name words and not the text they were cut from (CoNLL). A model that is served reads text, so it has to learn from
-text. Where the script leaves a choice (a dash, a slash, a single apostrophe), the space stays.
-Source: the Penn Treebank's splitting of words (Marcus et al. 1993; brackets and quotes are spelled -LRB-, ``, ''), read backwards.
-Moses' detokenizer does the like for strings of one language that it is told.
+For files that give words and not the text they were cut from (CoNLL). A model that is served reads text, so it has to learn
+from text. Where a mark may stand either way (a dash, a slash), the space stays.
+Source: the Penn Treebank's splitting of words (Marcus et al. 1993), read backwards; brackets and quotes are -LRB-, ``, '' there.
+Moses' detokenizer does the like, as a string, for one language that it is told.
 """
 
 from __future__ import annotations
