@@ -102,6 +102,9 @@ def test_windows_as_in_the_docstring():
     assert found.contexts.to_list() == [[1, 2, 3, 4], [3, 4, 5, 6]]
     assert found.questions.to_list() == [[7], [7]]
     assert (found.starts.numpy().tolist(), found.texts.numpy().tolist()) == ([0, 2], [0, 0])
+    for context, question in (([1], [7, 7, 7, 7]), ([1, 2, 3], [7, 7])):
+        found = windows([[7, 7, 7, 7]], [context], max_length=8, stride=2)
+        assert (found.questions.to_list(), found.contexts.to_list()) == ([question], [context])
 
 
 @pytest.mark.parametrize("tokenizer", [BertLike, RobertaLike])

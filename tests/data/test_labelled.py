@@ -1,5 +1,7 @@
 """Rows and batches of labelled data: literal rows, every row once, exact resuming, and the way back to the records."""
 
+import warnings
+
 import numpy as np
 import pytest
 from encoder_like import BertLike, RobertaLike, letters
@@ -242,3 +244,14 @@ def test_settings_out_of_range_are_refused():
         found.batches(0)
     with pytest.raises(ValueError, match="max_length=2 leaves no place"):
         text_classification(table([4]), BertLike(), max_length=2)
+
+
+def test_texts_that_lose_their_ends_are_counted():
+    records = [{"text": "abcd", "other": "ef", "label": "x"}, {"text": "ab", "other": "e", "label": "y"}]
+    with pytest.warns(UserWarning, match="1 of 2 texts or pairs are longer than max_length=5 and lose their ends"):
+        text_classification(records, BertLike(), max_length=5)
+    with pytest.warns(UserWarning, match="1 of 2 texts or pairs are longer than max_length=8"):
+        text_classification(records, BertLike(), pair="other", max_length=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text_classification(records, BertLike(), pair="other", max_length=9)

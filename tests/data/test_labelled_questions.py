@@ -122,6 +122,42 @@ def test_one_answer_a_question_as_in_the_docstring():
     assert bold.text != ""
 
 
+def test_an_answer_that_no_window_holds_is_not_taught_as_none():
+    """Its rows count nothing; another question's do, and a part of an answer that another window holds whole is none."""
+    long = {"question": "Who?", "context": "It was " + "Ada " * 30, "answers": [("Ada " * 30).strip()], "answer_start": [7]}
+    with pytest.warns(UserWarning, match=r"1 of 2 answers are in no window whole, .* max_length \(50\) or stride \(8\)"):
+        found = question_answering([long, ADA | {"context": "It was Ada. " * 8}], BertLike(), max_length=50, stride=8)
+    weights = np.concatenate([b[features.ROW_WEIGHTS].numpy() for b in found.batches(2, shuffle=False, repeat=False)])
+    assert weights[: len(found)].tolist() == (found.record_of == 1).astype(float).tolist()
+    assert not found.row_features[features.SPAN_STARTS][found.record_of == 0].any()
+    assert found.exact.tolist() == [False, True]
+    assert features.ROW_WEIGHTS not in question_answering([ADA], BertLike()).row_features
+
+
+def test_a_question_is_cut_beside_a_long_context_only():
+    asked = "Who was it that wrote the first program?"
+    short = question_answering([ADA | {"question": asked}], BertLike(), max_length=60, stride=8)
+    assert short.first.lengths.tolist() == [len(asked)]
+    with pytest.warns(UserWarning, match=r"1 of 1 questions lose their ends .*max_length \(60\). The first: record 1"):
+        cut = question_answering(
+            [ADA | {"question": asked, "context": "It was Ada. " * 9}], BertLike(), max_length=60, stride=8
+        )
+    assert set(cut.first.lengths.tolist()) == {(60 - 3) // 3}
+
+
+def test_of_several_answers_one_that_can_be_given_is_learnt():
+    class Words(BertLike):
+        """One id a word."""
+
+        def tokenize(self, texts):
+            return super().tokenize(texts)[:, :1]
+
+    several = ADA | {"answers": ["Ad", "Ada"], "answer_start": [7, 7]}
+    assert question_answering([several], Words()).exact.all()
+    with pytest.warns(UserWarning, match="1 of 1 answers begin or end inside a piece"):
+        assert not question_answering([ADA | {"answers": ["Ad"]}], Words()).exact.any()
+
+
 def test_too_small_windows_and_empty_answers_are_refused():
     with pytest.raises(ValueError, match="max_length=100 and stride=90"):
         question_answering([ADA], BertLike(), max_length=100, stride=90)

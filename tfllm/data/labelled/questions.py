@@ -133,7 +133,8 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
     contexts = _contexts(list(distinct), tokenizer)
     context_of = np.array([distinct[record.context] for record in records], np.int32)
     budget = max_length - separators(tokenizer, pair=True)
-    asked = Flat.of([ids[:budget] for ids in tokenizer.encode_batch([record.question for record in records])])
+    questions = tokenizer.encode_batch([record.question for record in records])
+    asked = Flat.of([ids[:budget] for ids in questions])
     parts, first, second = [], [], []
     for begin in range(0, len(records), _CHUNK):
         chunk = np.arange(begin, min(begin + _CHUNK, len(records)))
@@ -152,6 +153,7 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
     learnt = [_learnt(record, contexts, context) for record, context in zip(records, context_of, strict=True)]
     spans = np.array([answer.span for answer in learnt])
     held = (spans[record_of, 0] >= starts) & (spans[record_of, 1] < starts + shown.lengths)
+    lost = np.array([len(ids) for ids in questions]) > asked.lengths[np.unique(record_of, return_index=True)[1]]
     places = spans[record_of] - starts[:, None] + (1 + asked.lengths + tokenizer.pair_separators)[:, None]
     places = np.where(held[:, None], places, 0).astype(np.int32)
     answered = np.array([bool(record.answers) for record in records])
@@ -176,6 +178,13 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
         longest_answer=int((places[:, 1] - places[:, 0] + 1)[held].max(initial=0)),
     )
     _warn(rows, name_of(source), shown_whole)
+    if lost.any():
+        place = records[int(np.argmax(lost))].place
+        warnings.warn(
+            f"{name_of(source)}: {lost.sum()} of {len(records)} questions lose their ends beside a long context: give a larger "
+            f"max_length ({max_length}). The first: {place}",
+            stacklevel=2,
+        )
     return rows
 
 

@@ -33,7 +33,7 @@ class Tagged(Labelled):
     parts: Parts
     """The words of the sentences' texts, as `predict` splits them."""
     exact: np.ndarray
-    """bool [sentences]: a model can give all labels as they are: no word is a part of a run of letters that has another label."""
+    """bool [sentences]: a model can give all labels as they are: no word is inside a run of letters that has another label."""
 
     def by_sentence(self, predicted: Sequence[np.ndarray]) -> list[list[str]]:
         """Labels of the file's own words, from what was predicted for each place of each row.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -133,15 +134,23 @@ def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Token
     budget = max_length - separators(tokenizer, pair=pairs is not None)
     if budget < 1:
         raise ValueError(f"max_length={max_length} leaves no place for text. Give {max_length - budget + 1} at least.")
-    firsts, seconds = [], []
+    firsts, seconds, cut = [], [], 0
     for begin in range(0, len(texts), _CHUNK):
         first = tokenizer.encode_batch(texts[begin : begin + _CHUNK])
         if pairs is None:
+            cut += sum(len(ids) > budget for ids in first)
             firsts.append(Flat.of([ids[:budget] for ids in first]))
             continue
         second = tokenizer.encode_batch(pairs[begin : begin + _CHUNK])
         lengths = [tf.constant([len(ids) for ids in rows]) for rows in (first, second)]
+        cut += sum(len(ids) + len(other) > budget for ids, other in zip(first, second, strict=True))
         kept = kept_lengths(lengths[0], lengths[1], budget)
         firsts.append(Flat.of([ids[:length] for ids, length in zip(first, kept.first.numpy(), strict=True)]))
         seconds.append(Flat.of([ids[:length] for ids, length in zip(second, kept.second.numpy(), strict=True)]))
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(texts)} texts or pairs are longer than max_length={max_length} and lose their ends, here and in "
+            "`predict`: give a larger max_length where these matter",
+            stacklevel=4,
+        )
     return _Encoded(Flat.joined(firsts), None if pairs is None else Flat.joined(seconds))

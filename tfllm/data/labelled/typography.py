@@ -2,7 +2,7 @@
 
 For files that give words and not the text they were cut from (CoNLL). A model that is served reads text, so it has to learn
 from text. Where a mark may stand either way (a dash, a slash), the space stays.
-Source: the Penn Treebank's splitting of words (Marcus et al. 1993), read backwards; brackets and quotes are -LRB-, ``, '' there.
+Source: the Penn Treebank's splitting of words (Marcus et al. 1993), read backwards; brackets and quotes are -LRB-, `` and ''.
 Moses' detokenizer does the like, as a string, for one language that it is told.
 """
 
