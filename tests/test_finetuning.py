@@ -139,10 +139,10 @@ MANY = [
     for i in range(24)
 ]
 TASKS = {
-    "tagging": (WORDS, {"precision", "recall", "f1", "accuracy", "f1_PER", "f1_LOC"}, "val_f1"),
+    "tagging": (WORDS, {"precision", "recall", "f1", "f1_on_text", "accuracy", "f1_PER", "f1_LOC"}, "val_f1"),
     "question-answering": (
         QUESTIONS,
-        {"exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable"},
+        {"exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable", "oracle_exact_match"},
         "val_f1",
     ),
     "embedding": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
@@ -258,7 +258,9 @@ def test_a_kind_of_entity_that_is_nowhere_has_its_score_in_every_epoch():
     model = tfllm.TokenClassifier(CONFIG, labels=rows.labels)
     model.head.bias.assign([1e3, 0, 0, 0, 0])  # says "O" always
     scores = finetuning.evaluator(model, rows)().scores
-    assert {name: scores[name] for name in scores if "f1_" in name} == {"f1_PER": 0, "f1_LOC": 0, "f1_MISC": 0}
+    assert {name: scores[name] for name in scores if "f1_" in name} == {
+        name: 0 for name in ("f1_on_text", "f1_PER", "f1_LOC", "f1_MISC")
+    }
 
 
 def test_a_class_that_is_none_is_named():
