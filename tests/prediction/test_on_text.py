@@ -107,6 +107,20 @@ def test_words_inside_a_run_of_letters_share_its_label_and_are_counted(trained):
     assert rows.by_text(gold) == [[(0, 3, "B-LOC"), (4, 5, "O")], [(0, 3, "B-LOC"), (4, 6, "O")]]
 
 
+def test_rows_of_words_as_in_the_docstring(trained):
+    contracted = sentence("do n't", "NOUN VERB", (False, True))
+    rows = data.tagging([contracted, sentence("can not", "X X", (False, True))], trained["bytes"])
+    assert [rows.records[0].text[a:b] for a, b in zip(rows.parts.starts[:3], rows.parts.ends[:3], strict=True)] == [
+        "don",
+        "'",
+        "t",
+    ]
+    gold = [np.array([0, *part, 0]) for part in np.split(rows.token_features["target_ids"], rows.first.splits[1:-1])]
+    assert rows.by_text(gold) == [[(0, 3, "NOUN"), (3, 4, "VERB"), (4, 5, "VERB")], [(0, 6, "X")]]
+    assert rows.by_sentence(gold) == [["NOUN", "VERB"], ["X", "X"]]
+    assert rows.exact.all() and rows.truth_by_text()[0] == [(0, 2, "NOUN"), (2, 5, "VERB")]
+
+
 def test_scores_on_text_are_of_characters(trained):
     assert f1_on_text([[(0, 1, "B-LOC"), (1, 4, "O")]], [[(0, 4, "B-LOC")]]) == 0
     assert f1_on_text([[(0, 1, "B-LOC"), (1, 4, "I-LOC")]], [[(0, 4, "B-LOC")]]) == 1

@@ -67,9 +67,12 @@ def test_pieces_spell_the_characters_that_the_library_says(any_tokenizer):
     assert sum(map(len, found)) > 60
 
 
-def test_as_in_the_docstring(trained):
-    assert spans(["é"], trained["bytes"])[2] == [[(0, 1), (0, 1)]]
-    assert spans(["Zu"], trained["bytes"])[2] == [[(0, 1), (1, 2)]]
+def test_as_in_the_docstring(trained, tmp_path):
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "zu", "bonn", "##er", "et", "##e"]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    wordpiece = tfllm.tokenizers.WordPieceTokenizer.from_file(tmp_path / "vocab.txt")
+    assert spans(["Zu Bonner", "Été"], wordpiece)[2] == [[(0, 2), (3, 7), (7, 9)], [(0, 2), (2, 3)]]
+    assert spans([" é"], trained["bytes"])[2] == [[(1, 2)] * 3]
 
 
 def test_composed_accents_are_one_character():

@@ -38,9 +38,9 @@ class _Characters:
 def piece_spans(words: Words, pieces: Pieces, tokenizer: Tokenizer) -> Spans:
     """The characters of its text that each piece spells.
 
-        "Zu Bonner" of pieces "Zu" " Bonn" "er" -> starts 0 3 7, ends 2 7 9
-        "Été" of WordPiece "et" "##e"           -> starts 0 2, ends 2 3
-        "é" of two bytes                        -> starts 0 0, ends 1 1
+        WordPiece, "Zu Bonner" as "zu" "bonn" "##er" -> starts 0 3 7, ends 2 7 9
+        WordPiece, "Été" as "et" "##e"               -> starts 0 2, ends 2 3
+        bytes, " é" as three                         -> starts 1 1 1, ends 2 2 2
 
     A piece that holds a part of a character is widened to the whole one, with its marks; white space before a word is not
     counted, and a piece of nothing else is widened to the word's first character. Pieces that do not spell their word (the

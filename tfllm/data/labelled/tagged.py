@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
-import tensorflow as tf
 
 from tfllm import features
-from tfllm.data.labelled.reading import PathLike, check_label, label_names, name_of, suffix_of
+from tfllm.data.labelled.reading import PathLike, label_names, name_of, suffix_of
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.typography import Spaces, with_spaces
-from tfllm.data.words import split_words, word_pieces
+from tfllm.data.labelled.word_rows import cutter, spans_of, word_rows
 from tfllm.tokenizers import Tokenizer
 
 _CHUNK = 1024
@@ -70,7 +68,7 @@ class Tagged(Labelled):
     def truth_by_text(self) -> list[list[tuple[int, int, str]]]:
         """Start, end and label of each of the file's words in its sentence's text."""
         return [
-            [(start, end, label) for (start, end), label in zip(_spans(sentence), sentence.labels, strict=True)]
+            [(start, end, label) for (start, end), label in zip(spans_of(sentence), sentence.labels, strict=True)]
             for sentence in self.records
         ]
 
@@ -140,9 +138,9 @@ def tagging(
         found |= {"I" + label[1:] for label in found if label != "O"}
     names = label_names(found, labels)
     numbers = {name: number for number, name in enumerate(names)}
-    cut = _cutter(tokenizer, max_length)
+    cut = cutter(tokenizer, max_length)
     chunks = range(0, len(sentences), _CHUNK)
-    rows = [_rows(sentences[begin : begin + _CHUNK], cut, numbers, entities) for begin in chunks]
+    rows = [word_rows(sentences[begin : begin + _CHUNK], cut, numbers, entities) for begin in chunks]
     offsets = np.cumsum([0] + [len(chunk.texts) for chunk in rows], dtype=np.int32)
 
     def joined(name: str, offsets: Iterable[int] | None = None) -> np.ndarray:
@@ -184,118 +182,3 @@ def _warn(rows: Tagged, source: str) -> None:
             f"them, which has another label. The first: {first.place}, {first.text!r:.80}",
             stacklevel=3,
         )
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """The rows of some sentences, and the words of their texts; all is numbered from 0 in here."""
-
-    ids: Flat
-    texts: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    part_sentences: np.ndarray
-    part_starts: np.ndarray
-    part_ends: np.ndarray
-    part_rows: np.ndarray
-    part_places: np.ndarray
-    word_parts: np.ndarray
-    """int64 [words]: the part that says the word's label."""
-    exact: np.ndarray
-    """bool [sentences]."""
-
-
-_Cutter = Callable[[list[str]], dict[str, np.ndarray]]
-
-
-def _rows(sentences: Sequence[Sentence], cut: _Cutter, numbers: dict[str, int], entities: bool) -> _Chunk:
-    made = cut([sentence.text for sentence in sentences])
-    words = _words(sentences, numbers, entities)
-    sentence_of_part = made["part_sentences"]
-    unseen = np.flatnonzero(np.bincount(sentence_of_part, minlength=len(sentences)) == 0)
-    if unseen.size:
-        sentence = sentences[unseen[0]]
-        raise ValueError(f"{sentence.place}: the sentence {sentence.text!r:.60} shows no character. Remove it.")
-    word_of_part = np.searchsorted(words.starts, words.text_starts[sentence_of_part] + made["part_starts"], side="right") - 1
-    opens = np.diff(word_of_part, prepend=-1) != 0
-    label_of_part = np.where(opens, words.labels[word_of_part], words.later_labels[word_of_part])
-    # A word's label is that of the first part that begins in it, else of the part before, which it is inside of.
-    numbers_of_words = np.arange(len(words.labels))
-    word_parts = np.searchsorted(word_of_part, numbers_of_words)
-    inside = np.append(word_of_part, -1)[word_parts] != numbers_of_words
-    word_parts -= inside & (np.append(-1, sentence_of_part)[word_parts] == words.sentences)
-    exact = np.ones(len(sentences), bool)
-    exact[words.sentences[inside & (words.labels != words.later_labels[word_of_part[word_parts]])]] = False
-    label = label_of_part[made["part"]]
-    counted = made["is_first"] & (label >= 0)
-    row = np.repeat(np.arange(len(made["texts"]), dtype=np.int32), np.diff(made["splits"]))
-    place = (np.arange(len(row)) - made["splits"][:-1][row] + 1).astype(np.int32)
-    return _Chunk(
-        ids=Flat(made["ids"], made["splits"]),
-        texts=made["texts"],
-        targets=np.where(counted, label, 0).astype(np.int32),
-        weights=counted.astype(np.float32),
-        part_sentences=sentence_of_part,
-        part_starts=made["part_starts"],
-        part_ends=made["part_ends"],
-        part_rows=row[made["is_first"]],
-        part_places=place[made["is_first"]],
-        word_parts=word_parts,
-        exact=exact,
-    )
-
-
-@dataclass(frozen=True)
-class _Words:
-    """The file's words of some sentences; int [words] each."""
-
-    labels: np.ndarray
-    """Class numbers, of a word's first part."""
-    later_labels: np.ndarray
-    """Of its other parts; -1: they have none."""
-    starts: np.ndarray
-    """First characters, where all texts stand in a row, each with a place behind it."""
-    text_starts: np.ndarray
-    """[sentences + 1]: where each text begins in that row."""
-    sentences: np.ndarray
-
-
-def _spans(sentence: Sentence) -> list[tuple[int, int]]:
-    """The characters of the words in the text. "U.S." "won" -> (0, 4) (5, 8)"""
-    starts = accumulate((len(word) + spaced for word, spaced in zip(sentence.words, sentence.spaced, strict=True)), initial=0)
-    return [(start, start + len(word)) for start, word in zip(starts, sentence.words, strict=False)]
-
-
-def _words(sentences: Sequence[Sentence], numbers: dict[str, int], entities: bool) -> _Words:
-    labels, later, starts = [], [], []
-    text_starts = np.cumsum([0] + [len(sentence.text) + 1 for sentence in sentences])
-    for sentence, text_start in zip(sentences, text_starts.tolist(), strict=False):
-        starts += [text_start + start for start, _ in _spans(sentence)]
-        for number, label in enumerate(sentence.labels, 1):
-            labels.append(check_label(label, numbers, f"{sentence.place}, word {number}"))
-            # An entity goes on with I-.
-            later.append(numbers.get("I" + label[1:], -1) if entities and label != "O" else labels[-1])
-    of_word = np.repeat(np.arange(len(sentences)), [len(sentence.words) for sentence in sentences])
-    return _Words(np.array(labels), np.array(later), np.array(starts), text_starts, of_word)
-
-
-def _cutter(tokenizer: Tokenizer, max_length: int) -> _Cutter:
-    """A function from texts to their words, as `predict` splits them, and to the rows of those."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def cut(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        words = split_words(texts, keep_spaces=tokenizer.keeps_spaces)
-        pieces = word_pieces(words.strings, tokenizer, max_length)
-        text = tf.gather(pieces.texts, pieces.ids.value_rowids())
-        return {
-            "ids": pieces.ids.values,
-            "splits": tf.cast(pieces.ids.row_splits, tf.int64),
-            "texts": pieces.texts,
-            "part": tf.gather(words.starts.row_starts(), text) + tf.cast(pieces.words.values, tf.int64),
-            "is_first": pieces.firsts.values,
-            "part_sentences": tf.cast(words.starts.value_rowids(), tf.int32),
-            "part_starts": words.starts.values,
-            "part_ends": words.ends.values,
-        }
-
-    return lambda texts: {name: value.numpy() for name, value in cut(tf.constant(texts, tf.string)).items()}
