@@ -83,6 +83,7 @@ def finetune(
     label: str | None = None,
     multi_label: bool = False,
     max_length: int | None = None,
+    spaces: Literal["restored", "single"] | None = None,
     pooling: Literal["pooler", "first", "mean"] | None = None,
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "float32",
     strategy: StrategyName = "auto",
@@ -106,6 +107,7 @@ def finetune(
         label: Column of the label; of CoNLL files its number, of CoNLL-U its name.
         multi_label: Any number of labels may hold.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
+        spaces: Between the words of a CoNLL file: those of ordinary typography, which is the default, or one after each word.
         pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
         dtype: mixed_bfloat16 is faster where the devices have it, and there auto is that.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
@@ -117,13 +119,15 @@ def finetune(
 
     if multi_label and task != "classification":
         raise ValueError(f"--multi-label is for classification, the task is {task}")
+    if spaces and task != "tagging":
+        raise ValueError(f"--spaces is for tagging, the task is {task}")
     if pooling and task in ("tagging", "question-answering"):
         raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
     place = tfllm.train.strategy(strategy, devices=devices, mesh=mesh)  # before TensorFlow does anything else
     pretrained, words = load_model(model)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, pretrained.config.max_length)
-    columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest)
+    columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces)
     rows = finetuning.read(task, data, words, **columns)
     held_out = finetuning.read(task, validation, words, **columns, labels=rows.labels)
     asked = None if test is None else finetuning.read(task, test, words, **columns, labels=rows.labels)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
 from tfllm.data.labelled.reading_words import is_bio
+from tfllm.data.labelled.typography import Spaces
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel, check_tokenizer
@@ -42,6 +43,7 @@ def read(
     labels: Sequence[str] | None = None,
     multi_label: bool = False,
     max_length: int = 128,
+    spaces: Spaces | None = None,
 ) -> Labelled:
     """Rows of a task by its name, for those who know it only when they run: the command line.
 
@@ -50,6 +52,7 @@ def read(
         source: a file, as the task's function in `tfllm.data` takes it.
         text, pair, label: names of columns; a CoNLL file's label is a number.
         labels: of the training data, for all other data.
+        spaces: between the words of a CoNLL file; see `tagging`.
 
     Raises:
         ValueError: names file and line.
@@ -64,7 +67,7 @@ def read(
         return text_pairs(source, tokenizer, text=text, pair=pair or "text_pair", max_length=max_length)
     if task == "tagging":
         column = int(label) if label and label.removeprefix("-").isdecimal() else label
-        return tagging(source, tokenizer, column=column, labels=labels, max_length=max_length)
+        return tagging(source, tokenizer, column=column, labels=labels, max_length=max_length, spaces=spaces)
     return question_answering(source, tokenizer, max_length=max_length, stride=min(128, max_length // 3))
 
 

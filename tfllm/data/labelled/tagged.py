@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfllm import features
-from tfllm.data.labelled.reading import PathLike, label_names, name_of, suffix_of
+from tfllm.corpus.formats import suffix_of
+from tfllm.data.labelled.reading import PathLike, label_names, name_of
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.typography import Spaces, with_spaces
