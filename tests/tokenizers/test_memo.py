@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from tfllm.tokenizers import ByteBPETokenizer, Tokenizer, WordPieceTokenizer, tr
 from tfllm.tokenizers.base import arrays, blocks, flat, unflat
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
-from tfllm.tokenizers.memo import Memo
+from tfllm.tokenizers.memo import NEW_SHARE, Memo
 from tfllm.tokenizers.split_patterns import GPT2, LLAMA3, SPLIT_PATTERNS, SplitPattern, cutter
 
 POINTS = [*range(0x3400), *range(0x3400, 0xD800, 17), *range(0xE000, 0x10000, 3), *range(0x10000, 0x32000, 7), 0x10FFFF]
@@ -118,6 +120,73 @@ def test_threads_share_a_memo(kind: str, languages: dict[str, str], request: pyt
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: tokenizer.encode_batch([text])[0].tolist(), texts * 3))
     assert found == wanted * 3
+
+
+def base64_lines(draw: random.Random) -> list[str]:
+    return [base64.b64encode(draw.randbytes(600)).decode() for _ in range(40)]
+
+
+def identifiers(draw: random.Random) -> list[str]:
+    return [" ".join("".join(draw.choices(string.ascii_letters, k=12)) for _ in range(200)) for _ in range(10)]
+
+
+def one_text(draw: random.Random) -> list[str]:
+    return [" ".join(identifiers(draw))]
+
+
+@pytest.mark.parametrize("make", [base64_lines, identifiers, one_text])
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_text_of_new_words_goes_to_the_library_whole(
+    kind: str, make: Callable[[random.Random], list[str]], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By words, it would take up to three times as long as a loop of `encode`."""
+    monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", NEW_SHARE)
+    tokenizer = request.getfixturevalue(kind)
+    draw = random.Random(make.__name__)  # words that no other test made known
+    by_words = spy(monkeypatch)
+    for _ in range(4):
+        assert_the_librarys_ids(tokenizer, make(draw))
+    assert not by_words
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_running_text_goes_by_words(
+    kind: str, code: Sequence[str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon, however short its blocks are: each leaves the words of its sample."""
+    monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", NEW_SHARE)
+    tokenizer = request.getfixturevalue(kind)
+    del tokenizer._memo
+    text = "".join(code)[:2_000_000]
+    by_words = spy(monkeypatch)
+    for start in range(0, len(text), 20_000):
+        tokenizer.encode_batch([text[at : at + 1000] for at in range(start, start + 20_000, 1000)])
+    assert 40 <= len(by_words) < 100
+    by_words.clear()
+    assert_the_librarys_ids(tokenizer, [text[:100_000]])
+    assert len(by_words) == 1
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
+def test_short_texts_go_by_words(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New words, too: the library spends more on the making of a text than on a word."""
+    monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", NEW_SHARE)
+    by_words = spy(monkeypatch)
+    assert_the_librarys_ids(request.getfixturevalue(kind), [f"new{number:06d}" for number in range(4000)])
+    assert len(by_words) == 1
+
+
+def spy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each call of `_by_words` is given."""
+    calls: list[int] = []
+    original = Memo._by_words
+
+    def by_words(self: Memo, words: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        calls.append(len(words))
+        return original(self, words)
+
+    monkeypatch.setattr(Memo, "_by_words", by_words)
+    return calls
 
 
 @pytest.mark.parametrize("pattern", [GPT2, LLAMA3])

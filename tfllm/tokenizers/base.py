@@ -169,8 +169,8 @@ def unflat(ids: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
 
 
 def arrays(rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    """Int32 [S] a row; short ones are cut out of one array."""
-    if sum(map(len, rows)) < 64 * len(rows):
+    """Int32 [S] a row; many short ones are cut out of one array."""
+    if len(rows) > 64 and sum(map(len, rows)) < 64 * len(rows):
         return unflat(*flat(rows))
     return [np.fromiter(row, np.int32, len(row)) for row in rows]
 

@@ -4,12 +4,14 @@ In: texts, a function that cuts each into words, a tokenizer of the `tokenizers`
 The words must be so that their ids, one after another, are the ids of the text: whoever cuts says why they are. A text with a
 special token in it is one word, for the library looks for these before it cuts.
 Running text says its words over and over. Cutting and looking up is Python's own C code (`re.findall`, `dict`), which takes a
-tenth of the library's time.
+tenth of the library's time. Text that seldom says a word twice (identifiers, base64, Chinese without spaces) goes to the
+library whole: a sample of each block tells.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from threading import Lock
@@ -18,16 +20,20 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
-from tfllm.tokenizers.base import blocks, flat, unflat
+from tfllm.tokenizers.base import arrays, blocks, flat, unflat
 
-FEW_CHARACTERS = 1 << 12
-"""Up to here the library alone is as fast, and answers before anything is built."""
+TEXT_COST = 12
+"""What the library spends on a text, however short, in characters that it encodes meanwhile."""
+FEW = 1 << 13
+"""Up to this cost the library alone is as fast, and answers before anything is built."""
 BLOCK_CHARACTERS = 1 << 20
 """Cut at once: a word is an object of some sixty bytes."""
 MOST_WORDS, MOST_CHARACTERS = 1 << 18, 1 << 24
 """Above either all is forgotten, and what is common soon known again. A hundred megabytes."""
-
-
+SAMPLE_CHARACTERS, SAMPLE_EVERY, SAMPLE_TEXTS = 1 << 9, 31, 4
+"""A block's sample: of every 31st text, of 4 at least, so many characters of every 31 times as many."""
+NEW_SHARE = 0.25
+"""Words pay where new ones cost no more than this share of the texts' characters, and what the texts cost besides."""
 SEPARATOR, JOINED = "\U0010ffff", 64
 """Between new words, of which so many are encoded as one text; a character that Unicode will never assign."""
 
@@ -58,24 +64,48 @@ class Memo:
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Int32 [S] a text."""
-        if sum(map(len, texts)) <= FEW_CHARACTERS:
-            return unflat(*flat(_ids(self._whole(), texts)))
-        with self._lock:
-            return [ids for block in blocks(texts, BLOCK_CHARACTERS) for ids in self._block(block)]
+        if sum(map(len, texts)) + TEXT_COST * len(texts) <= FEW:
+            return arrays(_ids(self._whole(), texts))
+        return [ids for block in blocks(texts, BLOCK_CHARACTERS) for ids in self._block(block)]
 
     def _block(self, texts: Sequence[str]) -> list[np.ndarray]:
-        words, known = self._words(texts), self._known
+        with self._lock:
+            if self._pays(texts):
+                return self._by_words(self._words(texts))
+        return arrays(_ids(self._whole(), texts))
+
+    def _pays(self, texts: Sequence[str]) -> bool:
+        """Are most words known, or said again and again? A sample tells; its words are known from then on.
+
+        Without that, none would ever be where each block is short.
+        """
+        texts = texts[:: max(1, min(SAMPLE_EVERY, len(texts) // SAMPLE_TEXTS))]
+        steps = [range(0, len(text), SAMPLE_CHARACTERS * SAMPLE_EVERY) for text in texts]
+        sample = [text[at : at + SAMPLE_CHARACTERS] for text, places in zip(texts, steps, strict=True) for at in places]
+        words = self._cut(sample)
+        new = set(chain.from_iterable(words)).difference(self._known)
+        self._numbers(words)
+        return sum(map(len, new)) <= NEW_SHARE * sum(map(len, sample)) + TEXT_COST * len(texts)
+
+    def _by_words(self, words: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Int32 [S] a text, of the words of each."""
+        which, known = self._numbers(words)
         counts = np.fromiter(map(len, words), np.int64, len(words))
-        self._known = _Known()  # again the old one when all of it has ids: an interrupt may come anywhere
-        which = np.fromiter(map(known.__getitem__, chain.from_iterable(words)), np.int64, counts.sum())
+        ids, starts, lengths = known.tables()
+        lengths = lengths[which]
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.repeat(starts[which] - bounds[:-1], lengths) + np.arange(bounds[-1])
+        return unflat(ids[places], np.diff(bounds[np.concatenate([[0], np.cumsum(counts)])]))
+
+    def _numbers(self, words: Sequence[Sequence[str]]) -> tuple[np.ndarray, _Known]:
+        """The number of each word, int64 [W], and what is known now, the new ones too."""
+        known, self._known = self._known, _Known()  # again the old one when all of it has ids: an interrupt may come anywhere
+        which = np.fromiter(map(known.__getitem__, chain.from_iterable(words)), np.int64)
         if known.new:
             known.learn(*self._encode(known.new))
         if len(known) <= MOST_WORDS and known.characters <= MOST_CHARACTERS:
             self._known = known
-        lengths = known.lengths[which]
-        bounds = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(known.starts[which] - bounds[:-1], lengths) + np.arange(bounds[-1])
-        return unflat(known.ids[places], np.diff(bounds[np.concatenate([[0], np.cumsum(counts)])]))
+        return which, known
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
         words, joined = self._cut(texts), "".join(texts)
@@ -110,17 +140,14 @@ def _ids(library: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 class _Known(dict[str, int]):
-    """Word -> its number, in the order they were met; a word that is asked for is known from then on.
-
-    ids int32 [N]: those of all words; starts, lengths int64 [W]: where each word's are.
-    """
+    """Word -> its number, in the order they were met; a word that is asked for is known from then on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.new: list[str] = []
         self.characters = 0
-        self.ids = np.zeros(0, np.int32)
-        self.starts, self.lengths = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        # Arrays that grow in place: a few new words among a hundred thousand must not copy them all.
+        self._ids, self._starts, self._lengths = array("i"), array("q"), array("q")
 
     def __missing__(self, word: str) -> int:
         self[word] = number = len(self)
@@ -129,8 +156,12 @@ class _Known(dict[str, int]):
 
     def learn(self, ids: np.ndarray, lengths: np.ndarray) -> None:
         """The ids of the new words."""
-        self.starts = np.concatenate([self.starts, len(self.ids) + np.cumsum(lengths) - lengths])
-        self.lengths = np.concatenate([self.lengths, lengths])
-        self.ids = np.concatenate([self.ids, ids])
+        self._starts.frombytes((len(self._ids) + np.cumsum(lengths) - lengths).tobytes())
+        self._lengths.frombytes(lengths.tobytes())
+        self._ids.frombytes(ids.tobytes())
         self.characters += sum(map(len, self.new))
         self.new.clear()
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ids of all words, int32 [N]; where each word's begin, and how many they are, int64 [W]. Views: not to be kept."""
+        return np.frombuffer(self._ids, np.int32), np.frombuffer(self._starts, np.int64), np.frombuffer(self._lengths, np.int64)
