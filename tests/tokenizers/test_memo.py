@@ -237,7 +237,8 @@ def test_rows_of_the_docstrings(tmp_path: Path) -> None:
 def test_texts_of_any_length_in_blocks(unigram: Tokenizer, code: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*code[:40], *(line for text in code[40:60] for line in text.splitlines()), *HOSTILE]
     wanted = [unigram.encode(text) for text in texts]
-    for size, many in ((1, 1000), (5000, 1000), (1 << 20, 1000), (1 << 20, 1 << 20)):
+    for few, size, many in ((1 << 14, 5000, 1000), (0, 1, 1000), (0, 5000, 1000), (0, 1 << 20, 1000), (0, 1 << 20, 1 << 20)):
+        monkeypatch.setattr("tfllm.tokenizers.sentencepiece.FEW_CHARACTERS", few)
         monkeypatch.setattr("tfllm.tokenizers.sentencepiece.BLOCK_CHARACTERS", size)
         monkeypatch.setattr("tfllm.tokenizers.sentencepiece.MANY", many)
         assert [ids.tolist() for ids in unigram.encode_batch(texts)] == wanted

@@ -40,6 +40,9 @@ SPACE_MARK = "\u2581"
 BLOCK_CHARACTERS = 1 << 22
 """Encoded at once: lists of ids take some tens of bytes a character."""
 MANY = 4000
+"""Texts in any order keep all threads busy."""
+FEW_CHARACTERS = 1 << 14
+"""Up to here a loop is done before threads are made; the library makes them for one, too."""
 
 
 def lossless(model: bytes, marks: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -117,6 +120,8 @@ class SentencePieceTokenizer:
         return [ids for block in blocks(texts, BLOCK_CHARACTERS) for ids in self._block(block, min(threads, len(block)))]
 
     def _block(self, texts: Sequence[str], threads: int) -> list[np.ndarray]:
+        if sum(map(len, texts)) <= FEW_CHARACTERS:
+            return arrays([self._native.encode(text) for text in texts])
         if threads == 1 or len(texts) > MANY:
             return arrays(self._native.encode(list(texts), num_threads=threads))
         # By falling length: of N threads each takes every N-th text, so they end together, as they do where texts are many.
