@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,11 +105,33 @@ def test_wrong_settings_are_named(folder: Path) -> None:
 def test_text_and_vocabulary_must_fit(kind: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=r"vocab_size is 50000, but the text gives no more than \d+ pieces: lower it"):
         tokenizers.train(folder, kind=kind, vocab_size=50_000, progress=False)
-    with pytest.raises(ValueError, match=r"characters alone need \d+ ids: raise it, or lower character_coverage"):
+    with pytest.raises(ValueError, match=r"^vocab_size is 280, but the text's characters alone need \d+ ids: raise it to"):
         tokenizers.train(folder, kind=kind, vocab_size=280, progress=False)
     for nothing in ([], [""], ["\n", "  \n\t"]):
         with pytest.raises(ValueError, match="no text to train on in texts"):
             tokenizers.train(texts=nothing, kind=kind, progress=False)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("unigram", 500), ("bpe", 500), ("wordpiece", 300)])
+def test_advice_on_too_many_characters_works(kind: str, size: int) -> None:
+    """The number is the user's own, and each of the three ways leads to a tokenizer of the size that was asked for."""
+    draw = random.Random(0)
+    characters = [chr(0x4E00 + number) for number in range(900)] + ["ab", "abc", "cba"] * 30
+    common = [1 / (1 + place) ** 1.6 for place in range(900)] + [0.01] * 90
+    texts = ["".join(draw.choices(characters, common, k=30)) for _ in range(1000)]
+    asked = {"texts": texts, "kind": kind, "vocab_size": size, "progress": False}
+    with pytest.raises(ValueError) as refused:
+        tokenizers.train(**asked)
+    advice = re.fullmatch(
+        rf"vocab_size is {size}, but the text's characters alone need (\d+) ids: raise it to \1 at least, or lower "
+        r"character_coverage from 0\.9995 to ([.0-9]+), so that .+, or use kind='byte_bpe', whose pieces are made of bytes",
+        str(refused.value),
+    )
+    assert advice
+    for change in ({"vocab_size": int(advice[1])}, {"character_coverage": float(advice[2])}, {"kind": "byte_bpe"}):
+        assert tokenizers.train(**asked | change).vocab_size == change.get("vocab_size", size)
+    with pytest.raises(ValueError, match="characters alone"):
+        tokenizers.train(**asked | {"vocab_size": int(advice[1]) - 1})
 
 
 def test_wrong_files_are_named(folder: Path) -> None:

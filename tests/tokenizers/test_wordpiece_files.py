@@ -17,7 +17,8 @@ import tokenizers as original
 
 import tfllm.tokenizers as tokenizers
 from tfllm.tokenizers import WordPieceTokenizer
-from tfllm.tokenizers.wordpiece_training import _alphabet, _continuing
+from tfllm.tokenizers.coverage import covering, share_of
+from tfllm.tokenizers.wordpiece_training import _continuing, _counts
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "é", "##é", "e", "##e", ",", "A", "中", "##中"]
 TEXTS = ["ab Ab, é\0ÉA 中中", "", "[MASK]a [mask] 中b\ufffdzz", "a" * 101]
@@ -241,8 +242,11 @@ def test_trained_pieces(languages: dict[str, str]) -> None:
 
 def test_alphabet_rows() -> None:
     """The rows of the docstrings."""
-    assert _alphabet(["aab bbc"], 0.8) == ["a", "b"]
-    assert _alphabet(["aab bbc"], 1) == ["a", "b", "c"]
+    counts = {"a": 4, "b": 3, "c": 1}
+    assert covering(counts, 0.8) == ["a", "b"] and covering(counts, 0.5) == ["a"] and covering(counts, 1) == ["a", "b", "c"]
+    assert [share_of(counts, number) for number in (-1, 0, 1, 2, 3, 9)] == [0, 0, 0.5, 0.875, 1, 1]
+    assert share_of({"a": 2, "b": 1}, 1) == 0.6666
+    assert _counts(["aab bbc\n", "c"]) == {"a": 2, "b": 3, "c": 2}
     assert _continuing(["ab, 中 c"], "abc,中") == ["##b"]
 
 
@@ -250,7 +254,9 @@ def test_wrong_training_is_named(languages: dict[str, str]) -> None:
     text = {"texts": [languages["de"]], "kind": "wordpiece", "progress": False}
     with pytest.raises(ValueError, match=r"vocab_size is 50000, but the text gives no more than \d+ pieces: lower it"):
         tokenizers.train(**text, vocab_size=50_000)
-    with pytest.raises(ValueError, match=r"characters alone need \d+ ids: raise it, or lower character_coverage"):
+    with pytest.raises(
+        ValueError, match=r"^vocab_size is 40, but the text's characters alone need \d+ ids: raise it to \d+ at least$"
+    ):
         tokenizers.train(**text, vocab_size=40)
     with pytest.raises(ValueError, match=r"character_coverage is 0\.5; accepted: 0\.98 to 1"):
         tokenizers.train(**text, character_coverage=0.5)

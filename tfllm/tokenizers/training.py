@@ -12,7 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from tfllm.tokenizers.base import SPECIAL_PIECES, Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
 from tfllm.tokenizers.corpus import Corpus, sample
+from tfllm.tokenizers.coverage import LEAST_COVERAGE, too_many_characters
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -88,8 +91,8 @@ def train(
         return ByteTokenizer()
     if lowercase is not None and kind != "wordpiece":
         raise ValueError(f"lowercase is {lowercase}, but {kind!r} keeps case always: leave it out, or use kind='wordpiece'")
-    if not 0.98 <= character_coverage <= 1:
-        raise ValueError(f"character_coverage is {character_coverage}; accepted: 0.98 to 1")
+    if not LEAST_COVERAGE <= character_coverage <= 1:
+        raise ValueError(f"character_coverage is {character_coverage}; accepted: {LEAST_COVERAGE} to 1")
     if line_break_pieces and kind not in ("unigram", "bpe"):
         raise ValueError(f"line_break_pieces is for 'unigram' and 'bpe', and kind is {kind!r}: leave it out")
     size = DEFAULT_VOCAB_SIZE if vocab_size is None else vocab_size
@@ -176,7 +179,7 @@ def _train(lines: list[str], settings: dict[str, Any], progress: bool) -> bytes:
         if settings["model_type"] == "unigram":
             larger = int(SEEDS * settings["vocab_size"]) + 256
             bpe = settings | {"model_type": "bpe", "vocab_size": larger, "hard_vocab_limit": False}
-            seeds = _seeds(_train_native(folder, bpe, progress, "training tokenizer, 1 of 2"), lines)
+            seeds = _seeds(_train_native(folder, bpe, progress, "training tokenizer, 1 of 2", asked=settings), lines)
             (folder / "seeds.tsv").write_text(seeds, encoding="utf-8", newline="")
             settings = settings | {"seed_sentencepieces_file": "seeds.tsv"}
             return _train_native(folder, settings, progress, "training tokenizer, 2 of 2")
@@ -194,8 +197,13 @@ def _seeds(model: bytes, lines: list[str]) -> str:
     return "".join(f"{piece}\t{counts[id]}\n" for piece, id in pieces if len(piece) > 1)
 
 
-def _train_native(folder: Path, settings: dict[str, Any], progress: bool, title: str) -> bytes:
-    """Trains in a child, for its log is the only sign of progress the trainer gives."""
+def _train_native(
+    folder: Path, settings: dict[str, Any], progress: bool, title: str, *, asked: dict[str, Any] | None = None
+) -> bytes:
+    """Trains in a child, for its log is the only sign of progress the trainer gives.
+
+    asked: what the user set, where that is not `settings`.
+    """
     files = {"input": "sentences.txt", "model_prefix": "trained"}
     (folder / "trained.model").unlink(missing_ok=True)
     command = [sys.executable, "-c", CHILD, json.dumps(settings | files)]
@@ -209,7 +217,7 @@ def _train_native(folder: Path, settings: dict[str, Any], progress: bool, title:
             raise
     path = folder / "trained.model"
     if child.returncode or not path.is_file():
-        raise ValueError(_reason(tail, settings, child.returncode))
+        raise ValueError(_reason(tail, asked or settings, child.returncode, folder / "sentences.txt"))
     return path.read_bytes()
 
 
@@ -235,15 +243,14 @@ def _follow(log: Iterable[str], settings: dict[str, Any], progress: bool, title:
     return tail
 
 
-def _reason(tail: list[str], settings: dict[str, Any], code: int) -> str:
+def _reason(tail: list[str], settings: dict[str, Any], code: int, sentences: Path) -> str:
     """The trainer's complaint, and what to do about it."""
     log = "\n".join(tail)
-    size = settings["vocab_size"]
+    size, coverage = settings["vocab_size"], settings["character_coverage"]
     if most := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", log):
         return f"vocab_size is {size}, but the text gives no more than {most[1]} pieces: lower it, or train on more text"
     if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", log):
-        return (
-            f"vocab_size is {size}, but the text's characters alone need {least[1]} ids: raise it, or lower "
-            f"character_coverage (now {settings['character_coverage']}), so that rare characters are spelt in bytes"
-        )
+        with sentences.open(encoding="utf-8", newline="\n") as lines:
+            counts = Counter(chain.from_iterable(line.removesuffix("\n") for line in lines))
+        return too_many_characters(size, int(least[1]), coverage, counts, "rare characters are spelt in bytes")
     return f"SentencePiece trained no model (exit code {code}; -9 is often too little memory: lower max_bytes). It said:\n{log}"

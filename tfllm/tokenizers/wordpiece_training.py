@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
 from tfllm.tokenizers.bert_tables import TextSettings
+from tfllm.tokenizers.coverage import covering, too_many_characters
 from tfllm.tokenizers.wordpiece_files import CONTINUES, SPECIALS, UNK
 
 LEAST_COUNT = 2
@@ -38,13 +40,12 @@ def train_vocabulary(
     normal = [model.normalizer.normalize_str(chunk) for chunk in chunks]
     # Left alone, the trainer numbers "##" characters in the order of a hash map that differs from run to run, and ties of
     # count go by number. Characters and "##" characters that it is given keep their order.
-    characters = _alphabet(normal, character_coverage)
+    counts = _counts(normal)
+    characters = sorted(covering(counts, character_coverage))
     first = [*SPECIALS, *characters, *_continuing(normal, characters)]
     if len(first) > vocab_size:
-        raise ValueError(
-            f"vocab_size is {vocab_size}, but the text's characters alone need {len(first)} ids: raise it, or lower "
-            f"character_coverage (now {character_coverage}), so that words with rare characters are unknown"
-        )
+        rest = "words with rare characters are unknown"
+        raise ValueError(too_many_characters(vocab_size, len(first), character_coverage, counts, rest))
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=LEAST_COUNT,
@@ -63,23 +64,10 @@ def train_vocabulary(
     return vocabulary
 
 
-def _alphabet(normal: Iterable[str], coverage: float) -> list[str]:
-    """Characters that make up `coverage` of the text, in code point order.
-
-    ["aab bbc"], 0.8 -> ["a", "b"]
-    """
-    counts: Counter[str] = Counter()
-    for text in normal:
-        counts.update(text)
-    counts = Counter({character: count for character, count in counts.items() if not character.isspace()})
-    wanted = coverage * counts.total()
-    chosen, covered = [], 0
-    for character, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-        if covered >= wanted:
-            break
-        chosen.append(character)
-        covered += count
-    return sorted(chosen)
+def _counts(normal: Iterable[str]) -> Counter[str]:
+    """How often each character but white space occurs."""
+    counts = Counter(chain.from_iterable(normal))
+    return Counter({character: count for character, count in counts.items() if not character.isspace()})
 
 
 def _continuing(normal: Iterable[str], characters: Iterable[str]) -> list[str]:
