@@ -55,6 +55,19 @@ class Tokenizer(Protocol):
     def mask_id(self) -> int | None:
         """Stands for a hidden token; None: there is none. Where every byte has an id: the unknown id, which no text gives."""
 
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        text_pair: str | Sequence[str] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = False,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+    ) -> dict[str, Any]:
+        """Texts as a batch with special tokens and padding: `model(tokenizer(texts, padding=True))` (see `calling`)."""
+
     def fingerprint(self) -> str:
         """sha256 (hex) of the kind and the assets: equal fingerprints mean equal ids for every text."""
 

@@ -34,6 +34,7 @@ from tfllm.tokenizers.base import (
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_graph import GraphModel, MaskToken
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places, sentencepiece_model
+from tfllm.tokenizers.calling import CallableTokenizer
 from tfllm.tokenizers.memo import Memo
 from tfllm.tokenizers.split_patterns import LLAMA3, cutter
 
@@ -45,7 +46,7 @@ END_NAMES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>")
 PAD_NAMES = ("<pad>", "<|finetune_right_pad_id|>")
 
 
-class ByteBPETokenizer:
+class ByteBPETokenizer(CallableTokenizer):
     """A vocabulary of byte-level pieces and the merges that lead to them.
 
     GPT-2: "It's  10%\\n" -> ["It", "'s", "Ġ", "Ġ10", "%", "Ċ"] -> [1026, 338, 220, 838, 4, 198] -> the same text

@@ -25,6 +25,7 @@ from tfllm.tokenizers.base import (
     fingerprint_of,
     write_folder,
 )
+from tfllm.tokenizers.calling import CallableTokenizer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SPECIALS = len(SPECIAL_PIECES)
 
 
-class ByteTokenizer:
+class ByteTokenizer(CallableTokenizer):
     """One id a byte.
 
     "hé\\n" -> UTF-8 68 C3 A9 0A -> [107, 198, 172, 13]

@@ -32,6 +32,7 @@ from tfllm.tokenizers.base import (
     fingerprint_of,
     write_folder,
 )
+from tfllm.tokenizers.calling import CallableTokenizer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -65,7 +66,7 @@ def lossless(model: bytes, marks: Mapping[str, str] = MappingProxyType({})) -> b
     return proto.SerializeToString(deterministic=True)
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(CallableTokenizer):
     """A trained SentencePiece model (unigram or BPE) with byte fallback.
 
     "  x = 1\\n" -> pieces ["  ", "x", " =", " 1", "\\n"] (which pieces, the training text decides) -> ids -> the same text

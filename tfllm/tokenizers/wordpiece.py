@@ -23,6 +23,7 @@ import tokenizers
 from tfllm.tokenizers.base import Description, check_ids, check_strings, check_text, check_texts, fingerprint_of, write_folder
 from tfllm.tokenizers.bert_tables import TextSettings
 from tfllm.tokenizers.bert_text import LITERAL, words_of
+from tfllm.tokenizers.calling import CallableTokenizer
 from tfllm.tokenizers.memo import Memo
 from tfllm.tokenizers.wordpiece_files import CLS, CONTINUES, MASK, PAD, SEP, canonical, parse_model, read_model, with_specials
 from tfllm.tokenizers.wordpiece_training import train_vocabulary
@@ -34,7 +35,7 @@ IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 """The common ones of those that BERT sets apart."""
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(CallableTokenizer):
     """BERT's tokenizer.
 
     "Unaffable, héllo!" -> pieces ["una", "##ffa", "##ble", ",", "hello", "!"] (the vocabulary decides which) -> ids
