@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tfllm.files import write_atomically
+from tfllm.representation import settings_line
 
 Norm = Literal["layer", "rms"]
 NormPlace = Literal["pre", "post"]
@@ -234,13 +235,20 @@ class ModelConfig:
         if unknown := sorted(set(changes) - fields):
             raise ValueError(f"ModelConfig has no {', '.join(unknown)}; its fields are {', '.join(sorted(fields))}")
         if {"num_heads", "hidden_size"} & set(changes):
-            derived = {
-                "head_dim": self.hidden_size == self.num_heads * self.head_dim,
-                "num_kv_heads": self.num_kv_heads == self.num_heads,
-                "ffn_size": self.ffn_size == 4 * self.hidden_size,
-            }
-            changes = {name: 0 for name, follows in derived.items() if follows} | changes
+            changes = dict.fromkeys(self._derived(), 0) | changes
         return dataclasses.replace(self, **changes)
+
+    def _derived(self) -> list[str]:
+        """The sizes that are what they would be, had they been left out."""
+        derived = {
+            "head_dim": self.hidden_size == self.num_heads * self.head_dim,
+            "num_kv_heads": self.num_kv_heads == self.num_heads,
+            "ffn_size": self.ffn_size == 4 * self.hidden_size,
+        }
+        return [name for name, follows in derived.items() if follows]
+
+    def __repr__(self) -> str:
+        return settings_line(self, leave_out=self._derived())
 
     def differences(self, now: ModelConfig, *, but_for: Iterable[str] = ()) -> list[str]:
         """What another config has otherwise, as "hidden_size was 64, is 128", but for what may differ."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from tfllm.representation import settings_line
+
 StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu", "tensor_parallel"]
 """Where a model trains: see `tfllm.train.strategy`."""
 
@@ -48,6 +50,8 @@ class Pretraining:
     validation_steps: int = 50
     """Most batches of held-out documents scored at the end of each epoch."""
 
+    __repr__ = settings_line
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finetuning:
@@ -81,3 +85,5 @@ class Finetuning:
     """Stop after so many epochs without a better one."""
     best: str | None = None
     """The validation measure whose best epoch is kept; the task's own unless given."""
+
+    __repr__ = settings_line

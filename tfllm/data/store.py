@@ -75,6 +75,10 @@ class Store:
             store.verify()
         return store
 
+    def __repr__(self) -> str:
+        sizes = [f"{name} {each['documents']} documents" for name, each in self.manifest["splits"].items()]
+        return f"Store({str(self.folder)!r}, {', '.join(sizes)}, {sum(each['length'] for each in self._records())} ids)"
+
     @property
     def dtype(self) -> np.dtype:
         """The ids' dtype on disk."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from tfllm.files import write_atomically
 from tfllm.generation.checks import as_float, as_pairs, as_whole, check, check_text, check_texts
+from tfllm.representation import settings_line
 
 FILE = "generation.json"
 
@@ -201,6 +202,8 @@ class GenerationConfig:
         """
         _check_names(changes)
         return dataclasses.replace(self, **changes)
+
+    __repr__ = settings_line
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: ids of `logit_bias` are strings there."""

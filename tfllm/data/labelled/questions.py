@@ -43,7 +43,7 @@ class Contexts:
     """int32 [all pieces]."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Questions(Labelled):
     """Rows of a question and a window of its context; `records` are the questions."""
 

@@ -18,6 +18,7 @@ from tfllm import features
 from tfllm.data.batching import order
 from tfllm.data.batching.batches import Batches
 from tfllm.data.framing import MULTIPLE, answer_places, frame, laid, separators
+from tfllm.representation import names_line
 from tfllm.tokenizers import Tokenizer
 
 WINDOW = 50
@@ -78,6 +79,13 @@ class Labelled:
     def __len__(self) -> int:
         """Rows, N."""
         return len(self.record_of)
+
+    def __repr__(self) -> str:
+        said = [self.task, f"{len(self)} rows of {len(self.records)} records", f"max_length={self.max_length}"]
+        if self.labels:
+            several = ", any number a row" if self.multi_label else ""
+            said.append(f"{len(self.labels)} labels{several}: {names_line(self.labels)}")
+        return f"{type(self).__name__}({', '.join(said)})"
 
     @cached_property
     def fingerprint(self) -> str:

@@ -21,7 +21,7 @@ from tfllm.tokenizers import Tokenizer
 _CHUNK = 1024
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Tagged(Labelled):
     """Rows of words; `records` are the sentences."""
 

@@ -131,6 +131,10 @@ class Run:
         if self.writes:
             model.config.save(self.folder / "config.json")
 
+    def __repr__(self) -> str:
+        best = f", best={self.best!r}" if self.best else ""
+        return f"Run({str(self.folder)!r}, {type(self.model).__name__}, epoch {self.epoch}, step {self.step}{best})"
+
     @property
     def step(self) -> int:
         """Steps done: the next batch is that of this step, counted from 0."""
