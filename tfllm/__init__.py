@@ -5,9 +5,11 @@ Every public name is loaded when it is first used, so `import tfllm` costs nothi
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfllm import lazy
@@ -98,6 +100,33 @@ def _ask_for_onednn() -> None:
             )
 
 
+def _refuse_other_backends() -> None:
+    """Keras takes its backend from KERAS_BACKEND, else from its keras.json, once and for all when it is imported.
+
+    Raises:
+        ImportError: it is, or will be, another than TensorFlow.
+    """
+    keras, variable = sys.modules.get("keras"), os.environ.get("KERAS_BACKEND")
+    home = os.environ.get("KERAS_HOME") or str(Path("~" if os.access(Path.home(), os.W_OK) else "/tmp").expanduser() / ".keras")
+    file = Path(home).expanduser() / "keras.json"
+    remedy = "set the environment variable KERAS_BACKEND=tensorflow before Python starts"
+    if hasattr(keras, "config"):
+        backend, source = keras.config.backend(), "keras was imported before tfllm, and"
+    elif variable:
+        backend, source = variable, f"KERAS_BACKEND={variable}:"
+        remedy += ", or unset it"
+    else:
+        try:
+            backend = json.loads(file.read_text()).get("backend", "tensorflow")
+        except (OSError, ValueError, AttributeError):  # as Keras goes on without it
+            return
+        source = f"{file}:"
+        remedy += f', or write "backend": "tensorflow" in {file}'
+    if backend != "tensorflow":
+        raise ImportError(f"{source} Keras runs on {backend}, and tfllm's models are TensorFlow's: {remedy}")
+
+
+_refuse_other_backends()
 _ask_for_onednn()
 
 

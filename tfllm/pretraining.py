@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm import train
+from tfllm import tokenizers, train
 from tfllm.config import ModelConfig
 from tfllm.data.batching.causal import causal_lm
 from tfllm.data.batching.masked import masked_lm
-from tfllm.data.store import Store
+from tfllm.data.store import Store, get_store
 from tfllm.generation import generate
 from tfllm.models import CausalLM, MaskedLM
 from tfllm.models.base import LanguageModel
@@ -26,8 +26,8 @@ from tfllm.tokenizers import Tokenizer
 
 
 def pretrain(
-    store: Store,
-    tokenizer: Tokenizer,
+    store: Store | str | Path,
+    tokenizer: Tokenizer | str | Path,
     *,
     config: ModelConfig,
     folder: str | Path,
@@ -44,6 +44,7 @@ def pretrain(
     >>> model, tokenizer = tfllm.load("runs/mini")
 
     Args:
+        store, tokenizer: or the paths of their folders.
         config: the architecture; its `pooler` is left out where no pairs are learnt from.
         folder: of the run: checkpoints and TensorBoard logs.
         weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
@@ -54,9 +55,16 @@ def pretrain(
         verbose: as Keras' `fit` has it; of several workers the first alone speaks.
 
     Raises:
+        TypeError: the store, the tokenizer or the config is none.
         ValueError: a setting is out of range, or the store, the tokenizer and the model do not fit each other.
     """
     settings = settings or Pretraining()
+    store, tokenizer = get_store(store), tokenizers.get(tokenizer)
+    if not isinstance(config, ModelConfig):
+        raise TypeError(
+            f"config={config!r:.80} must be a ModelConfig, got {type(config).__name__}: tfllm.preset(name, "
+            "vocab_size=tokenizer.vocab_size) makes one, tfllm.ModelConfig.load(path) reads one"
+        )
     store.check_tokenizer(tokenizer)
     if settings.epochs < 1:
         raise ValueError(f"epochs={settings.epochs} must be at least 1")

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from tfllm import tokenizers
+
 FORMAT = 1
 
 
@@ -58,7 +60,7 @@ class Store:
 
         Args:
             folder: what `prepare` was given as `out`.
-            tokenizer: the one it will be used with; another than it was made with is an error.
+            tokenizer: the one it will be used with, or the path of its folder; another than it was made with is an error.
             verify: read everything and compare checksums (sizes are always compared).
 
         Raises:
@@ -137,12 +139,14 @@ class Store:
         Raises:
             StoreError: the tokenizer is another one.
         """
+        tokenizer = tokenizers.get(tokenizer)
         self.check_tokenizer(tokenizer)
         for ids in self.documents(split):
             yield tokenizer.decode(ids.tolist())
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise StoreError unless `tokenizer` is the one the store was made with."""
+        tokenizer = tokenizers.get(tokenizer)
         mine, theirs = self.manifest["tokenizer"], tokenizer.fingerprint()
         if theirs != mine["fingerprint"]:
             raise StoreError(
@@ -163,6 +167,22 @@ class Store:
 
     def _records(self) -> list[dict[str, Any]]:
         return [record for entry in self.manifest["splits"].values() for record in entry["shards"]]
+
+
+def get_store(store: Store | str | Path) -> Store:
+    """The store itself, or the one at a path: what functions that take a store begin with.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(store, (str, Path)):
+        return Store.open(store)
+    if not isinstance(store, Store):
+        raise TypeError(
+            f"store={store!r:.80} must be a Store (tfllm.data.prepare, tfllm.data.Store.open) or the path of its folder, "
+            f"got {type(store).__name__}"
+        )
+    return store
 
 
 _REMEDY = "Copy the store again, or delete it and prepare it anew."

@@ -21,17 +21,18 @@ from tfllm.exporting.signatures import build, contract_name
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.folder import get, get_both
 from tfllm.models.inference import InferenceModel, Quantization, check_form, computing
 from tfllm.tokenizers import Tokenizer
 
 
 def export(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
+    model: LanguageModel | str | Path,
+    tokenizer: Tokenizer | str | Path,
     folder: str | Path,
     config: GenerationConfig | None = None,
     *,
-    draft_model: LanguageModel | None = None,
+    draft_model: LanguageModel | str | Path | None = None,
     quantize: Quantization = None,
     prepack: bool = False,
     **overrides: Any,
@@ -42,6 +43,7 @@ def export(
     PosixPath('saved_models/demo/1')
 
     Args:
+        model, tokenizer: or the paths of their folders.
         folder: of all versions; servers take its name for the model's.
         config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and what of the settings
             `generate` cannot be told by row: stop strings, biases, bad words, how many alternatives it gives; `overrides`
@@ -59,10 +61,13 @@ def export(
         The folder of the new version: one more than the highest there.
 
     Raises:
+        TypeError: the model is no model, or the tokenizer no tokenizer.
         ValueError: the model is for inference already, the tokenizer is not the model's, the config wants what the model cannot
             give, the draft model does not fit, `quantize` is unknown, or it or `prepack` wants another processor or dtype.
         FileExistsError: `folder` is a file, or a version.
     """
+    model, tokenizer = get_both(model, tokenizer)
+    draft_model = None if draft_model is None else get(draft_model)
     if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):
         raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
     if not model.causal and (config is not None or overrides):

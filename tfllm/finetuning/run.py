@@ -14,12 +14,13 @@ from tfllm.data.labelled import Labelled, Questions
 from tfllm.data.labelled.reading_words import is_bio
 from tfllm.finetuning.tasks import OWN_SETTINGS, check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
+from tfllm.models.folder import get
 from tfllm.settings import Finetuning
 from tfllm.train.runs.weights import digest_of
 
 
 def finetune(
-    model: LanguageModel,
+    model: LanguageModel | str | Path,
     training: Labelled,
     validation: Labelled,
     *,
@@ -38,7 +39,7 @@ def finetune(
     >>> best, tokenizer = tfllm.load("runs/topics/best")
 
     Args:
-        model: a new one; `compile` is called here, and its `max_length` becomes the rows', so that it predicts as it learns.
+        model: a new one, or the path of a model of this task to train further; `compile` is called here, and its `max_length` becomes the rows', so that it predicts as it learns.
             Made in the scope of a strategy (`tfllm.train.strategy`), it trains there.
         training, validation: rows of the model's task, from `tfllm.data`.
         folder: of the run: checkpoints, `best/` and TensorBoard logs.
@@ -49,9 +50,11 @@ def finetune(
         The run, with a record an epoch in `history`.
 
     Raises:
+        TypeError: the model is no model, or rows are none.
         ValueError: the data is another task's, or a setting is out of range.
     """
     settings = settings or Finetuning()
+    model = get(model)
     for rows in (training, validation):
         check_data(model, rows)
     best = settings.best or task_of(model).best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from tfllm.data.labelled.typography import Spaces
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.folder import get
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.evaluating import Evaluation
 from tfllm.train.distribution.tensor_parallel import TensorParallel
@@ -90,7 +92,7 @@ def learner(
     return QuestionAnswerer.from_pretrained(pretrained, **options)
 
 
-def evaluator(model: LanguageModel, rows: Labelled, *, batch_size: int = 32) -> Callable[[], Evaluation]:
+def evaluator(model: LanguageModel | str | Path, rows: Labelled, *, batch_size: int = 32) -> Callable[[], Evaluation]:
     """A function that scores the model, as it is when called, on labelled rows of its task.
 
     >>> tfllm.finetuning.evaluator(model, test)().scores
@@ -99,6 +101,7 @@ def evaluator(model: LanguageModel, rows: Labelled, *, batch_size: int = 32) -> 
     Raises:
         ValueError: the rows are another task's.
     """
+    model = get(model)
     check_data(model, rows)
 
     def forward(batch: Any) -> tf.Tensor:
@@ -125,6 +128,11 @@ def task_of(model: LanguageModel) -> Task:
 def check_data(model: Any, rows: Labelled) -> None:
     """Raises ValueError unless the rows are what the model learns from."""
     task_of(model)
+    if not isinstance(rows, Labelled):
+        raise TypeError(
+            f"rows={rows!r:.80} must be labelled rows, got {type(rows).__name__}: a function of tfllm.data reads them from a "
+            "file (text_classification, regression, text_pairs, tagging, question_answering)"
+        )
     kind = type(model).__name__
     if rows.task != model.task:
         raise ValueError(f"{kind} learns from rows of a {model.task}, got rows of a {rows.task}: read the file for this task")

@@ -7,21 +7,43 @@ Importing this imports no TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfllm.files import write_atomically
 from tfllm.generation.checks import as_float, as_pairs, as_whole, check, check_text, check_texts
+from tfllm.generation.other_names import translated
 from tfllm.representation import settings_line
 
 FILE = "generation.json"
+_Config = TypeVar("_Config")
 
 
+def _with_other_names(config: type[_Config]) -> type[_Config]:
+    """The dataclass, whose constructor takes the names of other libraries, too, and refuses what nobody knows."""
+    init = config.__init__
+
+    @functools.wraps(init)
+    def __init__(self: Any, **settings: Any) -> None:
+        settings = translated(settings, config)
+        _check_names(settings)
+        init(self, **settings)
+
+    config.__init__ = __init__  # type: ignore[method-assign]
+    return config
+
+
+@_with_other_names
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
     """Every setting of one call, of an export, or the defaults of a model folder.
+
+    Transformers' names are taken where they mean the same (`num_return_sequences`, `stop_strings`, `do_sample`); the others
+    are answered by the name here (other_names.py).
 
     The settings act in this order: logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, least
     length, bad words, temperature, top-k, top-p, min-p; then a token is drawn. What `choices`, `regex` or `json_schema` do not
@@ -200,6 +222,7 @@ class GenerationConfig:
         Raises:
             ValueError: a setting is unknown or its value not accepted.
         """
+        changes = translated(changes, self)
         _check_names(changes)
         return dataclasses.replace(self, **changes)
 
@@ -217,7 +240,6 @@ class GenerationConfig:
         Raises:
             ValueError: a setting is unknown or its value not accepted.
         """
-        _check_names(values)
         return cls(**values)
 
     def save(self, folder: str | Path) -> Path:
@@ -284,7 +306,9 @@ _REALS = (
 )
 
 
-def _check_names(values: dict[str, Any]) -> None:
+def _check_names(values: Mapping[str, Any]) -> None:
     fields = [field.name for field in dataclasses.fields(GenerationConfig)]
     if unknown := sorted(set(values) - set(fields)):
-        raise ValueError(f"GenerationConfig has no {', '.join(unknown)}; its settings are {', '.join(fields)}")
+        near = [name for each in unknown for name in difflib.get_close_matches(each, fields, 1)]
+        meant = f" (perhaps {' and '.join(near)}?)" if near else ""
+        raise ValueError(f"GenerationConfig has no {', '.join(unknown)}{meant}; its settings are {', '.join(fields)}")

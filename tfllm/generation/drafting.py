@@ -21,8 +21,6 @@ from tfllm.tokenizers import Tokenizer
 
 def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config: GenerationConfig) -> None:
     """Raises ValueError unless `draft_model` can draft for `model` as `config` says."""
-    if not hasattr(draft_model, "config"):
-        raise ValueError(f"draft_model must be a CausalLM, got {draft_model!r:.80}; tfllm.load reads one from its folder")
     if config.num_draft_tokens == 0:
         raise ValueError(
             "a draft_model was given and num_draft_tokens is 0: say how many tokens it is to draft at once, 4 perhaps"

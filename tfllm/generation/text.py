@@ -10,6 +10,7 @@ import dataclasses
 import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.counter_random import fold_in
+from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.inference import InferenceModel
 from tfllm.tokenizers import Tokenizer
@@ -65,12 +67,12 @@ class Generation:
 
 
 def generate(
-    model: LanguageModel | InferenceModel,
-    tokenizer: Tokenizer,
+    model: LanguageModel | InferenceModel | str | Path,
+    tokenizer: Tokenizer | str | Path,
     prompts: str | Sequence[str],
     config: GenerationConfig | Sequence[GenerationConfig] | None = None,
     *,
-    draft_model: LanguageModel | InferenceModel | None = None,
+    draft_model: LanguageModel | InferenceModel | str | Path | None = None,
     **overrides: Any,
 ) -> list[Generation]:
     """Continues prompts, all in one batch.
@@ -79,7 +81,8 @@ def generate(
     >>> answer.prompt + answer.text
 
     Args:
-        model: a decoder; `tfllm.for_inference(model)` reads its weights faster.
+        model, tokenizer: a decoder and its tokenizer, or the paths of their folders (for one call: each call loads them anew);
+            `tfllm.for_inference(model)` reads the weights faster.
         prompts: any text, the empty one too; each is opened by the tokenizer's `bos_id`.
         config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
         draft_model: a smaller model of the same tokenizer, which drafts `num_draft_tokens` at a time for `model` to check:
@@ -91,6 +94,7 @@ def generate(
         Of a beam search the best comes first; where it found fewer, the last are empty and have a score of -infinity.
 
     Raises:
+        TypeError: the model is no model, or the tokenizer no tokenizer.
         ValueError: a setting is not accepted, the tokenizer is not the model's, or prompt and continuation are longer
             than a model with learned positions can place. Other models may go beyond `max_length`, at the text's cost.
             Configs of several prompts differ in what a row cannot have for itself. The draft model has another vocabulary,
@@ -101,6 +105,8 @@ def generate(
     if not texts:
         return []
     shared = configs[0]
+    model, tokenizer = folder.get_both(model, tokenizer)
+    draft_model = None if draft_model is None else folder.get(draft_model)
     _check_fit(model, tokenizer, configs, draft_model)
     padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
     rules = rules_of(shared, tokenizer)
@@ -166,12 +172,12 @@ def _config_of_each(
 
 
 def stream(
-    model: LanguageModel | InferenceModel,
-    tokenizer: Tokenizer,
+    model: LanguageModel | InferenceModel | str | Path,
+    tokenizer: Tokenizer | str | Path,
     prompt: str,
     config: GenerationConfig | None = None,
     *,
-    draft_model: LanguageModel | InferenceModel | None = None,
+    draft_model: LanguageModel | InferenceModel | str | Path | None = None,
     **overrides: Any,
 ) -> Iterator[str]:
     """The text `generate` gives for one prompt, in pieces, as it comes.
@@ -189,6 +195,8 @@ def stream(
         )
     if config.num_beams > 1:
         raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
+    model, tokenizer = folder.get_both(model, tokenizer)
+    draft_model = None if draft_model is None else folder.get(draft_model)
     _check_fit(model, tokenizer, [config], draft_model)
     rules = rules_of(config, tokenizer)
     inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
@@ -234,8 +242,6 @@ def _cut(text: str, stop: Sequence[str]) -> str:
 
 
 def _check_fit(model: Any, tokenizer: Tokenizer, configs: Sequence[GenerationConfig], draft_model: Any) -> None:
-    if not hasattr(model, "config"):
-        raise ValueError(f"give a model, its tokenizer and prompts: the model is a {type(model).__name__}")
     if not model.config.causal:
         raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
     check_tokenizer(model, tokenizer)

@@ -25,7 +25,7 @@ from tfllm.interop.tokenizer_files import check_writable, read_json, read_tokeni
 from tfllm.interop.weight_files import read_weights
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
-from tfllm.models.folder import TASKS
+from tfllm.models.folder import TASKS, get_both
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs.weights import named
 
@@ -84,8 +84,9 @@ def from_huggingface(
     return model, tokenizer
 
 
-def to_huggingface(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
-    """Writes a folder that Transformers' Auto classes load: all of it, or nothing.
+def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
+    """Writes a folder that Transformers' Auto classes load: all of it, or nothing. Model and tokenizer may be the paths of their
+    folders.
 
     Raises:
         FileExistsError: the folder is there already and not empty.
@@ -95,6 +96,7 @@ def to_huggingface(model: LanguageModel, tokenizer: Tokenizer, folder: str | Pat
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
+    model, tokenizer = get_both(model, tokenizer)
     config, family = model.config, family_of(model.config)
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}: not this model's")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -60,22 +61,23 @@ class LanguageModel(TrainableModel):
         self.max_length = config.max_length
 
     @classmethod
-    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
+    def from_pretrained(cls, pretrained: LanguageModel | str | Path, **settings: Any) -> Self:
         """A model for this task on the stack of another, with a new head; weights are copied.
 
         >>> pretrained, tokenizer = tfllm.load("runs/bert")
         >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=["bad", "good"])
 
         Args:
-            pretrained: any encoder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
+            pretrained: any encoder, or the path of its folder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
             settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
 
         Raises:
             TypeError: `pretrained` is no model.
             ValueError: the given config is another architecture.
         """
-        if not isinstance(pretrained, LanguageModel):
-            raise TypeError(f"got {pretrained!r:.60}; give a model: load one with tfllm.load or tfllm.from_huggingface")
+        from tfllm.models.folder import get  # which knows every task
+
+        pretrained = get(pretrained)
         config = settings.pop("config", pretrained.config)
         changed = pretrained.config.differences(config, but_for=_FREE)
         if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import tensorflow as tf
@@ -39,7 +40,10 @@ class EncoderTask(LanguageModel):
         self.build()
 
     @classmethod
-    def from_pretrained(cls, pretrained: LanguageModel, **settings: Any) -> Self:
+    def from_pretrained(cls, pretrained: LanguageModel | str | Path, **settings: Any) -> Self:
+        from tfllm.models.folder import get  # which knows every task
+
+        pretrained = get(pretrained)
         # What stands for a text is what the checkpoint has learnt to let stand for it.
         if hasattr(pretrained, "pooling") and "pooling" in inspect.signature(cls).parameters:
             settings.setdefault("pooling", pretrained.pooling)

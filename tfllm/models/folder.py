@@ -29,8 +29,8 @@ _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswere
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
 
 
-def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path:
-    """Writes a model folder: all of it, or nothing.
+def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
+    """Writes a model folder: all of it, or nothing. Model and tokenizer may be the paths of their folders.
 
     Raises:
         FileExistsError: the folder is there already and not empty, or is the current one.
@@ -39,6 +39,7 @@ def save(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> Path
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
+    model, tokenizer = get_both(model, tokenizer)
     check_tokenizer(model, tokenizer)
     with whole_folder(folder) as partial:
         write_model(Snapshot.of(model, tokenizer), partial)
@@ -61,6 +62,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         FileNotFoundError: no such folder, or a part of it is missing.
         ValueError: a part is damaged, or the parts do not fit each other.
     """
+    if not isinstance(folder, (str, Path)):
+        raise TypeError(f"tfllm.load takes the path of a folder, got {type(folder).__name__}")
     there = Remote(str(folder)) if is_address(folder) else None
     folder = model_folder(folder) if there is None else there.fetch_model()
     config = ModelConfig.load(folder / "config.json")
@@ -82,3 +85,34 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         raise ValueError(f"{folder / 'task.json'} does not say what a {TASKS[task].__name__} needs ({error})") from error
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
+
+
+def get(model: Any) -> Any:
+    """The model itself, or the one that `load` finds at a path: what functions that take a model begin with.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    return get_both(model, None)[0]
+
+
+def get_both(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """Model and tokenizer themselves, or what `load` and `tokenizers.load` find at paths.
+
+    A model's path may stand for its tokenizer, too: "runs/demo", "runs/demo" -> both of the run.
+
+    Raises:
+        TypeError: one is neither.
+    """
+    own = None
+    if isinstance(model, (str, Path)):
+        path = str(model)
+        model, own = load(model)
+        if tokenizer is not None and str(tokenizer) == path:
+            tokenizer = own
+    elif not hasattr(model, "config"):
+        raise TypeError(
+            f"model={model!r:.80} must be a model (tfllm.load, tfllm.from_huggingface) or the path of its folder, "
+            f"got {type(model).__name__}"
+        )
+    return model, None if tokenizer is None else tokenizers.get(tokenizer)

@@ -10,6 +10,7 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -26,6 +27,7 @@ from tfllm.layers.quantized import Quantized, quantized, quantized_product
 from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
 from tfllm.layers.turned import turned_product, turned_rows
 from tfllm.models.base import LanguageModel
+from tfllm.models.folder import get
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 Quantization = Literal["int8"] | None
@@ -58,7 +60,9 @@ class InferenceModel:
         raise TypeError("an InferenceModel belongs to its model: make another with tfllm.for_inference")
 
 
-def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepack: bool = False) -> InferenceModel:
+def for_inference(
+    model: LanguageModel | str | Path, *, quantize: Quantization = None, prepack: bool = False
+) -> InferenceModel:
     """The decoder as it is now, for `tfllm.generate`, `tfllm.stream` and as a draft model, at the speed of an export.
 
     >>> fast = tfllm.for_inference(model, quantize="int8")
@@ -68,6 +72,7 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
     little. It drafts for other models, not for the one it was made of.
 
     Args:
+        model: a `CausalLM`, or the path of its folder.
         quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
             takes 0.5 of its time in float32 (without VNNI 0.8), of a smaller model more, for a little quality
             (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
@@ -79,6 +84,7 @@ def for_inference(model: LanguageModel, *, quantize: Quantization = None, prepac
         ValueError: the model is no decoder, is on a mesh, `quantize` is unknown, or it or `prepack` wants another processor or
             dtype.
     """
+    model = get(model)
     if isinstance(model, InferenceModel):
         raise ValueError("for_inference was given what it made; give that one's .model")
     if not isinstance(model, LanguageModel) or not model.causal:

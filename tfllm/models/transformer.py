@@ -117,15 +117,13 @@ class Transformer(Composite):
 
     def _start(self, features: Features, cache: Cache | None, seed: tf.Tensor | None) -> _Start:
         ids, config = features[TOKEN_IDS], self.config
-        if config.positions == "learned" and (ids.shape[1] or 0) > config.max_length:
-            raise ValueError(
-                f"a row of {ids.shape[1]} tokens is longer than max_length={config.max_length}, and learned positions end there"
-            )
         # Without positions and segments one mask serves all rows, and an encoder needs none.
         places, segments = features.get(POSITIONS), features.get(SEGMENT_IDS)
         unmasked = segments is None and not config.causal and not config.sliding_window
         if places is None:
             places = (0 if cache is None else cache.length) + tf.range(tf.shape(ids)[1])[None]
+        if config.positions == "learned":
+            places = _reached(places, ids, config.max_length, decoding=cache is not None)
         if segments is None:
             segments = tf.ones_like(places)
         key_places, key_segments = places, segments
@@ -168,6 +166,26 @@ class Transformer(Composite):
         scaling = self.config.rope_scaling
         options = {} if scaling is None else vars(scaling)
         return encodings.rotary_frequencies(self.config.head_dim, self.config.rope_theta, **options)
+
+
+def _reached(places: tf.Tensor, ids: tf.Tensor, max_length: int, *, decoding: bool) -> tf.Tensor:
+    """The places of rows that learned positions reach to their end; `decoding` has looked at its prompts before.
+
+    Raises:
+        ValueError: the rows are longer; in a graph that does not know their length, InvalidArgumentError when it runs.
+    """
+    advice = (
+        f"tokens is longer than max_length={max_length}, where the model's learned positions end: cut the rows there, by "
+        f"max_length={max_length} or sequence_length={max_length} of the data, or take a model that places more"
+    )
+    length = ids.shape[1]
+    if length is not None and length > max_length:
+        raise ValueError(f"a row of {length} {advice}")
+    if length is not None or decoding:
+        return places
+    length = tf.shape(ids)[1]
+    with tf.control_dependencies([tf.debugging.Assert(length <= max_length, ["a row of", length, advice])]):
+        return tf.identity(places)
 
 
 def first_places(features: Features) -> tf.Tensor:

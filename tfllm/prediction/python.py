@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from tfllm.layers.own_gradient import without_gradients
+from tfllm.models import folder
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.answers import answers, inputs_of
 from tfllm.tokenizers import Tokenizer
@@ -19,7 +21,7 @@ _FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, dict[str, 
 
 
 def predict(
-    model: LanguageModel, tokenizer: Tokenizer, *texts: str | Sequence[str], batch_size: int = 32
+    model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, *texts: str | Sequence[str], batch_size: int = 32
 ) -> list[dict[str, Any]]:
     """What the model says of each text (or pair, or question and context), as the exported model would.
 
@@ -29,15 +31,17 @@ def predict(
     [{'answer': 'Ada', 'start': 18, 'end': 21, 'score': 7.1}]
 
     Args:
+        model, tokenizer: or the paths of their folders (for one call: each call loads them anew).
         texts: one sequence for each of the model's inputs, or a string for one row. Inputs are `text`; `text` and `text_pair`
             for models made for pairs; `question` and `context` for a `QuestionAnswerer`.
         batch_size: rows at a time.
 
     Raises:
-        TypeError: an input is no string.
+        TypeError: an input is no string, the model no model, or the tokenizer no tokenizer.
         ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict;
             `batch_size` is not 1 or more.
     """
+    model, tokenizer = folder.get_both(model, tokenizer)
     names = inputs_of(model)
     if isinstance(model.distribute_strategy, TensorParallel):
         raise ValueError("predict wants a model on one device, this one stands on a mesh: save it, and load it outside")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tfllm.tokenizers.base import DESCRIPTION_FILE, Tokenizer, read_asset, read_description
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
@@ -12,7 +13,7 @@ from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.training import train
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer", "load", "train"]
+__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer", "get", "load", "train"]
 
 
 _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
@@ -25,12 +26,14 @@ _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """The tokenizer that `save` wrote to `folder`, its assets checked against the fingerprint.
+    """The tokenizer that `save` wrote to `folder`, or that a model folder holds; its assets checked against the fingerprint.
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
         ValueError: a part is damaged, or of a kind that this version does not know.
     """
+    if not (Path(folder) / DESCRIPTION_FILE).is_file() and (Path(folder) / "tokenizer").is_dir():
+        folder = Path(folder) / "tokenizer"
     description = read_description(folder)
     if description.kind not in _MAKERS:
         raise ValueError(
@@ -38,3 +41,19 @@ def load(folder: str | Path) -> Tokenizer:
             f"{', '.join(map(repr, _MAKERS))}. A newer tfllm may have written it"
         )
     return _MAKERS[description.kind](read_asset(folder, description))
+
+
+def get(tokenizer: Tokenizer | str | Path) -> Any:
+    """The tokenizer itself, or the one that `load` finds at a path: what functions that take a tokenizer begin with.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(tokenizer, (str, Path)):
+        return load(tokenizer)
+    if not hasattr(tokenizer, "fingerprint"):
+        raise TypeError(
+            f"tokenizer={tokenizer!r:.80} must be a tokenizer (tfllm.tokenizers.load, tfllm.tokenizers.train) or the path of "
+            f"its folder, got {type(tokenizer).__name__}"
+        )
+    return tokenizer

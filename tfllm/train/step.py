@@ -213,7 +213,13 @@ class TrainableModel(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            self.test_function = repeated(self, self.test_step, self.measured)
+            run = repeated(self, self.test_step, self.measured)
+
+            def test_function(iterator: Any) -> Any:
+                with naming_the_step():
+                    return run(iterator)
+
+            self.test_function = test_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""

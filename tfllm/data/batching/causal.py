@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import tensorflow as tf
 
 from tfllm import features
 from tfllm.data.batching import packing, rows
 from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.objectives import causal_shift
-from tfllm.data.store import Store
 
 
 def causal_lm(
-    stores: Store | Mapping[Store, float],
+    stores: rows.Stores,
     *,
     sequence_length: int,
     batch_size: int,
@@ -43,7 +40,7 @@ def causal_lm(
     the last batch are padded with weight 0. The dataset's cardinality says how many steps are left.
 
     Args:
-        stores: one store, or {store: weight}: the weights are shares of the rows (order.py).
+        stores: one store (or the path of its folder), or {store: weight}: the weights are shares of the rows (order.py).
         sequence_length: S.
         batch_size: B, over all replicas.
         seed: 0 to 2**32 - 1.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
 
-from tfllm import features
+from tfllm import features, tokenizers
 from tfllm.data.batching import masking, order, packing, rows
 from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
@@ -24,8 +25,8 @@ MASKS = -(2 << 40)
 
 
 def masked_lm(
-    stores: Store | Mapping[Store, float],
-    tokenizer: Tokenizer,
+    stores: rows.Stores,
+    tokenizer: Tokenizer | str | Path,
     *,
     sequence_length: int,
     batch_size: int,
@@ -66,8 +67,8 @@ def masked_lm(
     cardinality says how many steps are left.
 
     Args:
-        stores: one store, or {store: weight}: the weights are shares of the rows (order.py).
-        tokenizer: the one the stores were made with; it must have a mask.
+        stores: one store (or the path of its folder), or {store: weight}: the weights are shares of the rows (order.py).
+        tokenizer: the one the stores were made with, or the path of its folder; it must have a mask.
         sequence_length: S, [CLS] and [SEP] included.
         batch_size: B, over all replicas.
         seed: 0 to 2**32 - 1.
@@ -91,6 +92,7 @@ def masked_lm(
         ValueError: a setting is out of range, or the tokenizer has no mask.
         StoreError: no document in the split, too few or too short ones, or another tokenizer's store.
     """
+    tokenizer = tokenizers.get(tokenizer)
     weights = rows.weighted(stores, repeat=repeat)
     rows.check({"batch_size": batch_size, "seed": seed, "start_step": start_step})
     _check(tokenizer, sequence_length, unit, pairs, document_masks, {"mask_share": mask_share, "short_share": short_share})

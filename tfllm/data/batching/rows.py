@@ -16,7 +16,10 @@ import tensorflow as tf
 
 from tfllm.data.batching import order
 from tfllm.data.batching.batches import Batches
-from tfllm.data.store import Store, StoreError
+from tfllm.data.store import Store, StoreError, get_store
+
+Stores = Store | str | Path | Mapping[Store | str | Path, float]
+"""A store or the path of its folder, or {store: weight}."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,10 @@ def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int]
     return rows
 
 
-def weighted(stores: Store | Mapping[Store, float], *, repeat: bool) -> dict[Store, float]:
+def weighted(stores: Stores, *, repeat: bool) -> dict[Store, float]:
     """One store or several, as {store: weight}."""
-    weights = {stores: 1.0} if isinstance(stores, Store) else dict(stores)
+    given = dict(stores) if isinstance(stores, Mapping) else {stores: 1.0}
+    weights = {get_store(each): weight for each, weight in given.items()}
     if not weights:
         raise ValueError("No store was given. Give a Store, or {store: weight}.")
     if len(weights) > 1 and not repeat:

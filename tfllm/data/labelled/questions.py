@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm import features
+from tfllm import features, tokenizers
 from tfllm.data.framing import context_windows, question_limit, separators
 from tfllm.data.labelled.reading import Source, name_of
 from tfllm.data.labelled.reading_questions import Question, read_questions
@@ -107,7 +108,9 @@ class Questions(Labelled):
         return int(1 + self.first.lengths[row] + self.tokenizer.pair_separators)
 
 
-def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int = 384, stride: int = 128) -> Questions:
+def question_answering(
+    source: Source, tokenizer: Tokenizer | str | Path, *, max_length: int = 384, stride: int = 128
+) -> Questions:
     """Rows of a question and as much of its context as fits; long contexts give several, overlapping rows.
 
         "Who?", "It was Ada.", answer "Ada" at 7, tokenizer of bytes -> one row:
@@ -127,6 +130,7 @@ def question_answering(source: Source, tokenizer: Tokenizer, *, max_length: int 
     Raises:
         ValueError: names file and line; see reading_questions.py.
     """
+    tokenizer = tokenizers.get(tokenizer)
     question_limit(tokenizer, max_length, stride)  # refuses what has no place
     records = read_questions(source)
     distinct = {context: number for number, context in enumerate(dict.fromkeys(record.context for record in records))}

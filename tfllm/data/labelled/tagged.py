@@ -6,10 +6,11 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tfllm import features
+from tfllm import features, tokenizers
 from tfllm.corpus.formats import suffix_of
 from tfllm.data.labelled.reading import PathLike, label_names, name_of
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
@@ -90,7 +91,7 @@ class Parts:
 
 def tagging(
     source: PathLike | Sequence[Sentence],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | Path,
     *,
     column: int | str | None = None,
     labels: Sequence[str] | None = None,
@@ -125,6 +126,7 @@ def tagging(
     Raises:
         ValueError: names file and line; see reading_words.py.
     """
+    tokenizer = tokenizers.get(tokenizer)
     if isinstance(source, (str, os.PathLike)):
         sentences = read_sentences(source, column=column)
         if spaces is None and suffix_of(source) != ".conllu":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm import features
+from tfllm import features, tokenizers
 from tfllm.data.framing import kept_lengths, separators
 from tfllm.data.labelled.reading import Source, TextRecord, check_label, label_names, read_texts
 from tfllm.data.labelled.rows import Flat, Labelled
@@ -20,7 +21,7 @@ _CHUNK = 4096
 
 def text_classification(
     source: Source,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | Path,
     *,
     text: str = "text",
     pair: str | None = None,
@@ -47,6 +48,7 @@ def text_classification(
     Raises:
         ValueError: names file and line; see reading.py.
     """
+    tokenizer = tokenizers.get(tokenizer)
     records = read_texts(source, text=text, pair=pair, label=label, multi_label=multi_label, skip_empty=skip_empty)
     names = label_names((name for record in records for name in record.labels), labels)
     numbers = {name: number for number, name in enumerate(names)}
@@ -63,7 +65,7 @@ def text_classification(
 
 def regression(
     source: Source,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | Path,
     *,
     text: str = "text",
     pair: str | None = None,
@@ -75,6 +77,7 @@ def regression(
 
     {"text": "hé", "label": 0.5} -> first 107 198 172; LABELS 0.5 (float32)
     """
+    tokenizer = tokenizers.get(tokenizer)
     records = read_texts(source, text=text, pair=pair, number=label, skip_empty=skip_empty)
     numbers = np.array([record.number for record in records], np.float32)
     return _labelled(records, tokenizer, max_length, task="text_regressor", values=numbers)
@@ -82,7 +85,7 @@ def regression(
 
 def text_pairs(
     source: Source,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | Path,
     *,
     text: str = "text",
     pair: str = "text_pair",
@@ -93,6 +96,7 @@ def text_pairs(
 
     {"text": "hé", "text_pair": "no"} -> first 107 198 172 | 113 114
     """
+    tokenizer = tokenizers.get(tokenizer)
     records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty)
     both = [one for record in records for one in (record.text, record.pair or "")]
     return Labelled(

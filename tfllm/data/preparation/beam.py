@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfllm import tokenizers
 from tfllm.corpus.chunks import Reading
 from tfllm.corpus.filesystem import (
     exists,
@@ -66,7 +67,7 @@ def prepare_with_beam(
 
     Args:
         paths: as for `prepare`; and files, folders and globs behind a scheme (gs://, s3://), which all workers reach.
-        tokenizer: pickles; its class is importable on the workers.
+        tokenizer: or the path of its folder; it pickles, and its class is importable on the workers.
         out: the store's folder. With a scheme, copy it to a local disk to train from it.
         runner: a key of RUNNERS.
         beam_options: Beam's own, as on its command line: "--direct_num_workers=2", "--region=europe-west4" …
@@ -81,6 +82,7 @@ def prepare_with_beam(
         SourceError, StoreError: as `prepare`.
         RuntimeError: Beam's, with the words of what a worker raised in its message, where a runner gives no more.
     """
+    tokenizer = tokenizers.get(tokenizer)
     settings = settings_of(
         field=field,
         separator=separator,

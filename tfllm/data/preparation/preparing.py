@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tfllm import tokenizers
 from tfllm.corpus.chunks import Chunk, Reading
 from tfllm.corpus.formats import PathLike, SourceError
 from tfllm.data.preparation.inputs import Files, Inputs, Texts
@@ -67,7 +68,8 @@ def prepare(
     Args:
         paths: files, folders, globs: text, JSON lines, JSON, CSV, TSV and Parquet, compressed or not (docs/data.md says what
             is read how, and what is passed by).
-        tokenizer: follows `tfllm.tokenizers.Tokenizer`; must pickle when there is more than one process.
+        tokenizer: follows `tfllm.tokenizers.Tokenizer`, or the path of its folder; must pickle for more than
+            one process.
         out: the store's folder; a folder `.NAME.preparing` beside it holds the work until then.
         texts: the documents themselves, in place of `paths`. They are held in memory, those of an iterator, too, and known
             again by their content.
@@ -91,6 +93,7 @@ def prepare(
             work on it.
         WriteError: the disk is full or refuses.
     """
+    tokenizer = tokenizers.get(tokenizer)
     settings = settings_of(
         field=field,
         separator=separator,

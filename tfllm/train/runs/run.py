@@ -25,6 +25,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
@@ -62,7 +63,7 @@ class Run:
     Args:
         folder: of the run; made if it is not there. An address (gs://…, s3://…) is read and written through `tf.io.gfile`.
         model: compiled. Its weights and its optimizer's state are those of the newest checkpoint afterwards.
-        tokenizer: the model's.
+        tokenizer: the model's, or the path of its folder.
         steps_per_epoch: how often to save: an epoch is the distance between two checkpoints.
         data: what the batches are made of (a store's fingerprint, batch size, seed …): a run goes on with its own data only.
         weights_from: a model folder, checkpoint or run to start from where this run has no checkpoint of its own; an address
@@ -83,7 +84,7 @@ class Run:
         folder: str | Path,
         model: Any,
         *,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | str | Path,
         steps_per_epoch: int,
         data: str = "",
         weights_from: str | Path | None = None,
@@ -92,6 +93,11 @@ class Run:
         best: str | None = None,
         patience: int | None = None,
     ):
+        if not hasattr(model, "compiled"):
+            raise TypeError(
+                f"model={model!r:.80} must be a compiled model, got {type(model).__name__}: load or make it, and call "
+                "model.compile(optimizer); its weights may come from a folder by weights_from"
+            )
         if steps_per_epoch < 1 or keep < 1 or (keep_every or 1) < 1:
             raise ValueError(f"steps_per_epoch={steps_per_epoch}, keep={keep}, keep_every={keep_every} must be at least 1")
         if patience is not None and (patience < 1 or best is None):
@@ -106,7 +112,7 @@ class Run:
         self._logs = f"{folder}/logs"
         self.folder = Path(folder) if remote is None else remote.fetch()
         """Here; of an address, where checkpoints stand before they are copied."""
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer = model, tokenizers.get(tokenizer)
         self.steps_per_epoch, self.best, self.patience = steps_per_epoch, best, patience
         self._keeper = Keeper(self.folder, remote, keep, keep_every and keep_every * steps_per_epoch)
         self.history: list[dict[str, Any]] = []
@@ -126,7 +132,7 @@ class Run:
             self._restore(checkpoint)
         elif weights_from is not None:
             there = Remote(str(weights_from)) if is_address(weights_from) else None  # its folder here goes when it does
-            take_weights(self.model, tokenizer, model_folder(there.fetch_model() if there else weights_from))
+            take_weights(self.model, self.tokenizer, model_folder(there.fetch_model() if there else weights_from))
         self._check_agreement()
         if self.writes:
             model.config.save(self.folder / "config.json")
