@@ -106,11 +106,11 @@ def _refuse_other_backends() -> None:
     Raises:
         ImportError: it is, or will be, another than TensorFlow.
     """
-    keras, variable = sys.modules.get("keras"), os.environ.get("KERAS_BACKEND")
+    variable = os.environ.get("KERAS_BACKEND")
     home = os.environ.get("KERAS_HOME") or str(Path("~" if os.access(Path.home(), os.W_OK) else "/tmp").expanduser() / ".keras")
     file = Path(home).expanduser() / "keras.json"
     remedy = "set the environment variable KERAS_BACKEND=tensorflow before Python starts"
-    if hasattr(keras, "config"):
+    if (keras := sys.modules.get("keras")) is not None and hasattr(keras, "config"):
         backend, source = keras.config.backend(), "keras was imported before tfllm, and"
     elif variable:
         backend, source = variable, f"KERAS_BACKEND={variable}:"

@@ -15,6 +15,8 @@ From a pretrained encoder and labelled texts:
     tfllm finetune minilm --task classification --data train.csv --validation held_out.csv --run runs/topics
     tfllm predict runs/topics/best "What is this about?"
     tfllm export runs/topics/best --name topics
+
+`tfllm COMMAND --help` says what a command takes, `tfllm --version` which version this is.
 """
 
 from __future__ import annotations
@@ -26,15 +28,17 @@ import sys
 
 import tyro
 
-from tfllm.commands import corpus, generating, inspecting, launch, training, using
+from tfllm import __version__
+from tfllm.commands import corpus, generating, inspecting, launch, training, using, wording
 
-app = tyro.extras.SubcommandApp()
-for command in (
+COMMANDS = (
     *(corpus.tokenizer, corpus.prepare),
     *(training.pretrain, training.finetune, training.evaluate, launch.launch),
     *(generating.generate, using.predict, using.export, using.convert),
     *(inspecting.check, inspecting.info),
-):
+)
+app = tyro.extras.SubcommandApp()
+for command in COMMANDS:
     app.command(command)
 
 
@@ -44,17 +48,27 @@ def main() -> None:
     if sys.argv[1:2] != ["launch"]:  # whose workers keep what the user has
         answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")
+    if sys.argv[1:] == ["--version"]:
+        print(f"tfllm {__version__}")
+        return
     try:
-        app.cli(prog="tfllm", description=(__doc__ or "").replace("    tfllm", "  tfllm"))
+        words = generating.our_words(sys.argv[1:])
+        app.cli(prog="tfllm", args=words, description=(__doc__ or "").replace("    tfllm", "  tfllm"))
     except BrokenPipeError:  # `tfllm info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as error:
         if os.environ.get("TFLLM_TRACEBACK"):
             raise
-        print(f"tfllm: {error}", file=sys.stderr)
+        print(f"tfllm: {_said(str(error))}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _said(message: str) -> str:
+    """A message in words of the command that ran."""
+    ran = [command for command in COMMANDS if command.__name__ == "".join(sys.argv[1:2])]
+    return wording.as_options(message, ran[0]) if ran else message
 
 
 if __name__ == "__main__":

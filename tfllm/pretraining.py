@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfllm import tokenizers, train
 from tfllm.config import ModelConfig
+from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.causal import causal_lm
 from tfllm.data.batching.masked import masked_lm
 from tfllm.data.store import Store, get_store
@@ -73,6 +74,12 @@ def pretrain(
     for name in ("mask_share", "mask_unit"):
         if config.causal and getattr(settings, name) != getattr(Pretraining, name):
             raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
+    for name, optimizers in _OF_OPTIMIZERS.items():
+        if getattr(settings, name) is not None and settings.optimizer not in optimizers:
+            raise ValueError(
+                f"{name}={getattr(settings, name)} is for {' and '.join(optimizers)}: leave it out with "
+                f"optimizer={settings.optimizer!r}"
+            )
     steps = settings.epochs * settings.steps_per_epoch
     with (strategy or tf.distribute.get_strategy()).scope():
         model = _model(config, settings)
@@ -109,7 +116,16 @@ def pretrain(
     return run
 
 
-def batches(model: LanguageModel, store: Store, tokenizer: Tokenizer, **rows: Any) -> tf.data.Dataset:
+_OF_OPTIMIZERS = {
+    "beta_1": ("adamw", "muon", "lion"),
+    "beta_2": ("adamw", "muon", "lion"),
+    "epsilon": ("adamw", "muon"),
+    "momentum": ("muon",),
+}
+"""Setting -> the optimizers that take it."""
+
+
+def batches(model: LanguageModel, store: Store, tokenizer: Tokenizer, **rows: Any) -> Batches:
     """The batches that a language model learns from; `rows` as `data.causal_lm` and `data.masked_lm` take them."""
     return causal_lm(store, **rows) if model.causal else masked_lm(store, tokenizer, **rows)
 
@@ -124,8 +140,18 @@ def _model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
 
 def _compile(model: Any, tokenizer: Tokenizer, settings: Pretraining, steps: int) -> None:
     warmup = min(100, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
-    rates = train.schedule(settings.schedule, peak=settings.learning_rate, steps=steps, warmup_steps=warmup)
-    optimizer = getattr(train, settings.optimizer)(rates, weight_decay=settings.weight_decay)
+    rates = train.schedule(
+        settings.schedule,
+        peak=settings.learning_rate,
+        steps=steps,
+        warmup_steps=warmup,
+        decay_steps=settings.decay_steps,
+        final_fraction=settings.final_fraction,
+    )
+    own = {name: value for name in _OF_OPTIMIZERS if (value := getattr(settings, name)) is not None}
+    optimizer = getattr(train, settings.optimizer)(
+        rates, weight_decay=settings.weight_decay, clip_norm=settings.clip_norm, **own
+    )
     measures = {"token_bytes": tokenizer.token_bytes()} if model.causal else {}
     model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **measures)
 

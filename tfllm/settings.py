@@ -31,8 +31,22 @@ class Pretraining:
     """Course of the learning rate after the warm-up."""
     warmup_steps: int | None = None
     """Steps in which the learning rate rises; a tenth of all, at most 100, unless given."""
+    decay_steps: int | None = None
+    """wsd: steps in which the learning rate falls at the end; a fifth of all unless given."""
+    final_fraction: float | None = None
+    """Learning rate at the end, as a share of the highest; 0.1 unless given. Not of a constant schedule."""
     weight_decay: float = 0.1
     """Decoupled weight decay, on matrices only."""
+    beta_1: float | None = None
+    """Of the mean of gradients; 0.9 unless given."""
+    beta_2: float | None = None
+    """Of the mean of their squares (adamw, muon), 0.95 unless given; of lion's momentum, 0.99."""
+    epsilon: float | None = None
+    """adamw, muon: added to the root of the mean of squares; 1e-8 unless given."""
+    momentum: float | None = None
+    """muon: of the matrices' gradients; 0.95 unless given."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the gradient of a step; it is scaled down to it. None: any."""
     gradient_accumulation: int = 1
     """Parts a batch is computed in, for less memory."""
     document_masks: bool = False

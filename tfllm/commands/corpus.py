@@ -15,6 +15,10 @@ def tokenizer(
     out: Path,
     kind: Literal["unigram", "bpe", "wordpiece", "byte_bpe", "bytes"] = "unigram",
     vocab_size: int | None = None,
+    max_bytes: int = 8 << 20,
+    character_coverage: float = 0.9995,
+    line_break_pieces: bool = False,
+    lowercase: bool | None = None,
     field: str = "text",
     exclude: tuple[str, ...] = (),
     invalid_utf8: Literal["error", "skip"] = "error",
@@ -28,6 +32,10 @@ def tokenizer(
         kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
             GPT-2's and RoBERTa's.
         vocab_size: Entries of the vocabulary; 8192 unless given.
+        max_bytes: A larger corpus is sampled down to it, evenly and always alike.
+        character_coverage: Share of the text whose characters get entries, 0.98 to 1; rarer ones are spelt in bytes.
+        line_break_pieces: unigram and bpe: a piece may end in a line break.
+        lowercase: wordpiece: case and accents are lost; True unless given.
         field: Name of the text in JSON, tables and Parquet.
         exclude: Patterns of files to leave out.
         invalid_utf8: What to do with files that are not UTF-8.
@@ -36,7 +44,18 @@ def tokenizer(
 
     if out.exists():
         raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
-    trained = tokenizers.train(paths, kind=kind, vocab_size=vocab_size, field=field, exclude=exclude, invalid_utf8=invalid_utf8)
+    trained = tokenizers.train(
+        paths,
+        kind=kind,
+        vocab_size=vocab_size,
+        max_bytes=max_bytes,
+        character_coverage=character_coverage,
+        line_break_pieces=line_break_pieces,
+        lowercase=lowercase,
+        field=field,
+        exclude=exclude,
+        invalid_utf8=invalid_utf8,
+    )
     trained.save(out)
     print(f"{out}: {trained.kind} tokenizer, {trained.vocab_size} entries")
 
@@ -50,6 +69,7 @@ def prepare(
     separator: str | None = None,
     exclude: tuple[str, ...] = (),
     validation: float = 0.005,
+    shards: int | None = None,
     processes: int | None = None,
     invalid_utf8: Literal["error", "skip"] = "error",
     near_duplicates: float | None = None,
@@ -66,6 +86,7 @@ def prepare(
         separator: String between documents of a text file; without one, a file is a document.
         exclude: Patterns of files to leave out.
         validation: Share of the documents held out, chosen by their hash.
+        shards: Files of the training split; one for every 67 million ids unless given.
         processes: Worker processes; all cores unless given.
         invalid_utf8: What to do with documents that are not UTF-8.
         near_duplicates: Remove documents this similar, 0.8 say: estimated overlap of their sets of five words in a row.
@@ -79,6 +100,7 @@ def prepare(
         separator=separator,
         exclude=exclude,
         validation=validation,
+        shards=shards,
         invalid_utf8=invalid_utf8,
         near_duplicates=near_duplicates,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tfllm.commands.arguments import Address, Model, generation_config, load_model
+from tfllm.generation.other_names import ANSWERS, RENAMED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,29 @@ class Settings:
     """The same seed gives the same text."""
 
 
+def our_words(words: list[str]) -> list[str]:
+    """A command line of `tfllm generate` by the names here; any other as it is.
+
+        generate runs/first --num-return-sequences 2 --do-sample -> generate runs/first --num-sequences 2 --do-sample True
+
+    Raises:
+        ValueError: an option is called so elsewhere, and there is none such here.
+    """
+    found = list(words)
+    for place, word in enumerate(words if words[:1] == ["generate"] else []):
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if not option.startswith("--"):
+            continue
+        if name in ANSWERS:
+            raise ValueError(f"{option}: {ANSWERS[name].advice}")
+        if name in RENAMED:
+            found[place] = f"--{RENAMED[name].replace('_', '-')}{equals}{value}"
+        if name == "do_sample" and not equals and words[place + 1 : place + 2] not in (["True"], ["False"]):
+            found[place] = f"--do-sample={not option.startswith('--no-')}"
+    return found
+
+
 def generate(
     model: Model,
     *,
@@ -79,6 +103,7 @@ def generate(
     draft_model: Address | None = None,
     quantize: Literal["int8"] | None = None,
     prepack: bool = False,
+    do_sample: bool | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
 ) -> None:
     """Continue prompts: one as it comes, behind itself, several as JSON lines. What is not given is as in the model folder's
@@ -91,11 +116,12 @@ def generate(
         quantize: int8: products in 8 bits, sooner with a large model, for a little quality. Only on x86 processors.
         prepack: Matrices once more, as the processor reads them soonest: several prompts sooner. Only on x86 processors, in
             bfloat16 only on those with AVX-512.
+        do_sample: True draws as Transformers does unless told otherwise, --temperature 1 --top-k 50; False is --temperature 0.
         settings: How.
     """
     import tfllm
 
-    given = {name: value for name, value in vars(settings).items() if value is not None}
+    given = {name: value for name, value in (vars(settings) | {"do_sample": do_sample}).items() if value is not None}
     loaded, words = load_model(model)
     drafter = None if draft_model is None else load_model(draft_model)[0]
     if quantize or prepack:

@@ -71,12 +71,15 @@ def pretrain(
 
 
 def finetune(
-    model: Model,
+    model: Model = "",
     *,
     task: Task,
     data: Path,
-    validation: Path,
+    validation: Annotated[str, tyro.conf.arg(metavar="PATH|SHARE")],
     run: Address,
+    preset: str | None = None,
+    config: Path | None = None,
+    tokenizer: Path | None = None,
     test: Path | None = None,
     text: str = "text",
     pair: str | None = None,
@@ -96,11 +99,16 @@ def finetune(
     Killed at any moment, the same command goes on where the run was.
 
     Args:
-        model: A pretrained encoder: a run, a model folder or a Hugging Face folder.
+        model: A pretrained encoder: a run, a model folder or a Hugging Face folder. Left out, --preset or --config says which
+            architecture starts from nothing, and --tokenizer with which tokenizer.
         task: What to learn.
         data: What to learn from: .csv, .tsv, .jsonl (texts), .txt or .conll (CoNLL), .conllu, SQuAD .json.
-        validation: What to choose the best epoch by; the same kind of file.
+        validation: What to choose the best epoch by: the same kind of file, or a share of --data, 0.1 say. Its rows are chosen
+            by the hash of their text; equal texts stay on one side.
         run: Folder of the run, or its address (gs://…): checkpoints, the best model, and logs for TensorBoard.
+        preset: Architecture to train from nothing; `tfllm info` lists the names. The vocabulary is the tokenizer's.
+        config: A JSON file with an architecture of your own, in place of a preset.
+        tokenizer: Folder of the tokenizer, where no model is given.
         test: Scored once, at the end, with the best model.
         text: Column of the text.
         pair: Column of the second text, where rows are pairs.
@@ -124,12 +132,18 @@ def finetune(
     if pooling and task in ("tagging", "question-answering"):
         raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
     place = tfllm.train.strategy(strategy, devices=devices, mesh=mesh)  # before TensorFlow does anything else
-    pretrained, words = load_model(model)
+    pretrained, words = _start(model, preset, config, tokenizer)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
-    longest = min(longest, pretrained.config.max_length)
-    columns = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces)
+    longest = min(longest, (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length)
+    columns: dict[str, Any] = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces)
     rows = finetuning.read(task, data, words, **columns)
-    held_out = finetuning.read(task, validation, words, **columns, labels=rows.labels)
+    share = _share(validation)
+    if share is None:
+        held_out = finetuning.read(task, Path(validation), words, **columns, labels=rows.labels)
+    else:
+        rows, held_out = tfllm.data.split(rows, validation=share)
+        kept, apart = len(rows.records), len(held_out.records)
+        print(f"{data}: {apart} of {kept + apart} records held out to choose the best epoch by (validation {share})")
     asked = None if test is None else finetuning.read(task, test, words, **columns, labels=rows.labels)
     with place.scope():
         learner = finetuning.learner(
@@ -143,6 +157,35 @@ def finetune(
     print(f"done: tfllm predict {below(run, 'best')} …; tfllm export {below(run, 'best')} --name …")
 
 
+def _start(model: str, preset: str | None, config: Path | None, tokenizer: Path | None) -> tuple[Any, Any]:
+    """What a fine-tuning begins with: a pretrained model, or an architecture; and the tokenizer."""
+    import tfllm
+
+    given = {"a model": model, "--preset": preset, "--config": config}
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) != 1:
+        raise ValueError(f"give one of {', '.join(given)}, got {' and '.join(chosen) or 'none'}")
+    if model:
+        if tokenizer is not None:
+            raise ValueError("--tokenizer goes with --preset or --config: a model has its own, leave it out")
+        return load_model(model)
+    if tokenizer is None:
+        raise ValueError(f"{chosen[0]} needs --tokenizer, too: the folder that tfllm tokenizer --out wrote")
+    words = tfllm.tokenizers.load(tokenizer)
+    architecture = ModelConfig.load(config) if config else named_preset(preset or "")
+    if architecture.causal:
+        raise ValueError(f"{chosen[0]} names a decoder, and encoders are fine-tuned: bert-tiny or modern-encoder-mini, say")
+    return architecture.replace(vocab_size=words.vocab_size), words
+
+
+def _share(validation: str) -> float | None:
+    """0.1 -> 0.1; held_out.csv -> None."""
+    try:
+        return float(validation)
+    except ValueError:
+        return None
+
+
 def evaluate(
     model: Model,
     *,
@@ -153,6 +196,7 @@ def evaluate(
     stride: int | None = None,
     document_masks: bool = False,
     pairs: Literal["next", "order"] = "next",
+    limit: int | None = None,
 ) -> None:
     """Score a split of a store with a language model, and print the metrics as JSON.
 
@@ -167,6 +211,7 @@ def evaluate(
         stride: For decoders: new tokens of a row, half of it unless given; each is scored with the rest of the row before it.
         document_masks: Keep documents that share a row from seeing each other; as in training.
         pairs: For encoders that learnt from pairs: which pairs.
+        limit: Score the first so many rows of the split only.
     """
     import keras
 
@@ -184,5 +229,8 @@ def evaluate(
     measures = {"token_bytes": words.token_bytes()} if loaded.causal else {}
     loaded.compile(keras.optimizers.SGD(), **measures)  # which keeps no state
     rows = batches(loaded, Store.open(store, words), words, **options, split=split, shuffle=False, repeat=False)
+    if limit is not None:
+        rows = rows.first_rows(limit)
+        options["limit"] = limit
     metrics = loaded.evaluate(rows, return_dict=True)
     print(json.dumps({name: float(value) for name, value in metrics.items()} | options, indent=2))

@@ -21,7 +21,8 @@ def predict(
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
-        inputs: A text; a text and its pair; or a question and its context. Quote each.
+        inputs: Texts, an answer each; quote each. For a model that reads two at once they come in twos: a text and its pair,
+            or a question and its context.
         file: Ask about each row of a .csv, .tsv or .jsonl file, whose columns are called as the model's inputs are.
     """
     import tfllm
@@ -29,12 +30,17 @@ def predict(
     from tfllm.prediction.answers import inputs_of
 
     if bool(inputs) == bool(file):
-        raise ValueError("give either the texts themselves or --file")
+        raise ValueError("give either the texts themselves (quoted) or --file")
     loaded, words = load_model(model)
-    columns = [[text] for text in inputs]
+    names = inputs_of(loaded)
+    if len(inputs) % len(names):
+        raise ValueError(
+            f"{model} reads {' and '.join(names)} for an answer, in this order, got {len(inputs)} texts: give them in twos"
+        )
+    columns = [list(inputs[number :: len(names)]) for number in range(len(names))]
     if file is not None:
         rows = list(read_rows(file))
-        columns = [[string_of(row, name) for row in rows] for name in inputs_of(loaded)]
+        columns = [[string_of(row, name) for row in rows] for name in names]
     for answer in tfllm.predict(loaded, words, *columns):
         print(json.dumps(answer, ensure_ascii=False))
 

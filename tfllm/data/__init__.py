@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tfllm.corpus.texts import texts
     from tfllm.data.batching.causal import causal_lm
     from tfllm.data.batching.masked import masked_lm
-    from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
+    from tfllm.data.labelled import Labelled, question_answering, regression, split, tagging, text_classification, text_pairs
     from tfllm.data.preparation.beam import prepare_with_beam
     from tfllm.data.preparation.preparing import prepare
     from tfllm.data.store import Store, StoreError
@@ -25,6 +25,7 @@ __all__ = [
     "prepare_with_beam",
     "question_answering",
     "regression",
+    "split",
     "tagging",
     "text_classification",
     "text_pairs",
@@ -42,6 +43,7 @@ _HOMES = {
     "prepare_with_beam": "tfllm.data.preparation.beam",
     "question_answering": "tfllm.data.labelled",
     "regression": "tfllm.data.labelled",
+    "split": "tfllm.data.labelled",
     "tagging": "tfllm.data.labelled",
     "text_classification": "tfllm.data.labelled",
     "text_pairs": "tfllm.data.labelled",

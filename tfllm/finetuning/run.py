@@ -39,8 +39,9 @@ def finetune(
     >>> best, tokenizer = tfllm.load("runs/topics/best")
 
     Args:
-        model: a new one, or the path of a model of this task to train further; `compile` is called here, and its `max_length` becomes the rows', so that it predicts as it learns.
-            Made in the scope of a strategy (`tfllm.train.strategy`), it trains there.
+        model: a new one, or the path of a model of this task to train further; `compile` is called here, and its `max_length`
+            becomes the rows', so that it predicts as it learns. Made in the scope of a strategy (`tfllm.train.strategy`), it
+            trains there.
         training, validation: rows of the model's task, from `tfllm.data`.
         folder: of the run: checkpoints, `best/` and TensorBoard logs.
         callbacks: of yours, after the run's.

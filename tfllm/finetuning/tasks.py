@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfllm.config import ModelConfig
 from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
 from tfllm.data.labelled.reading_words import is_bio
 from tfllm.data.labelled.typography import Spaces
@@ -74,22 +75,35 @@ def read(
 
 
 def learner(
-    task: str, pretrained: LanguageModel, rows: Labelled, *, multi_label: bool = False, pooling: Any = None, **options: Any
+    task: str,
+    pretrained: LanguageModel | ModelConfig | str | Path,
+    rows: Labelled,
+    *,
+    multi_label: bool = False,
+    pooling: Any = None,
+    **options: Any,
 ) -> LanguageModel:
-    """A model for such rows on a pretrained stack. `options` are `from_pretrained`'s: seed, dtype, config."""
+    """A model for such rows on a pretrained stack, or with first weights for a config. `options` are seed, dtype, and of a
+    pretrained model config, as `from_pretrained` takes them."""
     _known(task)
+
+    def made(kind: type[LanguageModel], **settings: Any) -> LanguageModel:
+        if isinstance(pretrained, ModelConfig):
+            return kind(pretrained, **settings, **options)
+        return kind.from_pretrained(pretrained, **settings, **options)
+
     pairs = rows.second is not None
     pooled = {} if pooling is None else {"pooling": pooling}
     if task == "classification":
         classes = dict(labels=rows.labels, pairs=pairs, multi_label=multi_label)
-        return TextClassifier.from_pretrained(pretrained, **classes, **pooled, **options)
+        return made(TextClassifier, **classes, **pooled)
     if task == "regression":
-        return TextRegressor.from_pretrained(pretrained, pairs=pairs, **pooled, **options)
+        return made(TextRegressor, pairs=pairs, **pooled)
     if task == "embedding":
-        return TextEmbedder.from_pretrained(pretrained, **pooled, **options)
+        return made(TextEmbedder, **pooled)
     if task == "tagging":
-        return TokenClassifier.from_pretrained(pretrained, labels=rows.labels, **options)
-    return QuestionAnswerer.from_pretrained(pretrained, **options)
+        return made(TokenClassifier, labels=rows.labels)
+    return made(QuestionAnswerer)
 
 
 def evaluator(model: LanguageModel | str | Path, rows: Labelled, *, batch_size: int = 32) -> Callable[[], Evaluation]:

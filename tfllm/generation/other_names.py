@@ -104,7 +104,7 @@ ANSWERS = {
     "transformers_version": Answer("this is a file of Transformers: write its settings with GenerationConfig.save"),
     "_from_model_config": Answer("this is a file of Transformers: write its settings with GenerationConfig.save"),
 }
-"""Names that mean nothing here, or something else. An advice names settings as `name=value`; the command line says them its way."""
+"""Names that mean nothing here, or something else. Advice names settings as `name=value`, which the command line rewrites."""
 
 
 def translated(settings: Mapping[str, Any], before: Any) -> dict[str, Any]:

@@ -85,8 +85,9 @@ def from_huggingface(
 
 
 def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
-    """Writes a folder that Transformers' Auto classes load: all of it, or nothing. Model and tokenizer may be the paths of their
-    folders.
+    """Writes a folder that Transformers' Auto classes load: all of it, or nothing.
+
+    Model and tokenizer may be the paths of their folders.
 
     Raises:
         FileExistsError: the folder is there already and not empty.

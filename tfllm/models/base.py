@@ -68,7 +68,8 @@ class LanguageModel(TrainableModel):
         >>> model = tfllm.TextClassifier.from_pretrained(pretrained, labels=["bad", "good"])
 
         Args:
-            pretrained: any encoder, or the path of its folder: from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`.
+            pretrained: any encoder (from `tfllm.load`, `tfllm.from_huggingface` or `tfllm.from_keras_hub`), or the path of its
+                folder.
             settings: of this task; `config` (another dropout, say), `seed` and `dtype` among them.
 
         Raises:

@@ -87,16 +87,23 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
     return model, tokenizer
 
 
-def get(model: Any) -> Any:
+def get(model: Any) -> LanguageModel:
     """The model itself, or the one that `load` finds at a path: what functions that take a model begin with.
 
     Raises:
         TypeError: it is neither.
     """
-    return get_both(model, None)[0]
+    if isinstance(model, (str, Path)):
+        return load(model)[0]
+    if not hasattr(model, "config"):
+        raise TypeError(
+            f"model={model!r:.80} must be a model (tfllm.load, tfllm.from_huggingface) or the path of its folder, "
+            f"got {type(model).__name__}"
+        )
+    return model
 
 
-def get_both(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+def get_both(model: Any, tokenizer: Tokenizer | str | Path) -> tuple[LanguageModel, Tokenizer]:
     """Model and tokenizer themselves, or what `load` and `tokenizers.load` find at paths.
 
     A model's path may stand for its tokenizer, too: "runs/demo", "runs/demo" -> both of the run.
@@ -104,15 +111,6 @@ def get_both(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     Raises:
         TypeError: one is neither.
     """
-    own = None
-    if isinstance(model, (str, Path)):
-        path = str(model)
-        model, own = load(model)
-        if tokenizer is not None and str(tokenizer) == path:
-            tokenizer = own
-    elif not hasattr(model, "config"):
-        raise TypeError(
-            f"model={model!r:.80} must be a model (tfllm.load, tfllm.from_huggingface) or the path of its folder, "
-            f"got {type(model).__name__}"
-        )
-    return model, None if tokenizer is None else tokenizers.get(tokenizer)
+    if isinstance(model, (str, Path)) and str(tokenizer) == str(model):
+        return load(model)
+    return get(model), tokenizers.get(tokenizer)

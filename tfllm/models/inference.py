@@ -60,9 +60,7 @@ class InferenceModel:
         raise TypeError("an InferenceModel belongs to its model: make another with tfllm.for_inference")
 
 
-def for_inference(
-    model: LanguageModel | str | Path, *, quantize: Quantization = None, prepack: bool = False
-) -> InferenceModel:
+def for_inference(model: LanguageModel | str | Path, *, quantize: Quantization = None, prepack: bool = False) -> InferenceModel:
     """The decoder as it is now, for `tfllm.generate`, `tfllm.stream` and as a draft model, at the speed of an export.
 
     >>> fast = tfllm.for_inference(model, quantize="int8")

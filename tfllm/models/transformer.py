@@ -175,7 +175,7 @@ def _reached(places: tf.Tensor, ids: tf.Tensor, max_length: int, *, decoding: bo
         ValueError: the rows are longer; in a graph that does not know their length, InvalidArgumentError when it runs.
     """
     advice = (
-        f"tokens is longer than max_length={max_length}, where the model's learned positions end: cut the rows there, by "
+        f"tokens is longer than max_length={max_length}, where learned positions end: cut the rows there, by "
         f"max_length={max_length} or sequence_length={max_length} of the data, or take a model that places more"
     )
     length = ids.shape[1]

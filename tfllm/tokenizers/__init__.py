@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tfllm.tokenizers.base import DESCRIPTION_FILE, Tokenizer, read_asset, read_description
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
@@ -13,7 +12,16 @@ from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.training import train
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-__all__ = ["ByteBPETokenizer", "ByteTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer", "get", "load", "train"]
+__all__ = [
+    "ByteBPETokenizer",
+    "ByteTokenizer",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "WordPieceTokenizer",
+    "get",
+    "load",
+    "train",
+]
 
 
 _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
@@ -43,7 +51,7 @@ def load(folder: str | Path) -> Tokenizer:
     return _MAKERS[description.kind](read_asset(folder, description))
 
 
-def get(tokenizer: Tokenizer | str | Path) -> Any:
+def get(tokenizer: Tokenizer | str | Path) -> Tokenizer:
     """The tokenizer itself, or the one that `load` finds at a path: what functions that take a tokenizer begin with.
 
     Raises:

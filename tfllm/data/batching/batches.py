@@ -7,6 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfllm import features
+
+_WEIGHTS = (features.TARGET_WEIGHTS, features.ROW_WEIGHTS)
+
 
 class Batches(tf.data.Dataset):
     """Batches of B rows.
@@ -42,6 +46,30 @@ class Batches(tf.data.Dataset):
 
     def take(self, count: int, name: str | None = None) -> Batches:
         return Batches(lambda *rows: self._of_rows(*rows).take(count, name), self.element, self._batch_size)
+
+    def first_rows(self, count: int) -> Batches:
+        """As many batches as hold the first `count` rows; what stands behind them in the last one weighs nothing.
+
+            rows 7 8 | 9 10 | 11 12, count 3 -> rows 7 8 | 9 10, target_weights 1 1 | 1 0
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"limit={count} must be at least 1 row")
+
+        def of_rows(first: int, rows: int) -> tf.data.Dataset:
+            def weighed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+                row = step * self._batch_size + first + tf.range(rows, dtype=tf.int64)
+                there = tf.cast(row < count, tf.float32)
+                weights = {name: batch[name] for name in _WEIGHTS if name in batch}
+                return batch | {
+                    name: each * tf.reshape(there, [-1] + [1] * (len(each.shape) - 1)) for name, each in weights.items()
+                }
+
+            return self._of_rows(first, rows).take(-(-count // self._batch_size)).enumerate().map(weighed)
+
+        return Batches(of_rows, self.element, self._batch_size)
 
     def _inputs(self) -> list[tf.data.Dataset]:
         return [self._whole]

@@ -2,6 +2,7 @@
 
 from tfllm.data.labelled.questions import Answer, Questions, question_answering
 from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.labelled.splitting import split
 from tfllm.data.labelled.tagged import Tagged, tagging
 from tfllm.data.labelled.texts import regression, text_classification, text_pairs
 
@@ -13,6 +14,7 @@ __all__ = [
     "Tagged",
     "question_answering",
     "regression",
+    "split",
     "tagging",
     "text_classification",
     "text_pairs",
