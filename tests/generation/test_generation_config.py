@@ -95,7 +95,9 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_replace_changes_some_and_knows_the_names():
     assert CHANGED.replace(top_k=9) == dataclasses.replace(CHANGED, top_k=9)
-    with pytest.raises(ValueError, match=r"has no maximum, temp; its settings are max_new_tokens, min_new_tokens"):
+    with pytest.raises(
+        ValueError, match=r"has no maximum, temp \(perhaps temperature\?\); its settings are max_new_tokens, min_new"
+    ):
         CHANGED.replace(temp=1.0, maximum=3)
 
 

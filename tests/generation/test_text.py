@@ -144,8 +144,6 @@ def test_another_models_tokenizer_is_refused():
             {"config": [GenerationConfig(penalty_alpha=0.6, top_k=k) for k in (4, 5)], "prompts": ["a", "b"]},
             "the configs differ in top_k, which all prompts of a call share",
         ),
-        ({"model": TOKENIZER}, "give a model, its tokenizer and prompts: the model is a ByteTokenizer"),
-        ({"draft_model": "runs/small", "num_draft_tokens": 2}, "draft_model must be a CausalLM, got 'runs/small'; tfllm.load"),
     ],
 )
 def test_other_types_are_refused(arguments, message):

@@ -1,0 +1,148 @@
+"""Every function that takes a model, a tokenizer or a store takes the path of its folder, and says what else it was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tfllm
+from tfllm import data, finetuning
+from tfllm.data.labelled.reading_words import Sentence
+from tfllm.tokenizers import ByteTokenizer
+
+ROWS = [{"text": f"text {i}", "text_pair": f"other {i}", "label": "ab"[i % 2], "number": float(i)} for i in range(4)]
+ASKED = [{"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}]
+WORDS = [Sentence(("Ada", "went"), ("B-PER", "O"), (True, False), "line 1")]
+
+
+class Folders:
+    """Paths of a decoder, an encoder, a classifier, a tokenizer and a store."""
+
+    def __init__(self, folder: Path):
+        words = ByteTokenizer()
+        small = dict(vocab_size=words.vocab_size, num_layers=1, hidden_size=16, num_heads=2)
+        encoder = tfllm.MaskedLM(tfllm.preset("bert-tiny", **small))
+        self.models = {
+            "decoder": tfllm.CausalLM(tfllm.preset("llama-tiny", **small | dict(num_kv_heads=1, ffn_size=16))),
+            "encoder": encoder,
+            "classifier": tfllm.TextClassifier.from_pretrained(encoder, labels=["a", "b"], max_length=16),
+        }
+        for name, model in self.models.items():
+            tfllm.save(model, words, folder / name)
+        self.decoder, self.encoder, self.classifier = (str(folder / name) for name in self.models)
+        words.save(folder / "words")
+        (folder / "texts.txt").write_text("\n".join(f"the number {i}" for i in range(60)))
+        data.prepare(folder / "texts.txt", words, folder / "store", separator="\n", validation=0.1, processes=1, progress=False)
+        self.words, self.store, self.texts = str(folder / "words"), str(folder / "store"), str(folder / "texts.txt")
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("paths"))
+
+
+def test_texts_are_continued(at: Folders) -> None:
+    [expected] = tfllm.generate(at.models["decoder"], ByteTokenizer(), "a", max_new_tokens=3)
+    for model, words in ((at.decoder, at.words), (at.decoder, at.decoder), (Path(at.decoder), f"{at.decoder}/tokenizer")):
+        assert tfllm.generate(model, words, "a", max_new_tokens=3) == [expected]
+    assert tfllm.generate(at.decoder, ByteTokenizer(), "a", max_new_tokens=3, draft_model=at.decoder, num_draft_tokens=2)[
+        0
+    ].text == (expected.text)
+    assert "".join(tfllm.stream(at.decoder, at.words, "a", max_new_tokens=3)) == expected.text
+    fast = tfllm.for_inference(at.decoder)
+    assert tfllm.generate(fast, at.words, "a", max_new_tokens=3)[0].text == expected.text
+
+
+def test_texts_are_classified_and_models_exported_and_saved(at: Folders, tmp_path: Path) -> None:
+    expected = tfllm.predict(at.models["classifier"], ByteTokenizer(), "a text")
+    assert tfllm.predict(at.classifier, at.classifier, "a text") == expected
+    assert tfllm.export(at.classifier, at.words, tmp_path / "export").name == "1"
+    assert tfllm.save(at.encoder, at.words, tmp_path / "again").is_dir()
+    again = tfllm.TextClassifier.from_pretrained(at.encoder, labels=["a", "b"])
+    assert (
+        again.stack.token_embedding.embeddings.numpy() == at.models["encoder"].stack.token_embedding.embeddings.numpy()
+    ).all()
+
+
+READERS = {
+    "text_classification": lambda words: data.text_classification(ROWS, words),
+    "regression": lambda words: data.regression(ROWS, words, label="number"),
+    "text_pairs": lambda words: data.text_pairs(ROWS, words),
+    "tagging": lambda words: data.tagging(WORDS, words),
+    "question_answering": lambda words: data.question_answering(ASKED, words),
+    "read": lambda words: finetuning.read("classification", ROWS, words),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_rows_are_read(at: Folders, reader: str) -> None:
+    assert READERS[reader](at.words).fingerprint == READERS[reader](ByteTokenizer()).fingerprint
+    with pytest.raises(TypeError, match=r"tokenizer=7 must be a tokenizer \(tfllm\.tokenizers\.load, .* got int"):
+        READERS[reader](7)
+
+
+def test_stores_are_read(at: Folders, tmp_path: Path) -> None:
+    store = data.Store.open(at.store, at.words)
+    store.check_tokenizer(at.words)
+    assert next(store.texts("validation", at.words)).startswith("the number")
+    shape = dict(sequence_length=8, batch_size=2)
+    for stores in (at.store, Path(at.store), {at.store: 1.0}):
+        batch, expected = (next(iter(data.causal_lm(each, **shape))) for each in (stores, store))
+        assert (batch["token_ids"].numpy() == expected["token_ids"].numpy()).all()
+    assert next(iter(data.masked_lm(at.store, at.words, **shape)))["token_ids"].shape == (2, 8)
+    again = data.prepare(at.texts, at.words, tmp_path / "store", separator="\n", validation=0.1, processes=1, progress=False)
+    assert again.fingerprint == store.fingerprint
+
+
+def test_models_are_trained(at: Folders, tmp_path: Path) -> None:
+    settings = tfllm.Pretraining(epochs=1, steps_per_epoch=1, batch_size=2, sequence_length=8, validation_steps=1)
+    config = at.models["decoder"].config
+    run = tfllm.pretrain(at.store, at.words, config=config, folder=tmp_path / "run", settings=settings, verbose=0)
+    assert run.step == 1
+    rows = data.text_classification(ROWS, at.words, max_length=16)
+    settings = tfllm.Finetuning(epochs=1, batch_size=4)
+    tuned = tfllm.finetune(at.classifier, rows, rows, folder=tmp_path / "topics", settings=settings, verbose=0)
+    assert tuned.step == 1
+    assert finetuning.evaluator(tmp_path / "topics" / "best", rows)().scores.keys() >= {"accuracy"}
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (lambda at, out: tfllm.generate(at.words, at.words, "a"), "words holds no model.safetensors, and no checkpoint yet"),
+    (lambda at, out: tfllm.generate(7, at.words, "a"), r"model=7 must be a model \(tfllm\.load, .* got int"),
+    (lambda at, out: tfllm.generate(ByteTokenizer(), at.words, "a"), "must be a model .* got ByteTokenizer"),
+    (lambda at, out: tfllm.generate(at.decoder, "nowhere", "a"), "no folder nowhere: give the folder that `tokenizer.save"),
+    (lambda at, out: tfllm.stream(None, at.words, "a"), "model=None must be a model .* got NoneType"),
+    (lambda at, out: tfllm.predict({}, at.words, "a"), r"model=\{\} must be a model .* got dict"),
+    (lambda at, out: tfllm.export(7, at.words, out), "model=7 must be a model"),
+    (lambda at, out: tfllm.save(at.models["encoder"], None, out), "tokenizer=None must be a tokenizer .* got NoneType"),
+    (lambda at, out: tfllm.to_huggingface(7, at.words, out), "model=7 must be a model"),
+    (lambda at, out: tfllm.for_inference(7), "model=7 must be a model"),
+    (lambda at, out: tfllm.load(at.models["encoder"]), "tfllm.load takes the path of a folder, got MaskedLM"),
+    (lambda at, out: tfllm.TextClassifier.from_pretrained(7, labels=["a", "b"]), "model=7 must be a model"),
+    (
+        lambda at, out: tfllm.finetune(at.classifier, "a.csv", "b.csv", folder=out),
+        r"rows='a\.csv' must be labelled rows, got str",
+    ),
+    (lambda at, out: data.causal_lm(7, sequence_length=8, batch_size=2), "store=7 must be a Store .* got int"),
+    (lambda at, out: data.masked_lm(at.store, 7, sequence_length=8, batch_size=2), "tokenizer=7 must be a tokenizer"),
+    (lambda at, out: data.prepare(at.texts, 7, out), "tokenizer=7 must be a tokenizer"),
+    (lambda at, out: data.Store.open(at.store, 7), "tokenizer=7 must be a tokenizer"),
+    (
+        lambda at, out: tfllm.train.Run(out, at.decoder, tokenizer=at.words, steps_per_epoch=1),
+        "must be a compiled model, got str",
+    ),
+    (
+        lambda at, out: tfllm.pretrain(at.store, at.words, config="llama-tiny", folder=out),
+        r"config='llama-tiny' must be a ModelConfig, got str: tfllm\.preset\(name, vocab_size=tokenizer\.vocab_size\)",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_what_is_neither_is_named(at: Folders, tmp_path: Path, number: int) -> None:
+    call, message = REFUSED[number]
+    with pytest.raises((TypeError, FileNotFoundError), match=message):
+        call(at, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
