@@ -132,3 +132,112 @@ def test_prepare_needs_a_runner_for_addresses(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ValueError, match=r"gs://\S+ is not on this machine: give --runner, such as --runner DirectRunner"):
         command(monkeypatch, "prepare", *words, "--tokenizer", "words")
     assert not list(tmp_path.iterdir())
+
+
+ROWS = [{"text": f"{'good' if i % 2 else 'bad'} number {i // 2}", "label": "ab"[i % 2]} for i in range(40)]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A file of 40 labelled texts beside a tokenizer."""
+    ByteTokenizer().save(tmp_path / "words")
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS))
+    return tmp_path
+
+
+def test_fine_tuning_from_a_preset_by_a_share(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second command goes on where the first ended, so the split is the same."""
+    given: list[tuple] = []
+    real = tfllm.finetune
+    monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: given.append(args) or real(*args, **options))
+    words = ["finetune", "--preset", "bert-tiny", "--tokenizer", str(labelled / "words"), "--task", "classification"]
+    words += [
+        "--data",
+        str(labelled / "rows.jsonl"),
+        "--validation",
+        "0.1",
+        "--run",
+        str(labelled / "run"),
+        "--max-length",
+        "24",
+    ]
+    for _ in range(2):
+        command(monkeypatch, *words, "--epochs", "1", "--batch-size", "36")
+        said = capsys.readouterr().out
+        assert f"{labelled / 'rows.jsonl'}: 4 of 40 records held out to choose the best epoch by (validation 0.1)" in said
+    assert json.loads(said[said.index("{") : said.rindex("}") + 1])["best epoch"]["step"] == 1
+    (model, training, held_out), (_, again, held_out_again) = given
+    assert (len(training), len(held_out)) == (36, 4)
+    assert (training.fingerprint, held_out.fingerprint) == (again.fingerprint, held_out_again.fingerprint)
+    assert model.config == tfllm.preset("bert-tiny", vocab_size=259)
+    # One text an answer, as many as there are.
+    command(monkeypatch, "predict", str(labelled / "run" / "best"), "good number 3", "bad number 5", "good one")
+    assert [set(json.loads(line)["labels"]) for line in capsys.readouterr().out.splitlines()] == [{"a", "b"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give one of a model, --preset, --config, got none"),
+        (["model", "--preset", "bert-tiny"], "give one of a model, --preset, --config, got a model and --preset"),
+        (["model", "--tokenizer", "words"], "--tokenizer goes with --preset or --config: a model has its own, leave it out"),
+        (["--preset", "bert-tiny"], "--preset needs --tokenizer, too: the folder that tfllm tokenizer --out wrote"),
+        (
+            ["--preset", "gpt2-tiny", "--tokenizer", "words"],
+            "--preset names a decoder, and encoders are fine-tuned: bert-tiny or",
+        ),
+        (["--preset", "bert-tiny", "--tokenizer", "words", "--validation", "1.5"], "validation=1.5 must be a share above 0"),
+    ],
+)
+def test_fine_tuning_needs_a_beginning(labelled: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+    monkeypatch.chdir(labelled)
+    always = ["--task", "classification", "--data", "rows.jsonl", "--run", "run"]
+    always += [] if "--validation" in words else ["--validation", "0.1"]
+    with pytest.raises(ValueError, match=message):
+        command(monkeypatch, "finetune", *words, *always)
+    assert not (labelled / "run").exists()
+
+
+def test_answers_of_texts_in_twos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tfllm.preset("bert-tiny", vocab_size=259, num_layers=1, hidden_size=16, num_heads=2, max_length=64)
+    model, folder = tfllm.QuestionAnswerer(config), str(tmp_path / "model")
+    tfllm.save(model, ByteTokenizer(), folder)
+    asked = ["Who?", "It was Ada.", "When?", "In May."]
+    command(monkeypatch, "predict", folder, *asked)
+    expected = tfllm.predict(model, ByteTokenizer(), asked[::2], asked[1::2])
+    assert list(map(json.loads, capsys.readouterr().out.splitlines())) == json.loads(json.dumps(expected))
+    command(monkeypatch, "predict", folder, *asked[:2])
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected[0]))
+    with pytest.raises(
+        ValueError, match=r"reads question and context for an answer, in this order, got 3 texts: give them in twos"
+    ):
+        command(monkeypatch, "predict", folder, *asked[:3])
+
+
+def test_evaluating_the_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand: the mean over the targets of the first rows."""
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=259, num_layers=1, initializer_range=0.3))
+    tfllm.save(model, ByteTokenizer(), tmp_path / "model")
+    (tmp_path / "a.txt").write_text("\n".join(f"the number {i}" for i in range(40)))
+    store = tfllm.data.prepare(
+        tmp_path / "a.txt", ByteTokenizer(), tmp_path / "store", separator="\n", validation=0, processes=1, progress=False
+    )
+    words = ["evaluate", str(tmp_path / "model"), "--store", str(tmp_path / "store"), "--split", "train"]
+    words += ["--sequence-length", "16", "--batch-size", "4", "--stride", "16"]
+    found = {}
+    for limit in (4, 6, None):
+        command(monkeypatch, *words, *([] if limit is None else ["--limit", str(limit)]))
+        said = capsys.readouterr().out
+        found[limit] = json.loads(said[said.index("{") :])
+        assert found[limit].get("limit") == limit
+    losses = []
+    for batch in tfllm.data.causal_lm(store, sequence_length=16, batch_size=1, shuffle=False, repeat=False).take(6):
+        scores = tf.nn.log_softmax(model({"token_ids": batch["token_ids"]}))
+        losses.append(-tf.gather(scores, batch["target_ids"], batch_dims=2).numpy())
+    for rows in (4, 6):
+        assert found[rows]["loss"] == pytest.approx(sum(each.sum() for each in losses[:rows]) / (16 * rows), rel=1e-5)
+    assert found[None]["loss"] != found[6]["loss"]
+    with pytest.raises(ValueError, match="limit=0 must be at least 1 row"):
+        command(monkeypatch, *words, "--limit", "0")

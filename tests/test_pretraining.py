@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import tfllm
+from tfllm import pretraining
 from tfllm.tokenizers import ByteTokenizer
 
 DECODER = tfllm.preset("llama-tiny", vocab_size=ByteTokenizer().vocab_size)
@@ -26,6 +29,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tfllm.data.Store:
         ({"pairs": "next"}, "pairs='next' is for encoders: the config is a decoder's"),
         ({"mask_share": 0.2}, "mask_share=0.2 is for encoders"),
         ({"mask_unit": "word"}, "mask_unit='word' is for encoders"),
+        ({"optimizer": "lion", "epsilon": 1e-6}, "epsilon=1e-06 is for adamw and muon: leave it out with optimizer='lion'"),
+        ({"momentum": 0.9}, "momentum=0.9 is for muon: leave it out with optimizer='adamw'"),
+        ({"beta_2": 1.0}, "beta_2"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+        ({"schedule": "constant", "final_fraction": 0.1}, "final_fraction=0.1: a constant schedule has no decay; leave it out"),
+        ({"decay_steps": 5}, "decay_steps=5 with shape='cosine': only 'wsd' takes it"),
     ],
 )
 def test_settings_are_refused(store: tfllm.data.Store, tmp_path: Path, settings: dict, message: str) -> None:
@@ -40,3 +49,26 @@ def test_another_tokenizer_of_as_many_entries_is_refused(store: tfllm.data.Store
     with pytest.raises(tfllm.data.StoreError, match="was prepared with another tokenizer: bytes with 2"):
         tfllm.pretrain(store, other, config=DECODER, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_optimizer_is_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting reaches it; those left out are the optimizer's own."""
+    asked: list[tuple[Any, dict]] = []
+    model = SimpleNamespace(causal=False, compile=lambda optimizer, **options: asked.append((optimizer, options)))
+    betas = dict(beta_1=0.8, beta_2=0.9, weight_decay=0.3, clip_norm=None)
+    shape = dict(learning_rate=2.0, schedule="wsd", warmup_steps=2, decay_steps=4, final_fraction=0.5)
+    for settings in (
+        tfllm.Pretraining(optimizer="muon", epsilon=1e-5, momentum=0.7, **betas, **shape),
+        tfllm.Pretraining(optimizer="lion", **betas),
+        tfllm.Pretraining(),
+    ):
+        pretraining._compile(model, ByteTokenizer(), settings, steps=10)
+    muon, lion, adamw = (optimizer.get_config() for optimizer, _ in asked)
+    for name, value in (betas | dict(epsilon=1e-5, momentum=0.7)).items():
+        assert muon[name] == value
+    assert (lion["beta_1"], lion["beta_2"], lion["clip_norm"]) == (0.8, 0.9, None)
+    own = tfllm.train.adamw(1e-3).get_config()
+    for name in ("beta_1", "beta_2", "epsilon", "clip_norm", "weight_decay"):
+        assert adamw[name] == own[name]
+    rates = asked[0][0]._learning_rate
+    assert [float(rates(step)) for step in (0, 1, 5, 6, 10)] == [1.0, 2.0, 2.0, 2.0, 1.0]  # schedules.py, by hand

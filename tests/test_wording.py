@@ -27,9 +27,9 @@ from tfllm.settings import Pretraining
         (corpus.prepare, "Give field=….", "Give --field ….", ),
         (corpus.prepare, "a larger validation=…, or", "a larger --validation …, or"),
         (corpus.tokenizer, "lower character_coverage (now 0.9995)", "lower --character-coverage (now 0.9995)"),
-        (corpus.tokenizer, "vocab_size is 300: raise it, or use kind='bytes'", "--vocab-size is 300: raise it, or use --kind bytes"),
+        (corpus.tokenizer, "vocab_size is 9: use kind='bytes'", "--vocab-size is 9: use --kind bytes"),
         (generating.generate, "max_new_tokens=…, the tokens", "--max-new-tokens …, the tokens"),
-        (generating.generate, "top_k=0 must be at least 2 with penalty_alpha", "--top-k 0 must be at least 2 with --penalty-alpha"),
+        (generating.generate, "top_k=0 must be 2 with penalty_alpha", "--top-k 0 must be 2 with --penalty-alpha"),
         (generating.generate, "bad_words=['a b', 'c'] is", "--bad-words 'a b' c is"),
         (generating.generate, "logit_bias={id: -1e9}", "--logit-bias id -1e9"),
         (generating.generate, "prepack=True, prepack=False", "--prepack, --no-prepack"),
@@ -40,7 +40,7 @@ from tfllm.settings import Pretraining
         (training.finetune, "column=3 is", "--label 3 is"),
         # What is no option of the command, or only looks like one, stays.
         (generating.generate, "max_length=64, where", "max_length=64, where"),
-        (corpus.prepare, "make text of it; a/field=b; tokenizer.vocab_size", "make text of it; a/field=b; tokenizer.vocab_size"),
+        (corpus.prepare, "a text; a/field=b; tokenizer.vocab_size", "a text; a/field=b; tokenizer.vocab_size"),
         # Keras says around an error where it came from.
         (
             training.evaluate,

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from families import FAMILIES, strong, tokens
 
+import tfllm
 from tfllm.layers import attention
 from tfllm.models import CausalLM
 
@@ -186,3 +187,31 @@ def test_sinusoids_are_a_table_that_is_not_learned():
     learned.stack.position_embedding.embeddings.assign(table)
     ids = tokens(model.config, 2, 11)
     np.testing.assert_allclose(model({"token_ids": ids}), learned({"token_ids": ids}), atol=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_row_that_learned_positions_do_not_reach(known: bool) -> None:
+    """Its length and the model's are said, where the graph knows the length and where it does not; as advised, it is read."""
+    model = tfllm.CausalLM(tfllm.preset("gpt2-tiny", vocab_size=9, max_length=16, num_layers=1, hidden_size=8, num_heads=2))
+    model.compile(tfllm.train.adamw(1e-3))
+
+    def rows(length: int) -> tf.data.Dataset:
+        batch = {name: np.ones([2, length], np.int32) for name in ("token_ids", "target_ids")}
+        batch["target_weights"] = np.ones([2, length], np.float32)
+        if known:
+            return tf.data.Dataset.from_tensors(batch)
+        signature = {name: tf.TensorSpec([None, None], value.dtype) for name, value in batch.items()}
+        return tf.data.Dataset.from_generator(lambda: iter([batch] * 2), output_signature=signature)
+
+    message = (
+        r"a row of 20 tokens is longer than max_length=16, where learned positions end: cut the rows there, by max_length=16"
+    )
+    with pytest.raises(ValueError, match=message if known else f"^step 0: {message}"):
+        model.fit(rows(20), verbose=0)
+    with pytest.raises(ValueError, match=message if known else f"^{message}"):
+        model.evaluate(rows(20), verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model({"token_ids": np.ones([1, 20], np.int32)})
+    model.fit(rows(16), steps_per_epoch=1, verbose=0)
+    with pytest.raises(ValueError, match=r"an id of the batch is in no table \(.* = 9 is not in \[0, 9\)\)"):
+        model.evaluate(rows(16).map(lambda batch: batch | {"token_ids": batch["token_ids"] * 9}), verbose=0)
