@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         tfllm.finetune(tfllm.TextClassifier(CONFIG, labels=["a", "b"]), training, validation, folder=tmp_path / "run")
     with pytest.raises(ValueError, match=r"was made with pairs=True, the rows with pairs=False: make both alike"):
         tfllm.finetune(classifier(training, pairs=True), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64"):
+    with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64: read them with max_length=64"):
         tfllm.finetune(
             tfllm.TextClassifier(CONFIG.replace(max_length=64), labels=training.labels),
             training,
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         )
     with pytest.raises(ValueError, match="MaskedLM is not fine-tuned here; accepted: TextClassifier"):
         tfllm.finetune(tfllm.MaskedLM(CONFIG), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"'epochs': 0, 'batch_size': 32, .* must be at least 1"):
+    with pytest.raises(ValueError, match="epochs=0 must be at least 1"):
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=tfllm.Finetuning(epochs=0))
     with pytest.raises(
         ValueError, match=r"best='val_rouge' is not measured; TextClassifier has val_loss, val_accuracy, val_macro"
@@ -244,8 +244,9 @@ def test_other_first_weights_are_another_run(reviews, finished, tmp_path):
 def test_settings_are_refused_before_the_run_has_a_folder(reviews, tmp_path):
     for wrong, message in (
         ({"best": "val_f1_PER"}, "best='val_f1_PER' is not measured"),
+        ({"warmup": 1.0}, r"warmup=1.0 must be a share of all steps, in \[0, 1\)"),
         ({"batch_size": 8, "gradient_accumulation": 3}, "gradient_accumulation=3 does not divide batch_size=8"),
-        ({"gradient_accumulation": 0}, "'gradient_accumulation': 0} must be at least 1"),
+        ({"gradient_accumulation": 0}, "gradient_accumulation=0 must be at least 1"),
         ({"temperature": 0.5}, "temperature=0.5 changes nothing in a TextClassifier"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -23,7 +23,7 @@ class Folders:
     def __init__(self, folder: Path):
         words = ByteTokenizer()
         small = dict(vocab_size=words.vocab_size, num_layers=1, hidden_size=16, num_heads=2)
-        encoder = tfllm.MaskedLM(tfllm.preset("bert-tiny", **small))
+        encoder = tfllm.MaskedLM(tfllm.preset("bert-tiny", pooler=False, **small))
         self.models = {
             "decoder": tfllm.CausalLM(tfllm.preset("llama-tiny", **small | dict(num_kv_heads=1, ffn_size=16))),
             "encoder": encoder,
@@ -106,6 +106,54 @@ def test_models_are_trained(at: Folders, tmp_path: Path) -> None:
     tuned = tfllm.finetune(at.classifier, rows, rows, folder=tmp_path / "topics", settings=settings, verbose=0)
     assert tuned.step == 1
     assert finetuning.evaluator(tmp_path / "topics" / "best", rows)().scores.keys() >= {"accuracy"}
+
+
+def hugging_face(at: Folders, folder: Path) -> Path:
+    """The classifier in a folder as Transformers writes it."""
+    tokenizer = tfllm.tokenizers.train(texts=["some words to learn from"] * 9, kind="wordpiece", vocab_size=30, progress=False)
+    config = at.models["encoder"].config.replace(vocab_size=tokenizer.vocab_size, pooler=True)
+    return tfllm.to_huggingface(tfllm.TextClassifier(config, labels=["a", "b"]), tokenizer, folder)
+
+
+def test_where_weights_are_is_said(at: Folders, tmp_path: Path) -> None:
+    """What is no folder of ours is named, and what reads it: which does."""
+    with pytest.raises(
+        FileNotFoundError, match=r"gpt2 is not a folder but the name of an architecture \(tfllm\.preset\), without"
+    ):
+        tfllm.generate("gpt2", at.words, "a")
+    with pytest.raises(
+        FileNotFoundError, match="openai-community/gpt2 is not a folder, and nothing is downloaded: give the path"
+    ):
+        tfllm.load("openai-community/gpt2")
+    folder = hugging_face(at, tmp_path / "theirs")
+    with pytest.raises(
+        ValueError, match=r"config\.json is Hugging Face's: (tfllm\.from_huggingface\('.*theirs'\)) reads"
+    ) as said:
+        tfllm.predict(folder, at.words, "a")
+    model, tokenizer = eval(str(said.value)[str(said.value).index("tfllm.from") :].removesuffix(" reads such a folder"))
+    assert tfllm.predict(model, tokenizer, "some words")[0]["labels"] == ["a", "b"]
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint yet; tfllm\.from_huggingface\('.*theirs'\) reads Hugging Face's"
+    ):
+        tfllm.load(folder)
+
+
+def test_advice_about_parts_that_do_not_fit(at: Folders) -> None:
+    """The advice of each message, followed."""
+    with pytest.raises(ValueError, match=r"Take the one that tfllm\.load gives with the model, or make .* vocab_size=259"):
+        tfllm.predict(tfllm.TextRegressor(tfllm.preset("bert-tiny", num_layers=1)), at.words, "a")
+    model, tokenizer = tfllm.load(at.classifier)
+    assert tfllm.predict(model, tokenizer, "a")
+    encoder = at.models["encoder"]
+    with pytest.raises(ValueError, match=r"has no such weights: encoder/pooler/.*pretrained\.config\.replace\(pooler=False\)"):
+        tfllm.TextRegressor.from_pretrained(encoder, config=encoder.config.replace(pooler=True))
+    tfllm.TextRegressor.from_pretrained(encoder, config=encoder.config.replace(pooler=False))
+    with pytest.raises(
+        ValueError, match=r"num_layers.*Begin with pretrained\.config\.replace\(…\); what may be changed is dropout"
+    ):
+        tfllm.TextRegressor.from_pretrained(encoder, config=tfllm.preset("bert-mini", vocab_size=259))
+    tfllm.TextRegressor.from_pretrained(encoder, config=encoder.config.replace(dropout=0.5))
 
 
 REFUSED: list[tuple[Any, str]] = [

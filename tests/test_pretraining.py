@@ -26,6 +26,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tfllm.data.Store:
     ("settings", "message"),
     [
         ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch=0 must be at least 1"),
+        ({"sequence_length": 0}, "sequence_length=0 must be at least 1"),
+        (
+            {"epochs": 2, "steps_per_epoch": 5, "warmup_steps": 10},
+            r"must be from 0 to 9: the run has 10 steps \(epochs=2 of steps",
+        ),
         ({"pairs": "next"}, "pairs='next' is for encoders: the config is a decoder's"),
         ({"mask_share": 0.2}, "mask_share=0.2 is for encoders"),
         ({"mask_unit": "word"}, "mask_unit='word' is for encoders"),

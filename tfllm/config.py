@@ -294,6 +294,8 @@ class ModelConfig:
             raise ValueError(f"{path} is not JSON ({error}); write it anew with ModelConfig.save") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} holds {type(values).__name__}, not the fields of a model")
+        if "model_type" in values:
+            raise ValueError(f"{path} is Hugging Face's: tfllm.from_huggingface({str(path.parent)!r}) reads such a folder")
         try:
             return cls.from_dict(values)
         except (ValueError, TypeError) as error:

@@ -67,19 +67,7 @@ def pretrain(
             "vocab_size=tokenizer.vocab_size) makes one, tfllm.ModelConfig.load(path) reads one"
         )
     store.check_tokenizer(tokenizer)
-    if settings.epochs < 1:
-        raise ValueError(f"epochs={settings.epochs} must be at least 1")
-    if config.causal and settings.pairs != "none":
-        raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
-    for name in ("mask_share", "mask_unit"):
-        if config.causal and getattr(settings, name) != getattr(Pretraining, name):
-            raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
-    for name, optimizers in _OF_OPTIMIZERS.items():
-        if getattr(settings, name) is not None and settings.optimizer not in optimizers:
-            raise ValueError(
-                f"{name}={getattr(settings, name)} is for {' and '.join(optimizers)}: leave it out with "
-                f"optimizer={settings.optimizer!r}"
-            )
+    _check(config, settings)
     steps = settings.epochs * settings.steps_per_epoch
     with (strategy or tf.distribute.get_strategy()).scope():
         model = _model(config, settings)
@@ -123,6 +111,30 @@ _OF_OPTIMIZERS = {
     "momentum": ("muon",),
 }
 """Setting -> the optimizers that take it."""
+
+
+def _check(config: ModelConfig, settings: Pretraining) -> None:
+    """Raises ValueError for what is out of range, or of another kind of model or optimizer."""
+    for name in ("epochs", "steps_per_epoch", "batch_size", "sequence_length"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
+    steps = settings.epochs * settings.steps_per_epoch
+    if settings.warmup_steps is not None and not 0 <= settings.warmup_steps < steps:
+        raise ValueError(
+            f"warmup_steps={settings.warmup_steps} must be from 0 to {steps - 1}: the run has {steps} steps "
+            f"(epochs={settings.epochs} of steps_per_epoch={settings.steps_per_epoch})"
+        )
+    if config.causal and settings.pairs != "none":
+        raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
+    for name in ("mask_share", "mask_unit"):
+        if config.causal and getattr(settings, name) != getattr(Pretraining, name):
+            raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
+    for name, optimizers in _OF_OPTIMIZERS.items():
+        if getattr(settings, name) is not None and settings.optimizer not in optimizers:
+            raise ValueError(
+                f"{name}={getattr(settings, name)} is for {' and '.join(optimizers)}: leave it out with "
+                f"optimizer={settings.optimizer!r}"
+            )
 
 
 def batches(model: LanguageModel, store: Store, tokenizer: Tokenizer, **rows: Any) -> Batches:

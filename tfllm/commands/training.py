@@ -220,7 +220,9 @@ def evaluate(
 
     loaded, words = load_model(model)
     if loaded.task not in ("causal_lm", "masked_lm"):
-        raise ValueError(f"{model} holds a {type(loaded).__name__}: a store scores language models only")
+        raise ValueError(
+            f"{model} holds a {type(loaded).__name__}: a store scores language models only. tfllm finetune --test scores this"
+        )
     options: dict[str, Any] = dict(sequence_length=sequence_length, batch_size=batch_size, document_masks=document_masks)
     if loaded.causal:
         options["stride"] = max(1, sequence_length // 2) if stride is None else stride

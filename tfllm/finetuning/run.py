@@ -120,9 +120,11 @@ def _read_as(model: Any, rows: Labelled) -> None:
 
 
 def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
-    counts = {name: getattr(settings, name) for name in ("epochs", "batch_size", "gradient_accumulation")}
-    if min(counts.values()) < 1 or not 0 <= settings.warmup < 1:
-        raise ValueError(f"{counts} must be at least 1, warmup={settings.warmup} in [0, 1)")
+    for name in ("epochs", "batch_size", "gradient_accumulation"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
+    if not 0 <= settings.warmup < 1:
+        raise ValueError(f"warmup={settings.warmup} must be a share of all steps, in [0, 1)")
     for name in OWN_SETTINGS.difference(task_of(model).settings):
         if getattr(settings, name) != getattr(Finetuning, name):
             raise ValueError(f"{name}={getattr(settings, name)} changes nothing in a {type(model).__name__}: leave it out")

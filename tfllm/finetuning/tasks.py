@@ -158,7 +158,8 @@ def check_data(model: Any, rows: Labelled) -> None:
         if ours != theirs:
             raise ValueError(f"{kind} was made with {setting}={ours}, the rows with {setting}={theirs}: make both alike")
     if rows.max_length > model.config.max_length and model.config.positions == "learned":
-        raise ValueError(f"rows of up to {rows.max_length} tokens; the model places {model.config.max_length}: cut them there")
+        most = model.config.max_length
+        raise ValueError(f"rows of up to {rows.max_length} tokens; the model places {most}: read them with max_length={most}")
 
 
 def _known(task: str) -> None:

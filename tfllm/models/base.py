@@ -82,11 +82,17 @@ class LanguageModel(TrainableModel):
         config = settings.pop("config", pretrained.config)
         changed = pretrained.config.differences(config, but_for=_FREE)
         if changed:
-            raise ValueError(f"the given config is not the pretrained {type(pretrained).__name__}'s: {'; '.join(changed)}")
+            raise ValueError(
+                f"the given config is not the pretrained {type(pretrained).__name__}'s: {'; '.join(changed)}. Begin with "
+                f"pretrained.config.replace(…); what may be changed is {', '.join(_FREE)}"
+            )
         model = cls(config, **settings)
         theirs, ours = named(pretrained.stack.variables), named(model.stack.variables)
         if missing := sorted(ours.keys() - theirs.keys()):
-            raise ValueError(f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(missing[:8])}")
+            raise ValueError(
+                f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(missing[:8])}. Give a config "
+                "without them: pretrained.config.replace(pooler=False)"
+            )
         for name, variable in ours.items():
             variable.assign(theirs[name])
         return model
@@ -128,7 +134,8 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary {model.config.vocab_size}: "
-            "the tokenizer is not this model's"
+            "the tokenizer is not this model's. Take the one that tfllm.load gives with the model, or make a model with "
+            f"vocab_size={tokenizer.vocab_size}"
         )
 
 

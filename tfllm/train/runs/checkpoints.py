@@ -27,6 +27,7 @@ import numpy as np
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import sync_folder, whole_folder, write_atomically
+from tfllm.presets import preset_names
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
 
@@ -61,10 +62,15 @@ def model_folder(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; give a model folder, a checkpoint, or a run's folder")
+        known = " but the name of an architecture (tfllm.preset), without weights" if str(folder) in preset_names() else ""
+        raise FileNotFoundError(
+            f"{folder} is not a folder{known}, and nothing is downloaded: give the path of a model, a checkpoint or a run"
+        )
     found = folder if (folder / "model.safetensors").is_file() else latest_checkpoint(folder)
     if found is None:
         hint = "; it is an export, which tf.saved_model.load reads" if (folder / "saved_model.pb").is_file() else ""
+        if list(folder.glob("pytorch_model*.bin*")) or list(folder.glob("model-*-of-*.safetensors")):
+            hint = f"; tfllm.from_huggingface({str(folder)!r}) reads Hugging Face's folders"
         raise FileNotFoundError(f"{folder} holds no model.safetensors, and no checkpoint yet{hint}")
     return found
 

@@ -98,8 +98,9 @@ class Run:
                 f"model={model!r:.80} must be a compiled model, got {type(model).__name__}: load or make it, and call "
                 "model.compile(optimizer); its weights may come from a folder by weights_from"
             )
-        if steps_per_epoch < 1 or keep < 1 or (keep_every or 1) < 1:
-            raise ValueError(f"steps_per_epoch={steps_per_epoch}, keep={keep}, keep_every={keep_every} must be at least 1")
+        for name, count in (("steps_per_epoch", steps_per_epoch), ("keep", keep), ("keep_every", keep_every)):
+            if count is not None and count < 1:
+                raise ValueError(f"{name}={count} must be at least 1")
         if patience is not None and (patience < 1 or best is None):
             raise ValueError(f"patience={patience} goes with best={best!r}: give a measure's name, and at least 1 epoch")
         if not model.compiled:
