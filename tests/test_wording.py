@@ -13,7 +13,7 @@ import pytest
 
 import tfllm
 from tfllm import train
-from tfllm.__main__ import COMMANDS, main
+from tfllm.__main__ import COMMANDS, _warned, main
 from tfllm.commands import corpus, generating, training, using
 from tfllm.commands.generating import our_words
 from tfllm.commands.wording import ALSO, as_options, options_of
@@ -109,6 +109,14 @@ def test_the_advice_of_a_command_is_a_command(
     monkeypatch.setattr(sys, "argv", ["tfllm", *words, "--field", "body"])
     main()
     assert tfllm.tokenizers.load(tmp_path / "words").vocab_size == 270
+
+
+def test_warnings_are_said_in_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tfllm", "generate", "run", "--top-k", "5"])
+    message = "greedy, where top_k=5 would change nothing: give temperature=1.0 to draw"
+    said = "tfllm: greedy, where --top-k 5 would change nothing: give --temperature 1.0 to draw\n"
+    assert _warned(message, UserWarning, generating.__file__, 9) == said
+    assert _warned("top_k=5", UserWarning, "/else/where.py", 9) == "/else/where.py:9: UserWarning: top_k=5\n"
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

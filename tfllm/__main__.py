@@ -25,6 +25,9 @@ import atexit
 import gc
 import os
 import sys
+import warnings
+from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -48,6 +51,7 @@ def main() -> None:
     if sys.argv[1:2] != ["launch"]:  # whose workers keep what the user has
         answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")
+    warnings.formatwarning = _warned
     if sys.argv[1:] == ["--version"]:
         print(f"tfllm {__version__}")
         return
@@ -63,6 +67,13 @@ def main() -> None:
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _warned(message: Any, category: type, filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning of ours as an error is said, another's with the place it came from."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        return f"tfllm: {_said(str(message))}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _said(message: str) -> str:

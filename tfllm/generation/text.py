@@ -247,9 +247,11 @@ def _check_fit(model: Any, tokenizer: Tokenizer, configs: Sequence[GenerationCon
     check_tokenizer(model, tokenizer)
     off = {field: getattr(GenerationConfig, field) for field in ("top_k", "top_p", "min_p")}
     for config in configs:
-        cuts = {field: getattr(config, field) for field in off}
-        if config.temperature == 0 and not config.searches and cuts != off:
-            warnings.warn(f"greedy, where {cuts} change nothing: set temperature to draw", stacklevel=3)
+        cuts = [f"{field}={value}" for field in off if (value := getattr(config, field)) != off[field]]
+        if config.temperature == 0 and not config.searches and cuts:
+            warnings.warn(
+                f"greedy, where {' and '.join(cuts)} would change nothing: give temperature=1.0 to draw", stacklevel=3
+            )
             break
     config = configs[0]
     if (config.searches or config.num_draft_tokens) and is_on_mesh(model):
