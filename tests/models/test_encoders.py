@@ -209,8 +209,10 @@ def test_a_task_starts_from_another_models_stack():
     without = strong("token_classifier", CONFIG.replace(pooler=False))
     with pytest.raises(ValueError, match=r"has no such weights: encoder/pooler/dense/bias, encoder/pooler/dense/kernel"):
         tfllm.TextRegressor.from_pretrained(without, config=CONFIG)
-    with pytest.raises(TypeError, match=r"got 'runs/bert'; give a model: load one with tfllm.load or tfllm.from_huggingface"):
+    with pytest.raises(FileNotFoundError, match=r"runs/bert is not a folder, and nothing is downloaded: give the path of a model"):
         tfllm.TextRegressor.from_pretrained("runs/bert")
+    with pytest.raises(TypeError, match=r"model=ModelConfig\(.* must be a model .* got ModelConfig"):
+        tfllm.TextRegressor.from_pretrained(CONFIG)
     embedder = strong("text_embedder")
     assert tfllm.TextRegressor.from_pretrained(embedder).pooling == "mean", "as the checkpoint was pooled"
     assert tfllm.TextRegressor.from_pretrained(pretrained).pooling == "pooler"
