@@ -66,7 +66,7 @@ def test_what_python_takes_the_command_line_takes() -> None:
     """Every setting of the functions behind a command is one of the command, but those of Python only."""
     taken = set(inspect.signature(tfllm.tokenizers.train).parameters) - {"texts", "progress"}
     assert taken - {"paths"} <= set(options_of(corpus.tokenizer))
-    taken = set(inspect.signature(tfllm.data.prepare).parameters) - {"paths", "progress"}
+    taken = set(inspect.signature(tfllm.data.prepare).parameters) - {"paths", "texts", "progress"}
     assert taken <= set(options_of(corpus.prepare))
     # Of one variable among others, of the matrices' iteration, or with another name there.
     apart = {"self", "learning_rate", "layer_decay", "ema", "decay_embeddings", "name", "adamw", "adam_paths"}

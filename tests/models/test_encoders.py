@@ -209,7 +209,9 @@ def test_a_task_starts_from_another_models_stack():
     without = strong("token_classifier", CONFIG.replace(pooler=False))
     with pytest.raises(ValueError, match=r"has no such weights: encoder/pooler/dense/bias, encoder/pooler/dense/kernel"):
         tfllm.TextRegressor.from_pretrained(without, config=CONFIG)
-    with pytest.raises(FileNotFoundError, match=r"runs/bert is not a folder, and nothing is downloaded: give the path of a model"):
+    with pytest.raises(
+        FileNotFoundError, match=r"runs/bert is not a folder, and nothing is downloaded: give the path of a model"
+    ):
         tfllm.TextRegressor.from_pretrained("runs/bert")
     with pytest.raises(TypeError, match=r"model=ModelConfig\(.* must be a model .* got ModelConfig"):
         tfllm.TextRegressor.from_pretrained(CONFIG)
