@@ -88,7 +88,10 @@ def test_sentences_keep_their_words() -> None:
     """Long ones have several rows; predictions come back to their own words."""
     sentences = [
         Sentence(
-            tuple(f"w{i}{j}" for j in range(i % 7 + 1)), ("N", "V", "N", "V", "N", "V", "N")[: i % 7 + 1], (True,) * 7, "f"
+            tuple(f"w{i}{j}" for j in range(i % 7 + 1)),
+            ("N", "V", "N", "V", "N", "V", "N")[: i % 7 + 1],
+            (True,) * (i % 7 + 1),
+            "f",
         )
         for i in range(20)
     ]
@@ -99,6 +102,8 @@ def test_sentences_keep_their_words() -> None:
         assert part.fingerprint == alone.fingerprint
         classes = [np.arange(40) % 2 for _ in range(len(part))]
         assert part.by_sentence(classes) == alone.by_sentence(classes)
+        assert part.by_text(classes) == alone.by_text(classes)
+        assert part.exact.tolist() == alone.exact.tolist()
 
 
 def test_questions_of_a_context_stay_together() -> None:
@@ -116,6 +121,7 @@ def test_questions_of_a_context_stay_together() -> None:
         mine = [asked[int(record.question[1:-1])] for record in part.records]
         alone = data.question_answering(mine, WORDS, max_length=40, stride=8)
         assert part.fingerprint == alone.fingerprint
+        assert (part.exact.tolist(), part.longest_answer) == (alone.exact.tolist(), alone.longest_answer)
         starts, ends = (alone.row_features[name] for name in (features.SPAN_STARTS, features.SPAN_ENDS))
         scores = (starts > 0).astype(float)
         found = part.answers(starts, ends, scores, scores * 0 + 0.5)

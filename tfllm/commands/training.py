@@ -135,7 +135,9 @@ def finetune(
     pretrained, words = _start(model, preset, config, tokenizer)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length)
-    columns: dict[str, Any] = dict(text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces)
+    columns: dict[str, Any] = dict(
+        text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces
+    )
     rows = finetuning.read(task, data, words, **columns)
     share = _share(validation)
     if share is None:

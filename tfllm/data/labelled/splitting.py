@@ -14,10 +14,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tfllm import features
 from tfllm.data.labelled.questions import Questions
 from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.labelled.rows import Flat, Labelled
-from tfllm.data.labelled.tagged import Tagged
+from tfllm.data.labelled.tagged import Parts, Tagged
 
 Rows = TypeVar("Rows", bound=Labelled)
 
@@ -94,10 +95,9 @@ def _select(rows: Rows, records: np.ndarray) -> Rows:
     ids = _places(rows.first, kept)
     own: dict[str, Any] = {}
     if isinstance(rows, Tagged):
-        words = np.isin(rows.word_rows, kept)
-        own = dict(word_rows=np.searchsorted(kept, rows.word_rows[words]).astype(np.int32), word_places=rows.word_places[words])
+        own = _of_words(rows, records, kept, number)
     if isinstance(rows, Questions):
-        own = dict(context_of=rows.context_of[records], windows=rows.windows[kept])
+        own = _of_questions(rows, records, kept)
     return replace(
         rows,
         records=[rows.records[record] for record in records],
@@ -107,6 +107,33 @@ def _select(rows: Rows, records: np.ndarray) -> Rows:
         row_features={name: array[kept] for name, array in rows.row_features.items()},
         token_features={name: array[ids] for name, array in rows.token_features.items()},
         **own,
+    )
+
+
+def _of_words(rows: Tagged, records: np.ndarray, kept: np.ndarray, number: np.ndarray) -> dict[str, Any]:
+    words, parts = np.isin(rows.word_rows, kept), rows.parts
+    there = number[parts.sentences] >= 0
+    return dict(
+        word_rows=np.searchsorted(kept, rows.word_rows[words]).astype(np.int32),
+        word_places=rows.word_places[words],
+        parts=Parts(
+            sentences=number[parts.sentences[there]],
+            starts=parts.starts[there],
+            ends=parts.ends[there],
+            rows=np.searchsorted(kept, parts.rows[there]).astype(np.int32),
+            places=parts.places[there],
+        ),
+        exact=rows.exact[records],
+    )
+
+
+def _of_questions(rows: Questions, records: np.ndarray, kept: np.ndarray) -> dict[str, Any]:
+    starts, ends = (rows.row_features[name][kept] for name in (features.SPAN_STARTS, features.SPAN_ENDS))
+    return dict(
+        context_of=rows.context_of[records],
+        windows=rows.windows[kept],
+        exact=rows.exact[records],
+        longest_answer=int((ends - starts + 1)[starts > 0].max(initial=0)),
     )
 
 
