@@ -48,6 +48,7 @@ _HOMES = {
     "save": "tfllm.models",
     "GenerationConfig": "tfllm.generation",
     "generate": "tfllm.generation",
+    "score": "tfllm.generation",
     "stream": "tfllm.generation",
     "from_huggingface": "tfllm.interop",
     "from_keras_hub": "tfllm.interop",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from tfllm.config import ModelConfig, RopeScaling
     from tfllm.exporting import check, export
     from tfllm.finetuning import finetune
-    from tfllm.generation import GenerationConfig, generate, stream
+    from tfllm.generation import GenerationConfig, generate, score, stream
     from tfllm.interop import from_huggingface, from_keras_hub, to_huggingface
     from tfllm.models import (
         CausalLM,

@@ -9,9 +9,9 @@ from prompts import PROMPTS
 import tfllm
 from tfllm import tokenizers
 from tfllm.exporting.contract import CONTRACTS, SETTINGS
-from tfllm.exporting.scoring import score
 from tfllm.exporting.signatures import _settings
 from tfllm.generation import GenerationConfig
+from tfllm.generation.scoring import scores_of
 
 ROWS = [
     GenerationConfig(max_new_tokens=12, seed=0),
@@ -88,7 +88,7 @@ def test_score_opens_a_text_as_generate_does():
     ids = [7, *Opened().encode("ab"), 1]
     log_probs = tf.nn.log_softmax(model({"token_ids": tf.constant([ids[:-1]])}))[0].numpy()
     expected = sum(log_probs[at, id] for at, id in enumerate(ids[1:]))
-    assert score(model, Opened(), tf.constant(["ab"])).log_prob.numpy()[0] == pytest.approx(expected, rel=1e-4)
+    assert scores_of(model, Opened(), tf.constant(["ab"])).log_prob.numpy()[0] == pytest.approx(expected, rel=1e-4)
 
 
 def text_of(count: int, tokenizer) -> str:
@@ -107,14 +107,21 @@ def test_score_of_texts_beyond_the_context(greedy, served, count):
     text = text_of(count, greedy.tokenizer)
     found = ask(served["score"], "score", text=[text, "ab"])
     ids = np.array([1, *greedy.tokenizer.encode(text), 1])
-    total, counted = 0.0, 0
+    total, counted, by_token = 0.0, 0, []
     for start in range(0, max(1, count + 1 - 32), 32):
         window = ids[start : start + 64][: count + 1 - start]
         log_probs = tf.nn.log_softmax(greedy.model({"token_ids": tf.constant(window[None])}))[0].numpy()
         for at in range(0 if start == 0 else 32, len(window)):
-            total, counted = total + log_probs[at, ids[start + at + 1]], counted + 1
+            by_token.append(log_probs[at, ids[start + at + 1]])
+            total, counted = total + by_token[-1], counted + 1
     assert counted == count + 1 == found["num_tokens"][0]
     assert found["log_prob"][0] == pytest.approx(total, rel=1e-4)
+    python = tfllm.score(greedy.model, greedy.tokenizer, [text, "ab"], per_token=True)
+    for row, each in enumerate(python):
+        assert (each.num_tokens, each.num_bytes) == (found["num_tokens"][row], found["num_bytes"][row])
+        assert each.log_prob == pytest.approx(found["log_prob"][row], rel=1e-6)
+    np.testing.assert_allclose(python[0].token_log_probs, by_token, atol=2e-5)
+    assert python[0].token_ids == ids[1:].tolist() and python[0].text == text
     assert found["log_prob"][1] == pytest.approx(ask(served["score"], "score", text=["ab"])["log_prob"][0], rel=1e-5)
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.exporting.contract import Signature, contract_of
-from tfllm.exporting.scoring import score
 from tfllm.generation import GenerationConfig, decode
 from tfllm.generation.checks import LEAST, MOST
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
+from tfllm.generation.scoring import scores_of
 from tfllm.generation.strategies import continuations
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers
@@ -83,8 +83,8 @@ def _continuing(
         return answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
 
     def score_text(text: tf.Tensor) -> Tensors:
-        scores = score(model, tokenizer, text)
-        return {"num_bytes": tf.strings.length(text), **scores._asdict()}
+        scores = scores_of(model, tokenizer, text)
+        return {"num_bytes": tf.strings.length(text), "log_prob": scores.log_prob, "num_tokens": scores.num_tokens}
 
     def tokenize(text: tf.Tensor) -> Tensors:
         ids = tokenizer.tokenize(text)

@@ -1,0 +1,194 @@
+"""How probable whole texts are: one function of string tensors, for `tfllm.score` and for exports.
+
+Enters: a causal model, its tokenizer, texts. Leaves: log p of each, in nats, and of each of its tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.features import SEGMENT_IDS, TOKEN_IDS
+from tfllm.generation.reading import is_on_mesh
+from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.inference import InferenceModel, computing
+from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.base import check_texts
+from tfllm.train.losses import token_log_probs
+
+
+class Scores(NamedTuple):
+    """L is the number of tokens of the longest text, or more."""
+
+    log_prob: tf.Tensor
+    """float32 [B]: in nats, of all tokens and of the separator that closes the text."""
+    num_tokens: tf.Tensor
+    """int32 [B]: tokens scored, the closing separator included."""
+    token_log_probs: tf.Tensor
+    """float32 [B, L]: of each token; 0 behind a text's end."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextScore:
+    """How probable a model finds one text."""
+
+    text: str
+    log_prob: float
+    """In nats, of all tokens and of the separator that closes the text."""
+    num_tokens: int
+    """Tokens scored, the closing separator included."""
+    num_bytes: int
+    """Of the text in UTF-8."""
+    token_ids: list[int] | None = None
+    """With `per_token`: what was scored, the closing separator last."""
+    token_log_probs: list[float] | None = None
+    """With `per_token`: of each, in nats; their sum is `log_prob`."""
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean of -log p over the tokens. Comparable for one tokenizer only."""
+        return float(np.exp(-self.log_prob / self.num_tokens))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """-log2 p over the text's bytes: comparable for all tokenizers. Not a number for the empty text."""
+        return -self.log_prob / math.log(2) / self.num_bytes if self.num_bytes else math.nan
+
+
+_TRACED: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+"""By model, then by the tokenizer's fingerprint."""
+
+
+def score(
+    model: LanguageModel | InferenceModel,
+    tokenizer: Tokenizer,
+    texts: str | Sequence[str],
+    *,
+    per_token: bool = False,
+    batch_size: int = 16,
+) -> list[TextScore]:
+    """log p of each text under a causal model, as the export's `score` has it.
+
+    >>> [found] = tfllm.score(model, tokenizer, ["def main():"], per_token=True)
+    >>> found.log_prob, found.num_tokens, found.bits_per_byte
+
+    A text is a whole document: opened as a prompt is, and closed by the separator, which is scored, too. One longer than the
+    model's `max_length` is read in windows (`scores_of`).
+
+    Args:
+        model: a decoder, or what `tfllm.for_inference` makes of it.
+        texts: one, or several.
+        per_token: give the log-probability of each token, too.
+        batch_size: texts at a time, the long ones together.
+
+    Returns:
+        A record a text, in the order of the texts.
+
+    Raises:
+        TypeError: a text is no string.
+        ValueError: the model is an encoder, or on a mesh; the tokenizer is not the model's; `batch_size` is below 1.
+    """
+    _check_model(model, tokenizer)
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    check_texts(texts)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be 1 or more")
+    found: dict[int, TextScore] = {}
+    by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    for begin in range(0, len(texts), batch_size):
+        places = by_length[begin : begin + batch_size]
+        batch = [texts[place] for place in places]
+        scores = _function(model, tokenizer)(tf.constant([text.encode() for text in batch], tf.string))
+        ids = tokenizer.encode_batch(batch) if per_token else [None] * len(batch)
+        for row, (place, text_ids) in enumerate(zip(places, ids, strict=True)):
+            count = int(scores.num_tokens[row])
+            found[place] = TextScore(
+                text=texts[place],
+                log_prob=float(scores.log_prob[row]),
+                num_tokens=count,
+                num_bytes=len(texts[place].encode()),
+                token_ids=None if text_ids is None else [*text_ids.tolist(), tokenizer.eos_id],
+                token_log_probs=scores.token_log_probs[row, :count].numpy().tolist() if per_token else None,
+            )
+    return [found[place] for place in range(len(texts))]
+
+
+def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
+    """log p(text), the text taken as a whole document: opened as a prompt is, and closed by the separator.
+
+    A text of more than `max_length` tokens is read in windows of `max_length`, each half a window further on; the first
+    counts all its tokens, the others their second half. So every token is scored once, with at least half a window before it.
+    With a window of 4 (`o` is read, `x` is read and counted):
+
+        x x x x
+            o o x x
+                o o x x
+
+    Args:
+        texts: string [B].
+    """
+    ids = tokenizer.tokenize(texts)
+    opening, closing = (tf.fill([tf.size(texts), 1], id) for id in (tokenizer.bos_id, tokenizer.eos_id))
+    read = tf.concat([opening, ids], 1).to_tensor(tokenizer.pad_id)
+    targets = tf.concat([ids, closing], 1).to_tensor(tokenizer.pad_id)
+    lengths = tf.cast(ids.row_lengths(), tf.int32) + 1
+    longest = tf.shape(read)[1]
+    width, stride = tf.minimum(longest, model.config.max_length), max(1, model.config.max_length // 2)
+    behind = (width - longest) % stride
+    read, targets = (tf.pad(each, [[0, 0], [0, behind]]) for each in (read, targets))
+
+    def window(start: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        part = slice(start, start + width)
+        there = (start + tf.range(width))[None] < lengths[:, None]
+        hidden = model.stack({TOKEN_IDS: read[:, part], SEGMENT_IDS: tf.cast(there, tf.int32)})
+        first = tf.where(start == 0, 0, width - stride)
+        log_probs = token_log_probs(
+            tf.reshape(hidden[:, first:], [-1, model.config.hidden_size]),
+            model.head,
+            targets=tf.reshape(targets[:, start + first : start + width], [-1]),
+            vocab_size=model.config.vocab_size,
+        )
+        counted = there[:, first:]
+        log_probs = tf.where(counted, tf.reshape(log_probs, tf.shape(counted)), 0.0)
+        return start + stride, done.write(start // stride, tf.transpose(log_probs))
+
+    windows = 1 + (longest + behind - width) // stride
+    by_place = tf.TensorArray(tf.float32, size=windows, infer_shape=False, element_shape=[None, None])
+    start, loop = tf.constant(0), {"parallel_iterations": 1}
+    _, by_place = tf.while_loop(lambda start, _: start < windows * stride, window, [start, by_place], **loop)
+    log_probs = tf.transpose(by_place.concat())
+    return Scores(tf.reduce_sum(log_probs, 1), lengths, log_probs)
+
+
+def _check_model(model: Any, tokenizer: Tokenizer) -> None:
+    if not hasattr(model, "config"):
+        raise ValueError(f"give a model, its tokenizer and texts: the model is a {type(model).__name__}")
+    if not model.config.causal:
+        raise ValueError(
+            f"a {type(model).__name__} gives no probability of a whole text; score wants a CausalLM "
+            "(the pseudo-log-likelihood of a masked model, arXiv 1910.14659, is not computed)"
+        )
+    if is_on_mesh(model):
+        raise ValueError("score wants a model on one device, this one stands on a mesh: save it, and load it outside")
+    check_tokenizer(model, tokenizer)
+
+
+def _function(model: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Scores]:
+    """Traced once a model and tokenizer."""
+    traced, key = _TRACED.setdefault(model, {}), tokenizer.fingerprint()
+    if key not in traced:
+        held = weakref.ref(model)  # else neither could go
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        def function(texts: tf.Tensor) -> Scores:
+            with computing(held()) as (target,):
+                return scores_of(target, tokenizer, texts)
+
+        traced[key] = function
+    return traced[key]
