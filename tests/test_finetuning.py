@@ -110,12 +110,37 @@ def test_patience_ends_a_run(reviews, tmp_path):
         again.model.fit(reviews[0].batches(80), steps_per_epoch=3, initial_epoch=3, epochs=4, callbacks=again.callbacks())
 
 
-def test_what_is_frozen_stays_and_classes_are_weighted(reviews, tmp_path):
-    model = classifier(reviews[0])
-    before = model.stack.token_embedding.embeddings.numpy()
-    settings = tfllm.Finetuning(epochs=1, freeze=1, class_weights=True, batch_size=80)
+@pytest.mark.parametrize("freeze", [0, 1])
+def test_what_is_frozen_stays_and_the_rest_learns(reviews, tmp_path, freeze):
+    model = tfllm.TextClassifier(CONFIG.replace(num_layers=2), labels=reviews[0].labels)
+    before = {variable.path: variable.numpy() for variable in model.variables}
+    settings = tfllm.Finetuning(epochs=1, freeze=freeze, batch_size=80, learning_rate=1e-3)
     tfllm.finetune(model, *reviews, folder=tmp_path / "run", settings=settings, verbose=0)
-    np.testing.assert_array_equal(model.stack.token_embedding.embeddings, before)
+    stays = {path for path, value in before.items() if np.array_equal(value, _of(model, path))}
+    embeddings = {path for path in before if "embedding" in path}
+    block = {path for path in before if "/block_0/" in path}
+    assert len(embeddings) >= 3 and len(block) >= 8
+    assert stays == embeddings | (block if freeze else set())
+
+
+def _of(model, path):
+    return next(variable.numpy() for variable in model.variables if variable.path == path)
+
+
+def test_classes_are_weighted(tmp_path):
+    """The loss of weights that hardly move is the weighted mean, by hand, of -log p: three of four rows are of one class."""
+    lines = [{"text": f"{'good' if i % 4 else 'bad'} {i}", "label": "yes" if i % 4 else "no"} for i in range(16)]
+    rows = data.text_classification(lines, ByteTokenizer(), max_length=16)
+    model = tfllm.TextClassifier(CONFIG.replace(dropout=0.0, attention_dropout=0.0, initializer_range=0.5), labels=rows.labels)
+    truth = np.array([rows.labels.index(line["label"]) for line in lines])
+    batch = ByteTokenizer()([line["text"] for line in lines], padding=True)
+    nats = -tf.nn.log_softmax(model(batch)).numpy()[np.arange(16), truth]
+    settings = tfllm.Finetuning(epochs=1, class_weights=True, batch_size=16, learning_rate=1e-9)
+    run = tfllm.finetune(model, rows, rows, folder=tmp_path / "run", settings=settings, verbose=0)
+    weights = np.where(truth == rows.labels.index("no"), 1.5, 0.5)  # 1/4 and 1/12, of mean 1
+    np.testing.assert_allclose(run.history[0]["loss"], np.average(nats, weights=weights), rtol=1e-5)
+    np.testing.assert_allclose(run.history[0]["val_loss"], nats.mean(), rtol=1e-5)
+    assert abs(np.average(nats, weights=weights) - nats.mean()) > 0.01
 
 
 WORDS = [
