@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfllm.layers.masks import HIDDEN, attention_penalty
+from tfllm.layers.masks import HIDDEN, attention_penalty, penalty_at
 
 
 def seen(positions, segments, *, key_positions=None, key_segments=None, causal=True, window=0):
@@ -61,3 +61,17 @@ def test_empty_slots_and_padding_are_not_seen():
 def test_hidden_keys_get_no_probability_in_bfloat16_either():
     scores = tf.cast(tf.constant([[300.0, -300.0]]) - tf.constant([[HIDDEN, 0.0]]), tf.bfloat16)
     assert tf.nn.softmax(scores).numpy().astype(np.float32).tolist() == [[0.0, 1.0]]
+
+
+def test_the_queries_that_are_asked_for():
+    """Of a mask that serves all rows, and of one a row."""
+    places = tf.constant([[2, 0], [1, 1]])
+    positions, ones = tf.range(3)[None], tf.ones([1, 3], tf.int32)
+    shared = attention_penalty(positions, ones, key_positions=positions, key_segments=ones, causal=True)
+    assert (penalty_at(shared, places).numpy() == 0).astype(int).tolist() == [
+        [[[1, 1, 1], [1, 0, 0]]],
+        [[[1, 1, 0], [1, 1, 0]]],
+    ]
+    segments = tf.constant([[1, 1, 1], [1, 2, 2]])
+    rows = attention_penalty(positions, segments, key_positions=positions, key_segments=segments, causal=True)
+    assert (penalty_at(rows, places).numpy() == 0).astype(int).tolist() == [[[[1, 1, 1], [1, 0, 0]]], [[[0, 1, 0], [0, 1, 0]]]]
