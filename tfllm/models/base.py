@@ -13,8 +13,9 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.layers.devices import fastest_dtype, is_slow
-from tfllm.models.transformer import Transformer
+from tfllm.models.transformer import Features, Transformer
 from tfllm.tokenizers import Tokenizer
+from tfllm.train.batches import canonical
 from tfllm.train.distribution.tensor_parallel import arrange
 from tfllm.train.runs.weights import named
 from tfllm.train.step import TrainableModel
@@ -106,6 +107,14 @@ class LanguageModel(TrainableModel):
         random.setstate(state)
         arrange(self)
 
+    def read(self, features: Any, training: bool) -> Features:
+        """What `call` computes with: inputs by our names, and fresh seeds of dropout where they are needed and none came."""
+        inputs = canonical(self.batch_keys, features, model=type(self).__name__, learns=False)
+        if training and DROPOUT_SEED not in inputs:
+            rows = tf.shape(inputs[TOKEN_IDS])[:1]
+            inputs[DROPOUT_SEED] = tf.random.uniform(rows, maxval=tf.int32.max, dtype=tf.int32)
+        return inputs
+
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""
         return {}
@@ -137,10 +146,3 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> None:
             "the tokenizer is not this model's. Take the one that tfllm.load gives with the model, or make a model with "
             f"vocab_size={tokenizer.vocab_size}"
         )
-
-
-def seeded(features: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:
-    """The features with fresh seeds of dropout, where they will need some and have none."""
-    if not training or DROPOUT_SEED in features:
-        return features
-    return features | {DROPOUT_SEED: tf.random.uniform(tf.shape(features[TOKEN_IDS])[:1], maxval=tf.int32.max, dtype=tf.int32)}

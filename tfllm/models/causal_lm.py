@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
+from tfllm.features import POSITIONS, SEGMENT_IDS, TARGET_IDS, TARGET_WEIGHTS
 from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
-from tfllm.models.base import LanguageModel, seeded
+from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
+from tfllm.train.batches import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
@@ -30,6 +31,7 @@ class CausalLM(LanguageModel):
 
     task = "causal_lm"
     causal = True
+    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS), targets=targets(TARGET_IDS), next_token=True)
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
@@ -60,7 +62,7 @@ class CausalLM(LanguageModel):
         Raises:
             ValueError: outside a graph, the cache has no room for the tokens, or is of another number of rows.
         """
-        features = seeded(features, training)
+        features = self.read(features, training)
         if cache is None:
             return self.head(self.stack(features, training=training))
         hidden, cache = self.stack(features, cache=cache, training=training)
@@ -72,7 +74,8 @@ class CausalLM(LanguageModel):
 
     def compile(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
+        loss: None = None,
         *,
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
@@ -98,8 +101,13 @@ class CausalLM(LanguageModel):
             )
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self._token_bytes = None if token_bytes is None else np.asarray(token_bytes, np.float32)
-        super().compile(optimizer, **kwargs)
+        super().compile(optimizer, loss, **kwargs)
         self.training_settings |= {"label_smoothing": label_smoothing, "z_loss": z_loss}
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        sizes = getattr(self, "_token_bytes", None)
+        return config if config is None or sizes is None else config | {"token_bytes": sizes.tolist()}
 
     def measures(self) -> list[Ratio]:
         bits = [] if self._token_bytes is None else [BitsPerByte("bits_per_byte")]

@@ -8,12 +8,22 @@ import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import PAIR_LABELS, ROW_WEIGHTS, TARGET_IDS, TARGET_PLACES, TARGET_WEIGHTS
+from tfllm.features import (
+    PAIR_LABELS,
+    POSITIONS,
+    ROW_WEIGHTS,
+    SEGMENT_IDS,
+    TARGET_IDS,
+    TARGET_PLACES,
+    TARGET_WEIGHTS,
+    TYPE_IDS,
+)
 from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.heads import Transform, VocabularyHead
-from tfllm.models.base import LanguageModel, seeded
+from tfllm.models.base import LanguageModel
 from tfllm.models.encoder_task import last_layer
 from tfllm.models.transformer import Features, Transformer, first_places
+from tfllm.train.batches import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio
@@ -82,13 +92,19 @@ class MaskedLM(LanguageModel):
             self.pair_head = last_layer(config, 2, name="pair_head")
         self.build()
 
+    @property
+    def batch_keys(self) -> BatchKeys:  # type: ignore[override]
+        pairs = () if self.pair_head is None else (PAIR_LABELS,)
+        inputs = (POSITIONS, SEGMENT_IDS, TYPE_IDS, TARGET_PLACES)
+        return BatchKeys(inputs=inputs, targets=targets(TARGET_IDS, *pairs))
+
     def settings(self) -> dict[str, Any]:
         same = {"transform_activation": self.config.activation, "transform_epsilon": self.config.norm_epsilon}
         return {"next_sentence": self.pair_head is not None} | ({} if self._transform == same else dict(self._transform))
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         hidden = self.stack(features, training=training, places=features.get(TARGET_PLACES))
         return self.head(self.transform(hidden))
 
@@ -100,7 +116,7 @@ class MaskedLM(LanguageModel):
         """
         if self.pair_head is None:
             raise ValueError("this model has no head for pairs: make it with next_sentence=True")
-        features = seeded(features, training)
+        features = self.read(features, training)
         return self._pair_scores(self.stack(features, training=training, places=first_places(features)))
 
     def _pair_scores(self, hidden: tf.Tensor) -> tf.Tensor:

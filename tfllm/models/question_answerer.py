@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import ANSWER_PLACES, ROW_WEIGHTS, SPAN_ENDS, SPAN_STARTS
+from tfllm.features import ANSWER_PLACES, POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, SPAN_ENDS, SPAN_STARTS, TYPE_IDS
 from tfllm.layers.masks import HIDDEN
-from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
+from tfllm.train.batches import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -36,6 +36,7 @@ class QuestionAnswerer(EncoderTask):
 
     task = "question_answerer"
     counted = "rows"
+    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, ANSWER_PLACES), targets=targets(SPAN_STARTS, SPAN_ENDS))
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class QuestionAnswerer(EncoderTask):
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         scores = self.on_head(self.stack(features, training=training), features, training)
         scores = tf.transpose(scores, [0, 2, 1])
         places = features.get(ANSWER_PLACES)

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
-from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_labels, check_pooling
 from tfllm.models.transformer import Features
+from tfllm.train.batches import BatchKeys, Form
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -54,6 +54,11 @@ class TextClassifier(EncoderTask):
         self.pooling = check_pooling(pooling, config)
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
 
+    @property
+    def batch_keys(self) -> BatchKeys:  # type: ignore[override]
+        form = Form("float32", "BC") if self.multi_label else Form("int32", "B")
+        return BatchKeys(targets={LABELS: form}, classes=len(self.labels))
+
     def settings(self) -> dict[str, Any]:
         return super().settings() | {
             "labels": list(self.labels),
@@ -64,14 +69,16 @@ class TextClassifier(EncoderTask):
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         return self.on_head(self.pooled(features, self.pooling, training), features, training)
 
     def probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """Of each label. float32 [B, C] -> float32 [B, C]."""
         return tf.sigmoid(scores) if self.multi_label else tf.nn.softmax(scores)
 
-    def compile(self, optimizer: keras.optimizers.Optimizer, *, label_smoothing: float = 0.0, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: keras.optimizers.Optimizer | str, loss: None = None, *, label_smoothing: float = 0.0, **kwargs: Any
+    ) -> None:
         """Says how to train; the other arguments are `TrainableModel.compile`'s.
 
         Args:
@@ -83,7 +90,7 @@ class TextClassifier(EncoderTask):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1)")
         self._label_smoothing = label_smoothing
-        super().compile(optimizer, **kwargs)
+        super().compile(optimizer, loss, **kwargs)
         self.training_settings |= {"label_smoothing": label_smoothing}
 
     def measures(self) -> list[Ratio]:

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import ROW_WEIGHTS
-from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
+from tfllm.train.batches import BatchKeys
 from tfllm.train.distribution.replicas import rows_of_all
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
@@ -32,6 +32,7 @@ class TextEmbedder(EncoderTask):
 
     task = "text_embedder"
     counted = "rows"
+    batch_keys = BatchKeys(together=2)
 
     def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
         self.pooling, self.normalize = check_pooling(pooling, config), normalize
@@ -42,11 +43,13 @@ class TextEmbedder(EncoderTask):
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Vectors, float32 [B, D]."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         vectors = tf.cast(self.pooled(features, self.pooling, training), tf.float32)
         return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
 
-    def compile(self, optimizer: keras.optimizers.Optimizer, *, temperature: float = 0.05, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: keras.optimizers.Optimizer | str, loss: None = None, *, temperature: float = 0.05, **kwargs: Any
+    ) -> None:
         """Says how to train; the other arguments are `TrainableModel.compile`'s.
 
         Args:
@@ -63,7 +66,7 @@ class TextEmbedder(EncoderTask):
         if kwargs.get("jit_compile", "auto") not in (False, "auto") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("jit_compile=True: XLA compiles each replica by itself, texts are compared over all: leave it out")
         self._temperature = temperature
-        super().compile(optimizer, **kwargs)
+        super().compile(optimizer, loss, **kwargs)
         self.training_settings |= {"temperature": temperature}
 
     def measures(self) -> list[Ratio]:

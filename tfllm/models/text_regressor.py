@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
-from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
+from tfllm.train.batches import BatchKeys, Form
 from tfllm.train.gradients import Objective
 from tfllm.train.metrics import Ratio
 
@@ -30,6 +30,7 @@ class TextRegressor(EncoderTask):
 
     task = "text_regressor"
     counted = "rows"
+    batch_keys = BatchKeys(targets={LABELS: Form("float32", "B")})
 
     def __init__(
         self, config: ModelConfig, *, pairs: bool = False, pooling: Pooling | None = None, seed: int = 0, **kwargs: Any
@@ -42,7 +43,7 @@ class TextRegressor(EncoderTask):
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """float32 [B]."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         return self.on_head(self.pooled(features, self.pooling, training), features, training)[:, 0]
 
     def measures(self) -> list[Ratio]:

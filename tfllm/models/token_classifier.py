@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
-from tfllm.models.base import seeded
 from tfllm.models.encoder_task import EncoderTask, check_labels
 from tfllm.models.transformer import Features
+from tfllm.train.batches import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -36,12 +36,16 @@ class TokenClassifier(EncoderTask):
         self.labels = check_labels(labels)
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
 
+    @property
+    def batch_keys(self) -> BatchKeys:  # type: ignore[override]
+        return BatchKeys(targets=targets(TARGET_IDS), classes=len(self.labels))
+
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"labels": list(self.labels)}
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits), float32 [B, S, C]."""
-        features = seeded(features, training)
+        features = self.read(features, training)
         return self.on_head(self.stack(features, training=training), features, training)
 
     def measures(self) -> list[Ratio]:

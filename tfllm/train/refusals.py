@@ -21,8 +21,8 @@ def check_training(
 ) -> None:
     """Raises ValueError where a model cannot be trained like this; the arguments are `TrainableModel.compile`'s."""
     for name, value in (("gradient_accumulation", gradient_accumulation), ("steps_per_execution", steps_per_execution)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number, at least 1")
     if not isinstance(jit_compile, bool):
         raise ValueError(f"jit_compile={jit_compile!r}: give True, False or 'auto'")
     if model.dtype_policy.compute_dtype == "float16":
@@ -47,4 +47,30 @@ def check_training(
         raise ValueError(
             f"{type(optimizer).__name__} with {' and '.join(clips)} clips the gradient of each replica, not their sum: use "
             "tfllm.train.adamw, muon or lion with clip_norm"
+        )
+
+
+def refuse_losses(model: Any, **given: Any) -> None:
+    """Raises ValueError where Keras' losses and metrics are given to a model that brings its own."""
+    for name, value in given.items():
+        if value is not None:
+            metrics = ", ".join(metric.name for metric in model.measures())
+            raise ValueError(
+                f"{name}={value!r:.80}: a {type(model).__name__} brings its loss, and the metrics {metrics}: leave {name} out; "
+                "compile(optimizer) is enough"
+            )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raises ValueError where an optimizer's own settings would train otherwise than they say."""
+    name = type(optimizer).__name__
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    if steps:
+        raise ValueError(
+            f"{name}(gradient_accumulation_steps={steps}) is a mean of means, inexact where batches count unlike: "
+            f"leave it out, make batches {steps} times as large, and compile(…, gradient_accumulation={steps}), which is exact"
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or getattr(optimizer, "loss_scale_factor", None):
+        raise ValueError(
+            f"{name} wants a scaled loss, which training in float32 and bfloat16 does not need: leave the scale out"
         )

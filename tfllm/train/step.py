@@ -9,34 +9,31 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from tfllm.features import DROPOUT_SEED, ROW
+from tfllm.features import DROPOUT_SEED, ROW, TOKEN_IDS
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.devices import has_gpu
 from tfllm.layers.fused import fusing
+from tfllm.train.batches import canonical
 from tfllm.train.decoupled import DecoupledOptimizer
-from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.replicas import summed
-from tfllm.train.distribution.strategies import distributed
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 from tfllm.train.finiteness import assert_finite, naming_the_step
+from tfllm.train.fitting import FittingModel
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
-from tfllm.train.refusals import check_training
+from tfllm.train.refusals import check_optimizer, check_training, refuse_losses
 from tfllm.train.repeating import repeated
 
 
-class TrainableModel(keras.Model):
+class TrainableModel(FittingModel):
     """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
 
-    train_function: Callable[[Any], Any] | None
-    test_function: Callable[[Any], Any] | None
     counted = "tokens"
     """What `Objective.weight` counts."""
 
@@ -50,28 +47,44 @@ class TrainableModel(keras.Model):
 
     def compile(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: None = None,
+        weighted_metrics: None = None,
         *,
         gradient_accumulation: int = 1,
         seed: int = 0,
         steps_per_execution: int = 1,
         jit_compile: bool | Literal["auto"] = "auto",
         run_eagerly: bool = False,
+        auto_scale_loss: bool = True,
     ) -> None:
         """Says how to train.
 
         Args:
-            optimizer: from `tfllm.train` (`adamw`, `muon`, `lion`), or any Keras optimizer.
+            optimizer: from `tfllm.train` (`adamw`, `muon`, `lion`), or any Keras optimizer or its name ("adam").
+            loss, loss_weights, metrics, weighted_metrics: Keras'; refused, for a task brings its loss and its metrics.
             gradient_accumulation: micro-batches a batch is split into, one after the other, for less memory.
             seed: of the dropout masks.
             steps_per_execution: steps run between two returns to Python.
             jit_compile: compile the forward and backward pass with XLA. "auto" does so on a single GPU (not measured), where
                 fewer kernels read memory less often. On a CPU it is slower: XLA has no oneDNN. A TPU's strategy compiles all.
             run_eagerly: run without a graph, to debug.
+            auto_scale_loss: Keras'; of training in float16, which is refused, so it changes nothing.
 
         Raises:
             ValueError: it cannot be trained like this (refusals.py).
         """
+        refuse_losses(self, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics)
+        with self.distribute_strategy.scope():
+            optimizer = keras.optimizers.get(optimizer)
+        check_optimizer(optimizer)
+        self._compiled_with = {
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+            "run_eagerly": run_eagerly,
+        }
         if jit_compile == "auto":
             jit_compile = not run_eagerly and _on_one_gpu(self.distribute_strategy)
         check_training(
@@ -106,34 +119,6 @@ class TrainableModel(keras.Model):
         self.steps_done_before = 0
         self.end_asked = self.end_agreed = self.fitting = False
 
-    def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # else Keras warns that a dataset is not shuffled again
-        handler = signal.getsignal(signal.SIGTERM)
-        self.fitting = True
-        try:
-            if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
-                with naming_the_step(self.optimizer):
-                    return Coordinator(self).fit(x, *args, validation_data=validation_data, **kwargs)
-            x, validation_data = (distributed(self.distribute_strategy, data) for data in (x, validation_data))
-            return super().fit(x, *args, validation_data=validation_data, **kwargs)
-        finally:
-            self.fitting = False
-            # Callbacks that listen for it are not told of an error.
-            if signal.getsignal(signal.SIGTERM) is not handler:
-                signal.signal(signal.SIGTERM, handler)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
-            scores = Coordinator(self).evaluate(x)
-            return scores if kwargs.get("return_dict") else list(scores.values())
-        return super().evaluate(distributed(self.distribute_strategy, x), *args, **kwargs)
-
-    def predict(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
-            raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
-        return super().predict(distributed(self.distribute_strategy, x), *args, **kwargs)
-
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
@@ -147,8 +132,9 @@ class TrainableModel(keras.Model):
 
     def train_step(self, data: Any) -> Measures:
         """One step, run by every replica on its rows at the same time; what was measured of all rows."""
-        features = _numbers(data)
-        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: self._row_seeds(data)}))
+        features = self._canonical(data, class_weights=self.class_weights)
+        seeds = self._row_seeds(data, tf.shape(features[TOKEN_IDS])[0])
+        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: seeds}))
         weight = at_least_epsilon(objective.weight)
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
@@ -166,7 +152,7 @@ class TrainableModel(keras.Model):
         return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
     def test_step(self, data: Any) -> Measures:
-        return summed(self.objective(_numbers(data), training=False)).measures
+        return summed(self.objective(self._canonical(data), training=False)).measures
 
     def add(self, measures: Measures) -> None:
         """Takes into the metrics what a step has measured."""
@@ -175,7 +161,12 @@ class TrainableModel(keras.Model):
                 metric.update_state(*measures[metric.name])
 
     def predict_step(self, data: Any) -> tf.Tensor:
-        return self(_numbers(data))
+        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(features)
+
+    def _canonical(self, data: Any, **settings: Any) -> Features:
+        """A batch with its targets, in the vocabulary of `tfllm.features`."""
+        return canonical(self.batch_keys, data, model=type(self).__name__, learns=True, **settings)
 
     def resume_inside_epoch(self, steps_done: int) -> None:
         """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch.
@@ -224,11 +215,16 @@ class TrainableModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing to do: model and optimizer are built. Keras would average a raw batch over replicas (keras #20585)."""
 
-    def _row_seeds(self, data: Any) -> tf.Tensor:
-        """A seed of dropout for each row, by its place in the batch of all replicas. int32 [B]."""
+    def _row_seeds(self, data: Any, count: tf.Tensor) -> tf.Tensor:
+        """A seed of dropout for each of a replica's rows, by its place in the batch of all replicas. int32 [B]."""
         step = fold_in(tf.constant(self.seed, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32))
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return fold_in(step, features[ROW] if ROW in features else tf.range(tf.shape(next(iter(features.values())))[0]))
+        if isinstance(features, Mapping) and ROW in features:
+            return fold_in(step, features[ROW])
+        rows = tf.range(count)
+        if self.distribute_strategy.num_replicas_in_sync > 1:  # arrays, which Keras shares out in equal parts
+            rows += count * tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        return fold_in(step, rows)
 
     @property
     def _divides_first(self) -> bool:
@@ -245,9 +241,21 @@ class TrainableModel(keras.Model):
             mean=self._divides_first,
         )
 
-    def get_compile_config(self) -> Mapping[str, Any] | None:
-        """A `.keras` file holds the model; how it was trained stands in the run folder."""
-        return None
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What a `.keras` file holds beside the model, so that `fit` goes on where it was: `compile`'s arguments."""
+        if not self.compiled:
+            return None
+        frozen = [layer.path for layer in self._flatten_layers() if not layer.trainable]
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, "frozen": frozen, **self.training_settings, **self._compiled_with}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        settings = keras.saving.deserialize_keras_object(config)
+        frozen = set(settings.pop("frozen"))
+        for layer in self._flatten_layers():
+            if layer.path in frozen:
+                layer.trainable = False
+        self.compile(**settings)
 
 
 def _on_one_gpu(strategy: tf.distribute.Strategy) -> bool:
@@ -256,9 +264,3 @@ def _on_one_gpu(strategy: tf.distribute.Strategy) -> bool:
         return "GPU" in strategy.extended.worker_devices[0]
     elsewhere = (TensorParallel, tf.distribute.ParameterServerStrategy, tf.distribute.TPUStrategy)
     return has_gpu() and strategy.num_replicas_in_sync == 1 and not isinstance(strategy, elsewhere)
-
-
-def _numbers(data: Any) -> Features:
-    """What a model reads of a batch. Strings are for people: no GPU, TPU or XLA takes one."""
-    features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    return {name: value for name, value in features.items() if value.dtype != tf.string and name != ROW}

@@ -1,0 +1,146 @@
+"""What users call to train and to ask: Keras' `fit`, `evaluate`, `predict` and their `…_on_batch`, argument by argument.
+
+Every argument of Keras' is used, or refused by name. Data goes on to `train.step`, where `train.batches` names it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.train.batches import BatchKeys, as_arrays, class_table
+from tfllm.train.distribution.parameter_server import Coordinator
+from tfllm.train.distribution.strategies import distributed
+from tfllm.train.finiteness import naming_the_step
+
+
+class FittingModel(keras.Model):
+    """A `keras.Model` that is handed batches by name, and trains under any strategy."""
+
+    batch_keys: BatchKeys
+    """What a batch of the model holds."""
+    train_function: Callable[[Any], Any] | None
+    test_function: Callable[[Any], Any] | None
+    class_weights: np.ndarray | None = None
+    """float32 [C], of the `fit` that runs."""
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given(keras.Model.fit, args, kwargs)
+        if isinstance(held_out := given.get("validation_data"), tuple | list):
+            given["validation_data"] = self._arrays(dict(zip(("x", "y", "sample_weight"), held_out, strict=False)))
+        self._weigh_classes(given.pop("class_weight", None))
+        self._keep_together(given)
+        handler = signal.getsignal(signal.SIGTERM)
+        self.fitting = True
+        try:
+            if self._on_servers:
+                with naming_the_step(self.optimizer):
+                    return Coordinator(self).fit(**given)
+            for name in ("x", "validation_data"):
+                given[name] = distributed(self.distribute_strategy, given.get(name))
+            return super().fit(**given)
+        finally:
+            self.fitting = False
+            # Callbacks that listen for it are not told of an error.
+            if signal.getsignal(signal.SIGTERM) is not handler:
+                signal.signal(signal.SIGTERM, handler)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given(keras.Model.evaluate, args, kwargs)
+        if self._on_servers:
+            as_dict, _ = given.pop("return_dict", False), given.pop("verbose", None)
+            scores = Coordinator(self).evaluate(**given)
+            return scores if as_dict else list(scores.values())
+        given["x"] = distributed(self.distribute_strategy, given.get("x"))
+        return super().evaluate(**given)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given(keras.Model.predict, args, kwargs)
+        if self._on_servers:
+            raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
+        given["x"] = distributed(self.distribute_strategy, given.get("x"))
+        return super().predict(**given)
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        self._assert_compile_called("train_on_batch")
+        given = self._given(keras.Model.train_on_batch, args, kwargs)
+        self._weigh_classes(given.pop("class_weight", None))
+        self.make_train_function()
+        return self._on_batch(self.train_function, **given)
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        self._assert_compile_called("test_on_batch")
+        self.make_test_function()
+        return self._on_batch(self.test_function, **self._given(keras.Model.test_on_batch, args, kwargs))
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(as_arrays(x))
+
+    def __call__(self, features: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(as_arrays(features), *args, **kwargs)
+
+    @property
+    def _on_servers(self) -> bool:
+        return isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy)
+
+    def _given(self, of: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+        """The arguments that a call of Keras' method `of` was given, by name, with data as arrays."""
+        given = dict(inspect.signature(of).bind(self, *args, **kwargs).arguments)
+        del given["self"]
+        given |= given.pop("kwargs", {})
+        names = [name for name in ("x", "y", "sample_weight") if given.get(name) is not None]
+        return given | dict(zip(names, self._arrays({name: given[name] for name in names}), strict=True))
+
+    def _arrays(self, data: dict[str, Any]) -> tuple[Any, ...]:
+        """x, y and sample_weight, those there are."""
+        parts = {"y": len(self.batch_keys.targets)}
+        return tuple(as_arrays(value, parts=parts.get(name, 1)) for name, value in data.items())
+
+    def _weigh_classes(self, class_weight: Any) -> None:
+        table = class_table(self.batch_keys, class_weight, model=type(self).__name__)
+        if not np.array_equal(table, self.class_weights):  # it is part of the graph
+            self.train_function = None
+        self.class_weights = table
+
+    def _keep_together(self, given: dict[str, Any]) -> None:
+        """Keras shuffles the rows of arrays; rows that belong together stay where they are."""
+        x, together = given.get("x"), self.batch_keys.together
+        if not isinstance(x, Mapping | np.ndarray | tf.Tensor):
+            given.setdefault("shuffle", False)  # else Keras warns that it does not shuffle a dataset
+            return
+        if together == 1:
+            return
+        if given.setdefault("shuffle", False):
+            raise ValueError("shuffle=True would part rows 2i and 2i + 1, which are partners: shuffle pairs yourself, before")
+        rows = len(next(iter(x.values())) if isinstance(x, Mapping) else x)
+        learnt = math.floor(rows * (1 - given.get("validation_split", 0.0)))
+        for name, count in (("batch_size", given.get("batch_size") or 32), ("rows", rows), ("rows to learn from", learnt)):
+            if count % together:
+                raise ValueError(f"{name}: {count} would part rows 2i and 2i + 1, which are partners: give an even number")
+
+    def _on_batch(
+        self, function: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> dict[str, float] | list[float]:
+        if self._on_servers:
+            raise ValueError(
+                "ParameterServerStrategy hands steps out to workers: call fit or evaluate, with data of tfllm.data"
+            )
+        strategy, batch = self.distribute_strategy, keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        dataset = distributed(strategy, tf.data.Dataset.from_tensors(batch))
+        self.reset_metrics()
+        logs = function(iter(strategy.experimental_distribute_dataset(dataset)))
+        logs = {name: float(value) for name, value in logs.items()}
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
