@@ -35,7 +35,7 @@ def strong(task: str, config: ModelConfig = CONFIG, **more):
 
 
 def batch(rows: int = 4, length: int = 12) -> dict[str, np.ndarray]:
-    """Rows of two texts, the last of them short, with every task's labels."""
+    """Rows of two texts, the last of them short."""
     random = np.random.default_rng(1)
     lengths = np.array([length] * (rows - 1) + [length - 5])
     there = (np.arange(length) < lengths[:, None]).astype(np.int32)
@@ -43,7 +43,6 @@ def batch(rows: int = 4, length: int = 12) -> dict[str, np.ndarray]:
         "token_ids": random.integers(3, 259, (rows, length)).astype(np.int32) * there,
         "segment_ids": there,
         "type_ids": (np.arange(length) > 4).astype(np.int32) * there,
-        "pair_labels": random.integers(0, 2, rows).astype(np.int32),
         "row_weights": np.array([1.0] * (rows - 1) + [0.5], np.float32),
     }
 
@@ -56,6 +55,7 @@ def with_labels(task: str) -> dict[str, np.ndarray]:
             "target_places": RANDOM.integers(0, 7, (rows, 3)).astype(np.int32),
             "target_ids": RANDOM.integers(3, 259, (rows, 3)).astype(np.int32),
             "target_weights": np.array([[1, 1, 0.5]] * 3 + [[1, 0, 0]], np.float32),
+            "pair_labels": np.array([1, 0, 1, 1], np.int32),
         },
         "text_classifier": {"labels": np.array([0, 2, 1, 1], np.int32)},
         "several_labels": {"labels": RANDOM.integers(0, 2, (rows, 3)).astype(np.float32)},

@@ -76,6 +76,10 @@ FORMS = dict.fromkeys((TOKEN_IDS, POSITIONS, SEGMENT_IDS, TYPE_IDS, TARGET_IDS, 
 """Of every name but LABELS, which each task has its own of."""
 
 
+LEARNT = {TARGET_IDS, TARGET_WEIGHTS, PAIR_LABELS, LABELS, ROW_WEIGHTS, SPAN_STARTS, SPAN_ENDS}
+"""Names of targets and weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchKeys:
     """The batches of a model. Beside TOKEN_IDS they hold:"""
@@ -187,6 +191,7 @@ def canonical(
     batch.check_names(learns)
     batch.conform()
     if learns:
+        batch.check_pairs()
         batch.weigh(class_weights)
     asked = keys.forms if learns else (TOKEN_IDS, *keys.inputs, DROPOUT_SEED)
     return {name: value for name, value in batch.values.items() if name in asked}
@@ -249,6 +254,8 @@ class _Batch:
             raise self.refused(f"sample_weight has the shape {shape}; give {accepted}")
 
     def check_names(self, learns: bool) -> None:
+        if not learns:  # a forward pass reads no targets, whichever task's they are
+            self.values = {name: value for name, value in self.values.items() if name not in LEARNT}
         if LABELS in self.values and self.keys.of_tokens:  # Hugging Face's name of targets
             value = self.values.pop(LABELS)
             self._put(TARGET_IDS, value, said="labels")
@@ -258,8 +265,8 @@ class _Batch:
         for name in self.values:
             if name not in forms:
                 near = difflib.get_close_matches(name, forms, 1)
-                hint = f"did you mean {near[0]!r}?" if near else "take it out"
-                raise self.refused(f"the batch has {name!r}, which a {self.model} does not know: {hint}")
+                hint = f" (did you mean {near[0]!r}?)" if near else ": take it out"
+                raise self.refused(f"the batch has {name!r}, which a {self.model} does not know{hint}")
         missing = [name for name in (TOKEN_IDS, *(self.keys.targets if learns else ())) if name not in self.values]
         if missing:
             way = ": give it as y, or in the dict" if TOKEN_IDS not in missing else ""
@@ -278,8 +285,6 @@ class _Batch:
                 if size is not None and size != sizes[letter]:
                     raise self.refused(f"{name} has the shape {value.shape}, where {letter} is {sizes[letter]} elsewhere")
             self.values[name] = value
-        if self.keys.together > 1 and (sizes["B"] or 0) % self.keys.together:
-            raise self.refused(f"the batch has {sizes['B']} rows, which cannot be pairs: give an even number")
 
     def _as(self, name: str, value: Any, form: Form) -> tf.Tensor:
         if isinstance(value, tf.RaggedTensor):
@@ -300,6 +305,12 @@ class _Batch:
             raise self.refused(f"{name} are {value.dtype.name}: give whole numbers, int32")
         # An id beyond int32 is to be refused as an id, not to become another.
         return tf.cast(value, form.dtype) if value.dtype.is_bool else tf.saturate_cast(value, form.dtype)
+
+    def check_pairs(self) -> None:
+        """Of the batch of all replicas; one of them may have half a pair."""
+        context, rows = tf.distribute.get_replica_context(), self.values[TOKEN_IDS].shape[0] or 0
+        if context is not None and context.num_replicas_in_sync == 1 and rows % self.keys.together:
+            raise self.refused(f"the batch has {rows} rows, which cannot be pairs: give an even number")
 
     def weigh(self, class_weights: np.ndarray | None) -> None:
         """Weights: those given, 0 for targets that are no targets, those of rows, those of classes."""

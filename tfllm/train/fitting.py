@@ -111,7 +111,7 @@ class FittingModel(keras.Model):
 
     def _weigh_classes(self, class_weight: Any) -> None:
         table = class_table(self.batch_keys, class_weight, model=type(self).__name__)
-        if not np.array_equal(table, self.class_weights):  # it is part of the graph
+        if not np.array_equal(table, self.class_weights):  # type: ignore[arg-type] # it is part of the graph
             self.train_function = None
         self.class_weights = table
 

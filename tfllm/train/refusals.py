@@ -22,7 +22,7 @@ def check_training(
     """Raises ValueError where a model cannot be trained like this; the arguments are `TrainableModel.compile`'s."""
     for name, value in (("gradient_accumulation", gradient_accumulation), ("steps_per_execution", steps_per_execution)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number, at least 1")
+            raise ValueError(f"{name}={value!r} must be at least 1, a whole number")
     if not isinstance(jit_compile, bool):
         raise ValueError(f"jit_compile={jit_compile!r}: give True, False or 'auto'")
     if model.dtype_policy.compute_dtype == "float16":
