@@ -5,6 +5,7 @@ import math
 import shutil
 
 import datasets
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,8 +103,11 @@ def _first_epochs(reviews, folder, killed_at):
 
 def test_patience_ends_a_run(reviews, tmp_path):
     still = tfllm.Finetuning(epochs=9, batch_size=80, learning_rate=1e-12, patience=2)
-    run = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=still, verbose=0)
+    model, counted = classifier(reviews[0]), []
+    note = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: counted.append(model.metrics[0].sums()[1]))
+    run = tfllm.finetune(model, *reviews, folder=tmp_path / "run", settings=still, callbacks=[note], verbose=0)
     assert len(run.history) == 3 and run.exhausted
+    assert counted == [168] * 3, "each row once an epoch, in batches of 80, 80 and 8"
     again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=still, verbose=0)
     assert len(again.history) == 3
     with pytest.raises(ValueError, match="the run has ended by its patience: load best/, or give more patience"):

@@ -1,6 +1,6 @@
 """Tokenized rows and their labels in flat arrays in, batches out. A batch is a function of (seed, step).
 
-step -> window -> draws -> rows, those of similar length together -> features
+step -> epoch and window -> draws -> rows, those of similar length together -> features
 """
 
 from __future__ import annotations
@@ -135,14 +135,13 @@ class Labelled:
             rows 7 | 8 | 9, B = 2, shuffle=False, repeat=False, cls 1, sep 2 -> step 0: token_ids 1 7 2 | 1 8 2, row_weights 1 1
                                                                                 step 1: token_ids 1 9 2 | 1 2 0, row_weights 1 0
 
-        Training (repeat=True): for ever; each row once an epoch, and epochs follow each other without a gap, so no batch is
-        short. With `shuffle` a permutation keyed by (seed, epoch) says which row comes when; the rows of a window of batches
-        are sorted by length, and the window's batches come in a random order: little padding, and no order to be learnt.
+        An epoch is ceil(rows / B) batches, which hold each row once; what its rows leave of one batch is filled with empty rows
+        of weight 0. Training (repeat=True) is one epoch after the other, for ever. So the loss of a short batch is the mean
+        over the rows it has, and no pair is its own negative.
 
-        Pairs, shuffled: an epoch ends with a batch, and the pairs left over wait for another. So a batch holds no pair twice,
-        and no pair is its own negative.
-
-        Evaluation (shuffle=False, repeat=False): each row once, in order; the last batch is filled with empty rows of weight 0.
+        With `shuffle` a permutation keyed by (seed, epoch) says which row comes when; the rows of a window of batches are
+        sorted by length, and the window's batches, a short one among them, come in a random order: little padding, and no
+        order to be learnt. Evaluation (shuffle=False, repeat=False) has each row once, in order.
 
         Args:
             batch_size: B, over all replicas; of pairs, both rows count.
@@ -154,15 +153,14 @@ class Labelled:
             the batch's longest row, up to a multiple of 16.
 
         Raises:
-            ValueError: a setting is out of range; a batch for training has more rows than there are pairs for.
+            ValueError: a setting is out of range.
         """
-        self._check(batch_size, seed, start_step, repeat)
+        self._check(batch_size, seed, start_step)
         steps = None if repeat else -(-len(self) // batch_size)
         if steps is not None and start_step > steps:
             raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
         arrays = self._arrays(class_weights)
-        distinct = self.together > 1 and shuffle and repeat
-        draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle, steps, distinct)
+        draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle)
 
         @tf.autograph.experimental.do_not_convert
         def batch(
@@ -188,14 +186,9 @@ class Labelled:
 
         return Batches(of_rows, element, batch_size)
 
-    def _check(self, batch_size: int, seed: int, start_step: int, repeat: bool) -> None:
+    def _check(self, batch_size: int, seed: int, start_step: int) -> None:
         if batch_size < 1 or batch_size % self.together:
             raise ValueError(f"batch_size={batch_size} is not accepted: give a multiple of {self.together}, above 0.")
-        if self.together > 1 and repeat and batch_size > len(self):
-            raise ValueError(
-                f"batch_size={batch_size} is not accepted: there are {len(self)} rows, and a pair that comes twice would be "
-                f"its own negative. Give {len(self)} at most."
-            )
         if not 0 <= seed < 2**32 or start_step < 0:
             raise ValueError(f"seed={seed}, start_step={start_step}: accepted are seeds from 0 to 2**32 - 1, steps from 0.")
 
@@ -250,40 +243,34 @@ class _Drawing:
     """Groups of a batch."""
     seed: int
     shuffle: bool
-    steps: int | None
-    """Of a single pass; None: without end."""
-    distinct: bool
-    """No group comes twice in a batch: epochs end with a batch, and no batch mixes two."""
 
     @property
-    def epoch(self) -> int:
-        """Draws before the next permutation."""
-        return self.groups_in_all - (self.groups_in_all % self.batch if self.distinct else 0)
+    def steps(self) -> int:
+        """Of an epoch, which draws each group once. The places of its last batch that are left over are past its end."""
+        return -(-self.groups_in_all // self.batch)
 
     def groups(self, step: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """int64 [], lengths int64 [groups] -> int64 [batch]; `groups_in_all` and above is past the end of a pass."""
+        """int64 [], lengths int64 [groups] -> int64 [batch]; `groups_in_all` is past the end of the epoch."""
+        epoch, step = step // self.steps, step % self.steps
         if not self.shuffle:
-            return self._group(step * self.batch + tf.range(self.batch, dtype=tf.int64))
-        # A window no longer than an epoch: else a row would meet itself in it.
-        size = max(1, min(WINDOW, self.groups_in_all // self.batch))
+            return tf.minimum(step * self.batch + tf.range(self.batch, dtype=tf.int64), self.groups_in_all)
+        size = min(WINDOW, self.steps)
         window, slot = step // size, step % size
-        here = size if self.steps is None else tf.minimum(tf.cast(size, tf.int64), self.steps - window * size)
-        key = order.keys(self.seed, window[None], tf.constant([-1], tf.int64))
-        slot = order.permuted(slot[None], tf.cast(here, tf.int64)[None], key)[0]
+        here = tf.minimum(tf.cast(size, tf.int64), self.steps - window * size)
+        windows = -(-self.steps // size)
+        key = order.keys(self.seed, (epoch * windows + window)[None], tf.constant([-1], tf.int64))
+        slot = order.permuted(slot[None], here[None], key)[0]
         inside = tf.range(size * self.batch, dtype=tf.int64)
-        draw = window * size * self.batch + inside
-        group = self._group(draw)
+        group = self._permuted(window * size * self.batch + inside, epoch)
         width = -(-tf.gather(lengths, tf.minimum(group, self.groups_in_all - 1)) // MULTIPLE)
         # Past the end comes last, so that all rows are in the batches there are. Widths tie; draws keep their order there.
         width = tf.where(group < self.groups_in_all, width, tf.int32.max)
-        if self.distinct:
-            width = tf.where(draw // self.epoch == draw[0] // self.epoch, width, width + tf.int32.max)
         by_width = tf.argsort(width * (size * self.batch) + inside)
         return tf.gather(group, by_width[slot * self.batch :][: self.batch])
 
-    def _group(self, draw: tf.Tensor) -> tf.Tensor:
-        epoch, index = draw // self.epoch, draw % self.epoch
-        if self.shuffle:
-            size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
-            index = order.permuted(index, size, order.keys(self.seed, epoch))
-        return index if self.steps is None else tf.where(epoch > 0, tf.constant(self.groups_in_all, tf.int64), index)
+    def _permuted(self, draw: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        """The groups of the draws of an epoch, int64 [N]."""
+        index = tf.minimum(draw, self.groups_in_all - 1)
+        size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
+        group = order.permuted(index, size, order.keys(self.seed, tf.fill(tf.shape(index), epoch)))
+        return tf.where(draw < self.groups_in_all, group, self.groups_in_all)
