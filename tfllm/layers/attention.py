@@ -53,13 +53,14 @@ class Attention(Composite):
         super().__init__(**kwargs)
         policy = dict(dtype=self.dtype_policy)
         self.heads = (num_heads, num_kv_heads, num_kv_heads)
-        self.head_dim, self.causal, self.rate = head_dim, causal, dropout
+        self.head_dim, self.causal, self.rate, self.output_shape = head_dim, causal, dropout, (None, None, size)
         widths = (heads * head_dim for heads in self.heads)
         self.qkv = Linear(size, *widths, use_bias=qkv_bias, stddev=stddev, name="qkv", **policy)
         self.query_norm = self.key_norm = None
         if qk_norm:
             self.query_norm = norm(qk_norm, head_dim, epsilon=norm_epsilon, name="query_norm", **policy)
             self.key_norm = norm(qk_norm, head_dim, epsilon=norm_epsilon, name="key_norm", **policy)
+            self.query_norm.output_shape = self.key_norm.output_shape = (None, None, None, head_dim)
         self.output_projection = Linear(
             num_heads * head_dim, size, use_bias=output_bias, stddev=output_stddev, name="output", **policy
         )

@@ -24,6 +24,15 @@ class Composite(keras.layers.Layer):
         for layer in self._layers:
             layer.build(None)
 
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """For `model.summary(expand_nested=True)`."""
+        return list(self._layers)
+
+    def __dir__(self) -> list[str]:
+        # Keras saves what it finds here, and the layers stand under their own names already.
+        return [name for name in super().__dir__() if name != "layers"]
+
 
 class Linear(keras.layers.Layer):
     """x @ kernel (+ bias) on the last axis, as one two-dimensional product: the shape oneDNN and cuBLAS want.
@@ -38,6 +47,8 @@ class Linear(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes, self.parts = (input_size, sum(output_sizes)), output_sizes
         self.use_bias, self.stddev = use_bias, stddev
+        self.output_shape: tuple[int | None, ...] = (None, None, sum(output_sizes))
+        """For `model.summary()`, as every layer's."""
         # On a mesh: devices that have a part each of every fused map; is the input to be gathered first?
         self.groups, self.gathers = 1, False
 

@@ -39,7 +39,7 @@ class Block(Composite):
     ):
         super().__init__(**kwargs)
         policy = dict(dtype=self.dtype_policy)
-        self.pre, self.rate = norm_place == "pre", dropout
+        self.pre, self.rate, self.output_shape = norm_place == "pre", dropout, (None, None, size)
         self.attention = Attention(size, **attention, name="attention", **policy)
         self.attention_norm = norm(norm_kind, size, epsilon=norm_epsilon, name="attention_norm", **policy)
         self.feedforward = FeedForward(size, **feedforward, name="feedforward", **policy)

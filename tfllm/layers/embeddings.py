@@ -18,6 +18,7 @@ class Embedding(keras.layers.Layer):
     def __init__(self, rows: int, size: int, *, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.shape, self.stddev = (rows, size), stddev
+        self.output_shape = (None, None, size)
 
     def build(self, input_shape: Any = None) -> None:
         first = normal(self.stddev)

@@ -87,7 +87,7 @@ class FeedForward(Composite):
     ):
         super().__init__(**kwargs)
         policy = dict(dtype=self.dtype_policy)
-        self.activation, self.gated = ACTIVATIONS[activation], gated
+        self.activation, self.gated, self.output_shape = ACTIVATIONS[activation], gated, (None, None, size)
         self.up = Linear(size, *[inner_size] * (1 + gated), use_bias=use_bias, stddev=stddev, name="up", **policy)
         self.down = Linear(inner_size, size, use_bias=use_bias, stddev=output_stddev, name="down", **policy)
 

@@ -36,6 +36,7 @@ class VocabularyHead(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.shape, self.stddev, self.use_bias = (vocab_size, size), stddev, use_bias
+        self.output_shape = (None, None, vocab_size)
         # In a tuple, for Keras would count a layer held by two as two.
         self._tied_to = (lambda: embedding.embeddings,) if embedding is not None else ()
 
@@ -78,6 +79,7 @@ class Pooler(Composite):
     def __init__(self, size: int, *, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.dense = Linear(size, size, use_bias=True, stddev=stddev, name="dense", dtype=self.dtype_policy)
+        self.dense.output_shape = self.output_shape = (None, size)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """[B, S, D] -> [B, D]."""
@@ -90,7 +92,7 @@ class Transform(Composite):
     def __init__(self, size: int, *, activation: str, norm_kind: str, norm_epsilon: float, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
         policy = dict(dtype=self.dtype_policy)
-        self.activation = ACTIVATIONS[activation]
+        self.activation, self.output_shape = ACTIVATIONS[activation], (None, None, size)
         self.dense = Linear(size, size, use_bias=True, stddev=stddev, name="dense", **policy)
         self.norm = norm(norm_kind, size, epsilon=norm_epsilon, name="norm", **policy)
 

@@ -21,6 +21,7 @@ class LayerNorm(keras.layers.Layer):
     def __init__(self, size: int, *, epsilon: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.size, self.epsilon = size, epsilon
+        self.output_shape = (None, None, size)
 
     def build(self, input_shape: Any = None) -> None:
         self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
@@ -39,6 +40,7 @@ class RMSNorm(keras.layers.Layer):
     def __init__(self, size: int, *, epsilon: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.size, self.epsilon = size, epsilon
+        self.output_shape = (None, None, size)
 
     def build(self, input_shape: Any = None) -> None:
         self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)

@@ -34,7 +34,7 @@ class EncoderTask(LanguageModel):
         if max_length is not None:
             self.set_max_length(max_length)
         self.stack = Transformer(config, name="encoder", dtype=self.dtype_policy)
-        self.head = None
+        self.head: Any = None
         if outputs:
             self.head = last_layer(config, outputs, name="head")
         self.build()

@@ -90,6 +90,7 @@ class MaskedLM(LanguageModel):
         self.pair_head: Any = None
         if next_sentence:
             self.pair_head = last_layer(config, 2, name="pair_head")
+            self.pair_head.output_shape = (None, 2)
         self.build()
 
     @property

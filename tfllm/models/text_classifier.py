@@ -53,6 +53,7 @@ class TextClassifier(EncoderTask):
         self.labels, self.pairs, self.multi_label = check_labels(labels), pairs, multi_label
         self.pooling = check_pooling(pooling, config)
         super().__init__(config, outputs=len(self.labels), seed=seed, **kwargs)
+        self.head.output_shape = (None, len(self.labels))
 
     @property
     def batch_keys(self) -> BatchKeys:  # type: ignore[override]

@@ -37,6 +37,7 @@ class TextRegressor(EncoderTask):
     ):
         self.pairs, self.pooling = pairs, check_pooling(pooling, config)
         super().__init__(config, outputs=1, seed=seed, **kwargs)
+        self.head.output_shape = (None, 1)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"pairs": self.pairs, "pooling": self.pooling}

@@ -37,7 +37,7 @@ class Transformer(Composite):
 
     def __init__(self, config: ModelConfig, **kwargs: Any):
         super().__init__(**kwargs)
-        self.config = config
+        self.config, self.output_shape = config, (None, None, config.hidden_size)
         policy = dict(dtype=self.dtype_policy)
         size, stddev = config.hidden_size, config.initializer_range
         self.token_embedding = Embedding(config.vocab_size, size, stddev=stddev, name="token_embedding", **policy)

@@ -301,10 +301,12 @@ class _Batch:
             raise self.refused(f"{name} has the shape {value.shape}, which should be [{', '.join(form.shape)}]{way}")
         if value.dtype == form.dtype:
             return value
-        if form.dtype == "int32" and not (value.dtype.is_integer or value.dtype.is_bool):
+        if form.dtype != "int32" or value.dtype.is_bool:
+            return tf.cast(value, form.dtype)
+        if not value.dtype.is_integer:
             raise self.refused(f"{name} are {value.dtype.name}: give whole numbers, int32")
         # An id beyond int32 is to be refused as an id, not to become another.
-        return tf.cast(value, form.dtype) if value.dtype.is_bool else tf.saturate_cast(value, form.dtype)
+        return tf.saturate_cast(value, form.dtype)
 
     def check_pairs(self) -> None:
         """Of the batch of all replicas; one of them may have half a pair."""

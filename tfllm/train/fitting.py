@@ -58,9 +58,10 @@ class FittingModel(keras.Model):
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         given = self._given(keras.Model.evaluate, args, kwargs)
         if self._on_servers:
-            as_dict, _ = given.pop("return_dict", False), given.pop("verbose", None)
-            scores = Coordinator(self).evaluate(**given)
-            return scores if as_dict else list(scores.values())
+            if unknown := sorted(given.keys() - {"x", "return_dict", "verbose"}):
+                raise ValueError(f"evaluate under ParameterServerStrategy takes no {', '.join(unknown)}")
+            scores = Coordinator(self).evaluate(given["x"])
+            return scores if given.get("return_dict") else list(scores.values())
         given["x"] = distributed(self.distribute_strategy, given.get("x"))
         return super().evaluate(**given)
 
