@@ -212,6 +212,7 @@ class _Batch:
     def take_x(self, x: Any) -> None:
         if isinstance(x, Mapping):
             for name, value in x.items():
+                value = tf.convert_to_tensor(value) if not tf.is_tensor(value) else value
                 if value.dtype != tf.string and name != ROW:
                     self._put(name, value)
         elif tf.is_tensor(x):
