@@ -40,6 +40,8 @@ def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, 
     worker = 0 if resolver is None else resolver.task_id
     if strategy.num_replicas_in_sync > 1:
         refusals(strategy)
+    if kind == "mirrored":
+        single_batches(strategy)
     for number, case in enumerate(cases):
         (out / f"{number}-{worker}.json").write_text(
             json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case))
@@ -73,6 +75,22 @@ def refusals(strategy: tf.distribute.Strategy) -> None:
             assert said in str(error), error
         else:
             raise AssertionError(f"not refused: {said}")
+
+
+def single_batches(strategy: tf.distribute.Strategy) -> None:
+    """`…_on_batch` and arrays are one device's, with dropout."""
+    random = np.random.default_rng(0)
+    ids, labels, said = random.integers(3, 200, (12, 8)), random.integers(0, 2, 12), []
+    for scope in (tf.distribute.get_strategy(), strategy):
+        with scope.scope():
+            model = make_model({"task": "classification", "dropout": 0.3})
+            model.compile("sgd")
+        found = [*model.train_on_batch(ids, labels), *model.test_on_batch(ids, labels)]
+        predicted = model.predict_on_batch(ids)
+        assert predicted.shape == (12, 2), predicted.shape
+        history = model.fit(ids, labels, batch_size=12, shuffle=False, verbose=0, class_weight={0: 2.0}).history
+        said.append([*found, *predicted.ravel(), *history["loss"], *history["gradient_norm"]])
+    np.testing.assert_allclose(*said, rtol=1e-4)
 
 
 class Noting(keras.callbacks.Callback):
@@ -166,6 +184,8 @@ def classified(case: dict[str, Any]) -> tuple[Any, Any]:
 
     def tokenized(text: Any, label: Any) -> dict[str, Any]:
         ids = TOKENIZER.tokenize(text)[:, :30].to_tensor(shape=[None, 30])
+        if case.get("tuples"):
+            return ids, label
         return {"token_ids": ids, "segment_ids": tf.cast(ids > 0, tf.int32), "labels": label, "text": text}
 
     classes = [0 if label == "few" else 1 for label in labels]

@@ -27,6 +27,7 @@ OPTIONS = (
 )
 FULL = [{"task": task} | options for task, options in itertools.product(TASKS, OPTIONS)]
 FULL += [{"task": task, "own_pipeline": True, "dropout": 0.1} for task in ("classification", "causal")]
+FULL += [{"task": "classification", "own_pipeline": True, "tuples": True, "dropout": 0.1}]
 FULL += [{"task": "embedding", "dropout": 0.1}]
 FULL += [{"task": task, "dropout": 0.1, "compiled": True} for task in TASKS]
 LONG = [{"task": task, "steps": 200} for task in TASKS]

@@ -15,7 +15,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 
 import tensorflow as tf
 
-from tfllm.features import ROW
+from tfllm.features import ROW, TOKEN_IDS
 from tfllm.settings import StrategyName
 from tfllm.train.distribution import parameter_server
 from tfllm.train.distribution.replicas import local, summed
@@ -164,8 +164,10 @@ def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
 def numbered(batch: Any, *others: Any, first: int = 0) -> Any:
     """A batch with the place of each row, the first being `first`.
 
-    token_ids 7 8 | 9 5 | 6 4, first 3 -> row 3 4 5 beside them
+    token_ids 7 8 | 9 5 | 6 4, by name or alone, first 3 -> row 3 4 5 beside them
     """
+    if tf.is_tensor(batch):
+        batch = {TOKEN_IDS: batch}
     if isinstance(batch, dict):
         one = next(iter(batch.values()))
         rows = tf.ensure_shape(first + tf.range(tf.shape(one)[0]), one.shape[:1])
