@@ -229,7 +229,11 @@ def arrays(given):
         ("number", [IDS, np.ones([2, 2])], r"labels has the shape \(2, 2\), which should be \[B\]"),
         ("number", [IDS, [1.0, 2, 3]], r"labels has the shape \(3,\), where B is 2 elsewhere"),
         ("causal", [IDS, IDS[:, 1:]], r"target_ids has the shape \(2, 3\), where S is 4 elsewhere"),
-        ("number", [IDS[0], [1.0]], r"token_ids has the shape \(4,\), which should be \[B, S\]"),
+        (
+            "number",
+            [IDS[0], [1.0]],
+            r"token_ids has the shape \(4,\), which should be \[B, S\]: that is a single row; give batches",
+        ),
         (
             "number",
             [{"token_ids": IDS, "attention_mask": MASK * 1.0}, [1.0, 2]],
@@ -248,6 +252,16 @@ def test_what_is_refused(read, task, data, message):
     with pytest.raises(ValueError, match=message) as error:
         read(task, *map(arrays, data))
     assert "holds token_ids int32 [B, S]; if you have them, positions int32 [B, S]" in str(error.value)
+
+
+def test_half_a_pair_is_refused_where_the_size_is_known_late(keys):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def read(ids):
+        return canonical(keys["vector"][0], ids, model="TextEmbedder", learns=True)["token_ids"]
+
+    assert read(IDS.astype(np.int32)).shape == (2, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a batch of pairs has an even number of rows"):
+        read(IDS[:1].astype(np.int32))
 
 
 def test_ragged_ids_are_refused_with_the_way(keys):
@@ -269,3 +283,6 @@ def test_lists_are_arrays():
         ValueError, match="rows of 1 to 2 tokens make no tensor: pad them to one length, and give attention_mask"
     ):
         as_arrays([[1, 2], [3]])
+    with pytest.raises(ValueError, match="a list of 2 arrays is several inputs, which go by name: give a dict"):
+        as_arrays([IDS, MASK])
+    assert as_arrays({"text": ["a", "b"]})["text"].dtype == tf.string

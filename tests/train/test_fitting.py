@@ -125,7 +125,7 @@ def test_classes_are_weighted(by_name):
 def test_class_weights_are_those_of_the_fit_that_runs():
     """They are part of the graph, which another fit makes anew. Validation does not weigh."""
     model = classifier(eager=False, optimizer=keras.optimizers.SGD(0.0))
-    settings = dict(batch_size=8, verbose=0, validation_data=(IDS, CLASSES))
+    settings = dict(batch_size=8, shuffle=False, verbose=0, validation_data=(IDS, CLASSES))
     history = [model.fit(IDS, CLASSES, class_weight=given, **settings).history for given in (None, {0: 9.0}, None)]
     assert history[0]["loss"] == history[2]["loss"] != history[1]["loss"]
     assert history[0]["val_loss"] == history[1]["val_loss"]
@@ -308,6 +308,20 @@ def test_a_misspelt_key_is_named_wherever_it_comes(model, call):
         ValueError, match=r"'segment_id', which a TextClassifier does not know \(did you mean 'segment_ids'\?\)"
     ):
         getattr(model, call)(batch)
+
+
+def test_a_model_is_called_by_name_as_in_transformers(model):
+    mask = (np.arange(6) < 4)[None].repeat(8, 0)
+    ours = model({"token_ids": IDS, "segment_ids": mask.astype(np.int32)})
+    np.testing.assert_array_equal(model(**{"input_ids": IDS.tolist(), "attention_mask": mask.tolist()}), ours)
+    with pytest.raises(ValueError, match="attention_mask beside features: give all in one dict, or all by name"):
+        model(IDS, attention_mask=mask)
+
+
+def test_no_data_is_named(model):
+    for call in (model.fit, model.evaluate, model.predict):
+        with pytest.raises((ValueError, TypeError), match=f"{call.__name__} was given no x|missing a required argument: 'x'"):
+            call()
 
 
 def test_single_batches_are_steps_of_fit():

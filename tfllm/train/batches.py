@@ -132,10 +132,12 @@ def as_arrays(value: Any, *, parts: int = 1) -> Any:
         parts: how many tensors a list holds.
 
     Raises:
-        ValueError: the rows of a list are of different lengths.
+        ValueError: the rows of a list are of different lengths, or it holds several inputs.
     """
     if isinstance(value, Mapping):
         return {name: as_arrays(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return tf.constant(value)  # Keras takes strings from TensorFlow only
     if not isinstance(value, list | tuple):
         return value
     if parts > 1:
@@ -146,7 +148,10 @@ def as_arrays(value: Any, *, parts: int = 1) -> Any:
             f"rows of {min(lengths)} to {max(lengths)} tokens make no tensor: pad them to one length, and give attention_mask, "
             "1 for a token and 0 for padding"
         )
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.ndim > 2:
+        raise ValueError(f"a list of {len(value)} arrays is several inputs, which go by name: give a dict, {{'token_ids': …}}")
+    return as_arrays(array)
 
 
 def class_table(keys: BatchKeys, class_weight: Any, *, model: str) -> np.ndarray | None:
@@ -299,6 +304,7 @@ class _Batch:
             value = value[:, 0]
         if value.shape.rank != rank:
             way = ": give class numbers (of one-hot rows, argmax(-1))" if rank == 1 and self.keys.classes else ""
+            way = ": that is a single row; give batches, dataset.batch(32)" if rank == 2 and value.shape.rank == 1 else way
             raise self.refused(f"{name} has the shape {value.shape}, which should be [{', '.join(form.shape)}]{way}")
         if value.dtype == form.dtype:
             return value
@@ -311,9 +317,15 @@ class _Batch:
 
     def check_pairs(self) -> None:
         """Of the batch of all replicas; one of them may have half a pair."""
-        context, rows = tf.distribute.get_replica_context(), self.values[TOKEN_IDS].shape[0] or 0
-        if context is not None and context.num_replicas_in_sync == 1 and rows % self.keys.together:
-            raise self.refused(f"the batch has {rows} rows, which cannot be pairs: give an even number")
+        context, ids = tf.distribute.get_replica_context(), self.values[TOKEN_IDS]
+        if self.keys.together == 1 or context is None or context.num_replicas_in_sync > 1:
+            return
+        if ids.shape[0] is None:
+            even = tf.debugging.assert_equal(tf.shape(ids)[0] % 2, 0, "a batch of pairs has an even number of rows")
+            with tf.control_dependencies([even]):
+                self.values[TOKEN_IDS] = tf.identity(ids)
+        elif ids.shape[0] % 2:
+            raise self.refused(f"the batch has {ids.shape[0]} rows, which cannot be pairs: give an even number")
 
     def weigh(self, class_weights: np.ndarray | None) -> None:
         """Weights: those given, 0 for targets that are no targets, those of rows, those of classes."""

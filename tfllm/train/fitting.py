@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfllm.train.batches import BatchKeys, as_arrays, class_table
+from tfllm.train.batches import ALIASES, FORMS, BatchKeys, as_arrays, class_table
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.strategies import distributed
 from tfllm.train.finiteness import naming_the_step
@@ -92,7 +92,12 @@ class FittingModel(keras.Model):
         # Keras' own asks each replica for all rows.
         return self.predict(tf.data.Dataset.from_tensors(as_arrays(x)), verbose=0)
 
-    def __call__(self, features: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, features: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """`call` on a batch's dict, on token ids, or by name, as in Transformers: `model(input_ids=ids, attention_mask=mask)`."""
+        if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*FORMS, *ALIASES)}:
+            if features is not None:
+                raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
+            features = named
         return super().__call__(as_arrays(features), *args, **kwargs)
 
     @property
@@ -104,6 +109,8 @@ class FittingModel(keras.Model):
         given = dict(inspect.signature(of).bind(self, *args, **kwargs).arguments)
         del given["self"]
         given |= given.pop("kwargs", {})
+        if given.get("x") is None:
+            raise ValueError(f"{of.__name__} was given no x. A batch of a {type(self).__name__} holds {self.batch_keys}")
         names = [name for name in ("x", "y", "sample_weight") if given.get(name) is not None]
         return given | dict(zip(names, self._arrays({name: given[name] for name in names}), strict=True))
 
