@@ -93,7 +93,7 @@ class FittingModel(keras.Model):
         return self.predict(tf.data.Dataset.from_tensors(as_arrays(x)), verbose=0)
 
     def __call__(self, features: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """`call` on a batch's dict, on token ids, or by name, as in Transformers: `model(input_ids=ids, attention_mask=mask)`."""
+        """`call` on a dict, on token ids, or by name, as in Transformers: `model(input_ids=ids, attention_mask=mask)`."""
         if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*FORMS, *ALIASES)}:
             if features is not None:
                 raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
