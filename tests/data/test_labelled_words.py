@@ -82,8 +82,8 @@ def test_sentences_given_are_read_as_a_file_is():
     assert found.labels == ("B-ORG", "B-PER", "I-ORG", "I-PER", "O")
     assert [one.labels for one in found.records] == [("B-PER", "O"), ("B-ORG", "B-ORG")]
     assert next(iter(rows_of(found))) == ("[Adawon]", {1: "B-PER", 4: "O"})
-    with pytest.raises(ValueError, match="f, line 1: the tag 'E-X' is neither IOB1 nor IOB2"):
-        tagging([sentence("a/B-X", "b/E-X")], BertLike())
+    with pytest.raises(ValueError, match=r"f, line 1, word 2 \('b'\): the tag is 'o', which"):
+        tagging([sentence("a/B-X", "b/o")], BertLike())
 
 
 def test_long_sentences_go_on_in_another_row_and_nothing_is_lost():

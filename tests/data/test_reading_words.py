@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
+from tfllm.data.labelled.reading_words import Sentence, as_iob2, read_sentences
 
 
 def write(tmp_path, content, name="train.txt"):
@@ -13,8 +13,8 @@ def write(tmp_path, content, name="train.txt"):
     return tmp_path / name
 
 
-def tagged(*sentences):
-    return [Sentence(tuple("w" * len(tags.split())), tuple(tags.split()), (True,), "f, line 1") for tags in sentences]
+def words_and_labels(path, **columns):
+    return [(" ".join(found.words), " ".join(found.labels)) for found in read_sentences(path, **columns)]
 
 
 def test_conll_as_in_the_docstring(tmp_path, monkeypatch):
@@ -31,38 +31,6 @@ def test_conll_as_in_the_docstring(tmp_path, monkeypatch):
 def test_conll_keeps_words_with_other_spaces_and_sentences_at_the_end(tmp_path):
     path = write(tmp_path, "10\u00a0000\tO\r\n \t\r\n\r\nlast\tB-X")
     assert [sentence.words for sentence in read_sentences(path)] == [("10\u00a0000",), ("last",)]
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("I-PER I-PER O I-LOC B-LOC", "B-PER I-PER O B-LOC B-LOC"),
-        ("B-PER I-PER O B-LOC B-LOC", "B-PER I-PER O B-LOC B-LOC"),
-        ("I-PER I-LOC I-LOC B-LOC I-LOC", "B-PER B-LOC I-LOC B-LOC I-LOC"),
-        ("NOUN I VERB", "NOUN I VERB"),
-        ("O O", "O O"),
-    ],
-)
-def test_schemes_as_in_the_docstring(before, after):
-    assert [" ".join(sentence.labels) for sentence in as_iob2(tagged(before))] == [after]
-
-
-def test_all_sentences_decide_together():
-    found = as_iob2(tagged("I-PER O", "O I-PER B-PER"))
-    assert [" ".join(sentence.labels) for sentence in found] == ["B-PER O", "O B-PER B-PER"]
-    with pytest.raises(
-        ValueError, match=re.escape("f, line 1: 'I-PER' of word 2 ('w') opens an entity, as in IOB1 only; f, line 1: 'B")
-    ):
-        as_iob2(tagged("O I-PER", "O B-PER"))
-    with pytest.raises(ValueError, match="'E-PER' is neither IOB1 nor IOB2"):
-        as_iob2(tagged("B-PER E-PER O"))
-
-
-def test_labels_of_entities():
-    for labels in (["B-X"], ["O", "I-X"], ["O", "B-a-b", "I-a-b"]):
-        assert is_bio(labels)
-    for labels in ([], ["O"], ["O", "NOUN"], ["O", "B-"], ["B-X", "E-X"]):
-        assert not is_bio(labels)
 
 
 CONLLU = """# sent_id = 1
@@ -96,11 +64,19 @@ def test_conllu(tmp_path):
     ("name", "content", "column", "message"),
     [
         ("t.txt", "EU NNP O\nrejects O\n", None, "line 2: 2 columns; accepted: 3, as in the lines before"),
-        ("t.txt", "EU\n", None, "line 1: 1 columns; accepted: a word and at least one label"),
-        ("t.txt", "EU O\n", 2, "no label in column 2; accepted: 1 to 1"),
-        ("t.txt", "EU O\n", 0, "no label in column 0"),
+        ("t.txt", "EU\n", None, "line 1: 1 column; accepted: a word and at least one label"),
+        ("t.txt", "EU O\n", 2, "no label in column 2; accepted: 0 to 1 but 0"),
+        ("t.txt", "EU O\n", 0, "line 1: there is no label in column 0; accepted: 0 to 1 but 0, which is the word's"),
         ("t.txt", "EU O\n", "UPOS", "columns of CoNLL files have no names"),
         ("t.txt", "-DOCSTART- O\n\n", None, "holds no sentence"),
+        ("t.txt", "EU\tNNP\tO\nrejects\t\n", None, "line 2: 1 columns split by tabs; accepted: 3"),
+        ("t.txt", "EU\tNNP\tO\nrejects\t\tO\n", 1, "line 2: no word, or no label in column 1"),
+        ("t.txt", "New York\tB-LOC\nis fine O\n", None, "line 2: 1 columns split by tabs; accepted: 2"),
+        ("t.txt", "EU\tNNP O\n", None, "line 1: no word, or no label in column -1: ['EU', 'NNP O']"),
+        ("t.txt", "EU - O -\nrejects - O -\n", None, "line 1: no word, or no label in column -1"),
+        ("t.txt", "EU O\rrejects O\r", None, "line 1: a carriage return (CR) stands alone"),
+        ("t.csv", "word,label\nEU,O\n", None, ".csv is not accepted here. Write CoNLL"),
+        ("t.jsonl", '{"tokens": ["EU"], "ner_tags": ["O"]}\n', None, ".jsonl is not accepted here. Write CoNLL"),
         ("t.conllu", CONLLU, "NER", "no column 'NER'; accepted: FORM, LEMMA"),
         ("t.conllu", CONLLU, "XPOS", "line 3: no word, or no label in column 4"),
         ("t.conllu", CONLLU.replace("\t", " "), None, "line 3: 1 columns split by tabs; accepted: 10"),
@@ -110,3 +86,86 @@ def test_conllu(tmp_path):
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, column, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_sentences(write(tmp_path, content, name), column=column)
+
+
+def test_lines_that_hold_no_words(tmp_path):
+    """MultiCoNER, CoNLL-U's comments, GermEval and WNUT: what each has before a sentence, and a hash that is a word."""
+    for lines in (
+        "# id 0f1e domain=en\nEU _ _ B-ORG\n\n# id 77aa\tdomain=en\n# _ _ O\n1 _ _ O\n",
+        "# newdoc\n# sent_id = 1\n# text = EU\nEU B-ORG\n\n# text = # 1\n# O\n1 O\n",
+        "#\thttp://example.org/EU [2009-10-17]\nEU\tx\tB-ORG\n\n# of the corpus, part two\n#\tx\tO\n1\tx\tO\n",
+        "# made by hand\n\n--DOCSTART--\nEU B-ORG\n-DOCSTART- O\n# O\n1 O\n",
+        "-DOCSTART- (1 EU)\r\n\r\nEU\tB-ORG \r\n \r\n#\tO\t\r\n1\tO\r\n",
+    ):
+        assert words_and_labels(write(tmp_path, lines)) == [("EU", "B-ORG"), ("# 1", "O O")]
+    assert words_and_labels(write(tmp_path, "so O\n# O\n#tfllm O\n")) == [("so # #tfllm", "O O O")]
+
+
+def test_what_may_be_a_comment_or_a_word_is_named(tmp_path):
+    path = write(tmp_path, "EU B-ORG\n\n# EU\nso O\n")
+    with pytest.raises(ValueError, match=re.escape("line 3: '# EU' is a comment, or the word '#' with the label 'EU'")):
+        read_sentences(path)
+    # Both of the ways that the message names.
+    assert words_and_labels(write(tmp_path, "EU B-ORG\n\n# key = EU\nso O\n"))[1] == ("so", "O")
+    assert words_and_labels(write(tmp_path, "EU B-ORG\n\n# O\nso O\n"))[1] == ("# so", "O O")
+    with pytest.raises(ValueError, match=re.escape("line 2: the comment '# sent_id = 2' stands in a sentence. Put an empty")):
+        read_sentences(write(tmp_path, "EU B-ORG\n# sent_id = 2\nso O\n"))
+    assert len(read_sentences(write(tmp_path, "EU B-ORG\n\n# sent_id = 2\nso O\n"))) == 2
+
+
+COUNTED = "# sent_id = a\n1\tEU\tB-ORG\t-\tann\n2\twon\tO\t-\tann\n\n1\t7\tO\t-\tann\n"
+
+
+def test_a_column_that_counts_is_no_word(tmp_path):
+    """Universal NER's files, CoNLL-2009, CoNLL-U by another name: the column of the words is named."""
+    path = write(tmp_path, COUNTED, "en.iob2")
+    with pytest.raises(ValueError, match=re.escape("en.iob2, line 2: the first column counts the words: '1\\tEU\\t")) as error:
+        read_sentences(path)
+    assert "word_column=1, column=2" in str(error.value)
+    assert words_and_labels(path, word_column=1, column=2) == [("EU won", "B-ORG O"), ("7", "O")]
+    assert words_and_labels(path, word_column=-4, column=-3) == [("EU won", "B-ORG O"), ("7", "O")]
+    conll_2009 = "1\tEU\teu\tN\n2\twon\twin\tV\tA0\n"
+    with pytest.raises(ValueError, match="line 2: 5 columns split by tabs; accepted: 4"):
+        read_sentences(write(tmp_path, conll_2009), word_column=1, column=3)
+    apart = conll_2009.replace("\n2", "\n\n2")
+    assert words_and_labels(write(tmp_path, apart), word_column=1, column=3) == [("EU", "N"), ("won", "V")]
+    with pytest.raises(ValueError, match=r"counts the words: .* A CoNLL-U file is named .conllu"):
+        read_sentences(write(tmp_path, CONLLU))
+    assert words_and_labels(write(tmp_path, "1 O\n2 O\n")) == [("1 2", "O O")]  # there is no other column
+
+
+def test_conll_2012(tmp_path):
+    """By the column table of https://cemantix.org/conll/2012/data.html; sentences have a column for each predicate."""
+    path = write(
+        tmp_path,
+        "#begin document (bc/cctv/00/cctv_0000); part 000\n"
+        "bc/cctv/00/cctv_0000 0 0 Hong NNP (TOP(NP* - - - S1 (GPE* (0\n"
+        "bc/cctv/00/cctv_0000 0 1 Kong NNP *) - - - S1 *) 0)\n"
+        "bc/cctv/00/cctv_0000 0 2 won VBD * win 01 1 S1 * -\n"
+        "\n"
+        "bc/cctv/00/cctv_0000 0 0 Ada NNP * - - - S1 (PERSON) (ARG0*) -\n"
+        "\n"
+        "#end document\n",
+    )
+    assert words_and_labels(path) == [("Hong Kong won", "B-GPE I-GPE O"), ("Ada", "B-PERSON")]
+    assert words_and_labels(path, column=4) == [("Hong Kong won", "NNP NNP VBD"), ("Ada", "NNP")]
+
+
+def test_words_with_spaces_between_tabs(tmp_path):
+    path = write(tmp_path, "New York\tNNP\tB-LOC  \nwon \t VBD\tO\n")
+    assert [(found.words, found.labels) for found in read_sentences(path)] == [(("New York", "won"), ("B-LOC", "O"))]
+
+
+def test_near_misses_of_a_scheme_are_named_with_their_line(tmp_path):
+    path = write(tmp_path, "# sent_id = 1\nEU B-ORG\nwon o\n")
+    with pytest.raises(ValueError, match=re.escape("train.txt, line 3: the tag is 'o', which the other tags' scheme")):
+        read_sentences(path)
+    sentences = [Sentence(("EU", "won"), ("I-ORG", "O"), (True, True), "f, line 1")]
+    assert as_iob2(sentences)[0].labels == ("B-ORG", "O")
+
+
+def test_another_column_of_words_in_conllu(tmp_path):
+    path = write(tmp_path, CONLLU, "t.conllu")
+    assert read_sentences(path, word_column="LEMMA")[0].words[0] == "ir"
+    with pytest.raises(ValueError, match="there is no column 'WORD'; accepted: FORM, LEMMA"):
+        read_sentences(path, word_column="WORD")

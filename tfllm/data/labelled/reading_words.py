@@ -1,22 +1,40 @@
-"""Files of labelled words in, sentences out, checked; pure Python.
+r"""Files of labelled words in, sentences out, checked; pure Python.
 
     .conllu          CoNLL-U: ten columns split by tabs (universaldependencies.org/format.html)
-    any other name   CoNLL: columns split by spaces or tabs, the word first, a blank line after each sentence
+    any other name   CoNLL: columns, the word first and its label last unless named, an empty line after each sentence
     .gz .zst .bz2 .xz after them: the same, compressed
 
-Source of the tag schemes IOB1 and IOB2: Tjong Kim Sang and Veenstra 1999, "Representing Text Chunks".
+CoNLL files are split at tabs if their first line of words has one (a word may hold spaces then), else at runs of spaces.
+These lines hold no words:
+
+    -DOCSTART- -X- O O                        begins a document (CoNLL-2003)
+    #begin document (bc/cctv/00); part 000    and #end document: CoNLL-2012, whose words are in column 3, its names in column 10
+    # id 0f1e domain=en                       before a sentence's first word: MultiCoNER's, CoNLL-U's "# sent_id = 1", and every
+                                              other line that begins with "# " and has not as many columns as the file
+
+A line of as many columns that begins with "# " is the word "#" where its label is one of the file's; else it is an error.
+Schemes of entity tags: tag_schemes.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tfllm.corpus.formats import PathLike, suffix_of
 from tfllm.corpus.lines import read_lines
+from tfllm.data.labelled.tag_schemes import is_bio, to_iob2
+
+__all__ = ["CONLLU_COLUMNS", "Sentence", "as_iob2", "is_bio", "read_sentences"]
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+
+_BOUNDARY = re.compile(r"-+DOCSTART-+(\s.*)?|#(begin|end) document\b.*")
+_COMMENT = re.compile(r"#\s+(id\s+\S+(\s+domain=\S+)?|[^\s=]+(\s+[^\s=]+)?\s=(\s.*)?|newdoc|newpar)")
+_TABS, _SPACES = re.compile(r" *\t *"), re.compile(r"[ \t]+")
+_CONLL_2012 = (3, 10)
+"""Columns of the word and of the entities' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +60,27 @@ class _Line:
     cells: list[str]
 
 
-def read_sentences(path: PathLike, *, column: int | str | None = None) -> list[Sentence]:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    split: re.Pattern[str]
+    width: int
+    """Columns of the first line of words."""
+    word: int
+    label: int
+    """Columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A sentence as its file has it, and the line of each word."""
+
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    spaced: tuple[bool, ...]
+    lines: tuple[int, ...]
+
+
+def read_sentences(path: PathLike, *, column: int | str | None = None, word_column: int | str | None = None) -> list[Sentence]:
     """Sentences of a CoNLL or CoNLL-U file, entity tags as IOB2.
 
         -DOCSTART- -X- O O
@@ -51,116 +89,181 @@ def read_sentences(path: PathLike, *, column: int | str | None = None) -> list[S
         rejects VBZ I-VP O
         -> Sentence(("EU", "rejects"), ("B-ORG", "O"), (True, True), "train.txt, line 3")
 
+        # sent_id = 1, and a first column that counts; word_column=1, column=2
+        1 EU B-ORG ann
+        2 rejects O ann
+        -> Sentence(("EU", "rejects"), ("B-ORG", "O"), (True, True), "train.txt, line 2")
+
     Args:
         column: of the label. CoNLL: counted from 0, or from the end with -1 (the default). CoNLL-U: its name (default "UPOS").
+            Counted from 0, sentences may differ in their number of columns, as in CoNLL-2009 and CoNLL-2012.
+        word_column: of the word. CoNLL: counted the same way (default 0). CoNLL-U: its name (default "FORM").
 
     Raises:
-        ValueError: a wrong number of columns, a word without a label, tags that are neither IOB1 nor IOB2; no sentence.
+        ValueError: a wrong number of columns, a word without a label, tags that nearly are those of a scheme, words that are
+            numbers of a column that counts; no sentence.
     """
-    if suffix_of(path) == ".conllu":
-        sentences = list(_conllu(path, "UPOS" if column is None else column))
-    else:
-        sentences = as_iob2(list(_conll(path, -1 if column is None else column)))
-    if not sentences:
+    suffix = suffix_of(path)
+    if suffix in (".csv", ".json", ".jsonl", ".ndjson"):
+        raise ValueError(f"{path}: {suffix} is not accepted here. Write CoNLL: a word, a tab and its label on each line.")
+    read = _conllu if suffix == ".conllu" else _conll
+    found = list(read(path, column, word_column))
+    if not found:
         raise ValueError(f"{path} holds no sentence. Give one word a line, and a blank line after each sentence.")
-    return sentences
-
-
-def is_bio(labels: Iterable[str]) -> bool:
-    """Are these labels of entities: O, B-… and I-… only, and not O alone?
-
-    B-PER I-PER O -> True        O -> False        NOUN VERB -> False
-    """
-    found = set(labels)
-    return bool(found - {"O"}) and all(re.fullmatch(r"O|[BI]-.+", label) for label in found)
+    labels = to_iob2([each.labels for each in found], lambda sentence, word: f"{path}, line {found[sentence].lines[word]}")
+    return [
+        Sentence(each.words, tags, each.spaced, f"{path}, line {each.lines[0]}")
+        for each, tags in zip(found, labels, strict=True)
+    ]
 
 
 def as_iob2(sentences: Sequence[Sentence]) -> list[Sentence]:
-    """Entity tags in IOB2; other labels (parts of speech) as they are.
+    """Sentences with entity tags in IOB2, from any scheme (tag_schemes.py); other labels (parts of speech) as they are.
 
-        IOB1  I-PER I-PER O I-LOC B-LOC  ->  B-PER I-PER O B-LOC B-LOC
-        IOB2  B-PER I-PER O B-LOC B-LOC  ->  the same
-
-    All sentences decide together. Some I- opens an entity: they are IOB1, where a B- stands only right after an entity of
-    its own type, to part the two. Tags that break both rules are an error.
+    IOB1  I-PER I-PER O I-LOC B-LOC  ->  B-PER I-PER O B-LOC B-LOC
     """
-    tags = {tag for sentence in sentences for tag in sentence.labels}
-    if not any(tag != "O" for tag in tags) or not all(re.fullmatch(r"O|[BIESLUM]-.+", tag) for tag in tags):
-        return list(sentences)
-    if other := sorted(tag for tag in tags if not re.fullmatch(r"O|[BI]-.+", tag)):
-        place = next(sentence.place for sentence in sentences if other[0] in sentence.labels)
-        raise ValueError(f"{place}: the tag {other[0]!r} is neither IOB1 nor IOB2. Convert the file to B-, I- and O.")
-    opened = _first(sentences, lambda tag, before: tag[0] == "I" and before[2:] != tag[2:])
-    if not opened:
-        return list(sentences)
-    if parted := _first(sentences, lambda tag, before: tag[0] == "B" and before[2:] != tag[2:]):
-        raise ValueError(
-            f"{opened} opens an entity, as in IOB1 only; {parted} does where nothing is to be parted, as in IOB2 only. "
-            "Use one of the two throughout the file."
-        )
-    return [replace(sentence, labels=tuple(_open_with_b(sentence.labels))) for sentence in sentences]
+
+    def place(number: int, word: int) -> str:
+        return f"{sentences[number].place}, word {word + 1} ({sentences[number].words[word]!r})"
+
+    tags = to_iob2([sentence.labels for sentence in sentences], place)
+    return [replace(sentence, labels=labels) for sentence, labels in zip(sentences, tags, strict=True)]
 
 
-def _open_with_b(tags: Sequence[str]) -> Iterator[str]:
-    before = "O"
-    for tag in tags:
-        yield "B" + tag[1:] if tag != "O" and tag[2:] != before[2:] else tag
-        before = tag
+def _conll(path: PathLike, column: int | str | None, word_column: int | str | None) -> Iterator[_Read]:
+    lines = [(number, line.strip(" \t\r\n")) for number, line in read_lines(path)]
+    for number, line in lines:
+        if "\r" in line:
+            raise ValueError(f"{path}, line {number}: a carriage return (CR) stands alone. End lines with LF or CRLF.")
+    layout = _layout(path, lines, column, word_column)
+    if layout is None:
+        return
+    width = layout.width
+    for block in _blocks(lines):
+        body = [
+            _Line(number, layout.split.split(line)) for number, line in _without_comments(path, block, lines, layout, width)
+        ]
+        if body and layout.label >= 0:
+            width = len(body[0].cells)  # as its own first line: CoNLL-2009 and CoNLL-2012 have a column for each predicate
+            _check_columns(path, body[0].number, width, layout.word, layout.label)
+        for each in body:
+            if len(each.cells) != width:
+                cells = f"{len(each.cells)} columns" + " split by tabs" * (layout.split is _TABS)
+                raise ValueError(f"{path}, line {each.number}: {cells}; accepted: {width}, as in the lines before.")
+        if body:
+            yield _read(path, body, layout.word, layout.label, [True] * len(body))
 
 
-def _first(sentences: Sequence[Sentence], holds) -> str:  # type: ignore[no-untyped-def]
-    """The first tag for which `holds(tag, the tag before)`, as an error names it; "" for none."""
-    for sentence in sentences:
-        for place, (tag, before) in enumerate(zip(sentence.labels, ("O", *sentence.labels), strict=False), 1):
-            if tag != "O" and holds(tag, before):
-                return f"{sentence.place}: {tag!r} of word {place} ({sentence.words[place - 1]!r})"
-    return ""
+def _layout(
+    path: PathLike, lines: Sequence[tuple[int, str]], column: int | str | None, word_column: int | str | None
+) -> _Layout | None:
+    """How a file's columns stand, by its first line of words; None: there is none."""
+    words = [line for line in lines if line[1] and line[1][0] != "#" and not _is_boundary(line[1])]
+    if not words:
+        return None
+    number, first = words[0]
+    split = _TABS if "\t" in first else _SPACES
+    width = len(split.split(first))
+    if width < 2:
+        raise ValueError(f"{path}, line {number}: 1 column; accepted: a word and at least one label.")
+    documents = width > max(_CONLL_2012) and any(line.startswith("#begin document") for _, line in lines)
+    usual = _CONLL_2012 if documents else (0, -1)
+    word, label = (_number(path, given, other) for given, other in zip((word_column, column), usual, strict=True))
+    _check_columns(path, number, width, word, label)
+    if word_column is None and not documents:
+        _check_words(path, words, width)
+    return _Layout(split, width, word, label)
 
 
-def _blocks(path: PathLike, separator: str, comments: bool) -> Iterator[list[_Line]]:
-    """Runs of lines between blank ones, cut into columns."""
-    block: list[_Line] = []
-    for number, text in read_lines(path):
-        line = text.rstrip("\r\n")
-        if not line.strip(" \t"):
-            if block:
-                yield block
+def _blocks(lines: Sequence[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Runs of lines between those that part sentences: empty ones, and those that begin or end a document."""
+    block: list[tuple[int, str]] = []
+    for number, line in [*lines, (0, "")]:
+        if line and not _is_boundary(line):
+            block.append((number, line))
+        elif block:
+            yield block
             block = []
-        elif not (comments and line.startswith("#")):
-            block.append(_Line(number, re.split(separator, line.strip(" \t") if separator != "\t" else line)))
-    if block:
-        yield block
 
 
-def _conll(path: PathLike, column: int | str) -> Iterator[Sentence]:
-    if not isinstance(column, int):
+def _is_boundary(line: str) -> bool:
+    return line[0] in "-#" and _BOUNDARY.fullmatch(line) is not None
+
+
+def _without_comments(
+    path: PathLike, block: list[tuple[int, str]], lines: Sequence[tuple[int, str]], layout: _Layout, width: int
+) -> list[tuple[int, str]]:
+    """A block's lines of words: what comes before the first of them is a comment if it looks like one."""
+    begin = 0
+    while begin < len(block) and re.match(r"#\s|#$", block[begin][1]):
+        number, line = block[begin]
+        cells = layout.split.split(line)
+        if not _COMMENT.fullmatch(line) and len(cells) == width:
+            if cells[layout.label] in _labels(lines, layout):
+                break
+            raise ValueError(
+                f"{path}, line {number}: {line!r:.60} is a comment, or the word '#' with the label {cells[layout.label]!r}, "
+                "which no other word has. Write a comment as '# key = value', or correct the label."
+            )
+        begin += 1
+    for number, line in block[begin:]:
+        if line[0] == "#" and _COMMENT.fullmatch(line):
+            raise ValueError(
+                f"{path}, line {number}: the comment {line!r:.60} stands in a sentence. Put an empty line before it."
+            )
+    return block[begin:]
+
+
+def _labels(lines: Sequence[tuple[int, str]], layout: _Layout) -> set[str]:
+    """Labels of the words that are no '#', by a look at the whole file."""
+    rows = (layout.split.split(line) for _, line in lines if line and line[0] != "#" and not _is_boundary(line))
+    return {cells[layout.label] for cells in rows if len(cells) == layout.width}
+
+
+def _number(path: PathLike, column: int | str | None, usual: int) -> int:
+    number = usual if column is None else column
+    if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"{path}: column={column!r}; columns of CoNLL files have no names: give a number, or -1 for the last.")
-    width = 0
-    for block in _blocks(path, r"[ \t]+", comments=False):
-        lines = [line for line in block if line.cells[0] != "-DOCSTART-"]
-        for line in lines:
-            width = width or len(line.cells)
-            if len(line.cells) != width or width < 2:
-                raise ValueError(
-                    f"{path}, line {line.number}: {len(line.cells)} columns; accepted: "
-                    f"{f'{width}, as in the lines before' if width > 1 else 'a word and at least one label'}."
-                )
-        if lines:
-            if not (0 < column < width or -width < column < 0):
-                raise ValueError(f"{path}: there is no label in column {column}; accepted: 1 to {width - 1}, or from the end.")
-            yield _sentence(path, lines, 0, column, [True] * len(lines))
+    return number
 
 
-def _conllu(path: PathLike, column: int | str) -> Iterator[Sentence]:
-    if column not in CONLLU_COLUMNS[1:]:
-        raise ValueError(f"{path}: there is no column {column!r}; accepted: {', '.join(CONLLU_COLUMNS[1:])}.")
-    place = CONLLU_COLUMNS.index(str(column))
-    for block in _blocks(path, "\t", comments=True):
+def _check_columns(path: PathLike, line: int, width: int, word: int, label: int) -> None:
+    if not -width <= word < width:
+        raise ValueError(
+            f"{path}, line {line}: there is no word in column {word}; accepted: 0 to {width - 1}, or from the end."
+        )
+    if not -width <= label < width or label % width == word % width:
+        raise ValueError(
+            f"{path}, line {line}: there is no label in column {label}; accepted: 0 to {width - 1} but {word % width}, which "
+            "is the word's, or from the end."
+        )
+
+
+def _check_words(path: PathLike, lines: Sequence[tuple[int, str]], width: int) -> None:
+    """Words are mostly no numbers: else the first of several columns counts them."""
+    numbers = [line for line in lines if re.match(r"[0-9]+[ \t]", line[1])]
+    if 2 * len(numbers) > len(lines) and width > 2:
+        number, line = numbers[0]
+        conllu = " A CoNLL-U file is named .conllu." if width == len(CONLLU_COLUMNS) else ""
+        raise ValueError(
+            f"{path}, line {number}: the first column counts the words: {line!r:.60}. Give the columns of the word and of its "
+            f"label: word_column=1, column=2, say.{conllu}"
+        )
+
+
+def _conllu(path: PathLike, column: int | str | None, word_column: int | str | None) -> Iterator[_Read]:
+    for name in (column, word_column):
+        if name is not None and name not in CONLLU_COLUMNS[1:]:
+            raise ValueError(f"{path}: there is no column {name!r}; accepted: {', '.join(CONLLU_COLUMNS[1:])}.")
+    word, label = (CONLLU_COLUMNS.index(str(name)) for name in (word_column or "FORM", column or "UPOS"))
+    lines = ((number, line.rstrip("\r\n")) for number, line in read_lines(path))
+    kept = [(number, line if line.strip(" \t") else "") for number, line in lines if not line.startswith("#")]
+    for block in _blocks(kept):
         words, joined_after = [], set()
-        for line in block:
+        for line in (_Line(number, text.split("\t")) for number, text in block):
             if len(line.cells) != len(CONLLU_COLUMNS):
                 raise ValueError(f"{path}, line {line.number}: {len(line.cells)} columns split by tabs; accepted: 10.")
-            id, misc = line.cells[0], line.cells[-1].split("|")
+            id, misc = line.cells[0], line.cells[-1].strip().split("|")
             if span := re.fullmatch(r"([0-9]+)-([0-9]+)", id):
                 # The words of a multiword token are read; what follows it, follows its last word.
                 joined_after |= {int(span[2])} if "SpaceAfter=No" in misc else set()
@@ -172,16 +275,18 @@ def _conllu(path: PathLike, column: int | str) -> Iterator[Sentence]:
                     )
                 joined_after |= {len(words)} if "SpaceAfter=No" in misc else set()
         if words:
-            yield _sentence(path, words, 1, place, [number not in joined_after for number in range(1, len(words) + 1)])
+            yield _read(path, words, word, label, [number not in joined_after for number in range(1, len(words) + 1)])
 
 
-def _sentence(path: PathLike, lines: Sequence[_Line], word: int, column: int, spaced: Sequence[bool]) -> Sentence:
+def _read(path: PathLike, lines: Sequence[_Line], word: int, label: int, spaced: Sequence[bool]) -> _Read:
+    """A sentence; "_", and "-" beside a word with letters, say that there is no label, which is an error."""
     for line in lines:
-        if not line.cells[word].strip() or line.cells[column] in ("", "_"):
-            raise ValueError(f"{path}, line {line.number}: no word, or no label in column {column}: {line.cells}. Fill it in.")
-    return Sentence(
-        tuple(line.cells[word] for line in lines),
-        tuple(line.cells[column] for line in lines),
-        tuple(spaced),
-        f"{path}, line {lines[0].number}",
-    )
+        text, tag = line.cells[word], line.cells[label]
+        none = tag in ("", "_") or (tag == "-" and any(map(str.isalnum, text)))
+        if none or not text.strip() or len(tag.split()) > 1:
+            raise ValueError(
+                f"{path}, line {line.number}: no word, or no label in column {label}: {line.cells}. "
+                "Fill it in, or name another column: column=…."
+            )
+    words, labels = (tuple(line.cells[column] for line in lines) for column in (word, label))
+    return _Read(words, labels, tuple(spaced), tuple(line.number for line in lines))

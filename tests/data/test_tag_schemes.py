@@ -1,0 +1,113 @@
+"""Schemes of entity tags: the same entities as seqeval finds in each, and every near miss named."""
+
+import re
+
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from tfllm.data.labelled.tag_schemes import is_bio, to_iob2
+
+
+def place(sentence, word):
+    return f"t.txt, line {10 * sentence + word}"
+
+
+def converted(*sentences):
+    return [" ".join(tags) for tags in to_iob2([sentence.split() for sentence in sentences], place)]
+
+
+def refuses(message, *sentences):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        converted(*sentences)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("I-PER I-PER O I-LOC B-LOC", "B-PER I-PER O B-LOC B-LOC"),
+        ("B-PER I-PER O B-LOC B-LOC", "B-PER I-PER O B-LOC B-LOC"),
+        ("I-PER I-LOC I-LOC B-LOC I-LOC", "B-PER B-LOC I-LOC B-LOC I-LOC"),
+        ("B-PER E-PER O S-LOC S-LOC B-ORG I-ORG E-ORG", "B-PER I-PER O B-LOC B-LOC B-ORG I-ORG I-ORG"),
+        ("B-PER L-PER O U-LOC U-LOC B-ORG I-ORG L-ORG", "B-PER I-PER O B-LOC B-LOC B-ORG I-ORG I-ORG"),
+        ("B-PER M-PER E-PER O S-MISC B-PER O", "B-PER I-PER I-PER O B-MISC B-PER O"),
+        ("B I O B B", "B-ENTITY I-ENTITY O B-ENTITY B-ENTITY"),
+        ("I O I I", "B-ENTITY O B-ENTITY I-ENTITY"),
+        ("B E O S", "B-ENTITY I-ENTITY O B-ENTITY"),
+        ("(PER* *) * (LOC) (LOC)", "B-PER I-PER O B-LOC B-LOC"),
+        ("NOUN I VERB", "NOUN I VERB"),
+        ("E-X NOUN O", "E-X NOUN O"),
+        ("B.1 I.2", "B.1 I.2"),
+        ("O O", "O O"),
+    ],
+)
+def test_schemes_as_in_the_docstrings(before, after):
+    assert converted(before) == [after]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "B-PER E-PER O S-LOC S-LOC B-ORG I-ORG E-ORG",
+        "B-PER I-PER O B-LOC B-LOC",
+        "I-PER I-LOC I-LOC B-LOC I-LOC",
+        "S-A B-A E-A B-A I-A E-A S-B O",
+    ],
+)
+def test_entities_are_those_of_seqeval(tags):
+    assert get_entities(converted(tags)[0].split()) == get_entities(tags.split())
+
+
+def test_sentences_decide_together():
+    assert converted("I-PER O", "O I-PER B-PER", "O") == ["B-PER O", "O B-PER B-PER", "O"]
+    refuses("t.txt, line 1: 'I-PER' opens an entity, as in IOB1 only; t.txt, line 11: 'B-PER' does", "O I-PER", "O B-PER")
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("o", "Write O"),
+        ("0", "Write O"),
+        ("b-PER", "Write B-PER"),
+        ("B_PER", "Write B-PER"),
+        ("I:PER", "Write I-PER"),
+        ("PER-I", "Write I-PER"),
+        ("B-", "Write B-TYPE"),
+        ("I", "Write O, or B-… or I-… with a type"),
+        ("NOUN", "Write O, or B-… or I-… with a type"),
+        ("B-per", "its type came before as 'PER'. Write both alike"),
+    ],
+)
+def test_one_stray_tag_is_named(tag, meant):
+    with pytest.raises(ValueError, match=re.escape(f"t.txt, line 12: the tag is {tag!r}")) as error:
+        converted("B-PER I-PER O", f"O B-PER {tag}")
+    assert meant in str(error.value)
+
+
+def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
+    for tags, meant in (("B_PER I_PER O", "B-PER"), ("b-PER o", "B-PER"), ("PER-B PER-I O", "B-PER"), ("o B-PER", "O")):
+        refuses(
+            f"t.txt, line 0: the tag is {tags.split()[0]!r}, which the other tags' scheme does not have. Write {meant}.",
+            tags,
+        )
+        first, *others = tags.split()
+        # The advice, followed to the end.
+        fixed = [re.sub("^o$", "O", re.sub("(?i)^([bi])_|^(per)-([bi])$", r"\1\3-\2", tag)) for tag in (first, *others)]
+        fixed = [tag.upper() + ("PER" if tag.endswith("-") else "") for tag in fixed]
+        assert is_bio(converted(" ".join(fixed))[0].split())
+
+
+def test_what_goes_on_with_no_entity_is_named():
+    refuses("t.txt, line 1: 'E-PER' goes on with an entity, and none of its type is open", "O E-PER S-PER")
+    refuses("t.txt, line 2: 'I-PER' goes on with an entity", "B-PER E-PER I-PER")
+    refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "S-LOC I-LOC")
+    refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "B-PER I-LOC E-LOC")
+    refuses("t.txt, line 1: '(LOC)' does not fit the brackets", "(PER* (LOC) *)")
+    refuses("t.txt, line 1: '*)' does not fit the brackets", "* *)")
+    refuses("t.txt, line 1: the entity 'PER' is open where its sentence ends", "(PER* *")
+
+
+def test_labels_of_entities():
+    for labels in (["B-X"], ["O", "I-X"], ["O", "B-a-b", "I-a-b"]):
+        assert is_bio(labels)
+    for labels in ([], ["O"], ["O", "NOUN"], ["O", "B-"], ["B-X", "E-X"]):
+        assert not is_bio(labels)
