@@ -48,6 +48,9 @@ LABELS = "labels"
 ROW_WEIGHTS = "row_weights"
 """float32 [B], optional: how much each row counts; 0 is padding. Left out: all 1."""
 
+TEXT_NUMBERS = "text_numbers"
+"""int32 [B], optional: which text a row is, in pairs for embeddings; equal texts have equal numbers. Left out: all differ."""
+
 SPAN_STARTS = "span_starts"
 """int32 [B]: place of the answer's first token; 0 where the row holds no answer."""
 

@@ -154,7 +154,9 @@ def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
         return classified(case)
     if case["task"] == "embedding":
         rows = tfllm.data.text_pairs(
-            [{"text": f"the {i}th sheep", "text_pair": f"number {i} of the flock"} for i in range(31)], TOKENIZER, max_length=32
+            [{"text": f"the {i}th sheep", "text_pair": f"number {i % 9} of the flock"} for i in range(31)],
+            TOKENIZER,
+            max_length=32,
         )
         return rows.batches(BATCH), rows.batches(BATCH, shuffle=False, repeat=False)
     if case["task"] == "causal" and case.get("own_pipeline"):

@@ -68,15 +68,26 @@ def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], ba
 
 
 def evaluate_vectors(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
-    """How often a text's partner is the nearest of all second texts, and the mean of one over its rank; ties rank last."""
+    """How often a text's partner is the nearest of all second texts, and the mean of one over its rank; ties rank last.
+
+    Equal second texts are one. A text's other partners and its own equal are left out of its ranking, as in training
+    (`wrong_partners`); Bordes et al. 2013, section 4.2, call it filtered.
+    """
     vectors = np.concatenate(list(_outputs(model, rows, forward, batch_size)))
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    firsts, seconds = rows.row_features.get(features.TEXT_NUMBERS, np.arange(len(vectors))).reshape(-1, 2).T
+    # Pairs by their second text, and where each distinct one begins.
+    order = np.argsort(seconds, kind="stable")
+    distinct, begins = np.unique(seconds[order], return_index=True)
+    candidates = vectors[1::2][order[begins]]
     ranks = []
-    for begin in range(0, len(vectors) // 2, _BLOCK):
-        block = slice(2 * begin, 2 * (begin + _BLOCK))
-        cosines, partners = vectors[block][0::2] @ vectors[1::2].T, vectors[block][1::2]
-        own = (vectors[block][0::2] * partners).sum(1, keepdims=True)
-        ranks.append((~(cosines < own - 1e-6)).sum(1))
+    for begin in range(0, len(firsts), _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        asked = firsts[block, None]
+        partners = np.logical_or.reduceat(asked == firsts[order], begins, axis=1)
+        own = (vectors[0::2][block] * vectors[1::2][block]).sum(1, keepdims=True)
+        better = ~(vectors[0::2][block] @ candidates.T < own - 1e-6)
+        ranks.append(1 + (better & ~partners & (asked != distinct)).sum(1))
     rank = np.concatenate(ranks)
     return Evaluation({"recall_at_1": float((rank == 1).mean()), "mean_reciprocal_rank": float((1 / rank).mean())})
 

@@ -84,6 +84,8 @@ def finetune(
     verbose = verbose if run.writes else 0
     if verbose:
         counts = f"{len(training)} rows to learn from, {len(validation)} to choose by"
+        if shared := validation.shared_with(training):
+            counts += f" ({shared} of which are learnt from, too)"
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
     if run.exhausted or run.epoch >= settings.epochs:
         return run

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.features import ROW_WEIGHTS
+from tfllm.features import POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, TEXT_NUMBERS, TYPE_IDS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batches import BatchKeys
@@ -16,6 +16,26 @@ from tfllm.train.distribution.replicas import rows_of_all
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
+
+
+def wrong_partners(texts: tf.Tensor) -> tf.Tensor:
+    """Which second texts are wrong for which first: not those that are its partners somewhere, nor its own equals.
+
+        pairs 0 1 | 2 1 | 0 3 -> F F F | F F T | F F F
+
+    Transposed, it says which first texts are wrong for which second. So a batch may hold equal texts, which
+    sentence-transformers' `NoDuplicatesBatchSampler` keeps apart.
+
+    Args:
+        texts: numbers of the texts of N pairs, int32 [N, 2].
+
+    Returns:
+        bool [N, N].
+    """
+    firsts, seconds = tf.unstack(texts, axis=1)
+    same_first, same_second = (tf.cast(each[:, None] == each, tf.float32) for each in (firsts, seconds))
+    partners = tf.matmul(same_first, same_second) > 0  # by some pair: it has an equal first text and an equal second
+    return ~(partners | (firsts[:, None] == seconds))
 
 
 @keras.saving.register_keras_serializable(package="tfllm")
@@ -32,7 +52,7 @@ class TextEmbedder(EncoderTask):
 
     task = "text_embedder"
     counted = "rows"
-    batch_keys = BatchKeys(together=2)
+    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, TEXT_NUMBERS), together=2)
 
     def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
         self.pooling, self.normalize = check_pooling(pooling, config), normalize
@@ -76,16 +96,22 @@ class TextEmbedder(EncoderTask):
         """Which text is this one's partner, among those of the batch, asked both ways (van den Oord et al. 2018, InfoNCE).
 
         The batch is that of all replicas: each asks for the partners of its own texts among all.
-        Rows 2i and 2i + 1 are partners; a pair of weight 0 is nobody's alternative.
+        Rows 2i and 2i + 1 are partners. A text is compared with its partner and with those that are wrong, by TEXT_NUMBERS
+        (`wrong_partners`); without them all others are. Pairs of weight 0 are compared with none.
         """
         vectors = tf.math.l2_normalize(self(features, training=training), -1)
         weights = tf.cast(features.get(ROW_WEIGHTS, tf.ones(tf.shape(vectors)[:1])), tf.float32)
         rows = rows_of_all(tf.concat([vectors, weights[:, None]], -1))
         pairs = tf.reshape(rows.values[:, :-1], [-1, 2, self.config.hidden_size])
         weights = rows.values[::2, -1]
-        nobody = tf.cast(weights == 0, tf.float32) * 1e9
-        cosines = tf.matmul(pairs[:, 0], pairs[:, 1], transpose_b=True) / self._temperature
-        scores, targets = tf.concat([cosines - nobody, tf.transpose(cosines) - nobody], 0), tf.range(tf.shape(cosines)[0])
+        cosines, targets = tf.matmul(pairs[:, 0], pairs[:, 1], transpose_b=True), tf.range(tf.shape(pairs)[0])
+        scores = tf.concat([cosines, tf.transpose(cosines)], 0) / self._temperature
+        compared = tf.tile(weights[None] > 0, [tf.shape(scores)[0], 1])
+        if TEXT_NUMBERS in features:
+            texts = tf.reshape(rows_of_all(features[TEXT_NUMBERS]).values, [-1, 2])
+            wrong = tf.linalg.set_diag(wrong_partners(texts), tf.ones(tf.shape(texts)[:1], tf.bool))
+            compared &= tf.concat([wrong, tf.transpose(wrong)], 0)
+        scores -= tf.cast(~compared, tf.float32) * 1e9
         weights = tf.where(rows.are_here(2 * targets), weights, 0.0)  # a pair counts where its first text is
         sums = class_cross_entropy(scores, tf.tile(targets, [2]), weights=tf.tile(weights, [2]))
         measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}

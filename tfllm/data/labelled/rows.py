@@ -6,9 +6,10 @@ step -> epoch and window -> draws -> rows, those of similar length together -> f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,15 @@ class Flat:
     def lengths(self) -> np.ndarray:
         """int64 [N]."""
         return np.diff(self.splits)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each row's ids as bytes, to compare them."""
+        return (self.values[begin:end].tobytes() for begin, end in pairwise(self.splits))
+
+    def numbers(self) -> np.ndarray:
+        """Equal for equal rows: 7 8 | 9 | 7 8 -> 0 1 0. int32 [N]."""
+        seen: dict[bytes, int] = {}
+        return np.fromiter((seen.setdefault(row, len(seen)) for row in self), np.int32, len(self.splits) - 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,6 +108,16 @@ class Labelled:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    def shared_with(self, other: Labelled) -> int:
+        """How many rows (pairs, where two stay together) are rows of the other, too, id for id."""
+        ours, theirs = self._contents(), set(other._contents())
+        return sum(each in theirs for each in ours)
+
+    def _contents(self) -> list[tuple[bytes, ...]]:
+        parts = [list(self.first)] if self.second is None else [list(self.first), list(self.second)]
+        rows = list(zip(*parts, strict=True))
+        return [sum(rows[row : row + self.together], ()) for row in range(0, len(rows), self.together)]
+
     def class_weights(self) -> np.ndarray:
         """What makes classes count alike: one over each class's frequency, scaled to a mean of 1; 0 for a class without rows.
 
@@ -137,7 +157,7 @@ class Labelled:
 
         An epoch is ceil(rows / B) batches, which hold each row once; what its rows leave of one batch is filled with empty rows
         of weight 0. Training (repeat=True) is one epoch after the other, for ever. So the loss of a short batch is the mean
-        over the rows it has, and no pair is its own negative.
+        over the rows it has, and no batch holds a record twice.
 
         With `shuffle` a permutation keyed by (seed, epoch) says which row comes when; the rows of a window of batches are
         sorted by length, and the window's batches, a short one among them, come in a random order: little padding, and no
