@@ -16,8 +16,9 @@ from tfllm.corpus.contents import no_column
 from tfllm.corpus.filesystem import ends_in, opened
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines
-from tfllm.corpus.records import json_shape, json_values, table_rows
+from tfllm.corpus.records import json_shape, json_values
 from tfllm.corpus.sources import Source
+from tfllm.corpus.tables import table_rows
 from tfllm.corpus.unpacking import unpacked
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from tfllm.corpus.formats import TEXT_SUFFIXES, Format, NotTextError, SourceError, kind_of, suffix_of
 from tfllm.corpus.lines import BOM, encoding_advice, read_lines, utf16_of
-from tfllm.corpus.records import columns_of, json_shape
+from tfllm.corpus.records import json_shape
+from tfllm.corpus.tables import columns_of
 from tfllm.corpus.unpacking import blocks_of, compression_in
 
 HEAD_BYTES = 1 << 13

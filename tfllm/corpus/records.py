@@ -2,23 +2,22 @@
 
     .jsonl .ndjson   one JSON object a line
     .json            the same; or one array of objects; or objects one after another, over any number of lines
-    .csv             comma separated, quoted as in RFC 4180; the first line names the columns
-    .tsv             tab separated, nothing quoted; the first line names the columns
+    .csv .tsv        a table, whose first line names the columns: tables.py
 
 Every error names the file and the line or record.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tfllm.corpus.formats import PathLike, SourceError, format_of, suffix_of
 from tfllm.corpus.lines import encoding_advice, read_characters, read_lines
+from tfllm.corpus.tables import table_rows
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
@@ -188,67 +187,6 @@ class _Text:
 
     def error(self, found: str, advice: str) -> SourceError:
         return SourceError(f"{self.path}: after record {self.count} {found}. {advice}")
-
-
-def table_rows(lines: Iterable[tuple[int, str]], path: PathLike, *, tabs: bool) -> Iterator[tuple[dict[str, str], int]]:
-    """The rows of a table and the lines they begin in; the first row names the columns. Cells may hold line breaks.
-
-    Raises:
-        SourceError: broken quotes, another number of columns, a column named twice; no row.
-    """
-    header: list[str] = []
-    blank: list[int] = []
-    empty = True
-    for cells, number in _cells(lines, path, tabs):
-        if not cells:
-            blank += [number] if len(header) == 1 else []  # of one column, an empty cell is an empty line
-        elif not header:
-            if len(set(cells)) < len(cells):
-                raise SourceError(
-                    f"{path}, line {number}: the first line names a column twice: {cells}. Give each its own name."
-                )
-            header = cells
-        elif len(cells) != len(header):
-            raise SourceError(
-                f"{path}, line {number}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header})."
-            )
-        else:
-            yield from (({header[0]: ""}, each) for each in blank)  # but for those at the end
-            blank, empty = [], False
-            yield dict(zip(header, cells, strict=True)), number
-    if not header:
-        raise SourceError(f"{path} is empty. The first line names the columns, each other line is a record.")
-    if empty:
-        raise SourceError(f"{path} has no lines below its first, which names the columns ({header}). Give one a record.")
-
-
-def columns_of(lines: Iterable[tuple[int, str]], path: PathLike, *, tabs: bool) -> list[str]:
-    """The first row of a table: the names of its columns; [] of an empty file."""
-    return next((cells for cells, _ in _cells(lines, path, tabs) if cells), [])
-
-
-def _cells(lines: Iterable[tuple[int, str]], path: PathLike, tabs: bool) -> Iterator[tuple[list[str], int]]:
-    # The csv module refuses cells over 128 KiB, which reviews and articles can be.
-    csv.field_size_limit(sys.maxsize)
-    format = dict(delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else dict(strict=True)
-    reader = csv.reader((line for _, line in lines), **format)
-    begin = 1
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise SourceError(f"{path}, line {begin}: {_explained(error)}") from None
-        if cells is None:
-            return
-        yield cells, begin
-        begin = reader.line_num + 1
-
-
-def _explained(error: csv.Error) -> str:
-    # The module tells its errors apart by their messages only, and this one speaks of how to open files.
-    if str(error).startswith("new-line character"):
-        return "a carriage return (CR) stands alone. End lines with LF or CRLF, and quote a cell that holds a CR."
-    return f"{error}. Double the quotes inside a quoted cell, and close it."
 
 
 def _read_json_lines(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
