@@ -42,6 +42,33 @@ def test_a_run_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert "tensorboard --logdir gs://bucket/first/logs" in capsys.readouterr().out
 
 
+def test_columns_and_labels_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that begin with a minus, too; what another task would not use is refused."""
+    anything = SimpleNamespace(config=SimpleNamespace(max_length=8), best_record={}, scores={})
+    read = []
+
+    def reads(task: str, data: Path, words: None, **options: object) -> SimpleNamespace:
+        read.append(options)
+        return SimpleNamespace(labels=options["labels"] or ("B-X", "I-X", "O"))
+
+    monkeypatch.setattr(training, "load_model", lambda folder: (anything, None))
+    monkeypatch.setattr(tfllm.finetuning, "read", reads)
+    monkeypatch.setattr(tfllm.finetuning, "learner", lambda *args, **options: anything)
+    monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: anything)
+    files = ["--data", "a.txt", "--validation", "b.txt", "--run", str(tmp_path)]
+    command(monkeypatch, "finetune", "m", "--task", "tagging", *files, "--word-column", "1", "--label", "-1")
+    assert [each["word_column"] for each in read] == ["1", "1"] and [each["label"] for each in read] == ["-1", "-1"]
+    assert [each["labels"] for each in read] == [None, ("B-X", "I-X", "O")]
+    read.clear()
+    command(monkeypatch, "finetune", "m", "--task", "classification", *files, "--labels", "-1", "0", "1", "2")
+    assert [each["labels"] for each in read] == [("-1", "0", "1", "2")] * 2
+    for task, option in (("classification", "--word-column"), ("regression", "--labels")):
+        with pytest.raises(ValueError, match=f"{option} (is|are) for"):
+            command(monkeypatch, "finetune", "m", "--task", task, *files, option, "1")
+
+
 def test_a_fine_tuning_at_an_address(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     given = {}
     asked = []

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import datasets
@@ -212,9 +213,11 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         ValueError, match=r"TokenClassifier learns from rows of a token_classifier, got rows of a text_classifier"
     ):
         tfllm.finetune(tfllm.TokenClassifier(CONFIG, labels=["O", "B-X"]), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"the rows' labels are \('neg', 'pos'\), the model's \('a', 'b'\)"):
+    with pytest.raises(ValueError, match=r"was made with {'labels': \('a', 'b'\)}, the rows with {'labels': \('neg', 'pos'\)}"):
         tfllm.finetune(tfllm.TextClassifier(CONFIG, labels=["a", "b"]), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"was made with pairs=True, the rows with pairs=False: make both alike"):
+    with pytest.raises(
+        ValueError, match=r"was made with {'pairs': True}, the rows with {'pairs': False}. Give the model another"
+    ):
         tfllm.finetune(classifier(training, pairs=True), training, validation, folder=tmp_path / "run")
     with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64: read them with max_length=64"):
         tfllm.finetune(
@@ -235,6 +238,23 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
     with pytest.raises(ValueError, match=r"task='clasification' is unknown; it is one of classification, regression"):
         finetuning.read("clasification", "train.csv", ByteTokenizer())
     assert not (tmp_path / "run").exists()
+
+
+def test_advice_on_labels_that_differ_is_followed():
+    """A Hugging Face classifier of LABEL_0 and LABEL_1, and tables of 1 and 0, of pairs, of several labels."""
+    published = tfllm.TextClassifier(CONFIG, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
+    table = [{"text": "a", "pair": "b", "label": "1"}, {"text": "b", "pair": "c", "label": "0"}]
+    for options in ({}, {"pair": "pair"}, {"multi_label": True}, {"pair": "pair", "multi_label": True}):
+        rows = data.text_classification(table, ByteTokenizer(), max_length=48, **options)
+        with pytest.raises(ValueError, match=r"the rows with {'labels': \('0', '1'\)") as error:
+            finetuning.check_data(published, rows)
+        call = re.search(r"as tfllm finetune does: (tfllm\..*\))$", str(error.value))[1]
+        finetuning.check_data(eval(call, {"tfllm": tfllm, "model": published, "rows": rows}), rows)
+    known = [row | {"label": "LABEL_2"} for row in table]
+    with pytest.raises(ValueError, match=r"; or read the file with labels=model\.labels$"):
+        finetuning.check_data(published, data.text_classification(known, ByteTokenizer(), max_length=48))
+    rows = data.text_classification(known, ByteTokenizer(), labels=published.labels, max_length=48)
+    finetuning.check_data(published, rows)
 
 
 def test_a_model_predicts_as_much_of_a_text_as_it_learnt_from(finished, reviews):

@@ -1,6 +1,7 @@
 """Tables of texts: what is read, and that every wrong line is named."""
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from tfllm.data.labelled.reading import Row, TextRecord, label_names, read_rows, read_texts
+from tfllm.data.labelled.label_values import label_names
+from tfllm.data.labelled.reading import Row, TextRecord, read_rows, read_texts
 
 
 def write(path, content):
@@ -80,7 +82,7 @@ def test_several_labels_a_row(tmp_path):
     write(tmp_path / "t.csv", "text,label\na,x|y|x\nb,\n")
     found = read_texts(tmp_path / "t.csv", label="label", multi_label=True)
     assert [record.labels for record in found] == [("x", "y"), ()]
-    refuses("record 1: the labels 3", [{"text": "a", "label": 3}], label="label", multi_label=True)
+    refuses("record 1: the labels are 3", [{"text": "a", "label": 3}], label="label", multi_label=True)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +151,67 @@ def test_label_names_as_in_the_docstring():
     for given in ([], ["a", "a"], [""], [1]):
         with pytest.raises(ValueError, match="are not accepted: give each once"):
             label_names(["a"], given)
+
+
+def rows_of(tmp_path, name, content):
+    return [dict(row.columns) for row in read_rows(write(tmp_path / name, content))]
+
+
+def test_tables_of_other_programs(tmp_path):
+    """Excel where a comma is decimal, its line `sep=`, tables of pandas and GLUE; what the csv module wrote comes back."""
+    rows = [{"text": 'so, "fine";\tit was', "label": "0,5"}, {"text": "no", "label": "1"}]
+    for delimiter, name in ((";", "t.csv"), ("\t", "t.csv"), (",", "t.csv")):
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["text", "label"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+        content = (tmp_path / name).read_text()
+        assert rows_of(tmp_path, name, content) == rows
+        assert rows_of(tmp_path, name, f"sep={delimiter}\r\n{content}") == rows
+    with (tmp_path / "t.tsv").open("w", newline="") as file:
+        csv.DictWriter(file, ["text", "label"], delimiter="\t", quoting=csv.QUOTE_ALL).writerows(
+            [{"text": "text", "label": "label"}, *rows]
+        )
+    assert rows_of(tmp_path, "t.tsv", (tmp_path / "t.tsv").read_text()) == rows
+    found = rows_of(tmp_path, "t.tsv", 'text\tlabel\n"so ""fine"" it was"\t0\n"no" he said\t1\n"no"\t1\n""\t""""\n')
+    assert [list(row.values()) for row in found] == [
+        ['so "fine" it was', "0"],
+        ['"no" he said', "1"],
+        ['"no"', "1"],
+        ['""', '"'],
+    ]
+    assert rows_of(tmp_path, "t.csv", "text , label\na,b\n") == [{"text": "a", "label": "b"}]
+    refuses("t.csv, line 3: 1 columns; accepted: 2", write(tmp_path / "t.csv", "sep=;\ntext;label\na,b\n"), label="label")
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "advice"),
+    [
+        (["sentence1", "sentence2", "label"], {}, {"text": "sentence1", "pair": "sentence2"}),
+        (["premise", "hypothesis", "gold_label"], {}, {"text": "premise", "pair": "hypothesis"}),
+        (["id", "Review", "sentiment"], {}, {"text": "Review"}),
+        (["id", "text", "Sentiment"], {}, {"label": "Sentiment"}),
+        (["text", "class"], {}, {"label": "class"}),
+        (["text", "target"], {}, {"label": "target"}),
+        (["text", "context", "label"], {"pair": "text_pair"}, {"pair": "context"}),
+    ],
+)
+def test_a_columns_name_is_found_by_the_advice(columns, asked, advice):
+    asked, row = {"label": "label"} | asked, dict.fromkeys(columns, "a")
+    for _ in range(3):
+        try:
+            (found,) = read_texts([row], **asked)
+        except ValueError as error:
+            named = dict(part.split("=") for part in re.search(r"Name it: (.*)\. If", str(error))[1].split(", "))
+            asked |= {name: value[1:-1] for name, value in named.items()}
+    assert {name: asked[name] for name in advice} == advice
+    assert found.labels == ("a",)
+
+
+def test_a_table_without_a_line_of_names(tmp_path):
+    refuses(
+        "only 'I liked it', 'pos'. Name it: text=…. If a table has no first line of names, add one",
+        write(tmp_path / "t.csv", "I liked it,pos\nNo,neg\n"),
+    )
+    path = write(tmp_path / "t.csv", "text,label\nI liked it,pos\nNo,neg\n")  # "Add one."
+    assert [record.labels for record in read_texts(path, label="label")] == [("pos",), ("neg",)]

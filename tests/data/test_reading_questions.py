@@ -28,6 +28,10 @@ def test_as_in_the_docstring(tmp_path, monkeypatch):
 def test_spellings_of_answers():
     for changes in ({"answers": "Ada", "answer_start": 7}, {"answers": {"text": ["Ada"], "answer_start": [7]}}):
         assert read_questions([ADA | changes])[0].answers == ("Ada",)
+    objects = [{"text": "Ada", "answer_start": 7}, {"text": "was Ada", "answer_start": 3}]
+    (squad,) = read_questions([{"question": "Who?", "context": "It was Ada.", "answers": objects, "id": None}])
+    assert (squad.id, squad.answers, squad.starts) == ("1", ("Ada", "was Ada"), (7, 3))
+    assert read_questions([ADA | {"answers": objects[0]}])[0].answers == ("Ada",)
     assert read_questions([ADA | {"answer_start": [np.int64(7)]}])[0].starts == (7,)
     several = read_questions([ADA | {"answers": ["Ada", "was Ada"], "answer_start": [7, 3], "id": 5}])[0]
     assert (several.id, several.answers, several.starts) == ("5", ("Ada", "was Ada"), (7, 3))
@@ -73,6 +77,9 @@ def test_squad_1_and_2(tmp_path):
         ({"answers": [""]}, "record 1: the answer is ''"),
         ({"answer_start": [True]}, "record 1: answer_start is True"),
         ({"is_impossible": "false"}, "record 1: is_impossible is 'false'; accepted: true or false"),
+        ({"answers": [{"text": "Ada", "answer_start": 8}]}, "record 1: at character 8 of the context stands 'da.', not"),
+        ({"answers": [{"text": "Ada"}]}, "record 1: answer_start is None"),
+        ({"answers": [{"text": "Ada", "answer_start": 7}, "Ada"]}, "record 1: answer_start is None"),
         ({"question": " "}, "record 1: the question is empty"),
         ({"context": None}, "record 1: the column 'context' is None"),
     ],

@@ -232,6 +232,21 @@ def test_another_task_gets_a_new_head_on_the_files_stack(written, name, task, se
         np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
 
 
+def test_other_labels_than_the_folders(written):
+    """As many rename the head's; else the advice is followed to a new head on the same stack."""
+    folder = written["BertForSequenceClassification"]
+    assert from_huggingface(folder, labels=["x", "y", "z"])[0].labels == ("x", "y", "z")
+    with pytest.raises(ValueError, match=r"labels=\['0', '1'\]: 2, the folder's head has 3. Load it without labels=") as error:
+        from_huggingface(folder, labels=["0", "1"])
+    call = re.search(r"another head: (tfllm\..*\))$", str(error.value))[1].replace("[…]", "['0', '1']")
+    model, _ = from_huggingface(folder)
+    again = eval(call, {"tfllm": tfllm, "model": model})
+    assert again.labels == ("0", "1")
+    ours, theirs = named(again.stack.variables), named(model.stack.variables)
+    for path in ours:
+        np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
+
+
 def test_another_task_pools_as_the_folder_says_or_by_its_own_custom(written, copy):
     labels = ["bad", "good"]
     model, _ = from_huggingface(written["BertForPreTraining"], task="text_classifier", labels=labels)

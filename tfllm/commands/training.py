@@ -84,6 +84,8 @@ def finetune(
     text: str = "text",
     pair: str | None = None,
     label: str | None = None,
+    word_column: str | None = None,
+    labels: tuple[str, ...] = (),
     multi_label: bool = False,
     max_length: int | None = None,
     spaces: Literal["restored", "single"] | None = None,
@@ -113,6 +115,8 @@ def finetune(
         text: Column of the text.
         pair: Column of the second text, where rows are pairs.
         label: Column of the label; of CoNLL files its number, of CoNLL-U its name.
+        word_column: Column of the words; of CoNLL files its number, of CoNLL-U its name.
+        labels: All labels in the order of their numbers, where those of the training file, sorted, will not do.
         multi_label: Any number of labels may hold.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
         spaces: Between the words of a CoNLL file: those of ordinary typography, which is the default, or one after each word.
@@ -127,6 +131,10 @@ def finetune(
 
     if multi_label and task != "classification":
         raise ValueError(f"--multi-label is for classification, the task is {task}")
+    if labels and task not in ("classification", "tagging"):
+        raise ValueError(f"--labels are for classification and tagging, the task is {task}")
+    if word_column and task != "tagging":
+        raise ValueError(f"--word-column is for tagging, the task is {task}")
     if spaces and task != "tagging":
         raise ValueError(f"--spaces is for tagging, the task is {task}")
     if pooling and task in ("tagging", "question-answering"):
@@ -135,10 +143,9 @@ def finetune(
     pretrained, words = _start(model, preset, config, tokenizer)
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length)
-    columns: dict[str, Any] = dict(
-        text=text, pair=pair, label=label, multi_label=multi_label, max_length=longest, spaces=spaces
-    )
-    rows = finetuning.read(task, data, words, **columns)
+    columns: dict[str, Any] = dict(text=text, pair=pair, label=label, word_column=word_column, multi_label=multi_label)
+    columns |= dict(max_length=longest, spaces=spaces)
+    rows = finetuning.read(task, data, words, **columns, labels=labels or None)
     share = _share(validation)
     if share is None:
         held_out = finetuning.read(task, Path(validation), words, **columns, labels=rows.labels)

@@ -43,6 +43,7 @@ def read(
     text: str = "text",
     pair: str | None = None,
     label: str | None = None,
+    word_column: str | None = None,
     labels: Sequence[str] | None = None,
     multi_label: bool = False,
     max_length: int = 128,
@@ -54,6 +55,7 @@ def read(
         task: "classification", "regression", "tagging", "question-answering" or "embedding".
         source: a file, as the task's function in `tfllm.data` takes it.
         text, pair, label: names of columns; a CoNLL file's label is a number.
+        word_column: of a CoNLL file's words, a number; of a CoNLL-U file's, a name.
         labels: of the training data, for all other data.
         spaces: between the words of a CoNLL file; see `tagging`.
 
@@ -69,8 +71,8 @@ def read(
     if task == "embedding":
         return text_pairs(source, tokenizer, text=text, pair=pair or "text_pair", max_length=max_length)
     if task == "tagging":
-        column = int(label) if label and label.removeprefix("-").isdecimal() else label
-        return tagging(source, tokenizer, column=column, labels=labels, max_length=max_length, spaces=spaces)
+        columns = dict(column=_column(label), word_column=_column(word_column))
+        return tagging(source, tokenizer, **columns, labels=labels, max_length=max_length, spaces=spaces)
     return question_answering(source, tokenizer, max_length=max_length, stride=min(128, max_length // 3))
 
 
@@ -151,15 +153,29 @@ def check_data(model: Any, rows: Labelled) -> None:
     if rows.task != model.task:
         raise ValueError(f"{kind} learns from rows of a {model.task}, got rows of a {rows.task}: read the file for this task")
     check_tokenizer(model, rows.tokenizer)
-    if hasattr(model, "labels") and model.labels != rows.labels:
-        raise ValueError(f"the rows' labels are {rows.labels}, the model's {model.labels}: give the data labels=model.labels")
-    for setting, theirs in (("multi_label", rows.multi_label), ("pairs", rows.second is not None)):
-        ours = getattr(model, setting, theirs)
-        if ours != theirs:
-            raise ValueError(f"{kind} was made with {setting}={ours}, the rows with {setting}={theirs}: make both alike")
+    ours = {name: getattr(model, name) for name in ("labels", "multi_label", "pairs") if hasattr(model, name)}
+    theirs = {name: value for name, value in _made_for(rows).items() if name in ours}
+    if ours != theirs:
+        had, wanted = ({name: each[name] for name in each if ours[name] != theirs[name]} for each in (ours, theirs))
+        given = ["model", *(f"{name}={'rows.labels' if name == 'labels' else each}" for name, each in theirs.items() if each)]
+        named = had.keys() == {"labels"} and {*rows.labels} <= {*model.labels}
+        raise ValueError(
+            f"{kind} was made with {had}, the rows with {wanted}. Give the model another head, as tfllm finetune does: "
+            f"tfllm.{kind}.from_pretrained({', '.join(given)}){'; or read the file with labels=model.labels' if named else ''}"
+        )
     if rows.max_length > model.config.max_length and model.config.positions == "learned":
         most = model.config.max_length
         raise ValueError(f"rows of up to {rows.max_length} tokens; the model places {most}: read them with max_length={most}")
+
+
+def _made_for(rows: Labelled) -> dict[str, Any]:
+    """What a model must be made with to learn from these rows."""
+    return {"labels": rows.labels, "multi_label": rows.multi_label, "pairs": rows.second is not None}
+
+
+def _column(name: str | None) -> int | str | None:
+    """A column of a CoNLL file is a number, of a CoNLL-U file a name."""
+    return int(name) if name and name.removeprefix("-").isdecimal() else name
 
 
 def _known(task: str) -> None:

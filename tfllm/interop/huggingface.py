@@ -142,7 +142,7 @@ def fill(model: LanguageModel, weights: Weights, table: Places) -> None:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
             f"the weights do not fit: {'; '.join(problems[:8])}{more}. Is config.json theirs? A head that is not wanted is "
-            "left behind with task=…; one of the same kind with other labels is Class.from_pretrained(model, labels=…)'s"
+            "left behind with task=…"
         )
     for name, variable in variables.items():
         variable.assign(values[name])
@@ -212,6 +212,11 @@ def _model(
     if task is None or task == found:
         assert found is not None
         own = read_settings(found, values, weights, folder)
+        if len(named := settings.get("labels", own.get("labels", ()))) != len(had := own.get("labels", ())):
+            raise ValueError(
+                f"labels={named!r:.100}: {len(named)}, the folder's head has {len(had)}. Load it without labels=, and give the "
+                f"model another head: tfllm.{TASKS[found].__name__}.from_pretrained(model, labels=[…])"
+            )
         return _filled(config, family, weights, task=found, settings=own | settings)
     stack = {name: value for name, value in weights.items() if name.startswith(stack_prefix(family))}
     pooling = read_settings("text_embedder", values, weights, folder)

@@ -7,21 +7,17 @@ Files of words and of questions: reading_words.py, reading_questions.py. Every e
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 from tfllm.corpus.formats import PathLike
 from tfllm.corpus.records import read_records
+from tfllm.data.labelled.label_values import read_label, read_labels, read_number
 
 Source = PathLike | Iterable[Mapping[str, Any]]
 """A file, or records as they would stand in one: mappings from column to value."""
-
-SEPARATOR = "|"
-"""Between the labels of a cell, in CSV and TSV files with several labels a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +62,7 @@ def read_texts(
     pair: str | None = None,
     label: str | None = None,
     multi_label: bool = False,
+    labels: Sequence[str] | None = None,
     number: str | None = None,
     skip_empty: bool = False,
 ) -> list[TextRecord]:
@@ -80,54 +77,29 @@ def read_texts(
     Args:
         text, pair, label, number: columns; None is not read. Others are left alone.
         multi_label: any number of labels a row: a list in JSON, split at "|" elsewhere, an empty cell for none.
+        labels: all that may come; what looks like another convention's value (label_values.py) is a name if it is among them.
         skip_empty: pass over records with an empty text (nothing but white space); else they are errors.
 
     Raises:
         ValueError: a column that is not there, an empty text, no label, a value of another type; a source without records.
     """
-    records = []
+    records, names = [], tuple(labels or ())
+    read = read_labels if multi_label else _one_label
     for row in read_rows(source):
-        texts = [_text(row, column) for column in (text, pair) if column is not None]
+        texts = [_text(row, column, argument) for column, argument in ((text, "text"), (pair, "pair")) if column is not None]
         empty = [column for column, value in zip((text, pair), texts, strict=False) if not value.strip()]
         if empty and skip_empty:
             continue
         if empty:
             raise ValueError(f"{row.place}: the column {empty[0]!r} is empty. Fill it, or pass skip_empty=True.")
-        labels = () if label is None else _labels(row, label, multi_label)
-        value = 0.0 if number is None else _number(row, number)
-        records.append(TextRecord(texts[0], texts[1] if pair else None, labels, value, row.place))
+        found = () if label is None else read(column_of(row, label, "label"), row.place, names)
+        value = 0.0 if number is None else read_number(column_of(row, number, "label"), number, row.place)
+        for name in found:
+            check_utf8(name, row.place)
+        records.append(TextRecord(texts[0], texts[1] if pair else None, found, value, row.place))
     if not records:
         raise ValueError(f"{name_of(source)} holds no record{' with a text' if skip_empty else ''}. Give at least one.")
     return records
-
-
-def label_names(found: Iterable[str], given: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The labels, each at the place of its number: those given, else those found, sorted (whole numbers by size).
-
-        neg pos pos -> neg pos        10 9 10 -1 -> -1 9 10
-
-    Raises:
-        ValueError: a label was given twice, or none at all.
-    """
-    names = sorted(set(found), key=_by_size) if given is None else list(given)
-    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"Labels {names} are not accepted: give each once, as non-empty strings.")
-    return tuple(names)
-
-
-def _by_size(name: str) -> tuple[int, int, str]:
-    whole = name.removeprefix("-").isdecimal()
-    return (not whole, int(name) if whole else 0, name)
-
-
-def check_label(label: str, names: Mapping[str, int], place: str) -> int:
-    """The number of a label, or an error that names the line."""
-    if label not in names:
-        known = ", ".join(map(repr, list(names)[:12])) + (", …" if len(names) > 12 else "")
-        raise ValueError(
-            f"{place}: the label {label!r} is not among the {len(names)} accepted: {known}. Correct it, or name it."
-        )
-    return names[label]
 
 
 def name_of(source: Any) -> str:
@@ -135,13 +107,45 @@ def name_of(source: Any) -> str:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the records given"
 
 
-def column_of(row: Row, column: str) -> Any:
-    """A column's value, or an error that names those there are."""
+def column_of(row: Row, column: str, argument: str = "") -> Any:
+    """A column's value, or an error that names those there are, and one that is likely meant.
+
+    Args:
+        argument: what names the column: "text", "pair" or "label"; "" where its name is fixed.
+    """
     if column not in row.columns:
-        raise ValueError(
-            f"{row.place}: there is no column {column!r}, only {', '.join(map(repr, row.columns))}. Name one of them."
-        )
+        there = f"{row.place}: there is no column {column!r}, only {', '.join(map(repr, row.columns))}."
+        if not argument:
+            raise ValueError(f"{there} Give each record one.")
+        pairs = [two for two in _PAIRS if argument != "label" and row.columns.keys() >= set(two)]
+        likely = dict(zip(("text", "pair"), pairs[0], strict=True)) if pairs else _likely(row, argument)
+        named = ", ".join(f"{name}={value!r}" for name, value in likely.items()) or f"{argument}=…"
+        raise ValueError(f"{there} Name it: {named}. If a table has no first line of names, add one.")
     return row.columns[column]
+
+
+def _likely(row: Row, argument: str) -> dict[str, str]:
+    """The column that is likely the text, its pair or the label, if one is."""
+    usual = [name for name in row.columns if name.casefold() in _USUAL[argument]]
+    return {argument: usual[0]} if usual else {}
+
+
+_PAIRS = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("query", "passage"),
+    ("anchor", "positive"),
+)
+_USUAL = {
+    "text": {"text", "sentence", "content", "review", "comment", "tweet", "body", "question", "query", "title", "message"},
+    "pair": {"text_pair", "sentence2", "hypothesis", "answer", "passage", "positive", "response", "context"},
+    "label": {"label", "labels", "target", "class", "sentiment", "category", "score", "rating", "gold_label", "stars", "topic"},
+}
+"""Names of columns in published data sets."""
 
 
 def check_utf8(text: str, place: str) -> str:
@@ -170,36 +174,10 @@ def _given(columns: Any, number: int) -> Row:
     return Row(columns, f"record {number}")
 
 
-def _text(row: Row, column: str) -> str:
-    value = column_of(row, column)
+def _text(row: Row, column: str, argument: str) -> str:
+    value = column_of(row, column, argument)
     return "" if value is None else string_of(row, column)
 
 
-def _labels(row: Row, column: str, multi_label: bool) -> tuple[str, ...]:
-    value = column_of(row, column)
-    if multi_label:
-        several = value.split(SEPARATOR) if isinstance(value, str) else value
-        if not isinstance(several, (list, tuple)):
-            raise ValueError(f"{row.place}: the labels {value!r:.60} are neither a list nor a string split at {SEPARATOR!r}.")
-        return tuple(dict.fromkeys(_label(row, one) for one in several if one != ""))
-    return (_label(row, value),)
-
-
-def _label(row: Row, value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    label = str(value) if isinstance(value, Integral) else value
-    if not isinstance(label, str) or not label.strip():
-        raise ValueError(f"{row.place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false.")
-    return check_utf8(label.strip(), row.place)
-
-
-def _number(row: Row, column: str) -> float:
-    value = column_of(row, column)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or isinstance(value, bool):
-        raise ValueError(f"{row.place}: the column {column!r} is {value!r:.60}; accepted: a finite number.")
-    return number
+def _one_label(value: Any, place: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (read_label(value, place, names),)

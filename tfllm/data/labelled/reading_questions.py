@@ -41,8 +41,8 @@ def read_questions(source: Source) -> list[Question]:
         {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}, line 1
         -> Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")
 
-    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} is read, too. Answers of what
-    is_impossible are left out.
+    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} and SQuAD's own
+    {"answers": [{"text": …, "answer_start": …}]} are read, too. Answers of what is_impossible are left out.
 
     Raises:
         ValueError: a field is missing, empty or of another type; an answer is not at its offset; an id comes twice; there is
@@ -77,15 +77,24 @@ def _question(row: Row, number: int) -> Question:
     impossible = row.columns.get("is_impossible")
     if impossible not in (None, False, True):
         raise ValueError(f"{row.place}: is_impossible is {impossible!r:.60}; accepted: true or false.")
-    nested = row.columns.get("answers")
-    holder = nested if isinstance(nested, Mapping) else {"text": nested, "answer_start": row.columns.get("answer_start")}
-    answers, starts = ([] if impossible else _listed(holder.get(name)) for name in ("text", "answer_start"))
+    answers, starts = ([], []) if impossible else _answers(row.columns)
     if len(answers) != len(starts):
         raise ValueError(f"{row.place}: {len(answers)} answers and {len(starts)} answer_start; accepted: one for each answer.")
     for answer, start in zip(answers, starts, strict=True):
         _check_answer(row, texts[1], answer, start)
-    id = str(row.columns.get("id", number))
+    id = row.columns.get("id")
+    id = str(number if id is None else id)
     return Question(id, texts[0], texts[1], tuple(answers), tuple(map(int, starts)), row.place)
+
+
+def _answers(columns: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Answers and their first characters, however they are nested."""
+    nested = columns.get("answers")
+    if isinstance(nested, (list, tuple)) and any(isinstance(one, Mapping) for one in nested):
+        objects = [one if isinstance(one, Mapping) else {"text": one} for one in nested]
+        return [one.get("text") for one in objects], [one.get("answer_start") for one in objects]
+    holder = nested if isinstance(nested, Mapping) else {"text": nested, "answer_start": columns.get("answer_start")}
+    return _listed(holder.get("text")), _listed(holder.get("answer_start"))
 
 
 def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tfllm import features, tokenizers
-from tfllm.corpus.formats import suffix_of
-from tfllm.data.labelled.reading import PathLike, label_names, name_of
+from tfllm.corpus.formats import PathLike, suffix_of
+from tfllm.data.labelled.label_values import label_names
+from tfllm.data.labelled.reading import name_of
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.typography import Spaces, with_spaces
@@ -94,6 +95,7 @@ def tagging(
     tokenizer: Tokenizer | str | Path,
     *,
     column: int | str | None = None,
+    word_column: int | str | None = None,
     labels: Sequence[str] | None = None,
     max_length: int = 128,
     spaces: Spaces | None = None,
@@ -115,8 +117,9 @@ def tagging(
     A sentence too long goes on in another row, cut between two words; nothing is left out.
 
     Args:
-        source: a CoNLL or CoNLL-U file (reading_words.py), or sentences; entity tags in IOB1 or IOB2.
+        source: a CoNLL or CoNLL-U file (reading_words.py), or sentences; entity tags in any scheme of tag_schemes.py.
         column: of the label; CoNLL: a number, -1 (the last) by default; CoNLL-U: a name, "UPOS" by default.
+        word_column: of the word, the same way; 0 and "FORM" by default.
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted, and
             the I- of each B-.
         max_length: of a row, specials included.
@@ -128,7 +131,7 @@ def tagging(
     """
     tokenizer = tokenizers.get(tokenizer)
     if isinstance(source, (str, os.PathLike)):
-        sentences = read_sentences(source, column=column)
+        sentences = read_sentences(source, column=column, word_column=word_column)
         if spaces is None and suffix_of(source) != ".conllu":
             spaces = "restored"
     else:

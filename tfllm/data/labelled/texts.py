@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfllm import features, tokenizers
 from tfllm.data.framing import kept_lengths, separators
-from tfllm.data.labelled.reading import Source, TextRecord, check_label, label_names, read_texts
+from tfllm.data.labelled.label_values import check_label, check_names, label_names
+from tfllm.data.labelled.reading import Source, TextRecord, name_of, read_texts
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.tokenizers import Tokenizer
 
@@ -42,15 +44,28 @@ def text_classification(
         source: a .csv, .tsv or .jsonl file (also .gz), or mappings.
         text, pair, label: names of columns.
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted.
+            Named, they are read whatever they look like: "-1", "1.5", "nan".
+        multi_label: any number of labels a row: lists, strings like "pos|glad", or lists of 0 and 1 with all `labels` named.
         max_length: of a row, specials included. A text too long loses its end; of two, the longer loses first.
         skip_empty: pass over empty texts, which are errors otherwise.
 
     Raises:
-        ValueError: names file and line; see reading.py.
+        ValueError: names file and line; see reading.py and label_values.py.
+
+    Warns:
+        UserWarning: a text comes twice, with different labels.
     """
     tokenizer = tokenizers.get(tokenizer)
-    records = read_texts(source, text=text, pair=pair, label=label, multi_label=multi_label, skip_empty=skip_empty)
-    names = label_names((name for record in records for name in record.labels), labels)
+    kinds: dict[str, Any] = dict(multi_label=multi_label, labels=labels)
+    records = read_texts(source, text=text, pair=pair, label=label, **kinds, skip_empty=skip_empty)
+    found: dict[str, str] = {}
+    for record in records:
+        found |= {name: record.place for name in record.labels if name not in found}
+    if labels is None:
+        check_names(found, several=any(len(record.labels) > 1 for record in records) if multi_label else None)
+    if not multi_label:
+        _warn_of_contradictions(records, name_of(source))
+    names = label_names(found, labels)
     numbers = {name: number for number, name in enumerate(names)}
     classes: np.ndarray
     if multi_label:
@@ -94,20 +109,42 @@ def text_pairs(
 ) -> Labelled:
     """Two rows a record, 2i and 2i + 1, which every batch keeps so: what belongs together, for contrastive learning.
 
-    {"text": "hé", "text_pair": "no"} -> first 107 198 172 | 113 114
+        {"text": "hé", "text_pair": "no"}, {"text": "oh", "text_pair": "no"}
+        -> first 107 198 172 | 113 114 | 114 107 | 113 114; TEXT_NUMBERS 0 1 2 1
+
+    Several texts may share a partner, as questions share an answer: rows of the same ids have the same number, and no text is
+    told from its equals.
     """
     tokenizer = tokenizers.get(tokenizer)
     records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty)
     both = [one for record in records for one in (record.text, record.pair or "")]
+    first = _encoded(both, None, tokenizer, max_length).first
     return Labelled(
         task="text_embedder",
         tokenizer=tokenizer,
         max_length=max_length,
         records=records,
         record_of=np.repeat(np.arange(len(records), dtype=np.int32), 2),
-        first=_encoded(both, None, tokenizer, max_length).first,
+        first=first,
+        row_features={features.TEXT_NUMBERS: first.numbers()},
         together=2,
     )
+
+
+def _warn_of_contradictions(records: Sequence[TextRecord], name: str) -> None:
+    first: dict[tuple[str, str | None], TextRecord] = {}
+    found: dict[tuple[str, str | None], tuple[TextRecord, TextRecord]] = {}
+    for record in records:
+        before = first.setdefault((record.text, record.pair), record)
+        if before.labels != record.labels:
+            found.setdefault((record.text, record.pair), (before, record))
+    if found:
+        one, other = next(iter(found.values()))
+        warnings.warn(
+            f"{name}: {len(found)} texts come with different labels; the first, {one.text!r:.40}, is {one.labels[0]!r} at "
+            f"{one.place} and {other.labels[0]!r} at {other.place}",
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)

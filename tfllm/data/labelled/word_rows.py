@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.labelled.reading import check_label
+from tfllm.data.labelled.label_values import check_label
 from tfllm.data.labelled.reading_words import Sentence
 from tfllm.data.labelled.rows import Flat
 from tfllm.data.words import split_words, word_pieces
