@@ -244,7 +244,8 @@ def test_advice_on_labels_that_differ_is_followed():
     """A Hugging Face classifier of LABEL_0 and LABEL_1, and tables of 1 and 0, of pairs, of several labels."""
     published = tfllm.TextClassifier(CONFIG, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
     table = [{"text": "a", "pair": "b", "label": "1"}, {"text": "b", "pair": "c", "label": "0"}]
-    for options in ({}, {"pair": "pair"}, {"multi_label": True}, {"pair": "pair", "multi_label": True}):
+    several = {"multi_label": True, "labels": ["0", "1"]}
+    for options in ({}, {"pair": "pair"}, several, {"pair": "pair"} | several):
         rows = data.text_classification(table, ByteTokenizer(), max_length=48, **options)
         with pytest.raises(ValueError, match=r"the rows with {'labels': \('0', '1'\)") as error:
             finetuning.check_data(published, rows)
