@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from tokenizers import normalizers, pre_tokenizers
 
+from tfllm.tokenizers.added_tokens import ranges
+
 CODES = 0x110000
 PAGE = 256
 ASKED = (range(0x40000), range(0xE0000, 0xE1000))
@@ -72,18 +74,20 @@ class Tables:
     """int32 [M]: their canonical combining classes, which Unicode never changes."""
     spaces: str
     """All white space."""
+    ideographs: str
+    """Those that get spaces around them, as ranges for brackets of a pattern."""
 
 
 @lru_cache
-def tables_of(settings: TextSettings) -> Tables:
-    """Every code point alone through `tokenizers`: about a second, once a process."""
+def tables_of(settings: TextSettings | None) -> Tables:
+    """Every code point alone through `tokenizers`: about a second, once a process. None: the text is normalized already."""
     # A bar comes back as it is, and from nothing else.
     characters = [chr(code) for code in chain(*ASKED) if not 0xD800 <= code < 0xE000 and code != ord("|")]
-    outputs = _each(settings.normalizer(), characters)
+    outputs = _each(settings.normalizer(), characters) if settings else characters
     changed = {before: after for before, after in zip(characters, outputs, strict=True) if before != after}
     seen = {*characters, "|"}.difference(changed).union(*changed.values())
     first_marks = _marks()
-    marks = sorted(first_marks & seen) if settings.strip_accents else []
+    marks = sorted(first_marks & seen) if settings and settings.strip_accents else []
     rules, results = _rules(changed)
     for bit, those in ((ALONE, _punctuation(seen)), (MARK, set(marks))):
         rules[[ord(character) for character in those if character not in changed]] += bit
@@ -98,6 +102,7 @@ def tables_of(settings: TextSettings) -> Tables:
         marks=np.array([ord(mark) for mark in marks], np.int32),
         mark_classes=np.array([unicodedata.combining(mark) for mark in marks], np.int32),
         spaces=" " + "".join(character for character, output in changed.items() if output == " "),
+        ideographs=ranges(ord(character) for character, output in changed.items() if output.strip(" ") not in ("", output)),
     )
 
 

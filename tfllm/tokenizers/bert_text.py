@@ -6,19 +6,13 @@ Source: Devlin et al. 2018 (arXiv 1810.04805), as `tokenizers` carries it: BertN
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfllm.tokenizers.bert_tables import ALONE, CODES, COUNT, MARK, PAGE, RESULT, SAME, STARTS, Tables, TextSettings, tables_of
+from tfllm.tokenizers.bert_tables import ALONE, CODES, COUNT, MARK, PAGE, RESULT, STARTS, Tables, TextSettings, tables_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-LITERAL = "\x01"
-"""Stands before a special token that was found in the text. The cleaning deletes it, so no other word has it."""
-DELETED = "\x02"
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Words:
     """
 
     words: tf.Tensor
-    """string [W]; special tokens begin with LITERAL."""
+    """string [W]."""
     characters: tf.Tensor
     """int64 [W]: characters of each word."""
     chunk_splits: tf.Tensor
@@ -49,16 +43,17 @@ class _Results:
     """int64 [U+1]: where each chunk begins and ends."""
 
 
-def words_of(texts: tf.Tensor, settings: TextSettings, specials: Sequence[str]) -> Words:
-    """String [B] -> `Words`. Bytes that are no UTF-8 become U+FFFD, which the cleaning deletes.
+def words_of(texts: tf.Tensor, settings: TextSettings | None) -> Words:
+    """Valid UTF-8 string [B] -> `Words`. settings: None where the texts are `normalized` already.
 
     A chunk is worked on once, however often the texts have it: half a megabyte of running text says it all four times.
     """
     import tensorflow as tf
 
     tables = tables_of(settings)
+    beyond_ascii = "".join(space for space in tables.spaces if not space.isascii())
     places, chunks, shape = tf.raw_ops.StringSplit(
-        input=_marked(texts, tables, specials),
+        input=tf.strings.regex_replace(texts, f"[{beyond_ascii}]", " ") if beyond_ascii else texts,
         delimiter="".join(filter(str.isascii, tables.spaces)),
         skip_empty=True,
     )
@@ -80,33 +75,30 @@ def words_of(texts: tf.Tensor, settings: TextSettings, specials: Sequence[str]) 
     )
 
 
-def _marked(texts: tf.Tensor, tables: Tables, specials: Sequence[str]) -> tf.Tensor:
-    """String [B] -> string [B]: white space is ASCII, special tokens are chunks that begin with LITERAL, and no others do.
+def normalized(texts: tf.Tensor, settings: TextSettings) -> tf.Tensor:
+    """Valid UTF-8 string [B] -> string [B]: cleaned, with spaces around ideographs, lower-cased, without accents.
 
-    "a\\u00a0b[SEP]c" -> "a b \\x01[SEP] c"
+    "Új\\t中" -> "uj  中 "
     """
     import tensorflow as tf
 
-    beyond_ascii = "".join(space for space in tables.spaces if not space.isascii())
-    texts = tf.strings.regex_replace(texts, f"[{beyond_ascii}]", " ")
-    texts = tf.strings.regex_replace(texts, LITERAL, DELETED)
-    if not specials:
-        return texts
-    # RE2 takes the first alternative that fits, `tokenizers` the longest.
-    longest_first = sorted(specials, key=lambda text: (-len(text), text))
-    return tf.strings.regex_replace(texts, "|".join(map(re.escape, longest_first)), rf" {LITERAL}\0 ")
+    tables = tables_of(settings)
+    texts = tf.strings.regex_replace(texts, f"[{tables.spaces}]", " ")
+    if tables.ideographs:
+        texts = tf.strings.regex_replace(texts, f"[{tables.ideographs}]", r" \0 ")
+    results = _results(tf.strings.unicode_decode(texts, "UTF-8"), tables)
+    codes = tf.bitwise.bitwise_and(results.values, RESULT)
+    return tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(codes, results.splits, validate=False), "UTF-8")
 
 
 def _results(decoded: tf.RaggedTensor, tables: Tables) -> _Results:
-    """Code points int32 [U, (S)] -> what becomes of them, those of special tokens themselves."""
+    """Code points int32 [U, (S)] -> what becomes of them."""
     import tensorflow as tf
 
     codes = decoded.values
     page = tf.gather(tables.pages, codes // PAGE)
     rules = codes + tf.gather(tables.rules, page + codes % PAGE)
     rows = _rows_of(decoded.row_splits, tf.size(codes))
-    literal = tf.equal(tf.gather(tf.concat([codes, [0]], 0), decoded.row_starts()), ord(LITERAL))
-    rules = tf.where(tf.gather(literal, rows), codes + SAME, rules)
     count = tf.bitwise.bitwise_and(tf.bitwise.right_shift(rules, COUNT), 7)
     begin = tf.bitwise.bitwise_and(rules, RESULT + ALONE)
     # One op leaves out what has no result and lays out what has several.

@@ -6,12 +6,14 @@ Source: GPT-2 (Radford et al. 2019), "Input Representation".
 
 Special tokens spelt out in a text ("<|endoftext|>", "</s>") are plain text, in Python and in the graph: who writes the text
 does not end the document. The one exception is "<mask>" where the vocabulary has it, as RoBERTa's does, for fill-mask.
+Added tokens that are not special ("<num>", "<think>", new words) are found in text (`added_tokens`), and decode to themselves.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ import tokenizers
 from tokenizers.normalizers import NFC
 
 from tfllm.tokenizers import byte_bpe_files, byte_bpe_graph
+from tfllm.tokenizers.added_tokens import AddedToken, Finder, patterns_of
 from tfllm.tokenizers.base import (
     SPECIAL_PIECES,
     Description,
@@ -31,8 +34,8 @@ from tfllm.tokenizers.base import (
     fingerprint_of,
     write_folder,
 )
-from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
-from tfllm.tokenizers.byte_bpe_graph import GraphModel, MaskToken
+from tfllm.tokenizers.byte_bpe_files import MASK, Vocabulary
+from tfllm.tokenizers.byte_bpe_graph import GraphModel
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places, sentencepiece_model
 from tfllm.tokenizers.calling import CallableTokenizer
 from tfllm.tokenizers.memo import Memo
@@ -41,7 +44,6 @@ from tfllm.tokenizers.split_patterns import LLAMA3, cutter
 if TYPE_CHECKING:
     import tensorflow as tf
 
-MASK = "<mask>"
 END_NAMES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>")
 PAD_NAMES = ("<pad>", "<|finetune_right_pad_id|>")
 
@@ -73,6 +75,7 @@ class ByteBPETokenizer(CallableTokenizer):
         self.unk_id = added.get("<unk>", self.eos_id)
         self.mask_id = added.get(MASK, added.get("<unk>"))
         self.pair_separators = 2 if "<s>" in added else 1
+        self._patterns = patterns_of(vocabulary.found, NFC().normalize_str if vocabulary.nfc else str)
 
     @classmethod
     def from_file(cls, path: str | Path) -> ByteBPETokenizer:
@@ -193,25 +196,21 @@ class ByteBPETokenizer(CallableTokenizer):
         return surfaces
 
     @cached_property
-    def _mask(self) -> MaskToken | None:
-        tokens = [token for token in self._vocabulary.added if token.content == MASK]
-        return MaskToken(tokens[0].id, MASK, tokens[0].lstrip, tokens[0].rstrip) if tokens else None
-
-    @cached_property
     def _native(self) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_str(json.dumps(self._spec()))
 
     def _spec(self) -> dict[str, Any]:
-        """What `tokenizers` reads, told of no special token but the mask."""
-        spec = self._vocabulary.hugging_face()
-        spec["added_tokens"] = [token for token in spec["added_tokens"] if token["content"] == MASK]
-        if self._mask:
-            spec["model"]["vocab"][MASK] = self._mask.id
+        """What `tokenizers` reads, told of no token that is not looked for in text. Left alone, it would number them anew."""
+        spec, found = self._vocabulary.hugging_face(), self._vocabulary.found
+        spec["added_tokens"] = [asdict(token) for token in found]
+        spec["model"]["vocab"] |= {token.content: token.id for token in found}
         return spec
 
     @cached_property
     def _memo(self) -> Memo:
-        return Memo(self._cut, lambda: self._native, self._spec(), [MASK] if self._mask else [])
+        contents = [token.content for token in self._vocabulary.found]
+        finder = Finder(contents, contents, NFC()) if self._vocabulary.nfc else Finder(contents)
+        return Memo(self._cut, lambda: self._native, self._spec(), finder)
 
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
         """Words as the library merges them. Alone it cuts them no further: the pattern finds them again, NFC leaves them."""
@@ -228,4 +227,4 @@ class ByteBPETokenizer(CallableTokenizer):
         letters = set(byte_letters())
         unmerged = {piece: id for piece, id in vocabulary.pieces.items() if piece not in merged and piece not in letters}
         whole_words = unmerged if vocabulary.ignore_merges else {}
-        return GraphModel(model, vocabulary.pattern, vocabulary.nfc, self._mask, whole_words)
+        return GraphModel(model, vocabulary.pattern, vocabulary.nfc, self._patterns, whole_words)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tfllm.tokenizers.added_tokens import AddedToken, check_apart
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
-from tfllm.tokenizers.split_patterns import GPT2, SPLIT_PATTERNS, SplitPattern
+from tfllm.tokenizers.split_patterns import GPT2, SMOLLM, SPLIT_PATTERNS, SplitPattern
 
 FILE_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 SPECIALS_OF_PAIRS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")
@@ -22,17 +23,8 @@ SPECIALS_OF_PAIRS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")
 CLASSES_OF_PAIRS = ("GPT2Tokenizer", "RobertaTokenizer")
 """Whose `vocab.json` and `merges.txt` are read: others cut text by other patterns, which only their `tokenizer.json` tells."""
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-
-
-@dataclass(frozen=True)
-class AddedToken:
-    """A token beside the merges. special: it decodes to nothing. lstrip, rstrip: found in text, it takes white space along."""
-
-    id: int
-    content: str
-    special: bool = True
-    lstrip: bool = False
-    rstrip: bool = False
+DIGITS = {"type": "Digits", "individual_digits": True}
+MASK = "<mask>"
 
 
 @dataclass(frozen=True)
@@ -53,20 +45,27 @@ class Vocabulary:
             raise ValueError(
                 f"the vocabulary has no piece for {len(missing)} bytes (0x{missing[0]:02X} is one): not byte-level"
             )
+        check_apart(self.added, self.pieces)
+        alone = [token.content for token in self.found if token.single_word and token.content not in self.pieces]
+        if self.ignore_merges and alone:
+            raise ValueError(
+                f"the added token {alone[0]!r} is 'single_word', which is not carried together with 'ignore_merges'"
+            )
+
+    @property
+    def found(self) -> list[AddedToken]:
+        """The added tokens that are looked for in text: no special one but the mask."""
+        return [token for token in self.added if not token.special or token.content == MASK]
 
     def hugging_face(self) -> dict[str, Any]:
         """The whole `tokenizer.json`."""
-        split = {"type": "Split", "pattern": {"Regex": self.pattern.original}, "behavior": "Isolated", "invert": False}
-        plain = {"single_word": False, "normalized": False}
         return {
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [asdict(token) | plain for token in self.added],
+            "added_tokens": [asdict(token) for token in self.added],
             "normalizer": {"type": "NFC"} if self.nfc else None,
-            "pre_tokenizer": BYTE_LEVEL | {"use_regex": True}
-            if self.pattern is GPT2
-            else {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]},
+            "pre_tokenizer": _pre_tokenizer(self.pattern),
             "post_processor": None,
             "decoder": BYTE_LEVEL,
             "model": {
@@ -86,6 +85,14 @@ class Vocabulary:
     def canonical(self) -> bytes:
         """The same bytes for the same vocabulary, whichever file it came from."""
         return json.dumps(self.hugging_face(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _pre_tokenizer(pattern: SplitPattern) -> dict[str, Any]:
+    whole = BYTE_LEVEL | {"use_regex": True}
+    if pattern is GPT2:
+        return whole
+    split = {"type": "Split", "pattern": {"Regex": pattern.original}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [DIGITS, whole] if pattern.digits_alone else [split, BYTE_LEVEL]}
 
 
 def read(path: str | Path) -> Vocabulary:
@@ -145,7 +152,7 @@ def parse(content: bytes, name: str) -> Vocabulary:
     _accept(name, "decoder", (spec.get("decoder") or BYTE_LEVEL).get("type"), ("ByteLevel",))
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     merges = [(left, right) for left, right in pairs]
-    added = sorted((_added(token, name) for token in spec.get("added_tokens", ())), key=lambda token: token.id)
+    added = sorted((carried(AddedToken.of(token)) for token in spec.get("added_tokens", ())), key=lambda token: token.id)
     pattern = _pattern(spec.get("pre_tokenizer") or {}, name)
     return Vocabulary(model["vocab"], merges, added, pattern, bool(normalizer), bool(model.get("ignore_merges")))
 
@@ -156,30 +163,31 @@ def _accept(name: str, what: str, found: Any, accepted: tuple[Any, ...]) -> None
         raise ValueError(f"{name}: the {what} is {found!r}; accepted: {known}. This tokenizer cannot be carried over")
 
 
-def _added(token: Mapping[str, Any], name: str) -> AddedToken:
-    content = token["content"]
-    if token.get("single_word"):
-        raise ValueError(f"{name}: the added token {content!r} is 'single_word'; accepted: tokens that are found anywhere")
-    # Added tokens in text are plain text here, which is harmless only where text does not hold them by chance.
-    if not token["special"] and content[:1] + content[-1:] not in ("<>", "[]"):
-        raise ValueError(f"{name}: the added token {content!r} may stand in any text; accepted: special tokens, <…> and […]")
-    return AddedToken(token["id"], content, token["special"], token.get("lstrip", False), token.get("rstrip", False))
+def carried(token: AddedToken) -> AddedToken:
+    """With the flags that can change ids: special tokens are text but for the mask, whose content has one form."""
+    if not token.special:
+        return token
+    return replace(token, normalized=False, single_word=token.single_word and token.content == MASK)
 
 
 def _pattern(pre_tokenizer: Mapping[str, Any], name: str) -> SplitPattern:
-    """GPT-2's inside ByteLevel, or a Split before it."""
+    """GPT-2's inside ByteLevel, alone or behind Digits, or a Split before it."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     kinds = [step.get("type") for step in steps]
-    _accept(name, "pre_tokenizer", kinds, (["ByteLevel"], ["Split", "ByteLevel"]))
+    _accept(name, "pre_tokenizer", kinds, (["ByteLevel"], ["Digits", "ByteLevel"], ["Split", "ByteLevel"]))
     _accept(name, "add_prefix_space", steps[-1].get("add_prefix_space", True), (False,))
-    _accept(name, "ByteLevel use_regex", steps[-1].get("use_regex", True), (len(steps) == 1,))
-    if len(steps) == 1:
+    _accept(name, "ByteLevel use_regex", steps[-1].get("use_regex", True), (kinds[0] != "Split",))
+    if kinds[0] == "Digits":
+        _accept(name, "Digits individual_digits", steps[0].get("individual_digits", False), (True,))
+        return SMOLLM
+    if kinds[0] == "ByteLevel":
         return GPT2
     _accept(name, "Split behavior", steps[0].get("behavior"), ("Isolated",))
     _accept(name, "Split invert", steps[0].get("invert", False), (False,))
     regex = steps[0]["pattern"].get("Regex")
-    for pattern in SPLIT_PATTERNS:
+    patterns = [pattern for pattern in SPLIT_PATTERNS if not pattern.digits_alone]
+    for pattern in patterns:
         if pattern.original == regex:
             return pattern
-    known = "\n".join(pattern.original for pattern in SPLIT_PATTERNS)
+    known = "\n".join(pattern.original for pattern in patterns)
     raise ValueError(f"{name}: the split pattern is\n{steps[0]['pattern']}\naccepted:\n{known}")

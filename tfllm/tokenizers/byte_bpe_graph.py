@@ -1,8 +1,9 @@
 """Byte-level BPE in a TensorFlow graph: core and TensorFlow Text ops, no tables to track, the ids of `tokenizers`.
 
 In: string [B], a `GraphModel`. Out: int32 [B, (S)].
-A text is cut by its split pattern (`split_patterns`), its words are written in GPT-2's letters (one a byte), each distinct word
-of the batch is merged once, by SentencePiece's BPE in C++ (`byte_bpe_merges`), and the words' ids are laid in a row.
+Added tokens are found first (`added_tokens_graph`). What is between is cut by its split pattern (`split_patterns`), its words are
+written in GPT-2's letters (one a byte), each distinct word of the batch is merged once, by SentencePiece's BPE in C++
+(`byte_bpe_merges`), and the words' ids are laid in a row.
 Source: BPE (arXiv 1508.07909), GPT-2 (Radford et al. 2019).
 """
 
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfllm.tokenizers import added_tokens_graph
+from tfllm.tokenizers.added_tokens import Patterns
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, private_letter
-from tfllm.tokenizers.split_patterns import LAST_SPACES, MASK, MASK_REST, SPACES, SplitPattern, character_classes
+from tfllm.tokenizers.split_patterns import LAST_SPACES, SPACES, SplitPattern, character_classes
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,29 +37,13 @@ YOUNG_MARKS = (
 
 
 @dataclass(frozen=True)
-class MaskToken:
-    """The one special token that is found in text: its id, how it is written, and whether it takes white space beside it."""
-
-    id: int
-    content: str
-    takes_left: bool = False
-    takes_right: bool = False
-
-    def classes(self) -> str:
-        """RE2 over class letters: "<>*", and "[_nw]*<>*" where white space before it goes with it."""
-        left = f"[{SPACES}]*" if self.takes_left else ""
-        right = f"[{SPACES}{LAST_SPACES[1:]}{LAST_SPACES[0]}]*" if self.takes_right else ""
-        return f"{left}<>*{right}"
-
-
-@dataclass(frozen=True)
 class GraphModel:
     """What the graph needs. sentencepiece: model proto. whole_words: words that are looked up, not merged, to their ids."""
 
     sentencepiece: bytes
     pattern: SplitPattern
     nfc: bool
-    mask: MaskToken | None
+    patterns: Patterns
     whole_words: Mapping[str, int]
 
 
@@ -64,36 +51,41 @@ def tokenize(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first."""
     import tensorflow as tf
 
-    words = split(clean(texts, model), model)
+    return added_tokens_graph.tokenize(
+        tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace"),
+        model.patterns,
+        normalize=_composed if model.nfc else lambda texts: texts,
+        between=lambda texts: _between(texts, model),
+    )
+
+
+def _between(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
+    """Valid UTF-8 string [B], normalized, without added tokens -> int32 [B, (S)]."""
+    import tensorflow as tf
+
+    words = split(texts, model.pattern)
     distinct, places = tf.unique(words.values, out_idx=tf.int64)
     ids = tf.gather(_merge(distinct, model), places)
     return tf.RaggedTensor.from_row_splits(ids.values, tf.gather(ids.row_splits, words.row_splits), validate=False)
 
 
-def clean(texts: tf.Tensor, model: GraphModel) -> tf.Tensor:
-    """String [B] -> valid UTF-8, normalized where the model wants it."""
+def _composed(texts: tf.Tensor) -> tf.Tensor:
+    """Valid UTF-8 string [B] in NFC, as `tokenizers` does it: nothing composes across a character that it does not know."""
     import tensorflow as tf
-
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-    if not model.nfc:
-        return texts
     import tensorflow_text
 
-    # As `tokenizers` does: nothing composes across a mask token, or a character that it does not know. FF is no UTF-8.
-    apart = YOUNG_MARKS if model.mask is None else f"{escaped(model.mask.content)}|{YOUNG_MARKS}"
-    parts = tf.strings.split(tf.strings.regex_replace(texts, apart, b"\xff\\0\xff"), b"\xff")
+    # FF is no UTF-8.
+    parts = tf.strings.split(tf.strings.regex_replace(texts, YOUNG_MARKS, b"\xff\\0\xff"), b"\xff")
     return tf.strings.reduce_join(tensorflow_text.normalize_utf8(parts, "NFC"), axis=-1)
 
 
-def split(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
+def split(texts: tf.Tensor, pattern: SplitPattern) -> tf.RaggedTensor:
     """Valid UTF-8 string [B] -> string [B, (words)], in GPT-2's letters: "a dog" -> ["a", "Ġdog"]."""
     import tensorflow as tf
 
     points = tf.strings.unicode_decode(texts, "UTF-8")
     values = points.values
-    classified = values if model.mask is None else _mark_mask(values, points.value_rowids(), model.mask.content)
-    classes = _class_strings(points.with_values(classified), model.pattern)
-    cut = _cut(classes, model)
+    cut = tf.strings.regex_replace(_class_strings(points, pattern), pattern.classes, r"\0|")
     cut_flat = tf.io.decode_raw(tf.strings.reduce_join(cut, axis=0), tf.uint8)
     # The n-th cut stands behind its word and n other cuts.
     ends = tf.where(cut_flat == ord("|"))[:, 0]
@@ -106,44 +98,7 @@ def split(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     flat = tf.io.decode_raw(tf.strings.reduce_join(texts, axis=0), tf.uint8)
     letters = tf.gather(tf.constant([ord(letter) for letter in byte_letters()]), tf.cast(flat, tf.int32))
     words = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(letters, splits, validate=False), "UTF-8")
-    if model.mask is not None:
-        masked = tf.gather(tf.concat([[0], tf.cumsum(tf.cast(classified == MASK, tf.int32))], 0), tf.concat([[0], ends], 0))
-        words = tf.where(masked[1:] > masked[:-1], private_letter(model.mask.id), words)
     return tf.RaggedTensor.from_row_lengths(words, counts, validate=False)
-
-
-def _cut(classes: tf.Tensor, model: GraphModel) -> tf.Tensor:
-    """Class strings [B] with a bar behind each word: "at's_-0" -> "at|'s|_|-0|"."""
-    import tensorflow as tf
-
-    if model.mask is None:
-        return tf.strings.regex_replace(classes, model.pattern.classes, r"\0|")
-    # Fenced off first: ".\n<mask>" gives its line break to the mask, not to the stop.
-    fenced = tf.strings.regex_replace(classes, model.mask.classes(), r"^\0")
-    cut = tf.strings.regex_replace(fenced, rf"\^{model.mask.classes()}|{model.pattern.classes}", r"\0|")
-    return tf.strings.regex_replace(cut, r"\^", "")
-
-
-def escaped(literal: str) -> str:
-    """An RE2 pattern for `literal` itself."""
-    return "".join(rf"\x{{{ord(character):x}}}" for character in literal)
-
-
-def _mark_mask(points: tf.Tensor, rows: tf.Tensor, content: str) -> tf.Tensor:
-    """Code points with each mask token's own replaced by MASK, MASK_REST, …: "a<m>" -> 61 110000 110001 110001."""
-    import tensorflow as tf
-
-    size = tf.size(points)
-    padded = tf.concat([points, tf.fill([len(content)], -1)], 0)
-    padded_rows = tf.concat([rows, tf.fill([len(content)], tf.constant(-1, rows.dtype))], 0)
-    starts = tf.ones_like(points, tf.bool)
-    for place, character in enumerate(content):
-        starts &= padded[place : place + size] == ord(character)
-    starts &= padded_rows[len(content) - 1 : len(content) - 1 + size] == rows
-    before = tf.concat([tf.fill([len(content)], False), starts], 0)
-    for place in range(1, len(content)):
-        points = tf.where(before[len(content) - place : len(content) - place + size], MASK_REST, points)
-    return tf.where(starts, MASK, points)
 
 
 def _class_strings(points: tf.RaggedTensor, pattern: SplitPattern) -> tf.Tensor:
@@ -153,8 +108,7 @@ def _class_strings(points: tf.RaggedTensor, pattern: SplitPattern) -> tf.Tensor:
     last = np.arange(256, dtype=np.int32)
     last[[ord(letter) for letter in SPACES]] = [ord(letter) for letter in LAST_SPACES]
     ends_run = np.ones(256, bool)
-    # A mask token cuts the text in two.
-    ends_run[[ord(letter) for letter in SPACES + "<"]] = False
+    ends_run[[ord(letter) for letter in SPACES + ("0" if pattern.digits_alone else "")]] = False
 
     classes = tf.cast(tf.gather(tf.constant(character_classes(pattern)), points.values), tf.int32)
     rows = points.value_rowids()
@@ -181,14 +135,10 @@ def _merge(words: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
 
 
 def _look_up(words: tf.Tensor, whole_words: Mapping[str, int]) -> tf.Tensor:
-    """Words, those of the dictionary as their private letter. By sorted hashes, for a lookup table would need tracking."""
+    """Words, those of the dictionary as their private letter."""
     import tensorflow as tf
 
-    known = tf.constant([word.encode() for word in whole_words])
+    known = list(whole_words)
+    place = added_tokens_graph.place_of(words, known)
     letters = tf.constant([private_letter(id).encode() for id in whole_words.values()])
-    hashes = tf.strings.to_hash_bucket_fast(known, 1 << 62)
-    order = tf.argsort(hashes)
-    wanted = tf.strings.to_hash_bucket_fast(words, 1 << 62)
-    place = tf.searchsorted(tf.gather(hashes, order), wanted)
-    place = tf.gather(order, tf.minimum(place, len(whole_words) - 1))
-    return tf.where(tf.gather(known, place) == words, tf.gather(letters, place), words)
+    return tf.where(tf.gather(tf.constant(known), place) == words, tf.gather(letters, place), words)

@@ -1,8 +1,8 @@
 """Bulk text to ids by way of words: each distinct word is encoded once, by the `tokenizers` library, and then looked up.
 
 In: texts, a function that cuts each into words, a tokenizer of the `tokenizers` library. Out: int32 [S] a text.
-The words must be so that their ids, one after another, are the ids of the text: whoever cuts says why they are. A text with a
-special token in it is one word, for the library looks for these before it cuts.
+The words must be so that their ids, one after another, are the ids of the text: whoever cuts says why they are. A text with an
+added token in it is one word, for the library looks for these before it cuts.
 Running text says its words over and over. Cutting and looking up is Python's own C code (`re.findall`, `dict`), which takes a
 tenth of the library's time. Text that seldom says a word twice (identifiers, base64, Chinese without spaces) goes to the
 library whole: a sample of each block tells.
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
+from tfllm.tokenizers.added_tokens import Finder
 from tfllm.tokenizers.base import arrays, blocks, flat, unflat
 
 TEXT_COST = 12
@@ -47,7 +48,7 @@ class Memo:
         cut: texts to the words of each.
         whole: gives a tokenizer of the library; asked for when it is needed.
         spec: its `tokenizer.json`.
-        specials: what the library looks for in a text before it cuts.
+        finder: of what the library looks for in a text before it cuts.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Memo:
         cut: Callable[[Sequence[str]], list[list[str]]],
         whole: Callable[[], Tokenizer],
         spec: Mapping[str, Any],
-        specials: Sequence[str],
+        finder: Finder,
     ):
-        self._cut, self._whole, self._specials = cut, whole, specials
+        self._cut, self._whole, self._finder = cut, whole, finder
+        self._added = [token["content"] for token in spec["added_tokens"]]
         self._parted, self._separator = _with_separator(spec)
         self._known = _Known()
         self._lock = Lock()
@@ -108,17 +110,15 @@ class Memo:
         return which, known
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
-        words, joined = self._cut(texts), "".join(texts)
-        if specials := [special for special in self._specials if special in joined]:
-            for place, text in enumerate(texts):
-                if any(special in text for special in specials):
-                    words[place] = [text]
+        words = self._cut(texts)
+        for place in self._finder.holding(texts):
+            words[place] = [texts[place]]
         return words
 
     def _encode(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """All ids, int32 [N], and how many of each word, int64 [W]. Many words go as one text: its making costs three words."""
         joined = [SEPARATOR.join(words[start : start + JOINED]) for start in range(0, len(words), JOINED)]
-        if any(SEPARATOR in text for text in (*words, *self._specials)):
+        if any(SEPARATOR in text for text in (*words, *self._added)):
             return flat(_ids(self._whole(), words))
         ids, _ = flat([[*row, self._separator] for row in _ids(self._parted, joined)])
         ends = np.flatnonzero(ids == self._separator)

@@ -1,4 +1,4 @@
-"""Where byte-level BPE may not merge: the split patterns of GPT-2, Llama-3 and Qwen, for RE2 and for Python.
+"""Where byte-level BPE may not merge: the split patterns of GPT-2, SmolLM, Llama-3 and Qwen, for RE2 and for Python.
 
 In: the pattern a `tokenizer.json` names. Out: for Python, a function that cuts text; for RE2, the same pattern over classes of
 characters, and the class of every character.
@@ -9,10 +9,9 @@ letter a character, read off the `tokenizers` library itself, and the pattern is
     0   number        '   apostrophe      .   anything else                           ,   mark (\\p{M})
     _   space         n   \\r and \\n      w   other white space: all white space is followed by white space or the end
     -   space         N   \\r and \\n      W   other white space, followed by something else: the lookahead `\\s+(?!\\S)`
-    <   a mask token's first character    >   its further characters
 
     "It's  10%\\n\\tx" -> "at's_-00.nWa" -> GPT-2: at 's _ -00 . n W a
-Source: GPT-2 (Radford et al. 2019); the `tokenizer.json` files of Llama-3, Qwen 2.5 and Qwen 3.5.
+Source: GPT-2 (Radford et al. 2019); the `tokenizer.json` files of SmolLM, Llama-3, Qwen 2.5 and Qwen 3.5.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ from itertools import accumulate, pairwise
 import numpy as np
 from tokenizers import Regex
 from tokenizers.normalizers import Replace
+from tokenizers.pre_tokenizers import Digits
 
 CONTRACTION_LETTERS = "strevmld"
 SPACES = "_nw"
 LAST_SPACES = "-NW"
-MASK, MASK_REST = 0x110000, 0x110001
-"""Code points past Unicode's last, for a mask token."""
 LETTERS = f"[a{CONTRACTION_LETTERS}]"
 
 
@@ -41,12 +39,14 @@ class SplitPattern:
 
     original: as `tokenizer.json` has it. classes: the same for RE2, over the letters above.
     any_case: contractions are found in any case ("IT'S", and U+017F for s). marks: \\p{M} are told apart from the rest.
+    digits_alone: each digit is cut out before the pattern is looked at, for which the text ends there.
     """
 
     original: str
     classes: str
     any_case: bool = True
     marks: bool = False
+    digits_alone: bool = False
 
 
 GPT2 = SplitPattern(
@@ -54,6 +54,14 @@ GPT2 = SplitPattern(
     rf"'(?:s|t|re|ve|m|ll|d)|-?{LETTERS}+|-?0+|-?[.']+|[_nw]+|[-NW]",
     any_case=False,
 )
+
+SMOLLM = SplitPattern(
+    r"'s|'t|'re|'ve|'m|'ll|'d|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
+    rf"'(?:s|t|re|ve|m|ll|d)|0|-?{LETTERS}+|-?[.']+|[_nw]+|[-NW]",
+    any_case=False,
+    digits_alone=True,
+)
+"""GPT-2's behind the pre-tokenizer `Digits`, in one."""
 
 
 def _tiktoken(digits: str, letters: str = r"\p{L}", other: str = r"\p{L}\p{N}") -> str:
@@ -74,7 +82,7 @@ QWEN35 = SplitPattern(
     _tiktoken_classes("0", f"[,{LETTERS[1:]}", "[-W.',]?"),
     marks=True,
 )
-SPLIT_PATTERNS = (GPT2, LLAMA3, QWEN, QWEN35)
+SPLIT_PATTERNS = (GPT2, SMOLLM, LLAMA3, QWEN, QWEN35)
 
 
 @lru_cache(maxsize=2)
@@ -92,12 +100,18 @@ def _matching(regex: str, end: int = 0x110000) -> np.ndarray:
     return np.flatnonzero(found)
 
 
+def _digits() -> list[int]:
+    """Code points that `Digits` cuts out: some are younger than the Unicode version of `\\p{N}`."""
+    cut = Digits(individual_digits=True).pre_tokenize_str("aa".join(_characters(0x110000)))
+    return [ord(piece) for piece, _ in cut if len(piece) == 1]
+
+
 @lru_cache(maxsize=len(SPLIT_PATTERNS))
 def character_classes(pattern: SplitPattern) -> np.ndarray:
-    """uint8 [0x110002]: the class letter of each code point, and of the mask token's two."""
-    classes = np.full(MASK_REST + 1, ord("."), np.uint8)
+    """uint8 [0x110000]: the class letter of each code point."""
+    classes = np.full(0x110000, ord("."), np.uint8)
     classes[_matching(r"\p{L}")] = ord("a")
-    classes[_matching(r"\p{N}")] = ord("0")
+    classes[_digits() if pattern.digits_alone else _matching(r"\p{N}")] = ord("0")
     if pattern.marks:
         classes[_matching(r"\p{M}")] = ord(",")
     classes[_matching(r"\s")] = ord("w")
@@ -106,7 +120,6 @@ def character_classes(pattern: SplitPattern) -> np.ndarray:
         classes[point] = ord(chr(point).casefold())
     for character, letter in {" ": "_", "\r": "n", "\n": "n", "'": "'"}.items():
         classes[ord(character)] = ord(letter)
-    classes[[MASK, MASK_REST]] = [ord("<"), ord(">")]
     return classes
 
 
@@ -125,8 +138,11 @@ def cutter(pattern: SplitPattern) -> Callable[[Sequence[str]], list[list[str]]]:
     """
     words, beyond = re.compile(_in_python(pattern.original)).findall, re.compile("[\U00010000-\U0010ffff]")
 
+    def stand_in(match: re.Match[str]) -> str:
+        return _basic(match[0], pattern.digits_alone)
+
     def careful(text: str) -> list[str]:
-        ends = accumulate(map(len, words(beyond.sub(_stand_in, text))), initial=0)
+        ends = accumulate(map(len, words(beyond.sub(stand_in, text))), initial=0)
         return [text[start:end] for start, end in pairwise(ends)]
 
     def cut(texts: Sequence[str]) -> list[list[str]]:
@@ -156,12 +172,10 @@ def _ranges(name: str) -> str:
     return "".join(f"\\u{run[0]:04x}-\\u{run[-1]:04x}" for run in runs)
 
 
-def _stand_in(match: re.Match[str]) -> str:
-    return _basic(match[0])
-
-
 @lru_cache(maxsize=1 << 12)
-def _basic(character: str) -> str:
-    """One of the basic plane for one beyond, of the same class in every pattern; there is no white space beyond."""
+def _basic(character: str, digits_alone: bool) -> str:
+    """One of the basic plane for one beyond, of the same class in every such pattern; there is no white space beyond."""
+    if digits_alone and len(Digits(individual_digits=True).pre_tokenize_str(f"a{character}")) == 2:
+        return "0"
     classes = {r"\p{L}": "a", r"\p{N}": "0", r"\p{M}": "\u0301"}
     return next((basic for name, basic in classes.items() if not Replace(Regex(name), "").normalize_str(character)), ".")

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tokenizers
 
+from tfllm.tokenizers import added_tokens_graph
+from tfllm.tokenizers.added_tokens import AddedToken, Finder
 from tfllm.tokenizers.base import Description, check_ids, check_strings, check_text, check_texts, fingerprint_of, write_folder
 from tfllm.tokenizers.bert_tables import TextSettings
-from tfllm.tokenizers.bert_text import LITERAL, words_of
+from tfllm.tokenizers.bert_text import normalized, words_of
 from tfllm.tokenizers.calling import CallableTokenizer
 from tfllm.tokenizers.memo import Memo
 from tfllm.tokenizers.wordpiece_files import CLS, CONTINUES, MASK, PAD, SEP, canonical, parse_model, read_model, with_specials
@@ -31,6 +33,8 @@ from tfllm.tokenizers.wordpiece_training import train_vocabulary
 if TYPE_CHECKING:
     import tensorflow as tf
 
+UNKNOWN = "\x01"
+"""A word that is unknown. The cleaning deletes it, so no text has it."""
 IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 """The common ones of those that BERT sets apart."""
 
@@ -50,6 +54,7 @@ class WordPieceTokenizer(CallableTokenizer):
         self._asset, self._model = asset, parse_model(asset)
         self._native: Any = tokenizers.Tokenizer.from_str(asset.decode())
         self._fingerprint = fingerprint_of(self.kind, self._asset)
+        self._patterns = self._model.patterns()
         ids = self._model.ids()
         self.vocab_size = max(ids.values()) + 1
         self.pad_id, self.unk_id = ids[PAD], ids[self._model.unk]
@@ -122,8 +127,17 @@ class WordPieceTokenizer(CallableTokenizer):
         """
         alone = re.escape(string.punctuation) + (IDEOGRAPHS if self._model.text.split_cjk else "")
         words = re.compile(rf"[{alone}]|[^ \t\n\r{alone}]+").findall
-        specials = [token.content for token in self._model.added]
-        return Memo(lambda texts: list(map(words, texts)), lambda: self._native, json.loads(self._asset), specials)
+        normalizer = self._model.text.normalizer()
+
+        def inside_a_word(token: AddedToken) -> bool:
+            """So the library finds it there."""
+            forms = (token.content, normalizer.normalize_str(token.content))
+            return not token.single_word and all(words(form) == [form] for form in forms)
+
+        sought = [token for token in self._model.added if not inside_a_word(token)]
+        raw, normal = ([token.content for token in sought if token.normalized == wanted] for wanted in (False, True))
+        finder = Finder(raw, normal, normalizer)
+        return Memo(lambda texts: list(map(words, texts)), lambda: self._native, json.loads(self._asset), finder)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words with spaces between. A piece that continues nothing keeps its "##"."""
@@ -137,13 +151,26 @@ class WordPieceTokenizer(CallableTokenizer):
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first, which BERT deletes."""
         import tensorflow as tf
+
+        settings = self._model.text
+        looked_at_normalized = bool(self._patterns.normal)
+        return added_tokens_graph.tokenize(
+            tf.strings.unicode_transcode(check_strings(texts), "UTF-8", "UTF-8", errors="replace"),
+            self._patterns,
+            normalize=lambda texts: normalized(texts, settings) if looked_at_normalized else texts,
+            between=lambda texts: self._between(texts, None if looked_at_normalized else settings),
+        )
+
+    def _between(self, texts: tf.Tensor, settings: TextSettings | None) -> tf.RaggedTensor:
+        """String [B] without added tokens -> int32 [B, (S)]. settings: None where the texts are normalized already."""
+        import tensorflow as tf
         from tensorflow_text.python.ops import fast_wordpiece_tokenizer as text_ops
 
         matcher = _matcher(self._asset)
-        words = words_of(check_strings(texts), self._model.text, [token.content for token in self._model.added])
+        words = words_of(texts, settings)
         too_long = words.characters > self._model.max_characters
         _, places, splits, _, _ = text_ops.gen_fast_wordpiece_tokenizer.fast_wordpiece_tokenize_with_offsets(
-            input_values=tf.where(too_long, LITERAL + self._model.unk, words.words),
+            input_values=tf.where(too_long, UNKNOWN, words.words),
             wp_model=matcher.model,
         )
         ids = tf.gather(matcher.ids, places)
@@ -215,9 +242,7 @@ def _matcher(asset: bytes) -> _Matcher:
     model = parse_model(asset)
     # A piece of nothing but "##" matches no text, and the builder refuses it.
     ids = {piece: id for piece, id in model.vocabulary.items() if piece not in ("", CONTINUES)}
-    ids |= {LITERAL + token.content: token.id for token in model.added}
-    unk = LITERAL + model.unk
-    ids[unk] = model.ids()[model.unk]
+    ids[UNKNOWN] = model.ids()[model.unk]
     no_limit = 1 << 30  # its own limit counts bytes, BERT's characters
-    built = builder.build_fast_wordpiece_model(list(ids), no_limit, CONTINUES, unk, True, False)
+    built = builder.build_fast_wordpiece_model(list(ids), no_limit, CONTINUES, UNKNOWN, True, False)
     return _Matcher(np.frombuffer(bytes(built), np.uint8), np.array(list(ids.values()), np.int32))

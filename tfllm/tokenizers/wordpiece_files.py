@@ -7,28 +7,19 @@ In: `vocab.txt` (one piece a line, its number the id) or Hugging Face's `tokeniz
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers.models import WordPiece
 
+from tfllm.tokenizers.added_tokens import AddedToken, Patterns, check_apart, patterns_of
 from tfllm.tokenizers.bert_tables import TextSettings
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
 MAX_CHARACTERS = 100
-
-
-@dataclass(frozen=True)
-class AddedToken:
-    """A token that is looked for in the text before all else. `special` ones decode to nothing."""
-
-    content: str
-    id: int
-    special: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,6 +36,7 @@ class WordPieceModel:
         for piece in {PAD, CLS, SEP, self.unk}:
             if piece not in self.ids():
                 raise ValueError(f"the vocabulary has no {piece!r}; a WordPiece tokenizer needs {PAD} {self.unk} {CLS} {SEP}")
+        check_apart(self.added, self.vocabulary)
         ids = dict(self.vocabulary)
         for token in sorted(self.added, key=lambda token: token.id):
             if token.id != (given := ids.setdefault(token.content, len(ids))):
@@ -52,12 +44,11 @@ class WordPieceModel:
                     f"the added token {token.content!r} has the id {token.id}, and `tokenizers` gives it {given}: ids of "
                     "added tokens go on where the vocabulary ends"
                 )
-            # Each is found in the text as a whole, and then has to pass as one word.
-            if not 0 < len(token.content) < self.max_characters or re.search(r"\s", token.content):
-                raise ValueError(
-                    f"the added token {token.content!r:.60} cannot be carried; accepted: 1 to {self.max_characters - 1} "
-                    "characters, no white space. Remove it from added_tokens"
-                )
+        self.patterns()
+
+    def patterns(self) -> Patterns:
+        """What is looked for in text before all else. Raises ValueError where nothing is left of a token."""
+        return patterns_of(self.added, self.text.normalizer().normalize_str)
 
     def ids(self) -> dict[str, int]:
         """Piece -> id, the added tokens too."""
@@ -70,7 +61,7 @@ class WordPieceModel:
 
 def with_specials(vocabulary: Mapping[str, int], text: TextSettings) -> WordPieceModel:
     """The model in which BERT's five specials, as far as the vocabulary has them, are looked for in the text."""
-    added = tuple(AddedToken(piece, vocabulary[piece]) for piece in SPECIALS if piece in vocabulary)
+    added = carried(AddedToken(vocabulary[piece], piece) for piece in SPECIALS if piece in vocabulary)
     return WordPieceModel(vocabulary, text, added)
 
 
@@ -107,17 +98,22 @@ def parse_model(content: bytes) -> WordPieceModel:
         _only("pre_tokenizer", (parts["pre_tokenizer"] or {}).get("type"), "BertPreTokenizer")
         lowercase, strip = normalizer["lowercase"], normalizer.get("strip_accents")
         text = TextSettings(lowercase, lowercase if strip is None else strip, normalizer["handle_chinese_chars"])
-        added = tuple(_added_token(fields) for fields in parts.get("added_tokens") or ())
+        added = carried(AddedToken.of(fields) for fields in parts.get("added_tokens") or ())
         return WordPieceModel(model["vocab"], text, added, model["unk_token"], model["max_input_chars_per_word"])
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"this is no tokenizer.json of a WordPiece tokenizer ({error!r})") from error
 
 
-def _added_token(fields: Mapping[str, Any]) -> AddedToken:
-    # lstrip and rstrip take in white space, which WordPiece drops anyway.
-    for name in ("single_word", "normalized"):
-        _only(f"added_tokens {fields['content']!r}: {name}", fields.get(name, False), False)
-    return AddedToken(fields["content"], fields["id"], fields["special"])
+def carried(tokens: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
+    """In the order of their ids, with the flags that can change ids.
+
+    lstrip and rstrip take in white space, which WordPiece drops anyway: only a token that itself begins or ends with white space
+    can miss it.
+    """
+    tokens = sorted(tokens, key=lambda token: token.id)
+    if any(token.content != token.content.strip() for token in tokens):
+        return tuple(tokens)
+    return tuple(replace(token, lstrip=False, rstrip=False) for token in tokens)
 
 
 def _only(name: str, found: Any, accepted: Any) -> None:
@@ -128,14 +124,14 @@ def _only(name: str, found: Any, accepted: Any) -> None:
 def canonical(model: WordPieceModel) -> bytes:
     """`tokenizer.json` of the model, every part spelt out and in order: equal models, equal bytes."""
     ids = model.ids()
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     parts = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": token.id, "content": token.content, **flags, "special": token.special}
-            for token in sorted(model.added, key=lambda token: token.id)
+            {"id": token.id, "content": token.content, **{flag: getattr(token, flag) for flag in flags}}
+            for token in model.added
         ],
         "normalizer": {
             "type": "BertNormalizer",

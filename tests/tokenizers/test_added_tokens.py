@@ -1,0 +1,187 @@
+"""Added tokens: Python, bulk and the graph give the ids of a tokenizer that the `tokenizers` library itself put together."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
+
+from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
+from tfllm.tokenizers.added_tokens import Finder, patterns_of, ranges, word_characters
+from tfllm.tokenizers.added_tokens import AddedToken as OurToken
+from tfllm.tokenizers.byte_bpe_merges import byte_letters
+from tfllm.tokenizers.split_patterns import GPT2, LLAMA3
+
+Tokenizer = ByteBPETokenizer | WordPieceTokenizer
+
+CONTENTS = [
+    *(
+        "covid",
+        "Covid19",
+        "vid",
+        "cov",
+        "ID",
+        "<num>",
+        "[E1]",
+        "[/E1]",
+        "a b",
+        " x",
+        "x ",
+        "  ",
+        ".\n",
+        "é",
+        "e\u0301x",
+        "中",
+        "中文x",
+    ),
+    *("x中", "_id", "<mask>", "\u212a", "K", "≮", "\U00020000y", "'s", "12", "\x00q", "İ", "ß", "a"),
+]
+PARTS = [
+    *CONTENTS,
+    *(
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\u00a0",
+        "\u3000",
+        "a",
+        "b",
+        "x",
+        "X",
+        "COVID",
+        "covi",
+        "d",
+        "E1",
+        "]",
+        "1",
+        "9",
+        "_",
+        "-",
+        ".",
+        "'",
+    ),
+    *(
+        "e",
+        "\u0301",
+        "\u0338",
+        "\u0323",
+        "\u302e",
+        "<",
+        ">",
+        "\u200d",
+        "²",
+        "文",
+        "\x00",
+        "\x01",
+        "\ufffd",
+        "k",
+        "\U00011de0",
+        "\U0010ffff",
+    ),
+]
+TOKENS = st.lists(
+    st.builds(
+        AddedToken,
+        st.sampled_from(CONTENTS),
+        single_word=st.booleans(),
+        lstrip=st.booleans(),
+        rstrip=st.booleans(),
+        normalized=st.booleans(),
+    ),
+    min_size=1,
+    max_size=7,
+    unique_by=lambda token: token.content,
+)
+TEXTS = st.lists(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), min_size=60, max_size=60)
+LONG = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def byte_bpe(tokens: Sequence[AddedToken], pattern: str, nfc: bool) -> tokenizers.Tokenizer:
+    merges = [
+        ("Ġ", "x"),
+        ("Ġ", "Ġ"),
+        ("c", "o"),
+        ("v", "i"),
+        ("co", "vi"),
+        ("covi", "d"),
+        ("Ġ", "covid"),
+        ("1", "9"),
+        ("Ċ", "x"),
+    ]
+    pieces = [*byte_letters(), *("".join(pair) for pair in merges), "<eos>"]
+    made = tokenizers.Tokenizer(models.BPE(vocab={piece: id for id, piece in enumerate(pieces)}, merges=merges))
+    if nfc:
+        made.normalizer = normalizers.NFC()
+    steps = {
+        "gpt2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "llama3": [
+            pre_tokenizers.Split(Regex(LLAMA3.original), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ],
+    }[pattern]
+    made.pre_tokenizer = steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
+    made.add_tokens(tokens)
+    return made
+
+
+def wordpiece(tokens: Sequence[AddedToken], lowercase: bool) -> tokenizers.Tokenizer:
+    letters = [*"abcdeikvxé'1929_-.中文k<>", "covid", "id", "e1"]
+    pieces = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)])
+    made = tokenizers.Tokenizer(models.WordPiece({piece: id for id, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    made.add_tokens(tokens)
+    return made
+
+
+def ours(theirs: tokenizers.Tokenizer, folder: Path) -> Tokenizer:
+    """Read from the file that the library writes. The end of a document, which stays text, the library is not told of."""
+    spec = json.loads(theirs.to_str())
+    kind: Any = WordPieceTokenizer
+    if spec["model"]["type"] == "BPE":
+        kind = ByteBPETokenizer
+        end = {"id": spec["model"]["vocab"]["<eos>"], "content": "<eos>", "special": True, "normalized": False}
+        spec["added_tokens"].append(end | dict.fromkeys(("single_word", "lstrip", "rstrip"), False))
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    return kind.from_file(folder / "tokenizer.json")
+
+
+def assert_same(theirs: tokenizers.Tokenizer, folder: Path, texts: Sequence[str]) -> None:
+    import tensorflow as tf
+
+    tokenizer = ours(theirs, folder)
+    wanted = [row.ids for row in theirs.encode_batch_fast(list(texts), add_special_tokens=False)]
+    graph = tokenizer.tokenize(tf.constant([text.encode() for text in texts])).to_list()
+    bulk = tokenizer.encode_batch(texts)
+    added = json.loads(theirs.to_str())["added_tokens"]
+    for text, ids, in_graph, in_bulk in zip(texts, wanted, graph, bulk, strict=True):
+        assert tokenizer.encode(text) == ids, (text, added)
+        assert in_bulk.tolist() == ids, (text, added)
+        assert in_graph == ids, (text, added)
+
+
+@pytest.mark.parametrize("nfc", [False, True])
+@pytest.mark.parametrize("pattern", ["gpt2", "smollm", "llama3"])
+@LONG
+@given(tokens=TOKENS, texts=TEXTS)
+def test_byte_bpe(pattern: str, nfc: bool, tokens: list[AddedToken], texts: list[str], tmp_path_factory: Any) -> None:
+    assert_same(byte_bpe(tokens, pattern, nfc), tmp_path_factory.mktemp("byte_bpe"), texts)
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@LONG
+@given(tokens=TOKENS, texts=TEXTS)
+def test_wordpiece(lowercase: bool, tokens: list[AddedToken], texts: list[str], tmp_path_factory: Any) -> None:
+    assert_same(wordpiece(tokens, lowercase), tmp_path_factory.mktemp("wordpiece"), texts)
