@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
@@ -103,7 +103,13 @@ TOKENS = st.lists(
     unique_by=lambda token: token.content,
 )
 TEXTS = st.lists(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), min_size=60, max_size=60)
-LONG = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+LONG = settings(
+    phases=[Phase.explicit, Phase.generate],
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def byte_bpe(tokens: Sequence[AddedToken], pattern: str, nfc: bool) -> tokenizers.Tokenizer:
@@ -161,7 +167,11 @@ def ours(theirs: tokenizers.Tokenizer, folder: Path) -> Tokenizer:
 def assert_same(theirs: tokenizers.Tokenizer, folder: Path, texts: Sequence[str]) -> None:
     import tensorflow as tf
 
-    tokenizer = ours(theirs, folder)
+    try:
+        tokenizer = ours(theirs, folder)
+    except ValueError as error:
+        assume("`tokenizers` fails at texts with both" not in str(error))
+        raise
     wanted = [row.ids for row in theirs.encode_batch_fast(list(texts), add_special_tokens=False)]
     graph = tokenizer.tokenize(tf.constant([text.encode() for text in texts])).to_list()
     bulk = tokenizer.encode_batch(texts)

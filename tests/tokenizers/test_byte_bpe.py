@@ -20,7 +20,7 @@ import tfllm.tokenizers
 from tfllm.tokenizers import ByteBPETokenizer
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places
-from tfllm.tokenizers.split_patterns import GPT2, LLAMA3, SPLIT_PATTERNS, SplitPattern, character_classes
+from tfllm.tokenizers.split_patterns import GPT2, LLAMA3, SMOLLM, SPLIT_PATTERNS, SplitPattern, character_classes
 
 KINDS = ("gpt2", "roberta", "llama3", "qwen", "qwen35")
 
@@ -242,16 +242,16 @@ def test_class_strings() -> None:
     """The docstring's row, and the pieces GPT-2 and Llama-3 cut."""
     import tensorflow as tf
 
-    from tfllm.tokenizers.byte_bpe_graph import GraphModel, split
+    from tfllm.tokenizers.byte_bpe_graph import split
 
     def words(pattern: SplitPattern, text: str) -> list[str]:
-        model = GraphModel(b"", pattern, False, None, {})
-        return [word.decode() for word in split(tf.constant([text]), model).to_list()[0]]
+        return [word.decode() for word in split(tf.constant([text]), pattern).to_list()[0]]
 
     assert words(GPT2, "It's  10%\n\tx") == ["It", "'s", "Ġ", "Ġ10", "%", "Ċ", "ĉ", "x"]
     assert words(LLAMA3, "It'S  1234%\n\n\tx") == ["It", "'S", "Ġ", "Ġ", "123", "4", "%ĊĊ", "ĉx"]
     assert words(GPT2, "it'S") == ["it", "'", "S"]
-    assert len({pattern.original for pattern in SPLIT_PATTERNS}) == 4
+    assert words(SMOLLM, "in 2024,  7") == ["in", "Ġ", "2", "0", "2", "4", ",", "ĠĠ", "7"]
+    assert len({pattern.original for pattern in SPLIT_PATTERNS}) == 5
 
 
 def test_specials_of_each(made: dict[str, ByteBPETokenizer]) -> None:

@@ -60,7 +60,7 @@ def test_added_tokens_that_are_not_special_decode_to_themselves(trained: ByteBPE
     spec["added_tokens"].append(spec["added_tokens"][0] | {"id": 400, "content": "<think>", "special": False})
     (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
     tokenizer = ByteBPETokenizer.from_file(tmp_path)
-    assert tokenizer.decode([1, 400, *tokenizer.encode("a"), 0]) == "<think>a" and 400 not in tokenizer.encode("<think>")
+    assert tokenizer.decode([1, 400, *tokenizer.encode("a"), 0]) == "<think>a" and tokenizer.encode("<think>") == [400]
     assert (
         tokenizer.detokenize(tf.constant([[1, 400, 0]])).numpy().tolist() == [b"<think>"] and tokenizer.token_bytes()[400] == 7
     )
@@ -83,11 +83,31 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"split pattern is\n.*x\+",
     ),
     "behavior": (lambda spec: spec["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "behavior is 'Removed'"),
-    "added": (
-        lambda spec: spec["added_tokens"][0].update(special=False, content="  "),
-        "added token '  ' may stand in any text",
+    "empty": (lambda spec: spec["added_tokens"][0].update(special=False, content=""), "the added token '' of id 0 is empty"),
+    "word": (
+        lambda spec: (
+            spec["added_tokens"][0].update(special=False, single_word=True),
+            spec["model"].update(ignore_merges=True),
+        ),
+        "'<pad>' is 'single_word', which is not carried together with 'ignore_merges'",
     ),
-    "word": (lambda spec: spec["added_tokens"][0].update(single_word=True), "'<pad>' is 'single_word'"),
+    "taken": (lambda spec: spec["added_tokens"][2].update(id=5), "'<unk>' has the id 5, which is that of '#'"),
+    "twice": (
+        lambda spec: spec["added_tokens"].append(spec["added_tokens"][0] | {"id": 400}),
+        "'<pad>' has two ids, 0 and 400",
+    ),
+    "spaces": (
+        lambda spec: [
+            token.update(special=False, lstrip=True, rstrip=True, content=" x") for token in spec["added_tokens"][:1]
+        ],
+        "' x' with rstrip takes white space that ' x' with lstrip begins with",
+    ),
+    "digits": (
+        lambda spec: spec["pre_tokenizer"].update(
+            pretokenizers=[{"type": "Digits", "individual_digits": False}, {"type": "ByteLevel", "add_prefix_space": False}]
+        ),
+        "individual_digits is False; accepted: True",
+    ),
     "end": (lambda spec: spec["added_tokens"].pop(1), "no added token ends a document; accepted: one of <eos>"),
     "bytes": (lambda spec: spec["model"]["vocab"].pop("Ġ"), r"no piece for 1 bytes \(0x20"),
 }
