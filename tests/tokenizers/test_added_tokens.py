@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
-from tfllm.tokenizers.added_tokens import Finder, patterns_of, ranges, word_characters
-from tfllm.tokenizers.added_tokens import AddedToken as OurToken
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
-from tfllm.tokenizers.split_patterns import GPT2, LLAMA3
+from tfllm.tokenizers.split_patterns import LLAMA3
 
 Tokenizer = ByteBPETokenizer | WordPieceTokenizer
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfllm.config import ModelConfig
 from tfllm.interop.names import Weights
-from tfllm.interop.tokenizer_files import read_json
+from tfllm.tokenizers.named_tokens import read_json
 
 _ARCHITECTURES = {
     "bert": "Bert",

@@ -21,16 +21,18 @@ from tfllm.interop.configs import family_of, read_config, write_config
 from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
 from tfllm.interop.names import Weights, canonical, cut_vocabulary, stack_prefix
 from tfllm.interop.places import Places, places
-from tfllm.interop.tokenizer_files import check_writable, read_json, read_tokenizer, write_tokenizer
+from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS, get_both
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.huggingface import named_ids, read_tokenizer
+from tfllm.tokenizers.named_tokens import read_json
 from tfllm.train.runs.weights import named
 
 MOST_UNUSED = 1024
-"""Rows of a table behind the tokenizer's last id: published models have up to some hundred, to make its size a round one."""
+"""Rows of a table behind the last id that a file names: published models have up to some hundred, to make its size a round one."""
 
 
 def from_huggingface(
@@ -70,7 +72,7 @@ def from_huggingface(
         config = read_config(values)
         if task is not None and TASKS[task].causal != config.causal:
             raise ValueError(f"task={task!r} wants {'a decoder' if TASKS[task].causal else 'an encoder'}, and this is none")
-        config, rows = config.replace(vocab_size=_vocab_size(config, tokenizer)), config.vocab_size
+        config, rows = config.replace(vocab_size=_vocab_size(config, tokenizer, folder, values)), config.vocab_size
         weights = canonical(read_weights(folder), family=values["model_type"], config=config)
         if config.vocab_size < rows:
             weights = cut_vocabulary(weights, rows=config.vocab_size)
@@ -170,19 +172,36 @@ def _config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _vocab_size(config: ModelConfig, tokenizer: Tokenizer) -> int:
-    """That of the tokenizer; a model may have some rows more.
+def _vocab_size(config: ModelConfig, tokenizer: Tokenizer, folder: Path, values: dict[str, Any]) -> int:
+    """That of the tokenizer; a model may have some rows more, which no file of its folder names.
 
     Raises:
-        ValueError: it has fewer, or so many more that they are no padding.
+        ValueError: it has fewer, or so many more that they are no padding, or one of them is named.
     """
     if 0 <= config.vocab_size - tokenizer.vocab_size <= MOST_UNUSED:
+        named = {id: file for file, ids in _named_ids(folder, values).items() for id in ids}
+        if lost := sorted(id for id in named if tokenizer.vocab_size <= id < config.vocab_size):
+            raise ValueError(
+                f"{named[lost[-1]]} names the id {lost[-1]}, and the tokenizer ends at {tokenizer.vocab_size - 1}: its row of the "
+                "table would be lost. Give the tokenizer that the model was trained with"
+            )
         return tokenizer.vocab_size
     raise ValueError(
         f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}; accepted: as many, or up to "
         f"{MOST_UNUSED} more, which are left out. If the folder's own do not agree, resize the model in Transformers first: "
         "model.resize_token_embeddings(len(tokenizer))"
     )
+
+
+def _named_ids(folder: Path, values: dict[str, Any]) -> dict[str, list[int]]:
+    """By file: the highest id of the tokenizer's files, and those of tokens that the configs name (`pad_token_id`)."""
+    generation = folder / "generation_config.json"
+    configs = {"config.json": values} | ({generation.name: read_json(generation)} if generation.is_file() else {})
+    found = {file: [highest] for file, highest in named_ids(folder).items()}
+    for file, said in configs.items():
+        ids = [value for name, value in said.items() if name.endswith("_token_id")]
+        found[file] = [id for each in ids for id in (each if isinstance(each, list) else [each]) if isinstance(id, int)]
+    return found
 
 
 def _check_ends(folder: Path, values: dict[str, Any], tokenizer: Tokenizer) -> None:

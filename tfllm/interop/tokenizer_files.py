@@ -14,83 +14,6 @@ from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 _KINDS = (WordPieceTokenizer.kind, ByteBPETokenizer.kind)
-_CLASSES_OF_WORDPIECE = ("BertTokenizer", "PreTrainedTokenizer")
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer: WordPiece or byte-level BPE.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is of another kind, or two of its files contradict each other.
-    """
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        parts = read_json(path)
-        kind = _kind(parts.get("model") or {})
-        if kind == "WordPiece":
-            _check_agree(folder, parts.get("normalizer") or {})
-            return WordPieceTokenizer.from_file(path)
-        if kind == "BPE":
-            return ByteBPETokenizer.from_file(path)
-        raise ValueError(f"{path} holds a tokenizer of type {kind!r}; accepted: WordPiece, byte-level BPE, or give tokenizer=…")
-    if (folder / "vocab.txt").is_file():
-        said = _said(folder)
-        _check_words(folder, said)
-        return WordPieceTokenizer.from_file(
-            folder / "vocab.txt",
-            lowercase=said.get("do_lower_case", True),
-            strip_accents=said.get("strip_accents"),
-            split_cjk=said.get("tokenize_chinese_chars", True),
-        )
-    if (folder / "vocab.json").is_file():
-        return ByteBPETokenizer.from_file(folder)
-    raise FileNotFoundError(f"{folder} has no tokenizer.json, vocab.txt or vocab.json: download them, too, or give tokenizer=…")
-
-
-def read_json(path: Path) -> Any:
-    """Raises ValueError that names the file, where it is damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): get it again") from error
-
-
-def _kind(model: dict[str, Any]) -> str:
-    """Files of `tokenizers` before 0.9, those of the first BERT, GPT-2 and RoBERTa among them, do not say it."""
-    return model.get("type") or ("BPE" if "merges" in model else "WordPiece" if "max_input_chars_per_word" in model else "")
-
-
-def _said(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    return read_json(path) if path.is_file() else {}
-
-
-def _check_words(folder: Path, said: dict[str, Any]) -> None:
-    """`vocab.txt` does not say how its texts were cut into words; other classes than BERT's cut otherwise."""
-    config = folder / "config.json"
-    name = said.get("tokenizer_class") or (read_json(config).get("tokenizer_class") if config.is_file() else None)
-    settings = {"do_basic_tokenize": True, "word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
-    wrong = {key: said[key] for key, usual in settings.items() if said.get(key, usual) != usual}
-    if name is not None and name.removesuffix("Fast") not in _CLASSES_OF_WORDPIECE:
-        wrong["tokenizer_class"] = name
-    if wrong:
-        raise ValueError(
-            f"{folder}: the tokenizer has {wrong}; vocab.txt is read for {' and '.join(_CLASSES_OF_WORDPIECE)}, which cut "
-            "words at spaces and punctuation. Give the model's tokenizer.json, or tokenizer=…"
-        )
-
-
-def _check_agree(folder: Path, normalizer: dict[str, Any]) -> None:
-    """Transformers lets `tokenizer_config.json` overrule `tokenizer.json`, other libraries do not."""
-    said = _said(folder)
-    names = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
-    for theirs, ours in names.items():
-        if said.get(theirs) is not None and normalizer.get(ours) is not None and said[theirs] != normalizer[ours]:
-            raise ValueError(
-                f"{folder}: tokenizer_config.json says {theirs}={said[theirs]!r}, tokenizer.json "
-                f"{ours}={normalizer[ours]!r}: put the one the model was trained with into both"
-            )
 
 
 def check_writable(tokenizer: Tokenizer) -> None:
@@ -106,7 +29,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> 
 
     An encoder's opens and closes rows as `tfllm.data` does; a decoder's adds nothing.
     """
-    parts = json.loads(_asset(tokenizer))
+    parts = _numbered(json.loads(_asset(tokenizer)))
     pieces = {name: tokenizer.id_to_piece(id) for name, id in _specials(tokenizer).items()}
     cls, sep = ([pieces[name], id] for name, id in (("cls_token", tokenizer.cls_id), ("sep_token", tokenizer.sep_id)))
     if config.causal:
@@ -124,6 +47,11 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> 
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", *["token_type_ids"] * (config.num_types > 1), "attention_mask"],
     }
+    added = {token["id"]: {key: value for key, value in token.items() if key != "id"} for token in parts["added_tokens"]}
+    said["added_tokens_decoder"] = added
+    said["additional_special_tokens"] = [
+        token["content"] for token in added.values() if token["special"] and token["content"] not in pieces.values()
+    ]
     if tokenizer.kind == WordPieceTokenizer.kind:
         normalizer = parts["normalizer"]
         said["do_lower_case"], said["strip_accents"] = normalizer["lowercase"], normalizer["strip_accents"]
@@ -132,6 +60,16 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> 
     _write(folder / "tokenizer_config.json", said | pieces)
     _write(folder / "special_tokens_map.json", pieces)
     _write_old(parts, folder)
+
+
+def _numbered(parts: dict[str, Any]) -> dict[str, Any]:
+    """With added tokens in the vocabulary where `tokenizers` would give them other ids: it numbers on from the vocabulary's end."""
+    vocabulary = parts["model"]["vocab"]
+    ids = dict(vocabulary)
+    if any(token["id"] != ids.setdefault(token["content"], len(ids)) for token in parts["added_tokens"]):
+        names = vocabulary | {token["content"]: token["id"] for token in parts["added_tokens"]}
+        parts["model"]["vocab"] = dict(sorted(names.items(), key=lambda entry: entry[1]))
+    return parts
 
 
 def _asset(tokenizer: Tokenizer) -> bytes:

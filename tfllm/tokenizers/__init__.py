@@ -8,6 +8,7 @@ from pathlib import Path
 from tfllm.tokenizers.base import DESCRIPTION_FILE, Tokenizer, read_asset, read_description
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
+from tfllm.tokenizers.huggingface import is_hugging_face, read_tokenizer
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.training import train
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
@@ -34,14 +35,23 @@ _MAKERS: dict[str, Callable[[bytes], Tokenizer]] = {
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """The tokenizer that `save` wrote to `folder`, or that a model folder holds; its assets checked against the fingerprint.
+    """The tokenizer that `save` wrote, or a model folder's, its assets checked against the fingerprint; or Hugging Face's.
+
+    >>> tfllm.tokenizers.load("runs/tokenizer")
+    >>> tfllm.tokenizers.load("bert-base-uncased")  # a downloaded checkpoint, with all files of its tokenizer
+    >>> tfllm.tokenizers.load("wiki.json")  # what `tokenizers` saved, alone
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
         ValueError: a part is damaged, or of a kind that this version does not know.
     """
-    if not (Path(folder) / DESCRIPTION_FILE).is_file() and (Path(folder) / "tokenizer").is_dir():
-        folder = Path(folder) / "tokenizer"
+    folder = Path(folder)
+    if is_hugging_face(folder):
+        return read_tokenizer(folder)
+    if folder.name == DESCRIPTION_FILE and folder.is_file():
+        folder = folder.parent
+    elif not (folder / DESCRIPTION_FILE).is_file() and (folder / "tokenizer").is_dir():
+        folder = folder / "tokenizer"
     description = read_description(folder)
     if description.kind not in _MAKERS:
         raise ValueError(

@@ -2,9 +2,9 @@
 
 In: tokens as Hugging Face's files name them. Out: `Patterns` to find (`added_tokens_graph` does so in a graph, the `tokenizers`
 library in Python), and `Finder`, which tells bulk encoding which texts it may cut into words.
-Source: `AddedVocabulary` of the `tokenizers` library. Tokens that are not normalized are found first, in the text as it is, then
-the normalized ones in what is between, normalized. Of those that begin leftmost the longest is found. It is cut out, so that
-neither words nor merges go across it.
+Source: `AddedVocabulary` of the `tokenizers` library. Tokens that are not normalized are found first, in the text as it is,
+then the normalized ones in what is between, normalized. Of those that begin leftmost the longest is found. It is cut out, so
+that neither words nor merges go across it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class AddedToken:
     """A token beside the pieces of a vocabulary.
 
     special: it decodes to nothing. lstrip, rstrip: it takes the white space before or behind it along. single_word: it is found
-    only where no letter, mark, digit or underscore stands beside it. normalized: it is looked for in the normalized text, itself
-    normalized: where that is lower-cased, "covid" is found in "COVID".
+    only where no letter, mark, digit or underscore stands beside it. normalized: it is looked for in the normalized text,
+    itself normalized: where that is lower-cased, "covid" is found in "COVID".
     """
 
     id: int

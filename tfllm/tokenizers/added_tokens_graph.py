@@ -148,7 +148,7 @@ def _beside_words(split: _Split) -> tf.Tensor:
 
 
 def place_of(strings: tf.Tensor, known: Sequence[str]) -> tf.Tensor:
-    """String [N] -> int32 [N]: its place in `known`, any for others. By sorted hashes, for a lookup table would need tracking."""
+    """String [N] -> int32 [N]: its place in `known`, any for others. By sorted hashes: a lookup table would need tracking."""
     import tensorflow as tf
 
     hashes = tf.strings.to_hash_bucket_fast(tf.constant([each.encode() for each in known]), 1 << 62)

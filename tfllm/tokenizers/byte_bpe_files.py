@@ -15,6 +15,7 @@ from typing import Any
 
 from tfllm.tokenizers.added_tokens import AddedToken, check_apart
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
+from tfllm.tokenizers.named_tokens import CONFIG, NamedTokens, read_json
 from tfllm.tokenizers.split_patterns import GPT2, SMOLLM, SPLIT_PATTERNS, SplitPattern
 
 FILE_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
@@ -96,42 +97,49 @@ def _pre_tokenizer(pattern: SplitPattern) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> Vocabulary:
-    """The vocabulary of a `tokenizer.json`, or of a folder that has one, or `vocab.json` and `merges.txt`."""
+    """The vocabulary of a `tokenizer.json` alone, or of a folder.
+
+    In a folder it is that file's, or that of `vocab.json` and `merges.txt`, with the tokens that others name (`named_tokens`).
+    """
     path = Path(path)
     if not path.is_dir():
         return parse(path.read_bytes(), str(path))
+    named = NamedTokens.of(path)
+    _accept(str(path / CONFIG), "add_prefix_space", named.config.get("add_prefix_space") or False, (False,))
     if (path / "tokenizer.json").is_file():
-        return parse((path / "tokenizer.json").read_bytes(), str(path / "tokenizer.json"))
-    for pieces, merges in FILE_PAIRS:
-        if (path / pieces).is_file() and (path / merges).is_file():
-            return _read_pair(path / pieces, path / merges)
-    there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-    raise FileNotFoundError(f"{path} has no tokenizer.json, and no vocab.json with merges.txt (it holds {there})")
+        vocabulary = parse((path / "tokenizer.json").read_bytes(), str(path / "tokenizer.json"))
+        added = named.beside(vocabulary.pieces, vocabulary.added, carried=carried)
+    else:
+        vocabulary = _read_pair(path, named.config.get("tokenizer_class"))
+        added = named.beside(vocabulary.pieces, usual=vocabulary.added, carried=carried)
+    if named.config.get("split_special_tokens") and any(token.special for token in vocabulary.found):
+        raise ValueError(f"{path / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false")
+    return replace(vocabulary, added=added)
 
 
-def _read_pair(pieces_file: Path, merges_file: Path) -> Vocabulary:
+def _read_pair(folder: Path, tokenizer_class: str | None) -> Vocabulary:
     """GPT-2's and RoBERTa's older form; the pattern is GPT-2's."""
-    config = pieces_file.with_name("tokenizer_config.json")
-    said = json.loads(config.read_bytes()) if config.is_file() else {}
-    name = said.get("tokenizer_class")
-    _accept(str(config), "add_prefix_space", said.get("add_prefix_space") or False, (False,))
-    if name is not None and name.removesuffix("Fast") not in CLASSES_OF_PAIRS:
+    pairs = [(folder / pieces, folder / merges) for pieces, merges in FILE_PAIRS]
+    pair = next((pair for pair in pairs if pair[0].is_file() and pair[1].is_file()), None)
+    if pair is None:
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"{folder} has no tokenizer.json, and no vocab.json with merges.txt (it holds {there})")
+    if tokenizer_class is not None and tokenizer_class.removesuffix("Fast") not in CLASSES_OF_PAIRS:
         raise ValueError(
-            f"{config} names {name}; vocab.json and merges.txt are read for {' and '.join(CLASSES_OF_PAIRS)}. "
-            "Give the model's tokenizer.json, which tells how its text is cut"
+            f"{folder / CONFIG} names {tokenizer_class}; vocab.json and merges.txt are read for "
+            f"{' and '.join(CLASSES_OF_PAIRS)}. Give the model's tokenizer.json, which tells how its text is cut"
         )
-    pieces = json.loads(pieces_file.read_bytes())
-    lines = merges_file.read_text(encoding="utf-8").split("\n")
+    pieces = read_json(pair[0])
     merges: list[tuple[str, str]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(pair[1].read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip() or line.startswith("#version"):
             continue
         left, _, right = line.strip().partition(" ")
         if not right or " " in right:
-            raise ValueError(f"{merges_file}, line {number} is {line!r}; accepted: two pieces and a space between them")
+            raise ValueError(f"{pair[1]}, line {number} is {line!r}; accepted: two pieces and a space between them")
         merges.append((left, right))
     # RoBERTa's mask takes the spaces before it: "a <mask>" reads as "a word" would.
-    added = [AddedToken(pieces[name], name, lstrip=name == "<mask>") for name in SPECIALS_OF_PAIRS if name in pieces]
+    added = [AddedToken(pieces[name], name, lstrip=name == MASK) for name in SPECIALS_OF_PAIRS if name in pieces]
     return Vocabulary(pieces, merges, sorted(added, key=lambda token: token.id))
 
 

@@ -1,8 +1,8 @@
 """Byte-level BPE in a TensorFlow graph: core and TensorFlow Text ops, no tables to track, the ids of `tokenizers`.
 
 In: string [B], a `GraphModel`. Out: int32 [B, (S)].
-Added tokens are found first (`added_tokens_graph`). What is between is cut by its split pattern (`split_patterns`), its words are
-written in GPT-2's letters (one a byte), each distinct word of the batch is merged once, by SentencePiece's BPE in C++
+Added tokens are found first (`added_tokens_graph`). What is between is cut by its split pattern (`split_patterns`), its words
+are written in GPT-2's letters (one a byte), each distinct word of the batch is merged once, by SentencePiece's BPE in C++
 (`byte_bpe_merges`), and the words' ids are laid in a row.
 Source: BPE (arXiv 1508.07909), GPT-2 (Radford et al. 2019).
 """

@@ -27,7 +27,18 @@ from tfllm.tokenizers.bert_tables import TextSettings
 from tfllm.tokenizers.bert_text import normalized, words_of
 from tfllm.tokenizers.calling import CallableTokenizer
 from tfllm.tokenizers.memo import Memo
-from tfllm.tokenizers.wordpiece_files import CLS, CONTINUES, MASK, PAD, SEP, canonical, parse_model, read_model, with_specials
+from tfllm.tokenizers.wordpiece_files import (
+    CLS,
+    CONTINUES,
+    MASK,
+    PAD,
+    SEP,
+    canonical,
+    parse_model,
+    read_folder,
+    read_model,
+    with_specials,
+)
 from tfllm.tokenizers.wordpiece_training import train_vocabulary
 
 if TYPE_CHECKING:
@@ -73,7 +84,9 @@ class WordPieceTokenizer(CallableTokenizer):
         strip_accents: bool | None = None,
         split_cjk: bool = True,
     ) -> WordPieceTokenizer:
-        """From `vocab.txt`, or from Hugging Face's `tokenizer.json`, whose own settings then hold.
+        """From `vocab.txt`, from Hugging Face's `tokenizer.json`, or from a folder with either.
+
+        A `tokenizer.json` is read with its own settings, a folder with those of its files, also what they name as added tokens.
 
         lowercase: as the checkpoint was trained ("uncased").
         strip_accents: None means as `lowercase`, which is BERT's rule.
@@ -81,6 +94,8 @@ class WordPieceTokenizer(CallableTokenizer):
 
         Raises FileNotFoundError; ValueError that names what the file lacks or what in it is not carried.
         """
+        if Path(path).is_dir():
+            return cls(canonical(read_folder(Path(path))))
         text = TextSettings(lowercase, lowercase if strip_accents is None else strip_accents, split_cjk)
         return cls(canonical(read_model(path, text)))
 

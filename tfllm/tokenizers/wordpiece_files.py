@@ -16,10 +16,13 @@ from tokenizers.models import WordPiece
 
 from tfllm.tokenizers.added_tokens import AddedToken, Patterns, check_apart, patterns_of
 from tfllm.tokenizers.bert_tables import TextSettings
+from tfllm.tokenizers.named_tokens import CONFIG, NamedTokens, read_json
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
 MAX_CHARACTERS = 100
+CLASSES = ("BertTokenizer", "PreTrainedTokenizer")
+"""Whose `vocab.txt` is read."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class WordPieceModel:
         return {*SPECIALS, self.unk, *(token.content for token in self.added if token.special)}
 
 
-def with_specials(vocabulary: Mapping[str, int], text: TextSettings) -> WordPieceModel:
+def with_specials(vocabulary: Mapping[str, int], text: TextSettings, unk: str = UNK) -> WordPieceModel:
     """The model in which BERT's five specials, as far as the vocabulary has them, are looked for in the text."""
     added = carried(AddedToken(vocabulary[piece], piece) for piece in SPECIALS if piece in vocabulary)
-    return WordPieceModel(vocabulary, text, added)
+    return WordPieceModel(vocabulary, text, added, unk)
 
 
-def read_model(path: str | Path, text: TextSettings) -> WordPieceModel:
+def read_model(path: str | Path, text: TextSettings, unk: str = UNK) -> WordPieceModel:
     """`*.json` is read as `tokenizer.json`, with its own settings; anything else as `vocab.txt`, with `text`."""
     path = Path(path)
     if not path.is_file():
@@ -74,13 +77,69 @@ def read_model(path: str | Path, text: TextSettings) -> WordPieceModel:
         if path.suffix == ".json":
             return parse_model(path.read_bytes())
         # A piece that stands twice has its last id, as in BERT's own reader.
-        return with_specials(WordPiece.read_file(str(path)), text)
+        return with_specials(WordPiece.read_file(str(path)), text, unk)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # the library raises a bare Exception for a file that is no UTF-8
         if type(error) is not Exception:
             raise
         raise ValueError(f"{path} is no vocabulary ({error}); accepted: UTF-8, one piece a line") from error
+
+
+def read_folder(folder: Path) -> WordPieceModel:
+    """That of `tokenizer.json`, or of `vocab.txt` as `tokenizer_config.json` says, with the tokens that the other files name.
+
+    Raises ValueError where files contradict each other, or say what is not carried.
+    """
+    named = NamedTokens.of(folder)
+    stated = folder / "tokenizer.json"
+    if stated.is_file():
+        model = read_model(stated, TextSettings(True, True, True))
+        _check_agree(folder, named.config, read_json(stated)["normalizer"])
+        added = named.beside(model.vocabulary, model.added, carried=_without_strips)
+    else:
+        _check_words(folder, named.config)
+        lowercase, accents = named.config.get("do_lower_case", True), named.config.get("strip_accents")
+        split_cjk = named.config.get("tokenize_chinese_chars", True)
+        text = TextSettings(lowercase, lowercase if accents is None else accents, split_cjk)
+        model = read_model(folder / "vocab.txt", text, named.role("unk_token") or UNK)
+        added = named.beside(model.vocabulary, usual=model.added, carried=_without_strips)
+    if named.config.get("split_special_tokens"):
+        raise ValueError(
+            f"{folder / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false"
+        )
+    roles = {"cls_token": CLS, "sep_token": SEP, "pad_token": PAD, "mask_token": MASK, "unk_token": model.unk}
+    for role, ours in roles.items():
+        if (theirs := named.role(role)) not in (None, ours):
+            raise ValueError(f"{folder}: the {role} is {theirs!r}, which is not carried; accepted: {ours!r}. Give tokenizer=…")
+    return replace(model, added=carried(added))
+
+
+def _check_words(folder: Path, said: Mapping[str, Any]) -> None:
+    """`vocab.txt` does not say how its texts were cut into words; other classes than BERT's cut otherwise."""
+    config = folder / "config.json"
+    name = said.get("tokenizer_class") or (read_json(config).get("tokenizer_class") if config.is_file() else None)
+    settings = {"do_basic_tokenize": True, "word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
+    wrong = {key: said[key] for key, usual in settings.items() if said.get(key, usual) != usual}
+    wrong |= {"never_split": said["never_split"]} if said.get("never_split") else {}
+    if name is not None and name.removesuffix("Fast") not in CLASSES:
+        wrong["tokenizer_class"] = name
+    if wrong:
+        raise ValueError(
+            f"{folder}: the tokenizer has {wrong}; vocab.txt is read for {' and '.join(CLASSES)}, which cut "
+            "words at spaces and punctuation. Give the model's tokenizer.json, or tokenizer=…"
+        )
+
+
+def _check_agree(folder: Path, said: Mapping[str, Any], normalizer: Mapping[str, Any]) -> None:
+    """Transformers lets `tokenizer_config.json` overrule `tokenizer.json`, other libraries do not."""
+    names = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
+    for theirs, ours in names.items():
+        if said.get(theirs) is not None and normalizer.get(ours) is not None and said[theirs] != normalizer[ours]:
+            raise ValueError(
+                f"{folder}: tokenizer_config.json says {theirs}={said[theirs]!r}, tokenizer.json "
+                f"{ours}={normalizer[ours]!r}: put the one the model was trained with into both"
+            )
 
 
 def parse_model(content: bytes) -> WordPieceModel:
@@ -107,13 +166,17 @@ def parse_model(content: bytes) -> WordPieceModel:
 def carried(tokens: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
     """In the order of their ids, with the flags that can change ids.
 
-    lstrip and rstrip take in white space, which WordPiece drops anyway: only a token that itself begins or ends with white space
-    can miss it.
+    lstrip and rstrip take in white space, which WordPiece drops anyway: only a token that itself begins or ends with white
+    space can miss it.
     """
     tokens = sorted(tokens, key=lambda token: token.id)
     if any(token.content != token.content.strip() for token in tokens):
         return tuple(tokens)
-    return tuple(replace(token, lstrip=False, rstrip=False) for token in tokens)
+    return tuple(map(_without_strips, tokens))
+
+
+def _without_strips(token: AddedToken) -> AddedToken:
+    return token if token.content != token.content.strip() else replace(token, lstrip=False, rstrip=False)
 
 
 def _only(name: str, found: Any, accepted: Any) -> None:
