@@ -32,7 +32,7 @@ from tfllm.tokenizers.named_tokens import read_json
 from tfllm.train.runs.weights import named
 
 MOST_UNUSED = 1024
-"""Rows of a table behind the last id that a file names: published models have up to some hundred, to make its size a round one."""
+"""Rows of a table behind the last id that a file names: published models have some hundred, to make its size a round one."""
 
 
 def from_huggingface(
@@ -182,8 +182,8 @@ def _vocab_size(config: ModelConfig, tokenizer: Tokenizer, folder: Path, values:
         named = {id: file for file, ids in _named_ids(folder, values).items() for id in ids}
         if lost := sorted(id for id in named if tokenizer.vocab_size <= id < config.vocab_size):
             raise ValueError(
-                f"{named[lost[-1]]} names the id {lost[-1]}, and the tokenizer ends at {tokenizer.vocab_size - 1}: its row of the "
-                "table would be lost. Give the tokenizer that the model was trained with"
+                f"{named[lost[-1]]} names the id {lost[-1]}, and the tokenizer ends at {tokenizer.vocab_size - 1}: its trained "
+                "row would be lost. Give the tokenizer that the model was trained with, with tokenizer=… or added_tokens.json"
             )
         return tokenizer.vocab_size
     raise ValueError(

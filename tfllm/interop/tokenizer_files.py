@@ -59,11 +59,11 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> 
     _write(folder / "tokenizer.json", parts)
     _write(folder / "tokenizer_config.json", said | pieces)
     _write(folder / "special_tokens_map.json", pieces)
-    _write_old(parts, folder)
+    _write_old(parts["model"], folder)
 
 
 def _numbered(parts: dict[str, Any]) -> dict[str, Any]:
-    """With added tokens in the vocabulary where `tokenizers` would give them other ids: it numbers on from the vocabulary's end."""
+    """With added tokens in the vocabulary where `tokenizers`, which numbers on from its end, would give them other ids."""
     vocabulary = parts["model"]["vocab"]
     ids = dict(vocabulary)
     if any(token["id"] != ids.setdefault(token["content"], len(ids)) for token in parts["added_tokens"]):
@@ -88,10 +88,9 @@ def _specials(tokenizer: Tokenizer) -> dict[str, int]:
     return ids
 
 
-def _write_old(parts: dict[str, Any], folder: Path) -> None:
-    """`vocab.txt`, or `vocab.json` and `merges.txt`."""
-    model = parts["model"]
-    pieces = model["vocab"] | {token["content"]: token["id"] for token in parts["added_tokens"]}
+def _write_old(model: dict[str, Any], folder: Path) -> None:
+    """`vocab.txt`, or `vocab.json` and `merges.txt`; `tokenizer_config.json` has the tokens beside them."""
+    pieces = model["vocab"]
     if model["type"] == "BPE":
         _write(folder / "vocab.json", pieces)
         merges = (" ".join(pair) for pair in model["merges"])
