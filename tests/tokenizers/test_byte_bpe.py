@@ -254,6 +254,53 @@ def test_class_strings() -> None:
     assert len({pattern.original for pattern in SPLIT_PATTERNS}) == 5
 
 
+@pytest.mark.slow
+def test_smollm(code: Sequence[str], languages: dict[str, str], tmp_path: Path) -> None:
+    """The real vocabulary, of 93 MB; its bytes without a piece get no ids. The pattern alone: `test_added_tokens`."""
+    path = byte_bpe_real.smollm(tmp_path)
+    with pytest.warns(UserWarning, match=r"no piece for the bytes 0x04, 0x06, 0x13, 0x14, 0x16, 0x1D, 0xF1, 0xF2: what a text"):
+        ours = ByteBPETokenizer.from_file(path)
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    theirs.encode_special_tokens = True
+    draw = random.Random(0)
+    parts = [
+        "1",
+        "²",
+        "٣",
+        "\U00011de0",
+        " ",
+        "  ",
+        "\n",
+        "a",
+        "(",
+        ")",
+        "\x04",
+        "\U00040000",
+        "é",
+        "'s",
+        "<|im_end|>",
+        "\u3000",
+    ]
+    texts = ["".join(draw.choices(parts, k=draw.randint(1, 9))) for _ in range(5000)]
+    assert_equal(Case(ours, theirs, "smollm"), [*texts, *lines_of(code[::15], languages)[:20_000], *HOSTILE])
+    assert ours.encode("What is the capital of France?") == [1780, 314, 260, 3575, 282, 4649, 47]
+    assert (ours.vocab_size, ours.eos_id, ours.pad_id) == (49152, 0, 0)
+
+
+def test_bytes_without_a_piece_get_no_ids(tmp_path: Path) -> None:
+    """What stands around them merges, as in `tokenizers`: "(\\x04)" -> "()"."""
+    pieces = {letter: byte for byte, letter in enumerate(byte_letters()) if byte not in (4, 0xF1)} | {"()": 256, "ĠĠ": 257}
+    vocabulary = Vocabulary(pieces, [("(", ")"), ("Ġ", "Ġ")], [AddedToken(258, "<eos>")], SMOLLM, ignore_merges=True)
+    (tmp_path / "tokenizer.json").write_bytes(vocabulary.canonical())
+    with pytest.warns(UserWarning, match="no piece for the bytes 0x04, 0xF1"):
+        ours = ByteBPETokenizer.from_file(tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    draw = random.Random(0)
+    texts = ["".join(draw.choices(["(", ")", "\x04", " ", "\U00040000", "1"], k=draw.randint(1, 9))) for _ in range(2000)]
+    assert_equal(Case(ours, theirs, "some bytes"), texts)
+    assert ours.encode("(\x04)\x04") == [256]
+
+
 def test_specials_of_each(made: dict[str, ByteBPETokenizer]) -> None:
     ids = {
         name: (t.vocab_size, t.bos_id, t.eos_id, t.pad_id, t.cls_id, t.sep_id, t.mask_id, t.pair_separators)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfllm.tokenizers.added_tokens import WHITE_SPACE, AddedToken, Patterns, word_characters
+from tfllm.tokenizers.added_tokens import FEW, WHITE_SPACE, AddedToken, Patterns, word_characters
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,11 +52,16 @@ def tokenize(
         return between(normalize(texts))
     parts = parts_of(texts, patterns, normalize)
     ids = between(parts.texts)
-    found = parts.ids >= 0
-    tokens = tf.RaggedTensor.from_row_lengths(
-        tf.boolean_mask(parts.ids, found), tf.cast(found, ids.row_splits.dtype), validate=False
+    # Behind the rows of text come those of tokens, one id each; then every part takes its own.
+    is_token = parts.ids >= 0
+    tokens = tf.gather(parts.ids, tf.where(is_token)[:, 0])
+    ends = ids.row_splits[-1] + tf.range(1, tf.size(tokens, tf.int64) + 1)
+    rows = tf.RaggedTensor.from_row_splits(
+        tf.concat([ids.values, tokens], 0), tf.concat([ids.row_splits, ends], 0), validate=False
     )
-    ids = tf.concat([tokens, ids], axis=1)
+    count = tf.size(parts.ids, tf.int64)
+    which = tf.where(is_token, count - 1 + tf.cumsum(tf.cast(is_token, tf.int64)), tf.range(count))
+    ids = tf.gather(rows, which)
     return tf.RaggedTensor.from_row_splits(ids.values, tf.gather(ids.row_splits, parts.splits), validate=False)
 
 
@@ -148,9 +153,11 @@ def _beside_words(split: _Split) -> tf.Tensor:
 
 
 def place_of(strings: tf.Tensor, known: Sequence[str]) -> tf.Tensor:
-    """String [N] -> int32 [N]: its place in `known`, any for others. By sorted hashes: a lookup table would need tracking."""
+    """String [N] -> int32 [N]: its place in `known`, any for others. Many by sorted hashes: a table would need tracking."""
     import tensorflow as tf
 
+    if len(known) <= FEW:
+        return tf.argmax(tf.cast(strings[:, tf.newaxis] == tf.constant(known), tf.int32), axis=1, output_type=tf.int32)
     hashes = tf.strings.to_hash_bucket_fast(tf.constant([each.encode() for each in known]), 1 << 62)
     order = tf.argsort(hashes)
     place = tf.searchsorted(tf.gather(hashes, order), tf.strings.to_hash_bucket_fast(strings, 1 << 62))

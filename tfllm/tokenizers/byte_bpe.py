@@ -12,6 +12,7 @@ Added tokens that are not special ("<num>", "<think>", new words) are found in t
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 END_NAMES = ("<eos>", "</s>", "<|endoftext|>", "<|end_of_text|>")
+NEVER_IN_UTF8 = (0xC0, 0xC1, *range(0xF5, 0x100))
 PAD_NAMES = ("<pad>", "<|finetune_right_pad_id|>")
 
 
@@ -82,8 +84,17 @@ class ByteBPETokenizer(CallableTokenizer):
         """From Hugging Face's `tokenizer.json`, or a folder with it, or with `vocab.json` and `merges.txt`.
 
         Raises ValueError that names what cannot be carried over: another model, normalizer, split pattern, …
+        Warns where bytes that texts can have are in no piece.
         """
-        return cls(byte_bpe_files.read(path).canonical())
+        vocabulary = byte_bpe_files.read(path)
+        lost = [byte for byte in vocabulary.missing if byte not in NEVER_IN_UTF8]
+        if lost:
+            warnings.warn(
+                f"{path} has no piece for the bytes {', '.join(f'0x{byte:02X}' for byte in lost)}: what a text has of them gets no "
+                "ids, here as in `tokenizers`",
+                stacklevel=2,
+            )
+        return cls(vocabulary.canonical())
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocab_size: int, *, progress: bool = True) -> ByteBPETokenizer:
@@ -225,6 +236,7 @@ class ByteBPETokenizer(CallableTokenizer):
         merged = merge_places(vocabulary.pieces, vocabulary.merges)
         model = sentencepiece_model(self._names, merged)
         letters = set(byte_letters())
+        missing = "".join(byte_letters()[byte] for byte in vocabulary.missing)
         unmerged = {piece: id for piece, id in vocabulary.pieces.items() if piece not in merged and piece not in letters}
         whole_words = unmerged if vocabulary.ignore_merges else {}
-        return GraphModel(model, vocabulary.pattern, vocabulary.nfc, self._patterns, whole_words)
+        return GraphModel(model, vocabulary.pattern, vocabulary.nfc, self._patterns, whole_words, missing)

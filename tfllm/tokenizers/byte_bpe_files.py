@@ -26,6 +26,8 @@ CLASSES_OF_PAIRS = ("GPT2Tokenizer", "RobertaTokenizer")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 DIGITS = {"type": "Digits", "individual_digits": True}
 MASK = "<mask>"
+NEEDED = (*b"\t\n\r", *range(0x20, 0x7F))
+"""Bytes that every byte-level vocabulary has a piece for."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,9 @@ class Vocabulary:
     """A word that is a piece gets its id, whether or not merges lead there."""
 
     def __post_init__(self) -> None:
-        missing = [byte for byte, letter in enumerate(byte_letters()) if letter not in self.pieces]
-        if missing:
+        if missing := [byte for byte in self.missing if byte in NEEDED]:
             raise ValueError(
-                f"the vocabulary has no piece for {len(missing)} bytes (0x{missing[0]:02X} is one): not byte-level"
+                f"the vocabulary has no piece for {len(missing)} bytes of ASCII (0x{missing[0]:02X} is one): not byte-level"
             )
         check_apart(self.added, self.pieces)
         alone = [token.content for token in self.found if token.single_word and token.content not in self.pieces]
@@ -52,6 +53,11 @@ class Vocabulary:
             raise ValueError(
                 f"the added token {alone[0]!r} is 'single_word', which is not carried together with 'ignore_merges'"
             )
+
+    @property
+    def missing(self) -> list[int]:
+        """Bytes without a piece: what text has of them gets no ids, as in `tokenizers`. SmolLM's lacks control characters."""
+        return [byte for byte, letter in enumerate(byte_letters()) if letter not in self.pieces]
 
     @property
     def found(self) -> list[AddedToken]:

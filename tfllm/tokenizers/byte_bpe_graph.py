@@ -38,13 +38,17 @@ YOUNG_MARKS = (
 
 @dataclass(frozen=True)
 class GraphModel:
-    """What the graph needs. sentencepiece: model proto. whole_words: words that are looked up, not merged, to their ids."""
+    """What the graph needs.
+
+    sentencepiece: model proto. whole_words: words that are looked up, not merged, to their ids. missing: letters of no piece.
+    """
 
     sentencepiece: bytes
     pattern: SplitPattern
     nfc: bool
     patterns: Patterns
     whole_words: Mapping[str, int]
+    missing: str = ""
 
 
 def tokenize(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
@@ -125,6 +129,8 @@ def _merge(words: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
 
     if model.whole_words:
         words = _look_up(words, model.whole_words)
+    if model.missing:
+        words = tf.strings.regex_replace(words, f"[{model.missing}]", "")
     ops = text_ops.gen_sentencepiece_tokenizer
     # The shared name lets all functions of a process parse the model once.
     name = f"tfllm_{hashlib.sha256(model.sentencepiece).hexdigest()}"
