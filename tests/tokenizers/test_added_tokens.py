@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
 from tfllm.tokenizers import ByteBPETokenizer, WordPieceTokenizer
+from tfllm.tokenizers.added_tokens import AddedToken as OurToken
+from tfllm.tokenizers.added_tokens import Finder, patterns_of, ranges, word_characters
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
 from tfllm.tokenizers.split_patterns import LLAMA3
 
@@ -83,7 +85,7 @@ PARTS = [
         "\ufffd",
         "k",
         "\U00011de0",
-        "\U0010ffff",
+        "k",
     ),
 ]
 TOKENS = st.lists(
@@ -102,7 +104,7 @@ TOKENS = st.lists(
 TEXTS = st.lists(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), min_size=60, max_size=60)
 LONG = settings(
     phases=[Phase.explicit, Phase.generate],
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
@@ -192,3 +194,68 @@ def test_byte_bpe(pattern: str, nfc: bool, tokens: list[AddedToken], texts: list
 @given(tokens=TOKENS, texts=TEXTS)
 def test_wordpiece(lowercase: bool, tokens: list[AddedToken], texts: list[str], tmp_path_factory: Any) -> None:
     assert_same(wordpiece(tokens, lowercase), tmp_path_factory.mktemp("wordpiece"), texts)
+
+
+def test_strips_and_single_words(tmp_path: Path) -> None:
+    """Of `tokenizers`, too: a word is found between spaces and marks that are no part of one, and takes the spaces along."""
+    theirs = byte_bpe([AddedToken("flu", single_word=True, lstrip=True, normalized=False)], "gpt2", nfc=False)
+    tokenizer = ours(theirs, tmp_path)
+    counts = {"a  flu": 1, "flu-19": 1, "flu19": 0, "_flu": 0, "\u0301flu": 0, "flu flu": 2, "²flu": 1}
+    assert {text: tokenizer.encode(text).count(theirs.token_to_id("flu")) for text in counts} == counts
+    assert tokenizer.decode(tokenizer.encode("a  flu!")) == "aflu!"
+    assert_same(theirs, tmp_path, list(counts))
+
+
+def test_many_tokens_are_found_at_once(tmp_path: Path) -> None:
+    """More than are looked for one by one, one inside the other, in bulk and in the graph."""
+    words = [f"w{number}" for number in range(300)]
+    texts = ["w1w12w123 w4", "w", "w299w300w7", "no such", "w0" * 50]
+    assert_same(byte_bpe([AddedToken(word, normalized=False) for word in words], "llama3", nfc=True), tmp_path, texts)
+    assert_same(wordpiece(words, lowercase=True), tmp_path, [text.upper() for text in texts])
+
+
+def test_an_exported_graph_finds_them(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    tokenizer = ours(wordpiece(["[E1]", AddedToken("covid", single_word=True)], lowercase=True), tmp_path)
+    module = tf.Module()
+    module.ids = tf.function(
+        lambda text: tokenizer.tokenize(text).to_tensor(), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
+    tf.saved_model.save(module, str(tmp_path / "exported"))
+    row = tf.saved_model.load(str(tmp_path / "exported")).ids(tf.constant(["COVID [e1]a covid1"]))[0]
+    assert row.numpy().tolist() == tokenizer.encode("COVID [e1]a covid1")
+
+
+def test_texts_of_few_tokens_are_still_cut_into_words(tmp_path: Path) -> None:
+    """Words are looked up; a text goes whole only where a token may stand across words."""
+    inside = ours(wordpiece(["covid"], lowercase=True), tmp_path)
+    across = ours(wordpiece(["covid", "[E1]"], lowercase=True), tmp_path)
+    for tokenizer, words in ((inside, {"covid", "a", "COVID19"}), (across, {"a COVID19", "[e1] covid", "a"})):
+        tokenizer.encode_batch(["a COVID19", "a covid"] if tokenizer is inside else ["[e1] covid", "a"])
+        assert {*tokenizer._memo._known} <= words, tokenizer._memo._known
+
+
+def test_rows_of_the_docstrings() -> None:
+    import tensorflow as tf
+
+    from tfllm.tokenizers.added_tokens_graph import _Split, parts_of
+
+    found = [OurToken(20, "<num>"), OurToken(21, "Covid", special=False, normalized=True)]
+    patterns = patterns_of(found, str.lower)
+    assert (patterns.raw, patterns.normal) == ({"<num>": found[0]}, {"covid": found[1]})
+    assert ranges([97, 98, 99, 120]) == "a-cx-x"
+    assert Finder(["<num>"]).holding(["a b", "c<num>"]) == {1}
+    assert Finder(["<num>"] * 9).holding(["a b", "c<num>"]) == Finder([], ["<num>"], normalizers.NFC()).holding(
+        ["a b", "c<num>"]
+    )
+    assert Finder([]).holding(["a"]) == set()
+    split = _Split.of(tf.constant([b"the \xff[E1]\xffcat"]))
+    assert [each.numpy().tolist() for each in (split.values, split.place, split.splits)] == [
+        [b"the ", b"[E1]", b"cat"],
+        [0, 1, 2],
+        [0, 3],
+    ]
+    parts = parts_of(tf.constant(["the [E1]cat"]), patterns_of([OurToken(12, "[E1]")]), lambda texts: texts)
+    assert (parts.texts.numpy().tolist(), parts.ids.numpy().tolist()) == ([b"the ", b"", b"cat"], [-1, 12, -1])
+    assert "_-_" in word_characters() and "²" not in word_characters()

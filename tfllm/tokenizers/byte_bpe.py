@@ -87,11 +87,10 @@ class ByteBPETokenizer(CallableTokenizer):
         Warns where bytes that texts can have are in no piece.
         """
         vocabulary = byte_bpe_files.read(path)
-        lost = [byte for byte in vocabulary.missing if byte not in NEVER_IN_UTF8]
+        lost = ", ".join(f"0x{byte:02X}" for byte in vocabulary.missing if byte not in NEVER_IN_UTF8)
         if lost:
             warnings.warn(
-                f"{path} has no piece for the bytes {', '.join(f'0x{byte:02X}' for byte in lost)}: what a text has of them gets no "
-                "ids, here as in `tokenizers`",
+                f"{path} has no piece for the bytes {lost}: what a text has of them gets no ids, here as in `tokenizers`",
                 stacklevel=2,
             )
         return cls(vocabulary.canonical())

@@ -126,12 +126,17 @@ class Memo:
 
 
 def _with_separator(spec: Mapping[str, Any]) -> tuple[Tokenizer, int]:
-    """The tokenizer with one more special token, and its id, which is in the vocabulary: the library would give one in use."""
-    vocabulary = spec["model"]["vocab"]
-    id = 1 + max([*vocabulary.values(), *(token["id"] for token in spec["added_tokens"])])
-    model = {**spec["model"], "vocab": {**vocabulary, SEPARATOR: id}}
-    parted = Tokenizer.from_str(json.dumps({**spec, "model": model}))
+    """The tokenizer with one more special token, and its id.
+
+    Where the vocabulary has all tokens it gets that one, too, for the library would give an id in use where ids are left out.
+    Else the library numbers the tokens, and this one as the last.
+    """
+    vocabulary, added = spec["model"]["vocab"], spec["added_tokens"]
+    id = 1 + max([*vocabulary.values(), *(token["id"] for token in added)])
+    named = {SEPARATOR: id} if all(token["content"] in vocabulary for token in added) else {}
+    parted = Tokenizer.from_str(json.dumps({**spec, "model": {**spec["model"], "vocab": vocabulary | named}}))
     parted.add_special_tokens([AddedToken(SEPARATOR, normalized=False)])
+    assert parted.token_to_id(SEPARATOR) == id
     return parted, id
 
 
