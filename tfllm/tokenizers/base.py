@@ -231,7 +231,7 @@ def read_description(folder: str | Path) -> Description:
     """`tokenizer.json` of a folder, or an error that says what is there instead."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: give the folder that `tokenizer.save(folder)` wrote")
+        raise FileNotFoundError(f"no folder {folder}: give one that `tokenizer.save` wrote, or Hugging Face's")
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"

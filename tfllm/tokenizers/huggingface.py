@@ -40,11 +40,11 @@ def read_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Is this a folder, or a file, that `read_tokenizer` is for?"""
+    """Is this a folder, or a `tokenizer.json`, that `read_tokenizer` is for?"""
     if path.is_dir():
         path = next((path / name for name in FILES if (path / name).is_file()), path)
-    if path.suffix == ".txt" or path.name == "vocab.json":
-        return True
+        if path.name in FILES[1:]:
+            return True
     try:
         return path.is_file() and "model" in read_json(path)
     except (ValueError, TypeError):
