@@ -28,6 +28,12 @@ def test_one_text_as_in_the_docstring():
     assert framed([[7, 8, 9]], max_length=4, multiple=4) == [[[1, 7, 8, 2]], [[1, 1, 1, 1]], [[0, 0, 0, 0]]]
 
 
+def test_a_longer_row_elsewhere_makes_rows_wider():
+    assert framed([[7]], max_length=32, multiple=4, longest=9)[0] == [[1, 7, 2] + [0] * 9]
+    assert framed([[7] * 9], max_length=32, multiple=4, longest=3)[0] == [[1] + [7] * 9 + [2, 0]]
+    assert framed([[7]], max_length=10, multiple=4, longest=99)[0] == [[1, 7, 2] + [0] * 7]
+
+
 def test_two_texts_as_in_the_docstring():
     assert framed([[7, 8], [7]], [[5], [5, 6]], max_length=6, multiple=4) == [
         [[1, 7, 8, 2, 5, 2], [1, 7, 2, 5, 6, 2]],

@@ -167,6 +167,16 @@ def test_rows_of_similar_length_come_together():
     assert abs(np.corrcoef(widths[1:], widths[:-1])[0, 1]) < 0.3
 
 
+def test_a_part_of_a_batch_is_as_wide_as_the_whole():
+    """So a row is computed alike on any number of replicas, wherever the longest row is."""
+    for options in ({}, {"shuffle": False, "repeat": False}):
+        batches = text_classification(table([0, 60, 0, 0, 0, 0, 33]), BertLike()).batches(4, **options)
+        shares = [list(batches.share(part, 2).take(2)) for part in range(2)]
+        for whole, *parts in zip(batches.take(2), *shares, strict=True):
+            for name, value in whole.items():
+                np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+
+
 def test_shapes_are_known_but_for_the_width():
     found = text_classification(table([4, 5]), BertLike())
     spec = found.batches(2).element_spec

@@ -52,6 +52,16 @@ def test_rows_as_in_the_docstring():
     assert result["target_weights"][1].tolist() == [1, 1, 1, 0, 0]
 
 
+def test_ids_with_a_task_are_special_though_they_have_text():
+    class Spelt(ByteTokenizer):
+        """As byte BPE whose "<mask>" is no special token: each of these decodes to something."""
+
+        mask_id, cls_id, sep_id = 100, 101, 102
+
+    special = masking.Vocabulary.of(Spelt()).special
+    assert np.flatnonzero(special).tolist() == [0, 1, 2, 100, 101, 102]
+
+
 def test_hide_as_in_the_docstring():
     chosen = tf.constant([[0, 1, 0, 1, 1, 0]]) > 0
     result = masking.hide(tf.constant([[259, 70, 71, 72, 73, 260]]), chosen, tf.constant([2]), keys(1), FRAMED, 3)

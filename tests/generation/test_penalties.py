@@ -7,7 +7,17 @@ from scripted import RuleModel, fixed
 
 import tfllm
 from tfllm.generation import GenerationConfig, decode, text
-from tfllm.generation.penalties import Past, adjust, completes, discount, penalise, penalties_wanted, repeats, written_out
+from tfllm.generation.penalties import (
+    Past,
+    adjust,
+    completes,
+    discount,
+    last_tokens,
+    penalise,
+    penalties_wanted,
+    repeats,
+    written_out,
+)
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import NO_RULES, rules_of
 from tfllm.tokenizers import ByteTokenizer
@@ -85,6 +95,25 @@ def test_history_has_no_gaps():
     past = past_of([[1, 8, 9], [1]], [[5, 6], [7, 7]])
     end = tf.int32.max
     assert written_out(past).numpy().tolist() == [[1, 8, 9, 5, 6], [1, 7, 7, end, end]]
+
+
+def test_last_tokens_of_rows_shorter_than_that():
+    """What stands before a row's beginning is no token, and begins no bad word."""
+    none = tf.int32.max
+    past = past_of([[5], [5, 8]], [[], []])
+    assert last_tokens(past, 3).numpy().tolist() == [[none, none, 5], [none, 5, 8]]
+    rules = NO_RULES._replace(bad_words=tf.constant([[5, 5, 6]]))
+    settings = text._rows([GenerationConfig()] * 2)
+    found = adjust(tf.zeros([2, 9]), past, settings, rules, wanted=tf.constant(False)).numpy()
+    assert not np.isinf(found).any()
+
+
+def test_what_opens_and_closes_a_text_is_not_penalised():
+    past = past_of([[3, 5]], [[6, 1]])
+    settings = text._rows([GenerationConfig(repetition_penalty=2.0)])
+    rules = NO_RULES._replace(eos_id=1, bos_id=3)
+    found = adjust(tf.ones([1, 8]), past, settings, rules, wanted=tf.constant(True)).numpy()
+    assert found.tolist() == [[1, 1, 1, 1, 1, 0.5, 0.5, 1]]
 
 
 SETTINGS = [
