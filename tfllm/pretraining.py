@@ -5,6 +5,7 @@ A decoder learns every next token (`CausalLM`), an encoder hidden tokens (`Maske
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def pretrain(
         config: the architecture; its `pooler` is left out where no pairs are learnt from.
         folder: of the run: checkpoints and TensorBoard logs.
         weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
-        prompts: shown to the model at the end of each epoch, for TensorBoard: a decoder continues them, an encoder fills what
+        prompts: shown to the model after some epochs (`samples_every`), for TensorBoard: a decoder continues them, an encoder fills what
             they hide.
         strategy: where to train (`tfllm.train.strategy`); the one in whose scope this is called, unless given. Batches, losses
             and dropout are the same for all.
@@ -98,6 +99,8 @@ def pretrain(
             sample=_sampler(model, tokenizer, prompts, settings.sequence_length // 2) if prompts else None,
             flops_per_token=3 * config.forward_flops_per_token(settings.sequence_length, targets=_targets(config, settings)),
             tokens_per_step=None if config.causal else tokens,
+            hparams=dataclasses.asdict(settings),
+            samples_every=settings.samples_every,
         ),
         verbose=verbose,
     )

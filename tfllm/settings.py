@@ -63,6 +63,8 @@ class Pretraining:
     """Of first weights, batches and dropout."""
     validation_steps: int = 50
     """Most batches of held-out documents scored at the end of each epoch."""
+    samples_every: int | None = None
+    """Epochs between two sets of samples for TensorBoard; unless given, at least 500 steps lie between two."""
 
     __repr__ = settings_line
 
@@ -99,5 +101,7 @@ class Finetuning:
     """Stop after so many epochs without a better one."""
     best: str | None = None
     """The validation measure whose best epoch is kept; the task's own unless given."""
+    samples_every: int | None = None
+    """Epochs between two pictures for TensorBoard; unless given, at least 500 steps lie between two."""
 
     __repr__ = settings_line

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from chaos import launch, names, process_of
+from events import points
 
 CHAOS = Path(__file__).parent / "chaos.py"
 
@@ -29,7 +30,7 @@ def result(folder: Path, workers: int = 2) -> dict:
     """What all workers said at their end."""
     said = [json.loads((folder / f"result-{worker}.json").read_text()) for worker in range(workers)]
     assert all(each == said[0] for each in said)
-    return said[0]
+    return said[0] | {"points": points(folder / "run/logs")}
 
 
 def wait_for_checkpoints(folder: Path, team: subprocess.Popen, count: int) -> None:
@@ -119,3 +120,4 @@ def test_many_kills_change_nothing(
     assert len(killed["ends"]) == kills
     assert {end["end"] for end in killed["ends"]} == {"killed", "killed while saving"}
     assert (killed["digest"], killed["curve"]) == (left_alone["digest"], left_alone["curve"])
+    assert points(folder / "run/logs") == points(alone / "run/logs")

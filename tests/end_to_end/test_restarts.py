@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from events import points
 
 import tfllm
 from tfllm.tokenizers import ByteTokenizer
@@ -24,7 +25,7 @@ def run_lives(kind: str, folder: Path, kills: int) -> dict:
     )
     finished = subprocess.run([sys.executable, LIVES, kind, folder, str(kills)], capture_output=True, text=True, timeout=500)
     assert finished.returncode == 0, finished.stderr[-3000:]
-    return json.loads(finished.stdout.splitlines()[-1])
+    return json.loads(finished.stdout.splitlines()[-1]) | {"points": points(folder / "run/logs")}
 
 
 @pytest.fixture(scope="module", params=["causal", pytest.param("masked", marks=pytest.mark.slow)])
@@ -42,7 +43,16 @@ def test_kills_change_nothing(tmp_path: Path, undisturbed: tuple[str, dict], kil
     assert killed["ends"].count("killed while saving") >= least, killed["ends"]
     assert killed["digest"] == left_alone["digest"]
     assert killed["curve"] == left_alone["curve"]
+    assert killed["points"] == left_alone["points"], "what TensorBoard shows"
     assert not list((tmp_path / "run/run/checkpoints").glob(".*")), "half-written checkpoints were left"
+
+
+def test_every_point_is_shown(undisturbed: tuple[str, dict]) -> None:
+    _, left_alone = undisturbed
+    epochs, steps = list(range(4, 164, 4)), {step for step in range(1, 161) if step % 10 == 0 or step % 4 == 0}
+    assert list(left_alone["points"]["validation/loss"]) == list(left_alone["points"]["train/tokens_per_second"]) == epochs
+    assert list(left_alone["points"]["train/loss"]) == sorted(steps)
+    assert list(left_alone["points"]["train/sample_0"]) == [32, 64, 96, 128, 160]
 
 
 def test_the_curve_falls(undisturbed: tuple[str, dict]) -> None:

@@ -41,7 +41,7 @@ def pretrain(
         preset: Architecture; `tfllm info` lists the names. The vocabulary is the tokenizer's.
         config: A JSON file with an architecture of your own (as `tfllm info NAME` prints it), in place of a preset.
         weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
-        prompts: Continued (or filled, where they say [MASK]) at the end of each epoch, for TensorBoard.
+        prompts: Continued (or filled, where they say [MASK]) after some epochs, for TensorBoard: see --samples-every.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
         devices: How many GPUs of this machine; without one, parts of its processor.
         mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.

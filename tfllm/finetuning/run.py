@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,13 +90,18 @@ def finetune(
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
     if run.exhausted or run.epoch >= settings.epochs:
         return run
+    watching = run.callbacks(
+        evaluate=evaluator(model, validation, batch_size=settings.batch_size),
+        hparams=dataclasses.asdict(settings),
+        samples_every=settings.samples_every,
+    )
     model.fit(
         training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights),
         validation_data=validation.batches(settings.batch_size, shuffle=False, repeat=False),
         epochs=settings.epochs,
         initial_epoch=run.epoch,
         steps_per_epoch=steps_per_epoch,
-        callbacks=[*run.callbacks(evaluate=evaluator(model, validation, batch_size=settings.batch_size)), *callbacks],
+        callbacks=[*watching, *callbacks],
         verbose=verbose,
     )
     return run

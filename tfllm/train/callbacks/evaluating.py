@@ -23,7 +23,7 @@ class Evaluating(keras.callbacks.Callback):
     def __init__(self, evaluate: Callable[[], Evaluation]):
         super().__init__()
         self._evaluate = evaluate
-        self._latest = Evaluation({})
+        self._latest: Evaluation | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._latest = self._evaluate()
@@ -31,5 +31,6 @@ class Evaluating(keras.callbacks.Callback):
             logs.update({f"val_{name}": value for name, value in self._latest.scores.items()})
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """Those of the newest evaluation, drawn now."""
+        """Those of the newest evaluation, drawn now; of one made now, where there was none yet."""
+        self._latest = self._latest or self._evaluate()
         return {name: draw() for name, draw in self._latest.pictures.items()}

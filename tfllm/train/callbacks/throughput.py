@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -16,11 +17,20 @@ class Throughput(keras.callbacks.Callback):
     else (`model.counted`: rows, words), that many a second are given without it.
 
     Time counts from the end of the first step, which builds the graph, to the end of the last, without validation and saving.
+    Of an epoch that several processes trained, `state` is what the ones before measured of it.
     The utilisation is the share of what one large matrix product reaches here, timed once before training.
     """
 
-    def __init__(self, flops_per_token: int | None = None, tokens_per_step: int | None = None):
+    def __init__(
+        self,
+        flops_per_token: int | None = None,
+        tokens_per_step: int | None = None,
+        *,
+        state: Mapping[str, float] | None = None,
+    ):
         super().__init__()
+        self._resumed = state or _NOTHING
+        self._earlier = _NOTHING
         self._flops_per_token, self._tokens_per_step = flops_per_token, tokens_per_step
         self._peak = self._ended = 0.0
         self._started: tuple[float, float] | None = None
@@ -33,6 +43,7 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._step_before = int(self.model.optimizer.iterations.numpy())
         self._started = self._tokens_at_end = None
+        self._earlier = self._resumed if self.model.steps_done_before else _NOTHING
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._ended = time.perf_counter()
@@ -43,20 +54,28 @@ class Throughput(keras.callbacks.Callback):
         self._tokens_at_end = self._tokens()  # validation counts its own tokens from here
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is None or self._started is None:
-            return
-        tokens = self._tokens() if self._tokens_at_end is None else self._tokens_at_end
-        tokens, seconds = tokens - self._started[1], self._ended - self._started[0]
-        if seconds <= 0 or tokens <= 0:
+        tokens, seconds = self.state().values()
+        if logs is None or seconds <= 0 or tokens <= 0:
             return
         logs["tokens_per_second" if self._tokens_per_step else f"{self.model.counted}_per_second"] = tokens / seconds
         if self._flops_per_token:
             logs["flops_utilisation"] = tokens / seconds * self._flops_per_token / self._peak
 
+    def state(self) -> dict[str, float]:
+        """What was measured of this epoch."""
+        tokens, seconds = self._earlier["tokens"], self._earlier["seconds"]
+        if self._started is not None:
+            tokens += (self._tokens() if self._tokens_at_end is None else self._tokens_at_end) - self._started[1]
+            seconds += self._ended - self._started[0]
+        return {"tokens": tokens, "seconds": seconds}
+
     def _tokens(self) -> float:
         if self._tokens_per_step:
             return float(self._tokens_per_step * int(self.model.optimizer.iterations.numpy()))
         return self.model.metrics[0].sums()[1]
+
+
+_NOTHING = {"tokens": 0.0, "seconds": 0.0}
 
 
 def matmul_flops_per_second(dtype: str) -> float:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tfllm.config import ModelConfig
 from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.evaluating import Evaluating, Evaluation
+from tfllm.train.callbacks.samples import Samples
 from tfllm.train.callbacks.tensorboard import TensorBoard
 from tfllm.train.callbacks.throughput import Throughput
 from tfllm.train.callbacks.watchdog import Watchdog
@@ -120,6 +121,8 @@ class Run:
         """One record an epoch: step, and every metric."""
         self._data = data
         self._metrics: dict[str, float] = {}
+        self._resumed: dict[str, Any] = {}
+        self._watching: dict[str, Any] = {}
         self._paused = 0.0
         self._strategy = model.distribute_strategy
         self.writes = strategies.is_chief(self._strategy)
@@ -177,29 +180,39 @@ class Run:
         evaluate: Callable[[], Evaluation] | None = None,
         flops_per_token: int | None = None,
         tokens_per_step: int | None = None,
+        hparams: Mapping[str, Any] | None = None,
         log_every: int = 10,
+        samples_every: int | None = None,
         stall_after: float | None = None,
     ) -> list[keras.callbacks.Callback]:
         """What `fit` needs to save, to measure and to write for TensorBoard.
 
         Args:
-            sample: texts to show at the end of each epoch.
-            evaluate: more scores of each epoch, and pictures of them.
+            sample: texts to show after some epochs.
+            evaluate: more scores of each epoch, and pictures to show after some.
             flops_per_token: of one training step, for the utilisation; `3 * config.forward_flops_per_token(S)`.
             tokens_per_step: how many tokens a step reads, where the loss counts fewer.
+            hparams: settings to show as hyperparameters, beside the model's and the optimizer's.
             log_every: steps between two points of the curves.
+            samples_every: epochs between two sets of samples and pictures; the last epoch always has them. Unless given, at
+                least 500 steps lie between two sets, so that they take a small share of the time.
             stall_after: seconds without a step after which the process says where it stands and ends with code 1.
         """
         evaluating = [] if evaluate is None else [Evaluating(evaluate)]
         pictures = evaluating[0].pictures if evaluating else None
-        board = TensorBoard(self._logs, tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=log_every)
+        throughput = Throughput(flops_per_token, tokens_per_step, state=self._resumed.get("throughput"))
+        points = self._resumed.get("tensorboard")
+        board = TensorBoard(self._logs, history=self.history, hparams=hparams, every=log_every, state=points)
+        samples = Samples(board, tokenizer=self.tokenizer, sample=sample, pictures=pictures, every=samples_every)
+        self._watching = {"throughput": throughput, "tensorboard": board}
         return [
-            # First saved, then shown: an error in a picture must not cost an epoch.
             *([] if stall_after is None else [Watchdog(stall_after)]),
-            Throughput(flops_per_token, tokens_per_step),
+            throughput,
             *evaluating,
-            Checkpointing(self),
+            # Points, then what is saved after them, then pictures: an error in a picture must not cost an epoch.
             *([board] if self.writes else []),
+            Checkpointing(self),
+            *([samples] if self.writes else []),
         ]
 
     def save(self) -> Path:
@@ -249,6 +262,7 @@ class Run:
             "identity": self._identity(),
             "settings": settings_of(self.model),
             "metrics": {variable.path: float(np.asarray(variable)) for variable in self.model.metrics_variables},
+            "callbacks": {name: callback.state() for name, callback in self._watching.items()},
             "history": list(self.history),
         }
 
@@ -278,7 +292,7 @@ class Run:
             self.model.optimizer.learning_rate = rate  # the one given now, not the checkpoint's
         self.history = state["history"]
         if self.unrecorded:
-            self._metrics = state["metrics"]
+            self._metrics, self._resumed = state["metrics"], state.get("callbacks", {})
             self.model.resume_inside_epoch(self.unrecorded)
 
     def _check_agreement(self) -> None:

@@ -1,0 +1,118 @@
+"""What TensorBoard shows beside the curves: texts, pictures, and the token embeddings with their names in the projector."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.features import TOKEN_IDS
+from tfllm.tokenizers import Tokenizer
+from tfllm.train.callbacks.pictures import attention_picture
+from tfllm.train.callbacks.tensorboard import TensorBoard
+from tfllm.train.distribution.tensor_parallel import TensorParallel
+
+MOST_PROJECTED = 10_000
+MOST_ATTENTION_TOKENS = 48
+STEPS_BETWEEN = 500
+"""Training steps between two sets of samples, unless said otherwise. A set takes about as long as 20 steps of a small model."""
+
+
+class Samples(keras.callbacks.Callback):
+    """Shows texts and pictures after some epochs and after the last.
+
+    It stands behind what saves the run: an error in a picture must not cost an epoch.
+
+    Args:
+        board: writes the curves; its files are used here, too.
+        tokenizer: names the tokens.
+        sample: texts to show; the first is also drawn as an attention picture.
+        pictures: pictures to show, uint8 [height, width, 4].
+        every: epochs between two sets; so many that `STEPS_BETWEEN` steps lie between them, unless given.
+    """
+
+    def __init__(
+        self,
+        board: TensorBoard,
+        *,
+        tokenizer: Tokenizer,
+        sample: Callable[[], list[str]] | None = None,
+        pictures: Callable[[], dict[str, np.ndarray]] | None = None,
+        every: int | None = None,
+    ):
+        super().__init__()
+        if every is not None and every < 1:
+            raise ValueError(f"samples_every={every} is invalid: expected at least 1 epoch, or None for the default")
+        self._board, self._tokenizer, self._every = board, tokenizer, every
+        self._sample, self._pictures = sample, pictures
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        step = self._step()
+        if step and step % self.params["steps"] == 0 and not self.model.steps_done_before:
+            self._show(step)  # where the process was killed between an epoch's record and its pictures
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._step() % self.params["steps"] == 0:
+            self._show(self._step())
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._project_embeddings()
+
+    def _step(self) -> int:
+        return int(self.model.optimizer.iterations.numpy())
+
+    def _show(self, step: int) -> None:
+        """Draws what is due after `step` and not there yet."""
+        epoch = step // self.params["steps"]
+        every = self._every or math.ceil(STEPS_BETWEEN / self.params["steps"])
+        if epoch % every and epoch < self.params["epochs"] and not self.model.stop_training:
+            return
+        board = self._board
+        if self._sample and ("sample_0", step) not in board.shown["train"]:
+            texts = self._sample()
+            # On a mesh no layer is called by itself.
+            seen = texts[:1] if not isinstance(self.model.distribute_strategy, TensorParallel) else []
+            drawn = [picture for text in seen for picture in self._attention(text).items()]
+            with board.train.as_default():
+                for name, picture in drawn:
+                    tf.summary.image(name, picture[None], step=step)
+                for i, text in reversed(list(enumerate(texts))):  # where the first is there, all are
+                    tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
+        if self._pictures and not board.has_pictures(step):
+            with board.validation.as_default():
+                for name, picture in self._pictures().items():
+                    tf.summary.image(name, picture[None], step=step)
+        board.flush()
+
+    def _attention(self, text: str) -> dict[str, np.ndarray]:
+        """Pictures of the first and the last block's attention over the tokens of a text."""
+        ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][
+            : min(MOST_ATTENTION_TOKENS, self.model.config.max_length)
+        ]
+        names = [self._tokenizer.id_to_piece(token) for token in ids]
+        maps = {
+            layer: self.model.stack.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
+            for layer in sorted({0, self.model.config.num_layers - 1})
+        }
+        return {f"attention_block_{layer}": attention_picture(np.asarray(heads), names) for layer, heads in maps.items()}
+
+    def _project_embeddings(self) -> None:
+        """The first rows of the embedding table, as the projector's text files."""
+        table = np.asarray(self.model.stack.token_embedding.embeddings)[:MOST_PROJECTED]
+        names = [json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))]
+        self._write("embeddings.tsv", "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in table))
+        self._write("tokens.tsv", "\n".join(names) + "\n")
+        self._write(
+            "projector_config.pbtxt",
+            'embeddings {\n  tensor_name: "token_embedding"\n'
+            '  tensor_path: "embeddings.tsv"\n  metadata_path: "tokens.tsv"\n}\n',
+        )
+
+    def _write(self, name: str, text: str) -> None:
+        with tf.io.gfile.GFile(f"{self._board.folder}/train/{name}", "w") as file:
+            file.write(text)
