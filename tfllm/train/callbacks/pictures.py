@@ -1,10 +1,13 @@
-"""Pictures for TensorBoard: uint8 [height, width, 4]."""
+"""Pictures for TensorBoard: uint8 [height, width, 4]. Names are written as far as a font for them is installed (`fonts.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from tfllm.train.callbacks.fonts import installed, writable
 
 LARGEST = 20
 """Inches, of 100 pixels, that a picture of classes has at most."""
@@ -25,8 +28,9 @@ def confusion_picture(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarra
     axes = figure.add_subplot(xlabel="predicted", ylabel="true")
     axes.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues")
     if len(labels) <= NAMED:
-        axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+        names, style = _written(labels)
+        axes.set_xticks(range(len(labels)), names, rotation=90, **style)
+        axes.set_yticks(range(len(labels)), names, **style)
     for (row, column), count in np.ndenumerate(confusion) if len(labels) <= COUNTED else ():
         share = count / max(confusion[row].sum(), 1)
         axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
@@ -34,19 +38,40 @@ def confusion_picture(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarra
     return np.asarray(canvas.buffer_rgba())
 
 
-def attention_picture(heads: np.ndarray, names: list[str]) -> np.ndarray:
-    """Queries down, keys across, one panel a head. float32 [N, S, S]."""
-    columns = min(4, len(heads))
-    rows = -(-len(heads) // columns)
+def attention_picture(heads: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Queries down, keys across, one panel a head, of which four stand in a row. float32 [N, S, S].
+
+    All panels are one image, and names stand at its edges only: to write names takes most of the time.
+    """
+    count, size, _ = heads.shape
+    columns = min(4, count)
+    rows = -(-count // columns)
+    height, width = size + _ABOVE, size + _BESIDE
+    panels = np.full([rows * columns, height, width], np.nan, np.float32)
+    panels[:count, _ABOVE:, _BESIDE:] = heads
+    whole = panels.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
     figure, canvas = _figure(width=4 * columns, height=4 * rows)
-    places = range(len(names))
-    for i, head in enumerate(heads):
-        axes = figure.add_subplot(rows, columns, i + 1, title=f"head {i}")
-        axes.imshow(head, vmin=0, vmax=1, cmap="viridis")
-        axes.set_xticks(places, names, rotation=90, fontsize=5, parse_math=False)
-        axes.set_yticks(places, names, fontsize=5, parse_math=False)
+    axes = figure.add_subplot(frame_on=False)
+    axes.imshow(whole, vmin=0, vmax=1, cmap="viridis")
+    words, style = _written(names)
+    down = [row * height + _ABOVE + place for row in range(rows) for place in range(size)]
+    across = [column * width + _BESIDE + place for column in range(columns) for place in range(size)]
+    axes.set_yticks(down, words * rows, fontsize=5, **style)
+    axes.set_xticks(across, words * columns, rotation=90, fontsize=5, **style)
+    for i in range(count):
+        row, column = divmod(i, columns)
+        axes.text(column * width + _BESIDE + size / 2, row * height + _ABOVE - 1, f"head {i}", ha="center")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
+
+
+_ABOVE, _BESIDE = 4, 2
+"""Of a panel, in its cells: where its name stands, and what parts it from the one before."""
+
+
+def _written(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Names as installed fonts can write them, and how."""
+    return [writable(name) for name in names], {"fontfamily": list(installed()), "parse_math": False}
 
 
 def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
