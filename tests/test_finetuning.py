@@ -10,13 +10,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from events import points
 from fetch import skipping
-from sklearn.metrics import f1_score
+from sklearn.metrics import classification_report, confusion_matrix, f1_score
 
 import tfllm
 from tfllm import data, finetuning
 from tfllm.data.labelled.reading_words import Sentence
+from tfllm.finetuning import tasks as tasks_module
 from tfllm.tokenizers import ByteTokenizer
+from tfllm.train.callbacks.scalars import DESCRIPTIONS, name_and_description
+from tfllm.train.runs.checkpoints import latest_checkpoint
 
 CONFIG = tfllm.preset("bert-tiny", vocab_size=259, max_length=96, num_layers=1, hidden_size=32, num_heads=2, dropout=0.1)
 
@@ -51,23 +55,51 @@ def test_scores_are_measured_each_epoch_and_the_best_is_kept(reviews, finished):
     best, tokenizer = tfllm.load(finished.folder / "best")
     record = max(finished.history, key=lambda record: record["val_accuracy"])
     assert finished.best_record == record
-    scores = finetuning.evaluator(best, reviews[1])().scores
-    assert scores == {
-        name.removeprefix("val_"): record[name] for name in ("val_accuracy", "val_macro_f1", "val_micro_f1", "val_matthews")
-    }
+    found = finetuning.evaluator(best, reviews[1])()
+    scores, names = found.scores, ("accuracy", "macro_f1", "micro_f1", "matthews", "macro_precision", "macro_recall")
+    assert scores == {name: record[f"val_{name}"] for name in names}
     texts, truth = [each.text for each in reviews[1].records], [each.labels[0] for each in reviews[1].records]
     labels = [answer["label"] for answer in tfllm.predict(best, tokenizer, texts)]
     assert math.isclose(f1_score(truth, labels, average="macro"), scores["macro_f1"], rel_tol=1e-6)
+    stored = json.loads((latest_checkpoint(finished.folder) / "state.json").read_text())["history"][
+        finished.history.index(record)
+    ]
+    report = classification_report(truth, labels, output_dict=True, zero_division=0)
+    for name in ("precision", "recall", "f1"):
+        by_label = {label: report[label]["f1-score" if name == "f1" else name] for label in best.labels}
+        assert stored[f"val_{name}_by_label"] == pytest.approx(by_label)
+        assert record[f"val_macro_{name}"] == pytest.approx(report["macro avg"]["f1-score" if name == "f1" else name])
+    assert stored["val_confusion"] == confusion_matrix(truth, labels, labels=best.labels).tolist()
+    assert found.tables["confusion"] == stored["val_confusion"]
+
+
+def test_a_large_confusion_is_no_part_of_the_history():
+    labels = [f"label {i}" for i in range(61)]
+    rows = data.text_classification([{"text": name, "label": name} for name in labels], ByteTokenizer(), max_length=16)
+    model = tfllm.TextClassifier(CONFIG, labels=rows.labels)
+    tables = finetuning.evaluator(model, rows)().tables
+    assert tables.keys() == {"precision_by_label", "recall_by_label", "f1_by_label"}
+    assert list(tables["f1_by_label"]) == list(rows.labels)
 
 
 def test_pictures_and_scores_are_on_tensorboard(finished):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    shown = points(finished.folder / "logs")
+    for name in ("accuracy", "macro_f1", "macro_precision", "matthews", "loss"):
+        assert list(shown[f"validation/{name}"]) == [6, 12, 18], name
+    assert list(shown["validation/confusion"]) == [18], "of the last epoch, for the run has less than 500 steps"
 
-    events = EventAccumulator(str(finished.folder / "logs" / "validation"), {"images": 9, "tensors": 99})
-    events.Reload()
-    tags = events.Tags()["tensors"]
-    assert {"confusion", "accuracy", "macro_f1", "matthews", "loss"} <= set(tags)
-    assert len(events.Tensors("macro_f1")) == 3
+
+def test_every_score_has_a_description():
+    pairs = dict(next_sentence=True)
+    config = CONFIG.replace(pooler=True)
+    models = [tfllm.MaskedLM(config, **pairs), tfllm.TextRegressor(config), tfllm.TextEmbedder(config)]
+    for model in models:
+        model.compile(tfllm.train.adamw(1e-3))
+    names = {metric.name for model in models for metric in model.metrics} | {"bits_per_byte", "learning_rate"}
+    tasks = (tasks_module._CLASSES, tasks_module._NUMBERS, tasks_module._ENTITIES, tasks_module._ANSWERS, tasks_module._VECTORS)
+    names |= {score for task in tasks for score in task.scores}
+    assert names <= DESCRIPTIONS.keys()
+    assert name_and_description("f1_PER") == ("F1 of PER", "F1 of the entities of this label.")
 
 
 @pytest.mark.parametrize("killed_at", [12, pytest.param(18, marks=pytest.mark.slow)])
@@ -78,6 +110,7 @@ def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path, killed_a
     for ours, theirs in zip(run.model.variables, finished.model.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert [record["val_loss"] for record in run.history] == [record["val_loss"] for record in finished.history]
+    assert points(run.folder / "logs") == points(finished.folder / "logs")
     assert tfllm.load(run.folder / "best")[0].labels == run.model.labels
     again = tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=SETTINGS, verbose=0)
     assert again.step == 18 and len(again.history) == 3
@@ -177,7 +210,11 @@ TASKS = {
     ),
     "embedding": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
     "regression": (RATED, {"pearson", "spearman", "mean_squared_error"}, "val_loss"),
-    "classification": (MANY, {"accuracy", "macro_f1", "micro_f1"}, "val_micro_f1"),
+    "classification": (
+        MANY,
+        {"accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "precision_by_label", "recall_by_label"},
+        "val_micro_f1",
+    ),
 }
 
 

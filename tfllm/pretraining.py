@@ -50,11 +50,12 @@ def pretrain(
         config: the architecture; its `pooler` is left out where no pairs are learnt from.
         folder: of the run: checkpoints and TensorBoard logs.
         weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
-        prompts: shown to the model after some epochs (`samples_every`), for TensorBoard: a decoder continues them, an encoder fills what
-            they hide.
+        prompts: shown to the model after some epochs (`samples_every`), for TensorBoard: a decoder continues them, an encoder
+            fills what they hide.
         strategy: where to train (`tfllm.train.strategy`); the one in whose scope this is called, unless given. Batches, losses
             and dropout are the same for all.
-        verbose: as Keras' `fit` has it; of several workers the first alone speaks.
+        verbose: as Keras' `fit` has it; "auto" is lines where standard output is no terminal. Of several workers the first
+            alone speaks.
 
     Raises:
         TypeError: the store, the tokenizer or the config is none.

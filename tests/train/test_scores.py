@@ -16,6 +16,8 @@ def test_classes_as_in_the_docstring():
     assert math.isclose(found.macro_f1, (2 / 3 + 4 / 5) / 2)
     assert math.isclose(found.matthews, 1 / 3**0.5)
     np.testing.assert_array_equal(found.confusion, [[1, 1], [0, 2]])
+    np.testing.assert_allclose(found.by_class, [[1, 2 / 3], [1 / 2, 1], [2 / 3, 4 / 5]])
+    assert math.isclose(found.macro_precision, 5 / 6) and found.macro_recall == 0.75
     assert scores.class_scores([0, 1], [0, 0], 3).confusion.shape == (3, 3)
 
 
@@ -23,6 +25,8 @@ def test_several_classes_as_in_the_docstring():
     found = scores.multi_label_scores([[1, 1], [0, 1]], [[1, 0], [0, 1]])
     assert (found.accuracy, found.micro_f1) == (0.5, 0.8)
     assert math.isclose(found.macro_f1, (1 + 2 / 3) / 2)
+    np.testing.assert_allclose(found.by_class, [[1, 1 / 2], [1, 1], [1, 2 / 3]])
+    assert (found.macro_precision, found.macro_recall) == (0.75, 1)
 
 
 def test_classes_that_are_nowhere_are_left_out_of_the_mean():
@@ -31,8 +35,13 @@ def test_classes_that_are_nowhere_are_left_out_of_the_mean():
     assert scores.class_scores([0, 1], [0, 1], 3).macro_f1 == 1
     # One that is only predicted, or only true, counts.
     for predicted, truth in ((rows, [[1, 0, 0], [0, 0, 0]]), ([[1, 0, 0], [0, 0, 0]], rows)):
-        assert scores.multi_label_scores(predicted, truth).macro_f1 == 0.5
-    assert math.isnan(scores.multi_label_scores([[0, 0]], [[0, 0]]).macro_f1)
+        found = scores.multi_label_scores(predicted, truth)
+        assert (found.macro_f1, found.macro_precision, found.macro_recall) == (0.5, 0.5, 0.5)
+    found = scores.class_scores([0, 2], [0, 1], 4)  # class 1 is never predicted, 2 never true, 3 neither
+    assert found.macro_f1 == found.macro_precision == found.macro_recall == 1 / 3
+    np.testing.assert_array_equal(found.by_class[:2], [[1, 0, 0, 0], [1, 0, 0, 0]])
+    nothing = scores.multi_label_scores([[0, 0]], [[0, 0]])
+    assert math.isnan(nothing.macro_f1) and math.isnan(nothing.macro_precision) and math.isnan(nothing.macro_recall)
 
 
 def test_numbers_as_in_the_docstring():

@@ -159,7 +159,8 @@ def finetune(
             task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
         )
     finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
-    print(json.dumps({"best epoch": finished.best_record}, indent=2))
+    best_epoch = {name: value for name, value in (finished.best_record or {}).items() if isinstance(value, int | float)}
+    print(json.dumps({"best epoch": best_epoch}, indent=2))
     if asked is not None:
         best, _ = tfllm.load(below(run, "best"))
         print(json.dumps({"test": finetuning.evaluator(best, asked)().scores}, indent=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tfllm.data.labelled.reading_words import is_bio
 from tfllm.prediction.spans import best_spans
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluating import Evaluation
-from tfllm.train.callbacks.pictures import confusion_picture
+from tfllm.train.callbacks.pictures import NAMED, confusion_picture
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:
@@ -29,10 +29,19 @@ def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size
 def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
     outputs, truth = np.concatenate(list(_outputs(model, rows, forward, batch_size))), rows.row_features[features.LABELS]
     if model.multi_label:
-        return Evaluation(dataclasses.asdict(scores.multi_label_scores(outputs > 0, truth > 0.5)))
+        return _of_classes(scores.multi_label_scores(outputs > 0, truth > 0.5), model.labels)
     found = scores.class_scores(outputs.argmax(-1), truth, len(model.labels))
-    values = {name: value for name, value in dataclasses.asdict(found).items() if name != "confusion"}
-    return Evaluation(values, {"confusion": lambda: confusion_picture(found.confusion, model.labels)})
+    evaluation = _of_classes(found, model.labels, ("by_class", "confusion"))
+    if len(model.labels) <= NAMED:  # a larger one would be most of the run's history
+        evaluation.tables["confusion"] = found.confusion.tolist()
+    return evaluation._replace(pictures={"confusion": lambda: confusion_picture(found.confusion, model.labels)})
+
+
+def _of_classes(found: Any, labels: Sequence[str], arrays: Sequence[str] = ("by_class",)) -> Evaluation:
+    """Numbers as scores; precision, recall and F1 of each label as tables."""
+    numbers = {name: value for name, value in dataclasses.asdict(found).items() if name not in arrays}
+    by_class = zip(("precision", "recall", "f1"), found.by_class.tolist(), strict=True)
+    return Evaluation(numbers, tables={f"{name}_by_label": dict(zip(labels, row, strict=True)) for name, row in by_class})
 
 
 def evaluate_numbers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:

@@ -46,7 +46,8 @@ def finetune(
         training, validation: rows of the model's task, from `tfllm.data`.
         folder: of the run: checkpoints, `best/` and TensorBoard logs.
         callbacks: of yours, after the run's.
-        verbose: as Keras' `fit` has it; of several workers the first alone speaks.
+        verbose: as Keras' `fit` has it; "auto" is lines where standard output is no terminal. Of several workers the first
+            alone speaks.
 
     Returns:
         The run, with a record an epoch in `history`.

@@ -112,7 +112,7 @@ def evaluator(model: LanguageModel | str | Path, rows: Labelled, *, batch_size: 
     """A function that scores the model, as it is when called, on labelled rows of its task.
 
     >>> tfllm.finetuning.evaluator(model, test)().scores
-    {'accuracy': 0.98, 'macro_f1': 0.97, 'micro_f1': 0.98, 'matthews': 0.97}
+    {'accuracy': 0.98, 'macro_f1': 0.97, 'micro_f1': 0.98, 'matthews': 0.97, 'macro_precision': 0.97, 'macro_recall': 0.97}
 
     Raises:
         ValueError: the rows are another task's.
@@ -187,11 +187,13 @@ def _known(task: str) -> None:
 _CLASSES = Task(
     "classification",
     evaluation.evaluate_classes,
-    ("accuracy", "macro_f1", "micro_f1", "matthews"),
+    ("accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "matthews"),
     "val_accuracy",
     ("label_smoothing",),
 )
-_SEVERAL_LABELS = _CLASSES._replace(scores=("accuracy", "macro_f1", "micro_f1"), best="val_micro_f1")
+_SEVERAL_LABELS = _CLASSES._replace(
+    scores=("accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall"), best="val_micro_f1"
+)
 _NUMBERS = Task("regression", evaluation.evaluate_numbers, ("pearson", "spearman", "mean_squared_error"), "val_loss")
 _ENTITIES = Task("tagging", evaluation.evaluate_words, ("precision", "recall", "f1", "f1_on_text", "accuracy"), "val_f1")
 _PARTS_OF_SPEECH = _ENTITIES._replace(scores=("accuracy", "accuracy_on_text"), best="val_accuracy")

@@ -11,13 +11,12 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from tfllm.corpus.chunks import Reading
 from tfllm.corpus.formats import PathLike
 from tfllm.corpus.lines import read_characters
 from tfllm.corpus.sources import Source, find_sources, patterns_of
 from tfllm.corpus.texts import is_utf8, texts_of, warn_of_skipped
+from tfllm.progress import progress_bar
 from tfllm.tokenizers.base import check_text
 
 CHUNK_CHARACTERS = 16384
@@ -66,7 +65,7 @@ def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
     draw = random.Random(0)
     heap: list[tuple[float, int, str, int]] = []
     held = 0
-    with tqdm(total=corpus.size, desc="reading text", unit="B", unit_scale=True, disable=not progress) as bar:
+    with progress_bar(total=corpus.size, title="reading text", unit="B", unit_scale=True, shown=progress) as bar:
         for index, chunk in enumerate(corpus.chunks):
             size = len(chunk.encode())
             bar.update(size)

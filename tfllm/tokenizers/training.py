@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
-from tqdm import tqdm
 
+from tfllm.progress import progress_bar
 from tfllm.tokenizers.base import SPECIAL_PIECES, Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
@@ -225,7 +225,7 @@ def _follow(log: Iterable[str], settings: dict[str, Any], progress: bool, title:
     """Shows the trainer's log as a bar; returns its last lines, for the error message."""
     tail: list[str] = []
     first = 0
-    with tqdm(total=100, desc=title, unit="%", disable=not progress) as bar:
+    with progress_bar(total=100, title=title, unit="%", shown=progress) as bar:
         for line in log:
             tail = [*tail[-19:], line.rstrip()]
             size = re.search(r"(?:EM sub_iter=\d+|Added: freq=\d+) size=(\d+)", line)

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.train.batches import ALIASES, FORMS, BatchKeys, as_arrays, class_table
+from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.strategies import distributed
 from tfllm.train.finiteness import naming_the_step
@@ -34,7 +35,7 @@ class FittingModel(keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        given = self._given(keras.Model.fit, args, kwargs)
+        given = as_lines(self._given(keras.Model.fit, args, kwargs))
         if isinstance(held_out := given.get("validation_data"), tuple | list):
             given["validation_data"] = self._arrays(dict(zip(("x", "y", "sample_weight"), held_out, strict=False)))
         self._weigh_classes(given.pop("class_weight", None))
@@ -56,7 +57,7 @@ class FittingModel(keras.Model):
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        given = self._given(keras.Model.evaluate, args, kwargs)
+        given = without_bar(self._given(keras.Model.evaluate, args, kwargs))
         if self._on_servers:
             if unknown := sorted(given.keys() - {"x", "return_dict", "verbose"}):
                 raise ValueError(f"evaluate under ParameterServerStrategy takes no {', '.join(unknown)}")
@@ -67,7 +68,7 @@ class FittingModel(keras.Model):
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        given = self._given(keras.Model.predict, args, kwargs)
+        given = without_bar(self._given(keras.Model.predict, args, kwargs))
         if self._on_servers:
             raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
         given["x"] = distributed(self.distribute_strategy, given.get("x"))

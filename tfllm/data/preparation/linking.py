@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tfllm.data.preparation.near_duplicates import Likeness, join, link
 from tfllm.data.preparation.pieces import Piece, names_of, piece_path
 from tfllm.data.preparation.workers import run
 from tfllm.files import write_atomically
+from tfllm.progress import progress_bar
 
 PART_DOCUMENTS = 1 << 21
 """Documents of a job: 24 bytes each, and 160 more for those that share a band."""
@@ -61,7 +61,7 @@ def find_near_duplicates(work: Linkwork, *, processes: int, progress: bool) -> n
         jobs = [LinkJob(band, part, parts) for band in range(work.likeness.bands) for part in range(parts)]
         missing = [job for job in jobs if not (work.folder / job.name).exists()]
         processes = 1 if documents < FEW_DOCUMENTS else processes
-        with tqdm(total=len(missing), unit="job", desc="linking", disable=not progress) as bar:
+        with progress_bar(total=len(missing), title="linking", unit="job", shown=progress) as bar:
             for _ in run(partial(write_links, work=work), missing, processes=processes):
                 bar.update()
         write_atomically(result, [_joined(work.folder / job.name for job in jobs).view(np.uint8)], durable=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tfllm import tokenizers
 from tfllm.corpus.chunks import Chunk, Reading
@@ -29,6 +28,7 @@ from tfllm.data.preparation.shards import Shardwork, settle, sum_up, write_shard
 from tfllm.data.preparation.workers import run
 from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import Store
+from tfllm.progress import progress_bar
 
 LEAST_CHUNK, MOST_CHUNK = 1 << 20, 1 << 25
 """Bytes of a chunk: small enough to share out, large enough that a terabyte makes only some ten thousand pieces."""
@@ -161,7 +161,7 @@ class _Task:
         chunk_bytes = min(max(total // 1024, LEAST_CHUNK), MOST_CHUNK)
         piecework = Piecework(self.tokenizer, reading, self.work / "pieces", self.dtype, self.likeness)
         pieces = 0
-        with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizing", disable=not self.progress) as bar:
+        with progress_bar(total=total, title="tokenizing", unit="B", unit_scale=True, shown=self.progress) as bar:
 
             def missing() -> Iterator[Chunk]:
                 nonlocal pieces
@@ -201,7 +201,7 @@ class _Task:
             near_duplicates=near_duplicates,
         )
         records = []
-        with tqdm(total=len(settled.jobs), unit="shard", desc="sharding", disable=not self.progress) as bar:
+        with progress_bar(total=len(settled.jobs), title="sharding", unit="shard", shown=self.progress) as bar:
             processes = 1 if totals.train_ids < FEW_IDS else self.processes
             for record in run(partial(write_shard, work=shardwork), settled.jobs, processes=processes):
                 records.append(record)

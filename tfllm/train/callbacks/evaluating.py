@@ -15,6 +15,8 @@ class Evaluation(NamedTuple):
     scores: dict[str, float]
     pictures: dict[str, Callable[[], np.ndarray]] = {}  # noqa: RUF012  (never changed)
     """Drawn for TensorBoard when the epoch is saved: uint8 [height, width, 4]."""
+    tables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+    """More numbers for the epoch's record, which no curve shows: lists and dictionaries, as JSON has them."""
 
 
 class Evaluating(keras.callbacks.Callback):
@@ -24,9 +26,12 @@ class Evaluating(keras.callbacks.Callback):
         super().__init__()
         self._evaluate = evaluate
         self._latest: Evaluation | None = None
+        self.tables: dict[str, Any] = {}
+        """`val_…` tables of the newest evaluation."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._latest = self._evaluate()
+        self.tables = {f"val_{name}": table for name, table in self._latest.tables.items()}
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in self._latest.scores.items()})
 

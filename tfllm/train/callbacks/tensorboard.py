@@ -162,7 +162,7 @@ def _of_an_epoch(folder: str, record: Mapping[str, Any]) -> dict[str, float]:
 
     loss 2.1, tokens_per_second 9e4, val_loss 2.2, val_confusion [[…]]  ->  train: tokens_per_second; validation: loss
     """
-    numbers = {name: float(value) for name, value in record.items() if np.ndim(value) == 0}
+    numbers = {name: float(value) for name, value in record.items() if not isinstance(value, dict | list)}
     if folder == "validation":
         return {name.removeprefix("val_"): value for name, value in numbers.items() if name.startswith("val_")}
     return {name: value for name, value in numbers.items() if name.endswith(("_per_second", "_utilisation"))}

@@ -30,7 +30,7 @@ class Throughput(keras.callbacks.Callback):
     ):
         super().__init__()
         self._resumed = state or _NOTHING
-        self._earlier = _NOTHING
+        self._earlier: Mapping[str, float] = _NOTHING
         self._flops_per_token, self._tokens_per_step = flops_per_token, tokens_per_step
         self._peak = self._ended = 0.0
         self._started: tuple[float, float] | None = None

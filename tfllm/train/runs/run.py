@@ -118,11 +118,12 @@ class Run:
         self.steps_per_epoch, self.best, self.patience = steps_per_epoch, best, patience
         self._keeper = Keeper(self.folder, remote, keep, keep_every and keep_every * steps_per_epoch)
         self.history: list[dict[str, Any]] = []
-        """One record an epoch: step, and every metric."""
+        """One record an epoch: step, every metric, and the tables of its evaluation."""
         self._data = data
         self._metrics: dict[str, float] = {}
         self._resumed: dict[str, Any] = {}
         self._watching: dict[str, Any] = {}
+        self._evaluating: Evaluating | None = None
         self._paused = 0.0
         self._strategy = model.distribute_strategy
         self.writes = strategies.is_chief(self._strategy)
@@ -198,8 +199,8 @@ class Run:
                 least 500 steps lie between two sets, so that they take a small share of the time.
             stall_after: seconds without a step after which the process says where it stands and ends with code 1.
         """
-        evaluating = [] if evaluate is None else [Evaluating(evaluate)]
-        pictures = evaluating[0].pictures if evaluating else None
+        self._evaluating = None if evaluate is None else Evaluating(evaluate)
+        pictures = None if self._evaluating is None else self._evaluating.pictures
         throughput = Throughput(flops_per_token, tokens_per_step, state=self._resumed.get("throughput"))
         points = self._resumed.get("tensorboard")
         board = TensorBoard(self._logs, history=self.history, hparams=hparams, every=log_every, state=points)
@@ -208,7 +209,7 @@ class Run:
         return [
             *([] if stall_after is None else [Watchdog(stall_after)]),
             throughput,
-            *evaluating,
+            *([] if self._evaluating is None else [self._evaluating]),
             # Points, then what is saved after them, then pictures: an error in a picture must not cost an epoch.
             *([board] if self.writes else []),
             Checkpointing(self),
@@ -234,9 +235,9 @@ class Run:
     def record(self, logs: dict[str, Any]) -> None:
         """Ends an epoch, whose last step was saved: `logs` become its record in the history."""
         step = self.step
-        self.history.append(
-            {"step": step} | {name: float(value) for name, value in logs.items()} | {"checkpoint_pause": self._paused}
-        )
+        tables = {} if self._evaluating is None else self._evaluating.tables
+        numbers = {"step": step} | {name: float(value) for name, value in logs.items()}
+        self.history.append(numbers | {"checkpoint_pause": self._paused} | tables)
         if not self.writes:
             return
         if self.best_record is self.history[-1]:
