@@ -89,7 +89,7 @@ def finetune(
         if shared := validation.shared_with(training):
             counts += f" ({shared} of which are learnt from, too)"
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
-    if run.exhausted or run.epoch >= settings.epochs:
+    if run.exhausted:
         return run
     watching = run.callbacks(
         evaluate=evaluator(model, validation, batch_size=settings.batch_size),

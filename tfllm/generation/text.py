@@ -26,6 +26,7 @@ from tfllm.generation.rules import rules_of
 from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.counter_random import fold_in
+from tfllm.layers.onednn import hide_integer_notice
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.inference import InferenceModel
@@ -100,6 +101,7 @@ def generate(
             Configs of several prompts differ in what a row cannot have for itself. The draft model has another vocabulary,
             ends before the model does, or `num_draft_tokens` is 0.
     """
+    hide_integer_notice()
     texts = _texts(prompts)
     configs = _config_of_each(texts, config, overrides)
     if not texts:
@@ -187,6 +189,7 @@ def stream(
     Raises:
         ValueError: as `generate`, and where `num_sequences` or `num_beams` is not 1; at the call, not at the first piece.
     """
+    hide_integer_notice()
     config = config_of(config, overrides)
     if not isinstance(prompt, str) or config.num_sequences != 1:
         raise ValueError(

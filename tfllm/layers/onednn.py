@@ -8,11 +8,15 @@ in a graph packs the matrix for itself, when it first multiplies. In graphs only
 
 from __future__ import annotations
 
+import functools
+import os
+import tempfile
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.framework import op_def_library
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled  # there is no public way to ask
 
 from tfllm.layers.devices import HAS_AVX512
 
@@ -55,3 +59,28 @@ def _apply(op: str, kernel: str, **given: Any) -> tf.Tensor:
         raise RuntimeError(f"packed products are made in graphs only: {given_up}")
     with tf.compat.v1.get_default_graph()._attr_scope({"_kernel": AttrValue(s=kernel.encode())}):
         return op_def_library.apply_op(op, name="product", **given)
+
+
+@functools.cache
+def hide_integer_notice() -> None:
+    """Has TensorFlow say, where nobody hears it, that oneDNN takes no integers.
+
+    It says so once a process, as an error, on whatever processor ("oneDNN supports DT_INT32 only on platforms with AVX-512"), when
+    it optimises the first graph with an integer transposition: else between the words of a text that is printed as it comes.
+    All else that is written to standard error meanwhile is passed on. Nothing is wrong: such an op has another kernel.
+    """
+    if not IsMklEnabled():
+        return
+    try:
+        heard = os.dup(2)
+    except OSError:  # it is closed: nobody hears anything
+        return
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            tf.function(tf.transpose, autograph=False)(tf.zeros([2, 3], tf.int32))
+        finally:
+            os.dup2(heard, 2)
+            os.close(heard)
+            said.seek(0)
+            os.write(2, b"".join(line for line in said if b"oneDNN supports DT_" not in line))

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfllm.layers.onednn import hide_integer_notice
 from tfllm.layers.own_gradient import without_gradients
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel
@@ -41,6 +42,7 @@ def predict(
         ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict;
             `batch_size` is not 1 or more.
     """
+    hide_integer_notice()
     model, tokenizer = folder.get_both(model, tokenizer)
     names = inputs_of(model)
     if isinstance(model.distribute_strategy, TensorParallel):
