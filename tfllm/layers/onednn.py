@@ -65,8 +65,9 @@ def _apply(op: str, kernel: str, **given: Any) -> tf.Tensor:
 def hide_integer_notice() -> None:
     """Has TensorFlow say, where nobody hears it, that oneDNN takes no integers.
 
-    It says so once a process, as an error, on whatever processor ("oneDNN supports DT_INT32 only on platforms with AVX-512"), when
-    it optimises the first graph with an integer transposition: else between the words of a text that is printed as it comes.
+    It says so once a process, as an error, on whatever processor ("oneDNN supports DT_INT32 only on platforms with AVX-512"),
+    when it optimises the first graph with an integer transposition: else between the words of a text that is printed as it
+    comes.
     All else that is written to standard error meanwhile is passed on. Nothing is wrong: such an op has another kernel.
     """
     if not IsMklEnabled():
