@@ -20,7 +20,7 @@ from tfllm.train.distribution.tensor_parallel import TensorParallel
 MOST_PROJECTED = 10_000
 MOST_ATTENTION_TOKENS = 48
 STEPS_BETWEEN = 500
-"""Training steps between two sets of samples, unless said otherwise. A set takes about as long as 20 steps of a small model."""
+"""Training steps between two sets of samples, unless said otherwise. A set takes about a second."""
 
 
 class Samples(keras.callbacks.Callback):
