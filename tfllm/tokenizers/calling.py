@@ -22,7 +22,7 @@ ACCEPTED = "text, text_pair, add_special_tokens, padding, truncation, max_length
 ELSEWHERE = {
     "padding_side": "rows are padded on the right; tfllm.generate takes prompts of any length",
     "return_attention_mask": "segment_ids are always there, 0 where padding is",
-    "return_token_type_ids": "type_ids are always there",
+    "return_token_type_ids": "type_ids are there for rows with special tokens",
     "stride": "tfllm.predict and tfllm.data.questions cut long contexts into windows",
     "is_split_into_words": "tfllm.predict splits texts into words as tagged data does",
 }
@@ -52,7 +52,7 @@ class CallableTokenizer:
             tokenizer("a", text_pair="b b")
             -> token_ids 101 7 102 8 8 102, segment_ids 1 1 1 1 1 1, type_ids 0 0 0 1 1 1
             tokenizer(["a b", "a"], add_special_tokens=False, padding=True)
-            -> token_ids 7 8 | 7 0, segment_ids 1 1 | 1 0, type_ids 0 0 | 0 0
+            -> token_ids 7 8 | 7 0, segment_ids 1 1 | 1 0
 
         Args:
             text: one text, or several.
@@ -66,8 +66,8 @@ class CallableTokenizer:
 
         Returns:
             "token_ids"; "segment_ids", 1, and 0 where padding is (Hugging Face's attention_mask); "type_ids", 1 in the second
-            text. Each int32 [B, S], B = 1 of one text. Several texts without padding and without `return_tensors`: each a
-            list of B arrays int32 [S].
+            text, not there for single texts without special tokens, for a decoder has no types. Each int32 [B, S], B = 1 of one
+            text. Several texts without padding and without `return_tensors`: each a list of B arrays int32 [S].
 
         Raises:
             TypeError: an argument that is not accepted; no text.
@@ -89,6 +89,8 @@ class CallableTokenizer:
                 SEGMENT_IDS: [np.ones_like(row.ids) for row in rows],
                 TYPE_IDS: [row.types() for row in rows],
             }
+        if text_pair is None and not add_special_tokens:
+            del batch[TYPE_IDS]
         if return_tensors == "tf":
             import tensorflow as tf
 
