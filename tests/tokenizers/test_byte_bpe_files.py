@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "individual_digits is False; accepted: True",
     ),
     "end": (lambda spec: spec["added_tokens"].pop(1), "no added token ends a document; accepted: one of <eos>"),
-    "bytes": (lambda spec: spec["model"]["vocab"].pop("Ġ"), r"no piece for 1 bytes \(0x20"),
+    "bytes": (lambda spec: spec["model"]["vocab"].pop("Ġ"), r"no piece for 1 bytes of ASCII \(0x20"),
 }
 
 

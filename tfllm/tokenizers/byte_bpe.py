@@ -150,7 +150,7 @@ class ByteBPETokenizer(CallableTokenizer):
 
     def normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """String [B] -> string [B]: in NFC where the tokenizer composes accents, else as it was."""
-        return byte_bpe_graph.clean(check_strings(texts), self._graph_model)
+        return byte_bpe_graph.normalize(byte_bpe_graph.valid(check_strings(texts)), self._vocabulary.nfc)
 
     def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 [B, (S)] -> string [B]; ICU replaces ill-formed UTF-8 by the same rule as Python's codec."""

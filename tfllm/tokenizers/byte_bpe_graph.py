@@ -53,14 +53,32 @@ class GraphModel:
 
 def tokenize(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     """String [B] -> int32 [B, (S)]. Bytes that are no UTF-8 become U+FFFD first."""
-    import tensorflow as tf
-
     return added_tokens_graph.tokenize(
-        tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace"),
+        valid(texts),
         model.patterns,
-        normalize=_composed if model.nfc else lambda texts: texts,
+        normalize=lambda texts: normalize(texts, model.nfc),
         between=lambda texts: _between(texts, model),
     )
+
+
+def valid(texts: tf.Tensor) -> tf.Tensor:
+    """String [B] -> string [B], of UTF-8."""
+    import tensorflow as tf
+
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+
+
+def normalize(texts: tf.Tensor, nfc: bool) -> tf.Tensor:
+    """Valid UTF-8 string [B], in NFC where wanted, as in `tokenizers`: nothing composes across characters it does not know."""
+    import tensorflow as tf
+
+    if not nfc:
+        return texts
+    import tensorflow_text
+
+    # FF is no UTF-8.
+    parts = tf.strings.split(tf.strings.regex_replace(texts, YOUNG_MARKS, b"\xff\\0\xff"), b"\xff")
+    return tf.strings.reduce_join(tensorflow_text.normalize_utf8(parts, "NFC"), axis=-1)
 
 
 def _between(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
@@ -71,16 +89,6 @@ def _between(texts: tf.Tensor, model: GraphModel) -> tf.RaggedTensor:
     distinct, places = tf.unique(words.values, out_idx=tf.int64)
     ids = tf.gather(_merge(distinct, model), places)
     return tf.RaggedTensor.from_row_splits(ids.values, tf.gather(ids.row_splits, words.row_splits), validate=False)
-
-
-def _composed(texts: tf.Tensor) -> tf.Tensor:
-    """Valid UTF-8 string [B] in NFC, as `tokenizers` does it: nothing composes across a character that it does not know."""
-    import tensorflow as tf
-    import tensorflow_text
-
-    # FF is no UTF-8.
-    parts = tf.strings.split(tf.strings.regex_replace(texts, YOUNG_MARKS, b"\xff\\0\xff"), b"\xff")
-    return tf.strings.reduce_join(tensorflow_text.normalize_utf8(parts, "NFC"), axis=-1)
 
 
 def split(texts: tf.Tensor, pattern: SplitPattern) -> tf.RaggedTensor:

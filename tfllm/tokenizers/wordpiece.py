@@ -198,7 +198,7 @@ class WordPieceTokenizer(CallableTokenizer):
         """String [B] -> string [B]: the words without what is between them. "L'Été" -> "l'ete"."""
         import tensorflow as tf
 
-        words = words_of(check_strings(texts), self._model.text, [])
+        words = words_of(check_strings(texts), self._model.text)
         chunks = tf.RaggedTensor.from_row_splits(words.words, words.chunk_splits, validate=False)
         chunks = tf.gather(tf.strings.reduce_join(chunks, axis=-1), words.chunks)
         return tf.strings.reduce_join(tf.RaggedTensor.from_row_splits(chunks, words.text_splits, validate=False), axis=-1)
