@@ -96,7 +96,8 @@ def test_every_score_has_a_description():
     for model in models:
         model.compile(tfllm.train.adamw(1e-3))
     names = {metric.name for model in models for metric in model.metrics} | {"bits_per_byte", "learning_rate"}
-    tasks = (tasks_module._CLASSES, tasks_module._NUMBERS, tasks_module._ENTITIES, tasks_module._ANSWERS, tasks_module._VECTORS)
+    tasks = [value for value in vars(tasks_module).values() if isinstance(value, tasks_module.Task)]
+    assert len(tasks) == 7
     names |= {score for task in tasks for score in task.scores}
     assert names <= DESCRIPTIONS.keys()
     assert name_and_description("f1_PER") == ("F1 of PER", "F1 of the entities of this label.")
