@@ -27,6 +27,8 @@ TEXT_COST = 12
 """What the library spends on a text, however short, in characters that it encodes meanwhile."""
 FEW = 1 << 13
 """Up to this cost the library alone is as fast, and answers before anything is built."""
+ALONE = 1 << 11
+"""Up to so many characters it takes longer to hand texts over to the library's threads than to encode them."""
 BLOCK_CHARACTERS = 1 << 20
 """Cut at once: a word is an object of some sixty bytes."""
 MOST_WORDS, MOST_CHARACTERS = 1 << 18, 1 << 24
@@ -141,6 +143,8 @@ def _with_separator(spec: Mapping[str, Any]) -> tuple[Tokenizer, int]:
 
 
 def _ids(library: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    if sum(map(len, texts)) <= ALONE:
+        return [library.encode(text, add_special_tokens=False).ids for text in texts]
     return [encoding.ids for encoding in library.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
