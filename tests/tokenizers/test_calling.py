@@ -226,3 +226,18 @@ def test_arrays_need_no_tensorflow() -> None:
         "import sys, tfllm; tfllm.tokenizers.ByteTokenizer()(['a', 'bc'], padding=True); assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_texts_as_pieces_spell_them(bert: WordPieceTokenizer, roberta: ByteBPETokenizer) -> None:
+    """`normalize`, by which partners of pairs are compared: "[MASK]" in a text is spelt, too."""
+    import tensorflow as tf
+
+    texts = tf.constant(["The  CÁTS,\nsat.", "the cats, sat.", b"\xff", "[MASK]"])
+    assert bert.normalize(texts).numpy().tolist() == [b"thecats,sat.", b"thecats,sat.", b"", b"[mask]"]
+    assert roberta.normalize(texts).numpy().tolist() == [*texts[:2].numpy(), "\ufffd".encode(), b"[MASK]"]
+    composing = ByteBPETokenizer(
+        Vocabulary(
+            {letter: byte for byte, letter in enumerate(byte_letters())}, (), [AddedToken(256, "</s>")], GPT2, nfc=True
+        ).canonical()
+    )
+    assert composing.normalize(tf.constant(["e\u0301"])).numpy().tolist() == ["é".encode()]
