@@ -167,14 +167,35 @@ def test_rows_of_similar_length_come_together():
     assert abs(np.corrcoef(widths[1:], widths[:-1])[0, 1]) < 0.3
 
 
-def test_a_part_of_a_batch_is_as_wide_as_the_whole():
+LONG = "x" * 60
+SHARED = {
+    "texts": lambda: text_classification(table([0, 60, 0, 0, 0, 0, 33]), BertLike()),
+    "two texts": lambda: text_classification(
+        [{"text": "a", "other": LONG if number == 1 else "b", "label": "ab"[number % 2]} for number in range(7)],
+        BertLike(),
+        pair="other",
+    ),
+    "pairs": lambda: text_pairs([{"text": "a", "text_pair": LONG if number == 1 else "b"} for number in range(4)], BertLike()),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False, "repeat": False}])
+def test_a_part_of_a_batch_is_as_wide_as_the_whole(kind, options):
     """So a row is computed alike on any number of replicas, wherever the longest row is."""
-    for options in ({}, {"shuffle": False, "repeat": False}):
-        batches = text_classification(table([0, 60, 0, 0, 0, 0, 33]), BertLike()).batches(4, **options)
-        shares = [list(batches.share(part, 2).take(2)) for part in range(2)]
-        for whole, *parts in zip(batches.take(2), *shares, strict=True):
-            for name, value in whole.items():
-                np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+    batches = SHARED[kind]().batches(4, **options)
+    shares = [list(batches.share(part, 2).take(2)) for part in range(2)]
+    for whole, *parts in zip(batches.take(2), *shares, strict=True):
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+
+
+def test_a_pass_that_is_done_has_no_step_left():
+    found = text_classification(table([1] * 5), BertLike())
+    once = {"shuffle": False, "repeat": False}
+    assert [len(list(found.batches(2, start_step=step, **once))) for step in (0, 2, 3)] == [3, 1, 0]
+    with pytest.raises(ValueError, match="start_step=4 is past the end: a pass has 3 steps"):
+        found.batches(2, start_step=4, **once)
 
 
 def test_shapes_are_known_but_for_the_width():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.train import losses
-from tfllm.train.losses import TokenSums, linear_cross_entropy, token_log_probs
+from tfllm.train.losses import TokenSums, class_cross_entropy, linear_cross_entropy, token_log_probs
 
 COUNT, SIZE, VOCAB = 23, 6, 17
 OPTIONS = {
@@ -208,3 +208,30 @@ def test_log_probabilities_of_tokens(monkeypatch, chunk_scores):
     targets = tf.constant(ours["targets"])
     said = token_log_probs(ours["hidden"], head, targets=targets, vocab_size=ours["kernel"].shape[0])
     np.testing.assert_allclose(said, np.take_along_axis(expected, given["targets"][:, None], 1)[:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_no_rows_of_an_unknown_count(jit_compile):
+    @tf.function(input_signature=[tf.TensorSpec([None, 3]), tf.TensorSpec([None], tf.int32)], jit_compile=jit_compile)
+    def of(hidden, targets):
+        kernel = tf.ones([4, 3])
+        with tf.GradientTape() as tape:
+            tape.watch([hidden, kernel])
+            sums = linear_cross_entropy(hidden, kernel, targets=targets, weights=tf.ones_like(targets, tf.float32))
+        return sums.loss, sums.weight, tape.gradient(sums.loss, [hidden, kernel])
+
+    loss, weight, (by_hidden, by_kernel) = of(tf.zeros([0, 3]), tf.zeros([0], tf.int32))
+    assert (loss, weight, by_hidden.shape) == (0, 0, (0, 3))
+    np.testing.assert_array_equal(by_kernel, np.zeros([4, 3]))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_few_classes_as_keras_has_them(smoothing):
+    scores = tf.constant([[2.0, -1.0, 0.5], [0.0, 3.0, 3.0], [1.0, 0.0, -2.0]])
+    targets, weights = tf.constant([0, 2, 1]), tf.constant([1.0, 0.5, 0.0])
+    found = class_cross_entropy(scores, targets, weights=weights, label_smoothing=smoothing)
+    hot = tf.one_hot(targets, 3)
+    for name, smoothed in (("loss", smoothing), ("nats", 0.0)):
+        each = tf.keras.losses.categorical_crossentropy(hot, scores, from_logits=True, label_smoothing=smoothed)
+        np.testing.assert_allclose(getattr(found, name), tf.reduce_sum(weights * each), rtol=1e-5)
+    assert (float(found.correct), float(found.weight)) == (1.0, 1.5)  # of equal scores the first is the answer
