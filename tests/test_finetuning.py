@@ -1,5 +1,6 @@
 """Fine-tuning from end to end, on real labels: scores, the best epoch, patience, restarts, and what is refused."""
 
+import dataclasses
 import json
 import math
 import re
@@ -18,6 +19,7 @@ import tfllm
 from tfllm import data, finetuning
 from tfllm.data.labelled.reading_words import Sentence
 from tfllm.finetuning import tasks as tasks_module
+from tfllm.finetuning.run import _compile
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.callbacks.scalars import DESCRIPTIONS, name_and_description
 from tfllm.train.runs.checkpoints import latest_checkpoint
@@ -164,6 +166,47 @@ def test_what_is_frozen_stays_and_the_rest_learns(reviews, tmp_path, freeze):
 
 def _of(model, path):
     return next(variable.numpy() for variable in model.variables if variable.path == path)
+
+
+def test_every_setting_reaches_the_optimizer_and_the_step():
+    model = tfllm.TextClassifier(CONFIG, labels=["a", "b"])
+    settings = tfllm.Finetuning(
+        learning_rate=0.5,
+        warmup=0.5,
+        weight_decay=0.25,
+        layer_decay=0.75,
+        batch_size=4,
+        gradient_accumulation=2,
+        label_smoothing=0.125,
+        seed=9,
+    )
+    _compile(model, settings, 10)
+    optimizer, config = model.optimizer.get_config(), model.get_compile_config()
+    assert {name: optimizer[name] for name in ("weight_decay", "layer_decay")} == {"weight_decay": 0.25, "layer_decay": 0.75}
+    rates = optimizer["learning_rate"]["config"]
+    assert (rates["shape"], rates["peak"], rates["steps"], rates["warmup_steps"]) == ("linear", 0.5, 10, 5)
+    assert rates["final_fraction"] == 0
+    assert (config["gradient_accumulation"], config["label_smoothing"], config["seed"]) == (2, 0.125, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"freeze": 0}, "frozen 0"),
+        ({"class_weights": True}, "weighted True"),
+        ({"batch_size": 16}, "batches of 16"),
+        ({"seed": 5}, "seed 5"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_only(reviews, finished, change, said):
+    with pytest.raises(ValueError, match=f"was trained with another data .* now .*{said}.* Give it what it was started with"):
+        tfllm.finetune(
+            classifier(reviews[0]),
+            *reviews,
+            folder=finished.folder,
+            settings=dataclasses.replace(SETTINGS, **change),
+            verbose=0,
+        )
 
 
 def test_classes_are_weighted(tmp_path):

@@ -12,6 +12,7 @@ from tfllm.features import TARGET_IDS
 from tfllm.models import CausalLM
 from tfllm.train import losses, step
 from tfllm.train.finiteness import NonFiniteError
+from tfllm.train.gradients import Objective, gradients
 from tfllm.train.step import TrainableModel
 
 VOCAB, ROWS, LENGTH = 23, 8, 6
@@ -100,6 +101,19 @@ def test_accumulation_changes_nothing(config):
     (said, weights), (undivided, theirs) = (trained(config, gradient_accumulation=count) for count in (4, 1))
     np.testing.assert_allclose(said, undivided, rtol=1e-6)
     assert_close(weights, theirs, 2e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_variable_that_the_loss_does_not_know_has_a_gradient_of_zero(parts):
+    """A pooler that nothing asks, say: the optimizer takes a gradient for each variable."""
+    used, unused = keras.Variable([2.0]), keras.Variable([[3.0, 4.0]])
+
+    def objective(features):
+        return Objective(tf.reduce_sum(features["x"] * used.value), tf.cast(tf.size(features["x"]), tf.float32), {})
+
+    found, said = gradients(objective, [used, unused], {"x": tf.constant([[1.0], [5.0]])}, parts=parts, mean=False)
+    assert [gradient.numpy().tolist() for gradient in found] == [[6.0], [[0.0, 0.0]]]
+    assert (float(said.loss), float(said.weight)) == (12.0, 2.0)
 
 
 def test_every_row_has_dropout_of_its_own():
