@@ -8,6 +8,8 @@ import lzma
 import re
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import zstandard
 
@@ -71,6 +73,47 @@ def test_all_formats_say_the_same(tmp_path, suffix, compression):
     assert [(record.text, *record.labels) for record in read_texts(path, label="label")] == rows
 
 
+def parquet(path, row_group_size=None, **columns):
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=row_group_size)
+    return path
+
+
+def test_parquet(tmp_path):
+    rows = [(f"Ünï {number}", ("pos", "neg")[number % 2]) for number in range(600)]  # over batches and row groups
+    texts, labels = map(list, zip(*rows, strict=True))
+    path = parquet(
+        tmp_path / "t.PARQUET", 250, id=list(range(600)), text=texts, label=pyarrow.array(labels).dictionary_encode()
+    )
+    found = read_texts(path, label="label")
+    assert [(record.text, *record.labels) for record in found] == rows
+    assert [found[number].place for number in (0, 599)] == [f"{path}, row 1", f"{path}, row 600"]
+
+    path = parquet(
+        tmp_path / "t.parquet", text=["a", "b"], text_pair=["c", "d"], label=[0, 1], score=pyarrow.array([0.5, 2], "float")
+    )
+    assert [record.labels for record in read_texts(path, label="label")] == [("0",), ("1",)]
+    assert [(record.pair, record.number) for record in read_texts(path, pair="text_pair", number="score")] == [
+        ("c", 0.5),
+        ("d", 2),
+    ]
+    path = parquet(tmp_path / "t.parquet", text=["a", "b"], label=[["x", "y"], []])
+    assert [record.labels for record in read_texts(path, label="label", multi_label=True)] == [("x", "y"), ()]
+
+
+def test_what_is_wrong_in_parquet_is_named_with_its_row(tmp_path):
+    path = tmp_path / "t.parquet"
+    refuses("t.parquet, row 2: the column 'text' is empty", parquet(path, text=["a", None], label=["x", "y"]), label="label")
+    refuses("t.parquet, row 2: the label is None", parquet(path, text=["a", "b"], label=[1, None]), label="label")
+    refuses("t.parquet, row 1: there is no column 'text', only 'body'", parquet(path, body=["a"]))
+    refuses("t.parquet, row 1: the column 'text' is b'a', which is no string", parquet(path, text=[b"a"]))
+    refuses("t.parquet holds no record", parquet(path, text=pyarrow.array([], "string")))
+    broken = pyarrow.array([b"a"] * 300 + [b"b\xff"] + [b"c"] * 9).view("string")
+    message = "t.parquet, row 301: byte 1 of a string (0xFF) is not UTF-8. Write the file again from UTF-8 text."
+    refuses(message, parquet(path, text=broken))
+    with pytest.raises(FileNotFoundError):
+        read_texts(tmp_path / "no.parquet")
+
+
 def test_labels_of_json_are_read_as_json_spells_them():
     rows = [{"text": "a", "label": value} for value in (True, False, 3, np.int64(0), " x ")]
     assert [record.labels for record in read_texts(rows, label="label")] == [("true",), ("false",), ("3",), ("0",), ("x",)]
@@ -112,7 +155,10 @@ def test_several_labels_a_row(tmp_path):
         ("t.jsonl", '{"text": 3, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is 3, which is no string"),
         ("t.jsonl", '{"text": null, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is empty"),
         ("t.jsonl", '{"text": "a\\ud800", "label": "b"}\n', "t.jsonl, line 1: character 1 is the lone surrogate U+D800"),
-        ("t.parquet", "", "the suffix '.parquet' is not accepted here"),
+        ("t.parquet", "text,label\na,b\n", "t.parquet: not a Parquet file, or damaged ("),
+        ("t.parquet.gz", "", "t.parquet.gz: Parquet is compressed inside and is not read from .gz. Unpack it first."),
+        ("t.feather", "", "t.feather: .feather files are not read. Write it as Parquet"),
+        ("t.txt", "", "the suffix '.txt' is not accepted here: give .jsonl, .ndjson, .json, .csv, .tsv, .parquet, all but"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, message):

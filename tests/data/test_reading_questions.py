@@ -5,6 +5,8 @@ import lzma
 import re
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from tfllm.data.labelled.reading_questions import Question, read_questions
@@ -23,6 +25,16 @@ def test_as_in_the_docstring(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.jsonl").write_text(json.dumps(ADA))
     assert read_questions("train.jsonl") == [Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")]
+
+
+def test_parquet(tmp_path):
+    """SQuAD's columns as Hugging Face's datasets write them, and flat ones."""
+    nested = {"id": "q1", "title": "T"} | ADA | {"answers": {"text": ["Ada"], "answer_start": [7]}}
+    del nested["answer_start"]
+    for record, id in ((nested, "q1"), (ADA, "1")):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "t.parquet")
+        place = f"{tmp_path}/t.parquet, row 1"
+        assert read_questions(tmp_path / "t.parquet") == [Question(id, "Who?", "It was Ada.", ("Ada",), (7,), place)]
 
 
 def test_spellings_of_answers():

@@ -1,6 +1,5 @@
 """Files of labelled words: schemes of tags, multiword tokens, and that every wrong line is named."""
 
-import gzip
 import re
 
 import pytest
@@ -76,7 +75,7 @@ def test_conllu(tmp_path):
         ("t.txt", "EU - O -\nrejects - O -\n", None, "line 1: no word, or no label in column -1"),
         ("t.txt", "EU O\rrejects O\r", None, "line 1: a carriage return (CR) stands alone"),
         ("t.csv", "word,label\nEU,O\n", None, ".csv is not accepted here. Write CoNLL"),
-        ("t.jsonl", '{"tokens": ["EU"], "ner_tags": ["O"]}\n', None, ".jsonl is not accepted here. Write CoNLL"),
+        ("t.tsv.gz", "word\tlabel\nEU\tO\n", None, ".tsv is not accepted here. Write CoNLL"),
         ("t.conllu", CONLLU, "NER", "no column 'NER'; accepted: FORM, LEMMA"),
         ("t.conllu", CONLLU, "XPOS", "line 3: no word, or no label in column 4"),
         ("t.conllu", CONLLU.replace("\t", " "), None, "line 3: 1 columns split by tabs; accepted: 10"),

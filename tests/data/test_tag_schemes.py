@@ -5,7 +5,7 @@ import re
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from tfllm.data.labelled.tag_schemes import is_bio, to_iob2
+from tfllm.data.labelled.tag_schemes import iob2_labels, is_bio, to_iob2
 
 
 def place(sentence, word):
@@ -104,6 +104,21 @@ def test_what_goes_on_with_no_entity_is_named():
     refuses("t.txt, line 1: '(LOC)' does not fit the brackets", "(PER* (LOC) *)")
     refuses("t.txt, line 1: '*)' does not fit the brackets", "* *)")
     refuses("t.txt, line 1: the entity 'PER' is open where its sentence ends", "(PER* *")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("O B-PER I-PER E-PER S-PER", "O B-PER I-PER"),
+        ("S-LOC U-PER O L-PER B-PER M-PER", "B-LOC B-PER O I-PER"),
+        ("O B I", "O B-ENTITY I-ENTITY"),
+        ("O I-PER B-PER I-LOC", "O I-PER B-PER I-LOC"),
+        ("NOUN VERB", "NOUN VERB"),
+        ("S-N S-V O", "S-N S-V O"),
+    ],
+)
+def test_names_of_all_labels(given, names):
+    assert iob2_labels(given.split()) == tuple(names.split())
 
 
 def test_labels_of_entities():

@@ -104,7 +104,7 @@ def finetune(
         model: A pretrained encoder: a run, a model folder or a Hugging Face folder. Left out, --preset or --config says which
             architecture starts from nothing, and --tokenizer with which tokenizer.
         task: What to learn.
-        data: What to learn from: .csv, .tsv, .jsonl (texts), .txt or .conll (CoNLL), .conllu, SQuAD .json.
+        data: What to learn from: .csv, .tsv, .jsonl, .json, .parquet, .txt or .conll (CoNLL), .conllu, SQuAD .json.
         validation: What to choose the best epoch by: the same kind of file, or a share of --data, 0.1 say. Its rows are chosen
             by the hash of their text; equal texts stay on one side.
         run: Folder of the run, or its address (gs://…): checkpoints, the best model, and logs for TensorBoard.
@@ -114,8 +114,8 @@ def finetune(
         test: Scored once, at the end, with the best model.
         text: Column of the text.
         pair: Column of the second text, where rows are pairs.
-        label: Column of the label; of CoNLL files its number, of CoNLL-U its name.
-        word_column: Column of the words; of CoNLL files its number, of CoNLL-U its name.
+        label: Column of the label; of CoNLL files its number, else its name.
+        word_column: Column of the words; of CoNLL files its number, else its name.
         labels: All labels in the order of their numbers, where those of the training file, sorted, will not do.
         multi_label: Any number of labels may hold.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.

@@ -23,7 +23,7 @@ def predict(
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
         inputs: Texts, an answer each; quote each. For a model that reads two at once they come in twos: a text and its pair,
             or a question and its context.
-        file: Ask about each row of a .csv, .tsv or .jsonl file, whose columns are called as the model's inputs are.
+        file: Ask about each row of a .csv, .tsv, .jsonl or .parquet file, whose columns are called as the model's inputs are.
     """
     import tfllm
     from tfllm.data.labelled.reading import read_rows, string_of

@@ -16,6 +16,7 @@ from tfllm.corpus.contents import no_column
 from tfllm.corpus.filesystem import ends_in, opened
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines
+from tfllm.corpus.parquet import parquet_file
 from tfllm.corpus.records import json_shape, json_values
 from tfllm.corpus.sources import Source
 from tfllm.corpus.tables import table_rows
@@ -189,13 +190,9 @@ def _records(source: Source, field: str) -> Iterator[bytes]:
 
 def _row_groups(source: Source, field: str) -> Iterator[tuple[Span, int]]:
     import pyarrow
-    import pyarrow.parquet
 
-    try:
-        with opened(source.path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
-            schema, groups = file.schema_arrow, file.metadata.num_row_groups
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"{source.path}: not a Parquet file ({error}). Replace it or exclude it.") from error
+    with parquet_file(source.path) as file:
+        schema, groups = file.schema_arrow, file.metadata.num_row_groups
     if field not in schema.names:
         raise SourceError(f"{source.path}: {no_column(field, schema.names)}")
     kind = schema.field(field).type

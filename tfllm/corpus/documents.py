@@ -10,6 +10,7 @@ from tfllm.corpus.contents import no_column
 from tfllm.corpus.filesystem import opened
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import BOM, encoding_advice
+from tfllm.corpus.parquet import BATCH_ROWS, parquet_file
 from tfllm.corpus.records import json_object
 
 
@@ -136,28 +137,22 @@ def _line(span: Span, index: int) -> str:
 
 
 def _rows_before(span: Span) -> int:
-    import pyarrow.parquet
-
-    with opened(span.path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
+    with parquet_file(span.path) as file:
         return sum(file.metadata.row_group(group).num_rows for group in range(span.start))
 
 
 def _parquet_documents(span: Span, field: str) -> Iterator[Document]:
     import pyarrow
-    import pyarrow.parquet
 
     index = 0
-    try:
-        with opened(span.path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
-            for batch in file.iter_batches(256, row_groups=range(span.start, span.end), columns=[field]):
-                # As bytes: Arrow's own conversion to str stops at the first row of a batch that is not UTF-8.
-                for data in batch.column(0).cast(pyarrow.large_binary()).to_pylist():
-                    if data is None:
-                        raise SourceError(f"{_line(span, index)}: field {field!r} is not a string but None. Leave out the row.")
-                    yield Document(span.path, data, _decode(data), index)
-                    index += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"{span.path}: cannot be read ({error}). Replace it or exclude it.") from error
+    with parquet_file(span.path) as file:
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=range(span.start, span.end), columns=[field]):
+            # As bytes: Arrow's own conversion to str stops at the first row of a batch that is not UTF-8.
+            for data in batch.column(0).cast(pyarrow.large_binary()).to_pylist():
+                if data is None:
+                    raise SourceError(f"{_line(span, index)}: field {field!r} is not a string but None. Leave out the row.")
+                yield Document(span.path, data, _decode(data), index)
+                index += 1
 
 
 def _decode(data: bytes) -> str | None:

@@ -1,10 +1,11 @@
-"""Files of records in, mappings from column to value out: JSON lines, JSON arrays, CSV, TSV.
+"""Files of records in, mappings from column to value out: JSON lines, JSON arrays, CSV, TSV, Parquet.
 
     .jsonl .ndjson   one JSON object a line
     .json            the same; or one array of objects; or objects one after another, over any number of lines
     .csv .tsv        a table, whose first line names the columns: tables.py
+    .parquet         columns with their names: parquet.py
 
-Every error names the file and the line or record.
+Every error names the file and the line, record or row.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tfllm.corpus.formats import PathLike, SourceError, format_of, suffix_of
+from tfllm.corpus.formats import KINDS, PathLike, SourceError, format_of, suffix_of
 from tfllm.corpus.lines import encoding_advice, read_characters, read_lines
+from tfllm.corpus.parquet import parquet_records
 from tfllm.corpus.tables import table_rows
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+SUFFIXES = tuple(suffix for suffix in KINDS if suffix != ".ipynb")
 
 LARGEST_FIRST = 1 << 24
 """Characters of a JSON file that are looked at to tell its shape: its first record is in them."""
@@ -58,9 +60,11 @@ def read_records(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
     if kind in ("csv", "tsv"):
         rows = table_rows(read_lines(path), path, tabs=kind == "tsv")
         return ((columns, f"{path}, line {number}") for columns, number in rows)
+    if kind == "parquet":
+        return parquet_records(path)
     raise SourceError(
         f"{path}: the suffix {suffix_of(path)!r} is not accepted here: give {', '.join(SUFFIXES)}, "
-        "each also as .gz, .zst, .bz2, .xz."
+        "all but .parquet also as .gz, .zst, .bz2, .xz."
     )
 
 

@@ -1,8 +1,9 @@
 """Labelled files in, records out, checked; pure Python.
 
-    .csv .tsv .jsonl .ndjson .json, each also as .gz .zst .bz2 .xz: tfllm/corpus/records.py
+    .csv .tsv .jsonl .ndjson .json, each also as .gz .zst .bz2 .xz, and .parquet: tfllm/corpus/records.py
 
-Files of words and of questions: reading_words.py, reading_questions.py. Every error names the file and the line.
+Files of words and of questions: reading_words.py, reading_tokens.py, reading_questions.py. Every error names the file and
+the line.
 """
 
 from __future__ import annotations

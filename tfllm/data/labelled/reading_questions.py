@@ -2,8 +2,8 @@
 
     .json    SQuAD 1.1 and 2.0: data -> paragraphs (context) -> qas (id, question, answers, is_impossible)
     .jsonl   one object a line: question, context, answers, answer_start; no answers, or is_impossible: the text holds none;
-             so .ndjson, and .json with such objects
-    .gz .zst .bz2 .xz after any of them: the same, compressed
+             so .ndjson, .parquet, and .json with such objects
+    .gz .zst .bz2 .xz after any of them but .parquet: the same, compressed
 
 Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
 """

@@ -104,8 +104,11 @@ def read_sentences(path: PathLike, *, column: int | str | None = None, word_colu
             numbers of a column that counts; no sentence.
     """
     suffix = suffix_of(path)
-    if suffix in (".csv", ".json", ".jsonl", ".ndjson"):
-        raise ValueError(f"{path}: {suffix} is not accepted here. Write CoNLL: a word, a tab and its label on each line.")
+    if suffix in (".csv", ".tsv"):
+        raise ValueError(
+            f"{path}: {suffix} is not accepted here. Write CoNLL: a word, a tab and its label on each line; or .jsonl: "
+            '{"tokens": ["EU", …], "tags": ["B-ORG", …]} on each.'
+        )
     read = _conllu if suffix == ".conllu" else _conll
     found = list(read(path, column, word_column))
     if not found:
@@ -128,6 +131,12 @@ def as_iob2(sentences: Sequence[Sentence]) -> list[Sentence]:
 
     tags = to_iob2([sentence.labels for sentence in sentences], place)
     return [replace(sentence, labels=labels) for sentence, labels in zip(sentences, tags, strict=True)]
+
+
+def is_labelled(word: str, label: str) -> bool:
+    """Are this a word and a label? "_", and "-" beside a word with letters, say that there is no label."""
+    none = label in ("", "_") or (label == "-" and any(map(str.isalnum, word)))
+    return not none and bool(word.strip()) and len(label.split()) == 1
 
 
 def _conll(path: PathLike, column: int | str | None, word_column: int | str | None) -> Iterator[_Read]:
@@ -279,11 +288,9 @@ def _conllu(path: PathLike, column: int | str | None, word_column: int | str | N
 
 
 def _read(path: PathLike, lines: Sequence[_Line], word: int, label: int, spaced: Sequence[bool]) -> _Read:
-    """A sentence; "_", and "-" beside a word with letters, say that there is no label, which is an error."""
+    """A sentence; a word without a label is an error."""
     for line in lines:
-        text, tag = line.cells[word], line.cells[label]
-        none = tag in ("", "_") or (tag == "-" and any(map(str.isalnum, text)))
-        if none or not text.strip() or len(tag.split()) > 1:
+        if not is_labelled(line.cells[word], line.cells[label]):
             raise ValueError(
                 f"{path}, line {line.number}: no word, or no label in column {label}: {line.cells}. "
                 "Fill it in, or name another column: column=…."

@@ -57,14 +57,37 @@ def to_iob2(sentences: Sequence[Sequence[str]], place: Place) -> list[tuple[str,
     tags = {tag for sentence in sentences for tag in sentence}
     if any("*" in tag for tag in tags) and all(map(_BRACKET.fullmatch, tags)):
         return [tuple(_without_brackets(sentence, place, number)) for number, sentence in enumerate(sentences)]
-    if ("B" in tags and tags <= set("BIOESLUM")) or ("I" in tags and tags <= set("IO")):
-        sentences = [tuple(tag if tag == "O" else f"{tag}-{NO_TYPE}" for tag in sentence) for sentence in sentences]
+    if _has_no_types(tags):
+        sentences = [_typed(sentence) for sentence in sentences]
     elif not _has_scheme(tags):
         return [tuple(sentence) for sentence in sentences]
     _check_tags(sentences, place)
     if any(tag[0] in _IN_IOB2 for sentence in sentences for tag in sentence):
         return [tuple(_by_ends(sentence, place, number)) for number, sentence in enumerate(sentences)]
     return _by_beginnings(sentences, place)
+
+
+def iob2_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The names of all labels, as `to_iob2` leaves the tags.
+
+    O B-PER I-PER E-PER S-PER  ->  O B-PER I-PER
+    O B I                      ->  O B-ENTITY I-ENTITY
+    NOUN VERB                  ->  NOUN VERB
+    """
+    typed = _typed(labels) if _has_no_types(set(labels)) else tuple(labels)
+    if not all(tag == "O" or _TAG.fullmatch(tag) for tag in typed) or not any(tag[0] in "BI" for tag in typed):
+        return typed
+    return tuple(dict.fromkeys(tag if tag == "O" else _IN_IOB2.get(tag[0], tag[0]) + tag[1:] for tag in typed))
+
+
+def _has_no_types(tags: set[str]) -> bool:
+    """Are these B, I and O alone, or with letters of other schemes?"""
+    return ("B" in tags and tags <= set("BIOESLUM")) or ("I" in tags and tags <= set("IO"))
+
+
+def _typed(tags: Iterable[str]) -> tuple[str, ...]:
+    """B I O -> B-ENTITY I-ENTITY O."""
+    return tuple(tag if tag == "O" else f"{tag}-{NO_TYPE}" for tag in tags)
 
 
 def _has_scheme(tags: set[str]) -> bool:

@@ -7,15 +7,18 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfllm import features, tokenizers
-from tfllm.corpus.formats import PathLike, suffix_of
+from tfllm.corpus.formats import suffix_of
 from tfllm.data.labelled.label_values import label_names
-from tfllm.data.labelled.reading import name_of
+from tfllm.data.labelled.reading import Source, name_of
+from tfllm.data.labelled.reading_tokens import read_tokens
 from tfllm.data.labelled.reading_words import Sentence, as_iob2, is_bio, read_sentences
 from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.labelled.tag_schemes import iob2_labels
 from tfllm.data.labelled.typography import Spaces, with_spaces
 from tfllm.data.labelled.word_rows import cutter, spans_of, word_rows
 from tfllm.tokenizers import Tokenizer
@@ -91,7 +94,7 @@ class Parts:
 
 
 def tagging(
-    source: PathLike | Sequence[Sentence],
+    source: Source | Iterable[Sentence],
     tokenizer: Tokenizer | str | Path,
     *,
     column: int | str | None = None,
@@ -117,27 +120,24 @@ def tagging(
     A sentence too long goes on in another row, cut between two words; nothing is left out.
 
     Args:
-        source: a CoNLL or CoNLL-U file (reading_words.py), or sentences; entity tags in any scheme of tag_schemes.py.
-        column: of the label; CoNLL: a number, -1 (the last) by default; CoNLL-U: a name, "UPOS" by default.
-        word_column: of the word, the same way; 0 and "FORM" by default.
+        source: a CoNLL or CoNLL-U file (reading_words.py); records with lists of words and labels, as Hugging Face's datasets
+            have them, in .jsonl, .json, .parquet or as mappings (reading_tokens.py); or sentences. Entity tags in any scheme of
+            tag_schemes.py.
+        column: of the label; CoNLL: a number, -1 (the last) by default; CoNLL-U: a name, "UPOS" by default; records: a name,
+            that of "ner_tags", "tags", "labels" and "pos_tags" which is there by default.
+        word_column: of the word, the same way; 0, "FORM" and "tokens" by default.
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted, and
-            the I- of each B-.
+            the I- of each B-. Records whose labels are numbers need them.
         max_length: of a row, specials included.
         spaces: between words. "restored": those of ordinary typography (typography.py); "single": one after each word; None:
-            those that sentences or a CoNLL-U file (SpaceAfter=No) say, and restored ones for CoNLL, which says none.
+            those that sentences or a CoNLL-U file (SpaceAfter=No) say, and restored ones for CoNLL and records, which say none.
 
     Raises:
-        ValueError: names file and line; see reading_words.py.
+        ValueError: names file and line; see reading_words.py and reading_tokens.py.
     """
     tokenizer = tokenizers.get(tokenizer)
-    if isinstance(source, (str, os.PathLike)):
-        sentences = read_sentences(source, column=column, word_column=word_column)
-        if spaces is None and suffix_of(source) != ".conllu":
-            spaces = "restored"
-    else:
-        sentences = as_iob2(list(source))
-    if spaces is not None:
-        sentences = with_spaces(sentences, spaces)
+    sentences = _sentences(source, dict(column=column, word_column=word_column), labels, spaces)
+    labels = None if labels is None else iob2_labels(label_names((), labels))
     found = {label for sentence in sentences for label in sentence.labels}
     entities = is_bio(labels or found)
     if entities:
@@ -177,6 +177,22 @@ def tagging(
     )
     _warn(tagged, name_of(source))
     return tagged
+
+
+def _sentences(
+    source: Source | Iterable[Sentence], columns: dict[str, Any], labels: Sequence[str] | None, spaces: Spaces | None
+) -> list[Sentence]:
+    """Sentences with entity tags as IOB2 and with their spaces."""
+    given: Any = source if isinstance(source, (str, os.PathLike)) else list(source)
+    if isinstance(given, list) and any(isinstance(each, Sentence) for each in given):
+        sentences, restored = as_iob2(given), False
+    elif isinstance(given, list) or suffix_of(given) in (".jsonl", ".ndjson", ".json", ".parquet"):
+        sentences, restored = read_tokens(given, **columns, names=labels), True
+    else:
+        sentences, restored = read_sentences(given, **columns), suffix_of(given) != ".conllu"
+    if spaces is None and restored:
+        spaces = "restored"
+    return sentences if spaces is None else with_spaces(sentences, spaces)
 
 
 def _warn(rows: Tagged, source: str) -> None:
