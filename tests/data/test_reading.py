@@ -110,6 +110,8 @@ def test_what_is_wrong_in_parquet_is_named_with_its_row(tmp_path):
     broken = pyarrow.array([b"a"] * 300 + [b"b\xff"] + [b"c"] * 9).view("string")
     message = "t.parquet, row 301: byte 1 of a string (0xFF) is not UTF-8. Write the file again from UTF-8 text."
     refuses(message, parquet(path, text=broken))
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([["a"], ["b"]], names=["text", "text"]), path)
+    refuses("t.parquet: two columns have the same name: ['text', 'text']", path)
     with pytest.raises(FileNotFoundError):
         read_texts(tmp_path / "no.parquet")
 

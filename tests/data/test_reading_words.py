@@ -1,5 +1,6 @@
 """Files of labelled words: schemes of tags, multiword tokens, and that every wrong line is named."""
 
+import gzip
 import re
 
 import pytest

@@ -43,10 +43,13 @@ def parquet_records(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
            {"text": "so", "label": "neg"}, "t.parquet, row 2"
 
     Raises:
-        SourceError: as `parquet_file`; a string is not UTF-8.
+        SourceError: as `parquet_file`; two columns of a name; a string is not UTF-8.
     """
     row = 0
     with parquet_file(path) as file:
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise SourceError(f"{path}: two columns have the same name: {names}. Give each its own name.")
         for batch in file.iter_batches(BATCH_ROWS):
             for columns in _rows(batch, path, row):
                 row += 1
