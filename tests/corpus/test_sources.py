@@ -176,6 +176,11 @@ def test_exclusion_looks_only_below_what_was_given(lib):
     assert paths("lib/site-packages", exclude=["site-packages"]) == ["lib/site-packages/pip.py"]
 
 
+def test_a_file_that_is_named_and_excluded_is_left_out(lib):
+    """As where the shell wrote all names for a glob: "exclude it" is advice for these, too."""
+    assert paths(["lib/os.py", "lib/x.so", "lib/json"], exclude=["x.so"]) == ["lib/json/tool.py", "lib/os.py"]
+
+
 def test_formats_go_by_suffix_in_any_case():
     for name, found in {
         "a.txt": ("text", ""),
@@ -229,7 +234,7 @@ def test_what_is_wrong_with_a_compressed_file_is_said_and_mended_as_said(lib, co
         ("nowhere/*.md", (), r"'nowhere/\*.md' holds no file to read\. Give text"),
         ("empty", (), "'empty' holds no file to read. Give text, JSON lines"),
         ("lib", ["*"], r"'lib' holds no file to read. All may be excluded by \['\*'\]"),
-        (["lib", "lib/os.py"], ["os.py"], "'lib/os.py' holds no file to read. All may be excluded"),
+        (["lib/os.py", "lib/os.py"], ["os.py"], "'lib/os.py' holds no file to read. All may be excluded"),
         ("void.txt", (), r"Every file is empty \(void.txt"),
         ("dangling.txt", (), "dangling.txt: No such file"),
         ("pipe", (), "pipe is not a regular file"),
@@ -237,8 +242,12 @@ def test_what_is_wrong_with_a_compressed_file_is_said_and_mended_as_said(lib, co
         ("lib/*.so", (), r"(?s)'lib/\*.so' holds no file to read.*Passed by 1 file: 1 .so.*x.so: is binary"),
         ("a.zip", (), "a.zip: .zip files are not read. Unpack it"),
         ("a.tar.gz", (), "a.tar.gz: .tar files are not read. Unpack it"),
-        ("a.pkl", (), r"Write it as Parquet: pandas.read_pickle\('a.pkl'\).to_parquet\('a' \+ '.parquet'\)"),
-        ("a.arrow", (), r"Write it as Parquet: datasets.Dataset.from_file\('a.arrow'\).to_parquet"),
+        (
+            "a.pkl",
+            (),
+            r"Write it as JSON lines: pandas.read_pickle\('a.pkl'\).to_json\('a' \+ '.jsonl', orient='records', lines=True\)",
+        ),
+        ("a.arrow", (), r"Write it as JSON lines: datasets.Dataset.from_file\('a.arrow'\).to_json"),
         ("a.parquet.gz", (), "Parquet is compressed inside and is not read from .gz. Unpack it first"),
         ("*.pkl", (), r"(?s)'\*.pkl' holds no file to read.*Passed by 1 file: 1 .pkl.*read_pickle"),
         ("latin", (), "latin: is no UTF-8 text. Convert the file; if Windows wrote it: iconv -f WINDOWS-1252 -t UTF-8 latin"),

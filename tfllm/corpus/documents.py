@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tfllm.corpus.chunks import Chunk, Reading, Span
 from tfllm.corpus.contents import no_column
 from tfllm.corpus.filesystem import opened
-from tfllm.corpus.formats import SourceError
+from tfllm.corpus.formats import SourceError, unreadable
 from tfllm.corpus.lines import BOM, encoding_advice
 from tfllm.corpus.parquet import BATCH_ROWS, parquet_file
 from tfllm.corpus.records import json_object
@@ -75,7 +75,7 @@ def _bytes_of(span: Span) -> bytes:
             file.seek(span.start)
             data = file.read(span.end - span.start)
     except OSError as error:
-        raise SourceError(f"{span.path}: {error.strerror}. Make it readable, or exclude it.") from error
+        raise unreadable(span.path, error) from error
     if len(data) != span.end - span.start:
         raise SourceError(f"{span.path} became shorter while it was read. Call again when nothing writes to it.")
     return data.removeprefix(BOM) if first else data

@@ -79,11 +79,11 @@ TEXT_SUFFIXES = frozenset(
 """Names of text. What bears one is text and must be UTF-8; of other files the content tells whether they are text."""
 
 _UNPACK = "Unpack it, and name the files that were in it."
-_FROM_PANDAS = "Write it as Parquet: pandas.{reader}({name!r}).to_parquet({stem!r} + '.parquet')."
+_FROM_PANDAS = "Write it as JSON lines: pandas.{reader}({name!r}).to_json({stem!r} + '.jsonl', orient='records', lines=True)."
 _EXTRACT = "Extract its text to a .txt file."
 REFUSED = {
     **dict.fromkeys((".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl"), _UNPACK),
-    ".arrow": "Write it as Parquet: datasets.Dataset.from_file({name!r}).to_parquet({stem!r} + '.parquet').",
+    ".arrow": "Write it as JSON lines: datasets.Dataset.from_file({name!r}).to_json({stem!r} + '.jsonl').",
     ".feather": _FROM_PANDAS.replace("{reader}", "read_feather"),
     ".pkl": _FROM_PANDAS.replace("{reader}", "read_pickle"),
     ".pickle": _FROM_PANDAS.replace("{reader}", "read_pickle"),
@@ -111,6 +111,11 @@ class NotTextError(SourceError):
 
     def __str__(self) -> str:
         return str(self.args[1])
+
+
+def unreadable(path: PathLike, error: OSError) -> SourceError:
+    """The system does not let us: the error for a user."""
+    return SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.")
 
 
 class Format(NamedTuple):

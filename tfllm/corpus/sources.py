@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfllm.corpus.contents import look_into
-from tfllm.corpus.formats import NotTextError, PathLike, SourceError, SourceNotFoundError, format_of
+from tfllm.corpus.formats import NotTextError, PathLike, SourceError, SourceNotFoundError, format_of, unreadable
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def find_sources(paths: PathLike | Iterable[PathLike], exclude: Sequence[str] = 
     A folder is searched to its depth for text; `**` in a glob stands for any number of folders. In both, names that begin
     with a dot and token stores are not looked into, nor counted, and links to folders are not gone into, but where a name
     or a `*` of a glob is theirs. What is no text is passed by and counted, and so are JSON files and tables without `field`.
-    A file that is named itself is read, or an error says why not. An `exclude` pattern is
+    A file that is named itself is read, or left out by `exclude`, or an error says why not. An `exclude` pattern is
     compared with the name of every file and folder below what was given (below the plain part of a glob), one with a
     slash with its path from there, in which `*` matches slashes too; what is excluded is not looked into.
 
@@ -109,9 +109,11 @@ def find_sources(paths: PathLike | Iterable[PathLike], exclude: Sequence[str] = 
         sources = list(_sources(text, exclude, field, passed))
         for source in sources:
             found.setdefault(os.path.realpath(source.path), source)
-        if not sources:
+        if not sources and not excluded(Path(text).name, exclude):
             raise SourceNotFoundError(_nothing(text, exclude, passed))
         passed_by.update(passed)
+    if not found:
+        raise SourceNotFoundError(_nothing(os.fspath(given[0]), exclude, passed_by))
     every = sorted(found.values(), key=lambda source: source.path)
     if not any(source.size for source in every):
         raise SourceError(f"Every file is empty ({every[0].path} and {len(every) - 1} more). Nothing to read.")
@@ -137,9 +139,13 @@ def check_unchanged(sources: Sequence[Source]) -> None:
 def _sources(text: str, exclude: Sequence[str], field: str, passed: PassedBy) -> Iterator[Source]:
     """The files that `text`, as it was given, stands for."""
     path = Path(text)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists() or path.is_symlink()
+    except OSError as error:  # of a folder above
+        raise unreadable(path, error) from error
+    if is_folder:
         searched = _folder_files(str(path), "", exclude)
-    elif path.exists() or path.is_symlink():
+    elif is_there:
         if not excluded(path.name, exclude):
             yield _inspect(str(path), field)
         return
@@ -201,7 +207,7 @@ def _entries(folder: str, below: str, exclude: Sequence[str]) -> list[tuple[os.D
         with os.scandir(folder) as scan:
             seen = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        raise SourceError(f"{folder}: {error.strerror}. Make it readable, or exclude it.") from error
+        raise unreadable(folder, error) from error
     if holds_store({entry.name for entry in seen}):
         return []
     named = [(entry, f"{below}/{entry.name}".lstrip("/")) for entry in seen]
@@ -226,7 +232,7 @@ def _inspect(path: str, field: str) -> Source:
     try:
         marked = bool(status.st_size or format.compression) and look_into(path, format, field)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
+        raise unreadable(path, error) from error
     return Source(path.removeprefix("./"), format.kind, status.st_size, status.st_mtime_ns, format.compression, marked)
 
 
@@ -236,7 +242,7 @@ def _status(path: str) -> os.stat_result:
     except FileNotFoundError as error:
         raise NotTextError("broken link", f"{path}: {error.strerror}. Mend or exclude it.") from error
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}. Make it readable, or exclude it.") from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer
         raise NotTextError("pipe or device", f"{path} is not a regular file. Exclude it.")
     return status
