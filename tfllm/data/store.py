@@ -152,7 +152,7 @@ class Store:
             raise StoreError(
                 f"{self.folder} was prepared with another tokenizer: {mine['kind']} with {mine['vocab_size']} entries "
                 f"({mine['fingerprint'][:12]}…), this one is {tokenizer.kind} with {tokenizer.vocab_size} "
-                f"({theirs[:12]}…). Load the tokenizer it was made with, or prepare the text again."
+                f"({theirs[:12]}…). Load the tokenizer it was made with, or prepare the text again, in another folder."
             )
 
     def verify(self) -> None:
@@ -209,7 +209,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{path} cannot be read ({error}). {_REMEDY}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise StoreError(f"{path} has format {found!r}; this version reads {FORMAT}. Prepare the store anew.")
+        raise StoreError(f"{path} has format {found!r}; this version reads {FORMAT}. Delete the store, and prepare it anew.")
     if manifest.get("checksum") != manifest_checksum(manifest):
         raise StoreError(f"{path} was changed or damaged: its checksum does not fit. {_REMEDY}")
     return manifest
@@ -219,7 +219,7 @@ def _absent(folder: Path) -> str:
     if work_folder(folder).is_dir():
         return f"{folder} is not finished: its preparation was interrupted. Call prepare again; it goes on where it was."
     if folder.is_dir():
-        return f"{folder} has no manifest.json: it is not a token store. Make one with tfllm.data.prepare."
+        return f"{folder} has no manifest.json: it is not a token store. Make one with tfllm.data.prepare, in another folder."
     return f"{folder} does not exist. Make a token store with tfllm.data.prepare."
 
 

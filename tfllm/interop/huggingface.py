@@ -102,7 +102,9 @@ def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str
     model, tokenizer = get_both(model, tokenizer)
     config, family = model.config, family_of(model.config)
     if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}: not this model's")
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} entries, the model {config.vocab_size}: give the one of this model"
+        )
     check_writable(tokenizer)
     values = write_config(config, family) | {"torch_dtype": "float32"}
     values |= write_settings(model.task, model.settings(), config=config, family=family)

@@ -42,7 +42,10 @@ class Shards:
         first = next(iter(weights))
         for store in weights:
             if store.manifest["tokenizer"] != first.manifest["tokenizer"]:
-                raise StoreError(f"{store.folder} and {first.folder} were made with different tokenizers. Prepare one anew.")
+                raise StoreError(
+                    f"{store.folder} and {first.folder} were made with different tokenizers. Prepare one again with the other's, "
+                    "in another folder."
+                )
         parts = [store.split(split) for store in weights]
         return cls(
             paths=tuple(path for part in parts for path in part.paths),

@@ -123,7 +123,7 @@ def _squad_rows(path: PathLike) -> Iterator[Row]:
     try:
         file = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: bad JSON at column {error.colno} ({error.msg}).") from None
+        raise ValueError(f"{path}, line {error.lineno}: bad JSON at column {error.colno} ({error.msg}). Mend it.") from None
     for article, paragraphs in enumerate(_list_in(file, "data", str(path))):
         of_article = f"{path}, data[{article}]"
         for number, paragraph in enumerate(_list_in(paragraphs, "paragraphs", of_article)):

@@ -93,7 +93,6 @@ def prepare(
             work on it.
         WriteError: the disk is full or refuses.
     """
-    tokenizer = tokenizers.get(tokenizer)
     settings = settings_of(
         field=field,
         separator=separator,
@@ -104,6 +103,7 @@ def prepare(
         near_duplicates=near_duplicates,
     )
     _check_given(paths, texts, tokenizer, out, {"field": field, "separator": separator, "exclude": exclude})
+    tokenizer = tokenizers.get(tokenizer)
     if processes is not None and processes < 1:
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
     folder = check_place(out)

@@ -1,0 +1,305 @@
+"""The advice of every message about labelled data, followed as a user would."""
+
+# ruff: noqa: B023 - each function is called in its own turn of the loop
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from advice import follow
+from encoder_like import BertLike
+
+from tfllm import features
+from tfllm.data import framing, question_answering, regression, tagging, text_classification, words
+from tfllm.data.labelled.reading import read_texts
+from tfllm.data.labelled.reading_questions import read_questions
+from tfllm.data.labelled.reading_words import Sentence, read_sentences
+from tfllm.data.labelled.splitting import split
+from tfllm.data.labelled.tag_schemes import to_iob2
+from tfllm.data.labelled.typography import with_spaces
+from tfllm.tokenizers import ByteTokenizer
+
+BYTES = ByteTokenizer()
+
+
+def classes(values, read=text_classification, **options):
+    """The targets of texts with these labels; those of one label a row by name."""
+    rows = read([{"text": str(number), "label": value} for number, value in enumerate(values)], BYTES, **options)
+    targets = rows.row_features[features.LABELS].tolist()
+    return [rows.labels[target] for target in targets] if rows.labels and not options.get("multi_label") else targets
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right", "options", "targets"),
+    [
+        ("or name all labels with labels=[…]", ["Pos", "pos"], ["Pos", "pos"], dict(labels=["Pos", "pos"]), ["Pos", "pos"]),
+        ("Write both alike, ", ["Pos", "pos"], ["pos", "pos"], {}, ["pos", "pos"]),
+        ("Leave such rows out, ", ["0", "1", "2", "-1"], ["0", "1", "2"], {}, ["0", "1", "2"]),
+        ("Leave such rows out, ", ["a", "-"], ["a", "-"], dict(labels=["a", "-"]), ["a", "-"]),
+        ("Read several labels a row with multi_label=True", ["a", "b", "a|b"], ["a", "b", "a|b"], dict(multi_label=True), None),
+        ("; of lists of 0 and 1 name all labels, too", [[0, 1]], [[0, 1]], dict(multi_label=True, labels=["a", "b"]), [[0, 1]]),
+        (", a list. Read several labels a row with multi_label=True", [["a", "b"]], [["a", "b"]], dict(multi_label=True), None),
+        ("Fill it in, or leave the row out.", ["a", None], ["a", "b"], {}, ["a", "b"]),
+        ("Fill it in, or leave the row out.", ["a", "nan"], ["a"], {}, ["a"]),
+        (". Learn numbers by regression, ", [0.5, 1.5], [0.5, 1.5], dict(read=regression), [0.5, 1.5]),
+        (". Learn numbers by regression, ", [0.5], [0.5], dict(labels=["0.5"]), ["0.5"]),
+    ],
+)  # fmt: skip
+def test_labels(words, wrong, right, options, targets):
+    found = lambda: classes(right, **options)  # noqa: E731
+    follow(words, lambda: classes(wrong), lambda: len(found()) == len(right) and found() == (targets or found()))
+
+
+def test_labels_of_several():
+    def several(values, **options):
+        return classes(values, multi_label=True, **options)
+
+    follow(
+        ": each row has one label, 0 or 1. Leave multi_label=True out, ",
+        lambda: several(["0", "1"]),
+        lambda: classes(["0", "1"]) == ["0", "1"],
+    )
+    follow("; accepted: a list of strings, as JSON or Python writes one", lambda: several([3]), lambda: several([["3"], ["a"]]))
+    assert several(["['3', 'a']"]) == several(['["3", "a"]']) == several(["3|a"]) == [[1, 1]]
+    zeros = "of 0 and 1. Is this a place for each label? Then name "
+    follow(zeros, lambda: several([[0, 1]]), lambda: several([[0, 1]], labels=["a", "b"]) == [[0, 1]])
+    follow(zeros, lambda: several([[0, 1]]), lambda: several([[0, 1]], labels=["0", "1", "2"]) == [[1, 1, 0]])
+    with pytest.raises(ValueError, match=r"Write 'joy\|anger', or name") as error:
+        several(["joy|sad", "joy, anger", "anger"])
+    written = str(error.value).partition("Write '")[2].partition("'")[0]
+    assert several(["joy|sad", written, "anger"]) == [[0, 1, 1], [1, 1, 0], [1, 0, 0]]
+
+
+def test_names_of_labels():
+    follow(
+        "are not accepted: give each once, as non-empty strings.",
+        lambda: classes("a", labels=["a", "a"]),
+        lambda: classes("a", labels=["a"]),
+    )
+    words = "; or name all labels, this one too, where the training data are read: labels=[…]."
+    known = ["neg", "pos"]
+    follow("Write 'pos'; or name all labels", lambda: classes(["POS"], labels=known), lambda: classes(["pos"], labels=known))
+    follow(
+        "Correct it, or leave the row out",
+        lambda: classes(["pso", "pos"], labels=known),
+        lambda: classes(["pos"], labels=known),
+    )
+    follow(words, lambda: classes(["new"], labels=known), lambda: classes(["new"], labels=[*known, "new"]) == ["new"])
+
+
+def test_numbers():
+    for advice, wrong in (("Write it with a point, and no comma.", "0,5"), ("; accepted: a finite number. ", "half")):
+        follow(advice, lambda: classes([wrong], regression), lambda: classes(["0.5"], regression) == [0.5])
+    follow(
+        "Correct it, or leave the row out.", lambda: classes(["nan", 1], regression), lambda: classes([1], regression) == [1]
+    )
+
+
+def test_texts(tmp_path):
+    for advice, wrong, right in (
+        (". Give at least one.", [], [{"text": "a"}]),
+        (" which is no string. Give a string.", [{"text": 5}], [{"text": "a"}]),
+        ("; accepted: a mapping from column to value.", ["a"], [{"text": "a"}]),
+        (" is empty. Fill it, or pass skip_empty=True.", [{"text": " "}], [{"text": "a"}]),
+        (", which UTF-8 cannot write. Remove it.", [{"text": "a\ud800"}], [{"text": "a"}]),
+    ):
+        follow(advice, lambda: read_texts(wrong), lambda: [found.text for found in read_texts(right)] == ["a"])
+    two = [{"text": ""}, {"text": "a"}]
+    follow("Fill it, or pass skip_empty=True.", lambda: read_texts(two), lambda: len(read_texts(two, skip_empty=True)) == 1)
+    (tmp_path / "a.csv").write_text("I liked it,pos\nNo,neg\n")
+
+    def with_names():
+        (tmp_path / "a.csv").write_text("text,label\nI liked it,pos\nNo,neg\n")
+        return [found.text for found in read_texts(tmp_path / "a.csv")] == ["I liked it", "No"]
+
+    follow("If a table has no first line of names, add one.", lambda: read_texts(tmp_path / "a.csv"), with_names)
+    body = [{"body": "a"}]
+    follow(" Name it: ", lambda: read_texts(body), lambda: read_texts(body, text="body")[0].text == "a")
+
+
+def test_texts_that_are_cut():
+    def encoded(text="a", **options):
+        return text_classification([{"text": text, "label": "x"}], BYTES, **options).first.lengths.tolist()
+
+    follow(
+        ": give a larger max_length where these matter",
+        lambda: encoded("a" * 9, max_length=5),
+        lambda: encoded("a" * 9, max_length=11) == [9],
+    )
+    words_ = " leaves no place for text. Give "
+    follow(words_, lambda: encoded(max_length=2), lambda: encoded(max_length=3) == [1])
+    one = tf.ragged.constant([[7]], tf.int32)
+    follow(
+        words_,
+        lambda: framing.frame(one, tokenizer=BYTES, max_length=2),
+        lambda: framing.frame(one, tokenizer=BYTES, max_length=3),
+    )
+    spelled = words.split_words(tf.constant(["a"]), keep_spaces=True).strings
+    follow(words_, lambda: words.word_pieces(spelled, BYTES, 2), lambda: words.word_pieces(spelled, BYTES, 3))
+
+
+def test_settings_of_batches():
+    rows = text_classification([{"text": each, "label": each} for each in "abc"], BYTES)
+
+    def first(**settings):
+        return next(iter(rows.batches(**dict(batch_size=2) | settings)))[features.TOKEN_IDS].shape[0] == 2
+
+    once = dict(repeat=False, shuffle=False, batch_size=2, seed=2**32 - 1, start_step=1)
+    found = first(**once)
+    follow(" is past the end: a pass has ", lambda: first(**once | dict(start_step=3)), lambda: found)
+    follow(" is not accepted: give a multiple of ", lambda: first(**once | dict(batch_size=0)), lambda: found)
+    follow(": accepted are seeds from 0 to 2**32 - 1, steps from 0.", lambda: first(seed=-1), lambda: found)
+    follow("], one for each label.", lambda: first(class_weights=[1, 2]), lambda: first(class_weights=[1, 2, 3]))
+    follow(
+        " must be a share above 0 and below 1",
+        lambda: split(rows, validation=1),
+        lambda: len(split(rows, validation=0.5)[1]) == 1,
+    )
+    alike = text_classification([{"text": "a", "label": "x"}] * 2, BYTES)
+    follow(
+        ": give a file of other texts to validate with",
+        lambda: split(alike, validation=0.5),
+        lambda: text_classification([{"text": "b", "label": "x"}], BYTES, labels=alike.labels),
+    )
+
+
+ADA = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right"),
+    [
+        ("; accepted: true or false.", {"is_impossible": "no"}, {"is_impossible": False}),
+        ("; accepted: one for each answer.", {"answer_start": []}, {"answer_start": [7]}),
+        ("; accepted: a string, and no answers where there is none.", {"answers": [""]}, {"answers": ["Ada"]}),
+        ("; accepted: the number of the answer's first character.", {"answer_start": ["seven"]}, {"answer_start": [7]}),
+        (" (characters, not bytes).", {"answer_start": [8]}, {"answer_start": [7]}),
+        ("The context does not hold it.", {"answers": ["Eve"]}, {"answers": ["Ada"]}),
+        (" is empty. Fill it, or leave the record out.", {"question": ""}, {"question": "Who?"}),
+    ],
+)  # fmt: skip
+def test_questions(words, wrong, right):
+    follow(words, lambda: read_questions([ADA, ADA | wrong]), lambda: read_questions([ADA, ADA | right])[1].answers == ("Ada",))
+
+
+def test_questions_of_files(tmp_path):
+    path = tmp_path / "a.json"
+
+    def read(content, name="a.json"):
+        (tmp_path / name).write_text(content)
+        return [found.answers for found in read_questions(tmp_path / name)] == [("Ada",)]
+
+    squad = (
+        '{"data": [{"paragraphs": [{"context": "It was Ada.", "qas": [{"question": "Who?", "id": "1", "answers": [%s]}]}]}]}'
+    )
+    good = squad % '{"text": "Ada", "answer_start": 7}'
+    follow("holds no question. Give at least one.", lambda: read('{"data": []}'), lambda: read(good))
+    follow("). Mend it.", lambda: read(good[:-1]), lambda: read(good))
+    words = "; accepted: a list of objects, as in SQuAD. JSON lines are named .jsonl."
+    follow(words, lambda: read('{"data": 5}'), lambda: read(good))
+    follow(words, lambda: read('{"data": 5}'), lambda: read(json.dumps(ADA), "a.jsonl"))
+    same = [ADA | {"id": "1"}] * 2
+    follow(
+        "Give each its own.", lambda: read_questions(same), lambda: len(read_questions([ADA | {"id": n} for n in "12"])) == 2
+    )
+    column = {name: value for name, value in ADA.items() if name != "context"}
+    follow(
+        " Give each record one.",
+        lambda: read_questions([column]),
+        lambda: read_questions([column | {"context": "It was Ada."}]),
+    )
+    assert path.exists()
+
+
+def test_rows_of_questions():
+    def rows(asked="Who?", times=1, answer="Ada", start=7, **options):
+        record = {
+            "question": asked,
+            "context": "It was " + "Ada. " * times + "\0",
+            "answers": [answer],
+            "answer_start": [start],
+        }
+        found = question_answering([record], BertLike(), **options)
+        return found.exact.all() and found.first.lengths.max() == len(asked) and found
+
+    short, cut = dict(max_length=50, stride=8), dict(asked="why " * 9, times=9)
+    lost = " questions lose their ends beside a long context: give a larger max_length ("
+    follow(lost, lambda: rows(**cut, **short), lambda: rows(**cut, max_length=120, stride=8))
+    long = dict(times=20, answer="Ada. Ada. Ada. Ada. Ada. Ada.", start=27)
+    whole = lambda: rows(**long, max_length=99, stride=8) and rows(**long, max_length=50, stride=30)  # noqa: E731
+    follow(" are in no window whole, and not learnt: give a larger max_length (", lambda: rows(**long, **short), whole)
+    found = rows()
+    follow(". Correct it, or remove it.", lambda: rows(answer="\0", start=12), lambda: found)
+    places = ": the answer at places "
+    follow(places, lambda: found.characters(0, 0, 0), lambda: found.characters(0, 6, 6) == slice(0, 1))
+    limit = lambda stride: framing.question_limit(BYTES, 12, stride) == 3  # noqa: E731
+    follow("Give a stride from 0 to below that.", lambda: limit(6), lambda: limit(5))
+
+
+CONLLU = "1\tEU\t_\tO" + "\t_" * 6
+COMMENT = "Write a comment as '# key = value', or correct the label."
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right"),
+    [
+        ("Write CoNLL: a word, a tab and its label on each line.", ("a.csv", "EU,O\n"), ("a.txt", "EU\tO\n")),
+        ("Give one word a line, and a blank line after each sentence.", ("a.txt", "\n"), ("a.txt", "EU O\n\n")),
+        (": 1 column; accepted: a word and at least one label.", ("a.txt", "EU\n"), ("a.txt", "EU O\n")),
+        ("columns of CoNLL files have no names: give a number", ("a.txt", "EU O\n", "ner"), ("a.txt", "EU O\n", 1)),
+        (", or -1 for the last.", ("a.txt", "EU O\n", "ner"), ("a.txt", "EU O\n", -1)),
+        (": there is no word in column ", ("a.txt", "EU O\n", 1, 5), ("a.txt", "EU O\n", 1, 0)),
+        (": there is no label in column ", ("a.txt", "EU O\n", 5), ("a.txt", "EU O\n", 1)),
+        ("Give the columns of the word and of its label: ", ("a.txt", "1 EU O\n2 a O\n"), ("a.txt", "1 EU O\n2 a O\n", 2, 1)),
+        (" A CoNLL-U file is named .conllu.", ("a.txt", CONLLU), ("a.conllu", CONLLU)),
+        (" stands alone. End lines with LF or CRLF.", ("a.txt", "EU O\ra O\r"), ("a.txt", "EU O\r\na O\r\n")),
+        (COMMENT, ("a.txt", "a O\n\n# EU\nb O"), ("a.txt", "a O\n\n# key = EU\nb O")),
+        ("in a sentence. Put an empty line before it.", ("a.txt", "a O\n# id = 2\nb O"), ("a.txt", "a O\n\n# id = 2\nb O")),
+        (": there is no column ", ("a.conllu", CONLLU, "NER"), ("a.conllu", CONLLU, "UPOS")),
+        ("Fill it in, or name another column: column=….", ("a.txt", "EU\tO\t-\n"), ("a.txt", "EU\tO\t-\n", 1)),
+        ("Fill it in, or name another column: column=….", ("a.txt", "EU\tO\t-\n"), ("a.txt", "EU\tO\tO\n")),
+        (", as in the lines before.", ("a.txt", "EU X O\na O\n"), ("a.txt", "EU X O\na X O\n")),
+        (" columns split by tabs; accepted: 10.", ("a.conllu", CONLLU.replace("\t", " ")), ("a.conllu", CONLLU)),
+        ("', as words count.", ("a.conllu", "2" + CONLLU[1:]), ("a.conllu", CONLLU)),
+    ],
+)  # fmt: skip
+def test_files_of_words(tmp_path, words, wrong, right):
+    def read(name, content, column=None, word_column=None):
+        (tmp_path / name).write_bytes(content.encode())
+        sentences = read_sentences(tmp_path / name, column=column, word_column=word_column)
+        return sentences[0].words[0] in ("EU", "a") and {label for each in sentences for label in each.labels} == {"O"}
+
+    follow(words, lambda: read(*wrong), lambda: read(*right))
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right"),
+    [
+        ("Use one of the two throughout.", "I-A I-A O B-B", "I-A I-A O I-B"),
+        ("Use one of the two throughout.", "I-A I-A O B-B", "B-A I-A O B-B"),
+        (", which the other tags' scheme does not have. Write ", "B-A i-A O B-B", "B-A I-A O B-B"),
+        ("O, or B-… or I-… with a type", "B-A NOUN O B-B", "B-A I-A O B-B"),
+        ("its type came before as ", "B-A I-a O B-B", "B-A I-A O B-B"),
+        (" each entity of several words begins with B-. Correct it.", "I-A E-A O S-B", "B-A E-A O S-B"),
+        ("Open and close each entity once.", "(A* (A*) * (B)", "(A* *) * (B)"),
+        (" is open where its sentence ends. Close it.", "(A* *) * (B*", "(A* *) * (B)"),
+    ],
+)  # fmt: skip
+def test_schemes(words, wrong, right):
+    read = lambda tags: to_iob2([tags.split()], lambda sentence, word: f"line {word}")  # noqa: E731
+    follow(words, lambda: read(wrong), lambda: read(right) == [("B-A", "I-A", "O", "B-B")])
+
+
+def test_tagged():
+    def tagged(word):
+        return tagging([Sentence((word,), ("O",), (True,), "line 1")], BertLike())
+
+    rows = tagged("a")
+    follow(" shows no character. Remove it.", lambda: tagged("\x85"), lambda: rows)
+    of_rows = lambda count: rows.by_sentence([np.zeros(3, int)] * count) == [["O"]]  # noqa: E731
+    follow(", padding rows left out.", lambda: of_rows(2), lambda: of_rows(1))
+    accepted = "; give 'restored', 'single', or None for what the file says."
+    for spaces in ("restored", "single"):
+        follow(accepted, lambda: with_spaces(rows.records, "double"), lambda: with_spaces(rows.records, spaces))
+    follow(accepted, lambda: with_spaces(rows.records, "double"), lambda: tagging(rows.records, BertLike(), spaces=None))
