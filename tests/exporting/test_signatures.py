@@ -9,7 +9,7 @@ from prompts import PROMPTS
 import tfllm
 from tfllm import tokenizers
 from tfllm.exporting.contract import CONTRACTS, SETTINGS
-from tfllm.exporting.signatures import _settings
+from tfllm.exporting.signatures import _continuing, _settings
 from tfllm.generation import GenerationConfig
 from tfllm.generation.scoring import scores_of
 
@@ -174,6 +174,17 @@ def test_a_setting_out_of_range_fails_the_request(served, change, message):
     settings = columns(ROWS[:1]) | {name: [value] for name, value in change.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         ask(served["generate"], "generate", prompt=["a"], **settings)
+
+
+def test_a_config_may_ask_for_more_tokens_than_the_models_length():
+    """A request may have as many as the config has, and no more."""
+    tiny = {"num_layers": 1, "hidden_size": 8, "num_heads": 1, "num_kv_heads": 1, "ffn_size": 8, "max_length": 8}
+    model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=259, **tiny))
+    generate = _continuing(model, tokenizers.ByteTokenizer(), GenerationConfig(max_new_tokens=11), None)["generate"]
+    found = generate(tf.constant(["a"]), max_new_tokens=tf.constant([11]), min_new_tokens=tf.constant([11]))
+    assert found["num_tokens"].numpy()[0] >= 11
+    with pytest.raises(tf.errors.InvalidArgumentError, match="max_new_tokens must be from 1 to 11"):
+        generate(tf.constant(["a"]), max_new_tokens=tf.constant([12]), min_new_tokens=tf.constant([0]))
 
 
 def test_a_setting_has_a_value_a_row(served):
