@@ -11,6 +11,7 @@ library whole: a sample of each block tells.
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -36,7 +37,7 @@ MOST_WORDS, MOST_CHARACTERS = 1 << 18, 1 << 24
 SAMPLE_CHARACTERS, SAMPLE_EVERY, SAMPLE_TEXTS = 1 << 9, 31, 4
 """A block's sample: of every 31st text, of 4 at least, so many characters of every 31 times as many."""
 NEW_SHARE = 0.25
-"""Words pay where new ones cost no more than this share of the texts' characters, and what the texts cost besides."""
+"""Words pay where new ones have no more than this share of the texts' characters, and what the texts cost besides."""
 SEPARATOR, JOINED = "\U0010ffff", 64
 """Between new words, of which so many are encoded as one text; a character that Unicode will never assign."""
 
@@ -81,15 +82,23 @@ class Memo:
     def _pays(self, texts: Sequence[str]) -> bool:
         """Are most words known, or said again and again? A sample tells; its words are known from then on.
 
-        Without that, none would ever be where each block is short.
+        Without that, none would ever be where each block is short. New words grow with the text by a power of its length
+        (Heaps' law), which half of the sample beside all of it gives: so running text pays though a sample says few words twice.
         """
-        texts = texts[:: max(1, min(SAMPLE_EVERY, len(texts) // SAMPLE_TEXTS))]
-        steps = [range(0, len(text), SAMPLE_CHARACTERS * SAMPLE_EVERY) for text in texts]
-        sample = [text[at : at + SAMPLE_CHARACTERS] for text, places in zip(texts, steps, strict=True) for at in places]
+        chosen = texts[:: max(1, min(SAMPLE_EVERY, len(texts) // SAMPLE_TEXTS))]
+        steps = [range(0, len(text), SAMPLE_CHARACTERS * SAMPLE_EVERY) for text in chosen]
+        sample = [text[at : at + SAMPLE_CHARACTERS] for text, places in zip(chosen, steps, strict=True) for at in places]
         words = self._cut(sample)
-        new = set(chain.from_iterable(words)).difference(self._known)
+        half, new = self._new_characters([some[: len(some) // 2] for some in words]), self._new_characters(words)
         self._numbers(words)
-        return sum(map(len, new)) <= NEW_SHARE * sum(map(len, sample)) + TEXT_COST * len(texts)
+        length = sum(map(len, texts))
+        power = math.log2(new / half) if new > half > 0 else 1.0
+        expected = new * (length / max(1, sum(map(len, sample)))) ** min(1.0, power)
+        return expected <= NEW_SHARE * length + TEXT_COST * len(texts)
+
+    def _new_characters(self, words: Sequence[Sequence[str]]) -> int:
+        """Of the words that are not known yet, each once."""
+        return sum(map(len, set(chain.from_iterable(words)).difference(self._known)))
 
     def _by_words(self, words: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Int32 [S] a text, of the words of each."""
