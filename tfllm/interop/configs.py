@@ -183,7 +183,7 @@ def read_config(values: dict[str, Any]) -> ModelConfig:
         if values.get(key) not in (None, accepted):
             raise ValueError(f"{key}={values[key]!r} is not carried; accepted: {accepted!r}")
     if missing := sorted({key for key in family.names.values() if key not in values and key not in family.defaults}):
-        raise ValueError(f"config.json lacks {', '.join(missing)}")
+        raise ValueError(f"config.json lacks {', '.join(missing)}: add what the model was trained with")
     theirs = family.defaults | {key: value for key, value in values.items() if key not in _OPTIONAL or value is not None}
     ours = {field: theirs[key] for field, key in family.names.items()} | family.fixed
     ours["activation"] = _activation(name, ours["activation"])
@@ -267,7 +267,7 @@ def _read_rope(values: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"rotary positions of type {kind!r} are not carried; accepted: 'default', 'llama3'")
     names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     if missing := [name for name in names if name not in rope]:
-        raise ValueError(f"the rotary scaling of config.json lacks {', '.join(missing)}")
+        raise ValueError(f"the rotary scaling of config.json lacks {', '.join(missing)}: add what the model was trained with")
     scaling = RopeScaling(
         factor=rope["factor"],
         low_frequency_factor=rope["low_freq_factor"],

@@ -43,7 +43,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is damaged ({error!r}): get it again") from error
     if strays:
-        raise ValueError(f"{index} names {strays[0]!r}, which is not a file of its own folder")
+        raise ValueError(f"{index} names {strays[0]!r}, which is not a file of its own folder: put it there")
     weights: dict[str, np.ndarray] = {}
     for shard in shards:
         if not (index.parent / shard).is_file():
@@ -51,7 +51,9 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
         found = _read_file(index.parent / shard)
         expected = {name for name, file in files.items() if file == shard}
         if different := sorted(expected ^ set(found)):
-            raise ValueError(f"{index.parent / shard} and {index.name} do not agree on {', '.join(different[:8])}")
+            raise ValueError(
+                f"{index.parent / shard} and {index.name} do not agree on {', '.join(different[:8])}: get the whole folder"
+            )
         weights |= found
     return weights
 

@@ -43,8 +43,8 @@ class Shards:
         for store in weights:
             if store.manifest["tokenizer"] != first.manifest["tokenizer"]:
                 raise StoreError(
-                    f"{store.folder} and {first.folder} were made with different tokenizers. Prepare one again with the other's, "
-                    "in another folder."
+                    f"{store.folder} and {first.folder} were made with different tokenizers. Prepare one again with "
+                    "the other's, in another folder."
                 )
         parts = [store.split(split) for store in weights]
         return cls(

@@ -65,10 +65,15 @@ def change(path, **values):
         (" is not read here; accepted: ", dict(model_type="t5"), dict(model_type="bert")),
         (" is not carried; accepted: ", dict(is_decoder=True), dict(is_decoder=False)),
         (" is unknown; accepted: ", dict(hidden_act="mish"), dict(hidden_act="gelu")),
+        (": add what the model was trained with", None, {}),
     ],
 )
 def test_configs(words, wrong, right):
-    follow(words, lambda: read_config(CONFIG | wrong), lambda: read_config(CONFIG | right) == BERT)
+    follow(
+        words,
+        lambda: read_config(CONFIG | wrong if wrong else {"model_type": "bert"}),
+        lambda: read_config(CONFIG | right) == BERT,
+    )
 
 
 def test_architectures():
@@ -119,12 +124,14 @@ def test_heads(tmp_path):
     ):
         check = lambda pooling: _check_class(task_, {"pooling": pooling}, BERT, "bert") is None  # noqa: E731
         follow(words, lambda: check(wrong), lambda: check(right))
-    pairs = tfllm.MaskedLM(ROBERTA, next_sentence=True)
-    check = lambda model: (
-        _check_class("masked_lm", model.settings() | {"transform_activation": "gelu"}, ROBERTA, "roberta") is None
-    )  # noqa: E731
+    pairs = tfllm.MaskedLM(ROBERTA.replace(pooler=True), next_sentence=True)
+    own = {"transform_activation": "gelu"}
     behind = "; leave it behind with MaskedLM.from_pretrained"
-    follow(behind, lambda: check(pairs), lambda: check(tfllm.MaskedLM.from_pretrained(pairs)))
+    follow(
+        behind,
+        lambda: _check_class("masked_lm", pairs.settings() | own, ROBERTA, "roberta"),
+        lambda: _check_class("masked_lm", tfllm.MaskedLM.from_pretrained(pairs).settings() | own, ROBERTA, "roberta") is None,
+    )
     words = "has no form in Hugging Face; those of "
     follow(words, lambda: check_writable(ByteTokenizer()), lambda: check_writable(tokenizer_for(BERT, tmp_path)) is None)
 
@@ -191,13 +198,19 @@ def test_weights(folder, tmp_path):
     index.write_text("{")
     weight_map = dict.fromkeys(tensors, "part.safetensors")
     follow("): get it again", read, lambda: index.write_text(json.dumps({"weight_map": weight_map})) and read())
+    for words, wrong in (
+        (", which is not a file of its own folder: put it there", dict.fromkeys(tensors, "../part.safetensors")),
+        (": get the whole folder", weight_map | {"more": "part.safetensors"}),
+    ):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        follow(words, read, lambda: index.write_text(json.dumps({"weight_map": weight_map})) and read())
     (folder / "part.safetensors").unlink()
     follow(" names it: get the whole folder", read, lambda: (folder / "part.safetensors").write_bytes(whole) and read())
     index.unlink()
     bin_file = folder / "pytorch_model.bin"
     bin_file.write_bytes(b"PK\x03\x04")
     (folder / "part.safetensors").unlink()
-    follow("): get it again", read, lambda: bin_file.unlink() or path.write_bytes(whole) and read())
+    follow("): get it again", read, lambda: bin_file.unlink() or (path.write_bytes(whole) and read()))
     path.unlink()
     zipped(bin_file, pickle.dumps([1], 2))
     follow(". Have its owner save it as model.safetensors", read, lambda: save_file(tensors, path) or read())

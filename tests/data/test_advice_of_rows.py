@@ -228,7 +228,7 @@ def test_rows_of_questions():
     follow(lost, lambda: rows(**cut, **short), lambda: rows(**cut, max_length=120, stride=8))
     long = dict(times=20, answer="Ada. Ada. Ada. Ada. Ada. Ada.", start=27)
     whole = lambda: rows(**long, max_length=99, stride=8) and rows(**long, max_length=50, stride=30)  # noqa: E731
-    follow(" are in no window whole, and not learnt: give a larger max_length (", lambda: rows(**long, **short), whole)
+    follow("are in no window whole, and not learnt: give a larger max_length (", lambda: rows(**long, **short), whole)
     found = rows()
     follow(". Correct it, or remove it.", lambda: rows(answer="\0", start=12), lambda: found)
     places = ": the answer at places "
