@@ -244,7 +244,7 @@ COMMENT = "Write a comment as '# key = value', or correct the label."
 @pytest.mark.parametrize(
     ("words", "wrong", "right"),
     [
-        ("Write CoNLL: a word, a tab and its label on each line.", ("a.csv", "EU,O\n"), ("a.txt", "EU\tO\n")),
+        ("Write CoNLL: a word, a tab and its label on each line", ("a.csv", "EU,O\n"), ("a.txt", "EU\tO\n")),
         ("Give one word a line, and a blank line after each sentence.", ("a.txt", "\n"), ("a.txt", "EU O\n\n")),
         (": 1 column; accepted: a word and at least one label.", ("a.txt", "EU\n"), ("a.txt", "EU O\n")),
         ("columns of CoNLL files have no names: give a number", ("a.txt", "EU O\n", "ner"), ("a.txt", "EU O\n", 1)),

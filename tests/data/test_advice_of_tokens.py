@@ -1,0 +1,47 @@
+"""The advice of every message about records of labelled words, followed as a user would."""
+
+import pytest
+from advice import follow
+
+from tfllm.data.labelled.reading_tokens import read_tokens
+
+GOOD = {"tokens": ["EU", "won"], "ner_tags": ["B-ORG", "O"]}
+NUMBERS = GOOD | {"ner_tags": [1, 0]}
+
+
+def read(record, **options):
+    found = read_tokens([GOOD, GOOD | record] if record else [GOOD], **options)
+    return {(each.words, each.labels) for each in found} == {(("EU", "won"), ("B-ORG", "O"))}
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right", "first", "then"),
+    [
+        ("; columns of records have names: give one.", {}, {}, dict(column=1), dict(column="ner_tags")),
+        (" may hold the labels. Name one: ", {"tags": ["O", "O"]}, {"tags": ["O", "O"]}, {}, dict(column="ner_tags")),
+        ("; accepted: one label for each word.", {"ner_tags": ["O"]}, {"ner_tags": ["B-ORG", "O"]}, {}, {}),
+        (". Name it: ", {}, {}, dict(word_column="words"), dict(word_column="tokens")),
+        (" word or more. Mend it, or leave the record out.", {"tokens": []}, {}, {}, {}),
+        (" word or more. Mend it, or leave the record out.", {"tokens": "EU won"}, GOOD, {}, {}),
+        ("; accepted: a string, or a number with labels=[…].", {"ner_tags": [None, "O"]}, GOOD, {}, {}),
+        ("; accepted: a string, or a number with labels=[…].", {"ner_tags": [1.5, 0]}, NUMBERS, {}, dict(names=["O", "B-ORG"])),
+        (", which says no name. Give the names in the order of ", NUMBERS, NUMBERS, {}, dict(names=["O", "B-ORG"])),
+        (". Name all, or leave the record out.", NUMBERS, NUMBERS, dict(names=["O"]), dict(names=["O", "B-ORG"])),
+        (". Name all, or leave the record out.", NUMBERS, {}, dict(names=["O"]), dict(names=["O"])),
+        ("Fill it in, or name other columns: ", {"tokens": ["", "won"]}, GOOD, {}, {}),
+        ("Fill it in, or name other columns: ", {"ner_tags": ["", "O"], "b": ["B-ORG", "O"]}, {}, {}, dict(column="ner_tags")),
+    ],
+)  # fmt: skip
+def test_records_of_words(words, wrong, right, first, then):
+    follow(words, lambda: read(wrong, **first), lambda: read(right, **then))
+
+
+def test_other_columns_and_names():
+    record = {"tokens": ["", ""], "words": ["EU", "won"], "tags": ["B-ORG", "O"]}
+    follow(
+        "Fill it in, or name other columns: ", lambda: read_tokens([record]), lambda: read_tokens([record], word_column="words")
+    )
+    numbers = {"tokens": ["EU"], "ner_tags": [1]}
+    follow("dataset.features[", lambda: read_tokens([numbers]), lambda: read_tokens([numbers], names=["O", "B-ORG"]))
+    spelled = lambda: read_tokens([numbers | {"ner_tags": ["S-ORG"]}])[0].labels == ("B-ORG",)  # noqa: E731
+    follow(" such schemes as strings.", lambda: read_tokens([numbers], names=["O", "S-ORG"]), spelled)
