@@ -158,7 +158,7 @@ def test_parquet(put):
     data[4:60] = b"\xff" * 56
     put("a.parquet", bytes(data))
     follow(
-        ": cannot be read (",
+        ", or damaged (",
         lambda: documents("a.parquet"),
         lambda: put("a.parquet", good) and documents("a.parquet") == ["one"],
     )

@@ -44,4 +44,4 @@ def test_other_columns_and_names():
     numbers = {"tokens": ["EU"], "ner_tags": [1]}
     follow("dataset.features[", lambda: read_tokens([numbers]), lambda: read_tokens([numbers], names=["O", "B-ORG"]))
     spelled = lambda: read_tokens([numbers | {"ner_tags": ["S-ORG"]}])[0].labels == ("B-ORG",)  # noqa: E731
-    follow(" such schemes as strings.", lambda: read_tokens([numbers], names=["O", "S-ORG"]), spelled)
+    follow(" such schemes as strings.", lambda: read_tokens([numbers], names=["O", "S-ORG", "B-ORG", "E-ORG"]), spelled)
