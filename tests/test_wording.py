@@ -132,6 +132,11 @@ def imported(code: str = "import tfllm", **environment: str) -> str:
     return (ended.stdout + ended.stderr).strip().rpartition("\n")[2]
 
 
+def test_a_user_without_a_home_imports_too() -> None:
+    homeless = "import os, pwd; del os.environ['HOME']; pwd.getpwuid = {}.__getitem__; import tfllm; print('imported')"
+    assert imported(homeless) == "imported"
+
+
 def test_other_backends_are_refused_at_import(tmp_path: Path) -> None:
     asks = "import sys, tfllm; print('keras' in sys.modules, 'tensorflow' in sys.modules)"
     assert imported(asks, KERAS_HOME=str(tmp_path)) == "False False"

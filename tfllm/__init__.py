@@ -108,8 +108,9 @@ def _refuse_other_backends() -> None:
         ImportError: it is, or will be, another than TensorFlow.
     """
     variable = os.environ.get("KERAS_BACKEND")
-    home = os.environ.get("KERAS_HOME") or str(Path("~" if os.access(Path.home(), os.W_OK) else "/tmp").expanduser() / ".keras")
-    file = Path(home).expanduser() / "keras.json"
+    home = os.path.expanduser("~")  # noqa: PTH111 - as Keras does: Path.home() fails where a container's user has none
+    usual = Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
+    file = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or usual)) / "keras.json"  # noqa: PTH111
     remedy = "set the environment variable KERAS_BACKEND=tensorflow before Python starts"
     if (keras := sys.modules.get("keras")) is not None and hasattr(keras, "config"):
         backend, source = keras.config.backend(), "keras was imported before tfllm, and"
