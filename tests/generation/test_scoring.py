@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,21 @@ def test_one_text_and_none_and_fewer_fields(model: Any) -> None:
     assert fast.log_prob == pytest.approx(alone.log_prob, rel=1e-4)
 
 
+def test_paths_stand_for_models(model: Any, tmp_path: Path) -> None:
+    tfllm.save(model, ByteTokenizer(), tmp_path / "model")
+    [alone], [found] = (
+        tfllm.score(*given, "the cat sat")
+        for given in ((model, ByteTokenizer()), (str(tmp_path / "model"), tmp_path / "model"))
+    )
+    assert found.log_prob == pytest.approx(alone.log_prob, rel=1e-5)
+
+
 def test_what_cannot_be_scored(model: Any) -> None:
     encoder = tfllm.MaskedLM(tfllm.preset("bert-mini", vocab_size=259, num_layers=1, hidden_size=8, num_heads=1, ffn_size=8))
     with pytest.raises(ValueError, match="a MaskedLM gives no probability of a whole text; score wants a CausalLM"):
         tfllm.score(encoder, ByteTokenizer(), "a")
-    with pytest.raises(ValueError, match="the model is a str"):
-        tfllm.score("runs/mine", ByteTokenizer(), "a")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"model=3 must be a model .* or the path of its folder, got int"):
+        tfllm.score(3, ByteTokenizer(), "a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the tokenizer has 300 ids, the model's vocabulary 259"):
         tfllm.score(model, type("Other", (ByteTokenizer,), {"vocab_size": 300})(), "a")
     with pytest.raises(TypeError, match="got int 3; a text is a str"):

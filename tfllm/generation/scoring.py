@@ -9,6 +9,7 @@ import dataclasses
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.generation.reading import is_on_mesh
+from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.inference import InferenceModel, computing
 from tfllm.tokenizers import Tokenizer
@@ -66,8 +68,8 @@ _TRACED: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDiction
 
 
 def score(
-    model: LanguageModel | InferenceModel,
-    tokenizer: Tokenizer,
+    model: LanguageModel | InferenceModel | str | Path,
+    tokenizer: Tokenizer | str | Path,
     texts: str | Sequence[str],
     *,
     per_token: bool = False,
@@ -83,6 +85,7 @@ def score(
 
     Args:
         model: a decoder, or what `tfllm.for_inference` makes of it.
+        model, tokenizer: or the paths of their folders (for one call: each call loads them anew).
         texts: one, or several.
         per_token: give the log-probability of each token, too.
         batch_size: texts at a time, the long ones together.
@@ -91,9 +94,10 @@ def score(
         A record a text, in the order of the texts.
 
     Raises:
-        TypeError: a text is no string.
+        TypeError: a text is no string, the model no model, or the tokenizer no tokenizer.
         ValueError: the model is an encoder, or on a mesh; the tokenizer is not the model's; `batch_size` is below 1.
     """
+    model, tokenizer = folder.get_both(model, tokenizer)
     _check_model(model, tokenizer)
     texts = [texts] if isinstance(texts, str) else list(texts)
     check_texts(texts)
@@ -167,8 +171,6 @@ def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
 
 
 def _check_model(model: Any, tokenizer: Tokenizer) -> None:
-    if not hasattr(model, "config"):
-        raise ValueError(f"give a model, its tokenizer and texts: the model is a {type(model).__name__}")
     if not model.config.causal:
         raise ValueError(
             f"a {type(model).__name__} gives no probability of a whole text; score wants a CausalLM "
