@@ -251,7 +251,9 @@ class Labelled:
             result[features.ANSWER_PLACES] = answer_places(result)
         for value in result.values():
             value.set_shape([rows.shape[0], None])
-        return result | {name: tf.gather(arrays[name], rows) for name in {*self.row_features, features.ROW_WEIGHTS}}
+        return result | {
+            name: tf.gather(arrays[name], rows) for name in dict.fromkeys((*self.row_features, features.ROW_WEIGHTS))
+        }
 
 
 @dataclass(frozen=True)
