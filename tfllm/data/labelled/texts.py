@@ -41,7 +41,7 @@ def text_classification(
         -> labels glad pos; LABELS 1 1 | 0 0
 
     Args:
-        source: a .csv, .tsv, .jsonl, .json or .parquet file, or mappings.
+        source: a file (corpus/records.py: tables and JSON, compressed or not), or mappings.
         text, pair, label: names of columns.
         labels: in the order of their numbers, as the training data's `labels` are; left out: those of the source, sorted.
             Named, they are read whatever they look like: "-1", "1.5", "nan".
