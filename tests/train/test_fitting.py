@@ -260,6 +260,22 @@ def test_arguments_by_place_and_unknown_ones():
         model.fit(IDS, CLASSES, epoch=2)
 
 
+def test_batches_of_a_pydataset_are_shuffled_unless_told():
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            rows = slice(index, index + 1)
+            return IDS[rows], CLASSES[rows]
+
+    in_order = fitted(Sequence(), batch_size=None)
+    assert differ(in_order, fitted(Sequence(), batch_size=None, shuffle=True))
+    model = classifier(optimizer=keras.optimizers.SGD(0.5))
+    model.fit(Sequence(), verbose=0)  # Keras' default
+    assert differ(in_order, [np.asarray(variable) for variable in model.variables])
+
+
 def test_rows_of_arrays_are_shuffled_unless_told():
     weights = [fitted(IDS, CLASSES, shuffle=shuffle) for shuffle in (False, False, True)]
     assert_equal(weights[0], weights[1])

@@ -130,7 +130,8 @@ class FittingModel(keras.Model):
         """Keras shuffles the rows of arrays; rows that belong together stay where they are."""
         x, together = given.get("x"), self.batch_keys.together
         if not isinstance(x, Mapping | np.ndarray | tf.Tensor):
-            given.setdefault("shuffle", False)  # else Keras warns that it does not shuffle a dataset
+            if not isinstance(x, keras.utils.PyDataset):  # whose batches Keras shuffles; of others it warns that it does not
+                given.setdefault("shuffle", False)
             return
         if together == 1:
             return
