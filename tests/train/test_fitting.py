@@ -330,6 +330,8 @@ def test_a_model_is_called_by_name_as_in_transformers(model):
     mask = (np.arange(6) < 4)[None].repeat(8, 0)
     ours = model({"token_ids": IDS, "segment_ids": mask.astype(np.int32)})
     np.testing.assert_array_equal(model(**{"input_ids": IDS.tolist(), "attention_mask": mask.tolist()}), ours)
+    batch = {"input_ids": IDS, "attention_mask": mask, "labels": CLASSES}  # with targets, as data sets have them
+    np.testing.assert_array_equal(model(**batch), ours)
     with pytest.raises(ValueError, match="attention_mask beside features: give all in one dict, or all by name"):
         model(IDS, attention_mask=mask)
 

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfllm.features import LABELS
 from tfllm.train.batches import ALIASES, FORMS, BatchKeys, as_arrays, class_table
 from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
@@ -95,7 +96,7 @@ class FittingModel(keras.Model):
 
     def __call__(self, features: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`call` on a dict, on token ids, or by name, as in Transformers: `model(input_ids=ids, attention_mask=mask)`."""
-        if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*FORMS, *ALIASES)}:
+        if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*FORMS, *ALIASES, LABELS)}:
             if features is not None:
                 raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
             features = named
