@@ -276,6 +276,32 @@ def test_batches_of_a_pydataset_are_shuffled_unless_told():
     assert differ(in_order, [np.asarray(variable) for variable in model.variables])
 
 
+@pytest.mark.parametrize("call", ["fit", "evaluate", "validation_data", "train_on_batch"])
+def test_rows_of_several_targets_have_one_weight(call):
+    def answerer():
+        model = tfllm.QuestionAnswerer(CONFIG)
+        model.compile(keras.optimizers.SGD(0.5), run_eagerly=True)
+        return model
+
+    def given(x, *rest):
+        model = answerer()
+        if call == "validation_data":
+            logs = model.fit(IDS, spans, validation_data=(x, *rest), shuffle=False, verbose=0).history
+            return {name: value for name, value in logs.items() if name.startswith("val_")}
+        y, weight = (*rest, None, None)[:2]
+        if call == "train_on_batch":
+            return model.train_on_batch(x, y, weight, return_dict=True)
+        if call == "fit":
+            return model.fit(x, y, sample_weight=weight, shuffle=False, verbose=0).history
+        return model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+
+    spans = (CLASSES, CLASSES + 1)
+    named = {"token_ids": IDS, "span_starts": spans[0], "span_ends": spans[1]}
+    assert given(IDS, spans, WEIGHTS) == given(named | {"row_weights": WEIGHTS}) != given(IDS, spans)
+    with pytest.raises(ValueError, match="row_weights is given twice"):
+        given({"token_ids": IDS, "row_weights": WEIGHTS}, spans, WEIGHTS)
+
+
 def test_rows_of_arrays_are_shuffled_unless_told():
     weights = [fitted(IDS, CLASSES, shuffle=shuffle) for shuffle in (False, False, True)]
     assert_equal(weights[0], weights[1])

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfllm.features import LABELS
+from tfllm.features import LABELS, ROW_WEIGHTS, TARGET_WEIGHTS, TOKEN_IDS
 from tfllm.train.batches import ALIASES, FORMS, BatchKeys, as_arrays, class_table
 from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
@@ -119,7 +119,10 @@ class FittingModel(keras.Model):
     def _arrays(self, data: dict[str, Any]) -> tuple[Any, ...]:
         """x, y and sample_weight, those there are."""
         parts = {"y": len(self.batch_keys.targets)}
-        return tuple(as_arrays(value, parts=parts.get(name, 1)) for name, value in data.items())
+        arrays = {name: as_arrays(value, parts=parts.get(name, 1)) for name, value in data.items()}
+        if parts["y"] > 1 and arrays.get("sample_weight") is not None:
+            arrays |= {"x": _weighted(arrays["x"], arrays["sample_weight"]), "sample_weight": None}
+        return tuple(arrays.values())
 
     def _weigh_classes(self, class_weight: Any) -> None:
         table = class_table(self.batch_keys, class_weight, model=type(self).__name__)
@@ -157,3 +160,21 @@ class FittingModel(keras.Model):
         logs = function(iter(strategy.experimental_distribute_dataset(dataset)))
         logs = {name: float(value) for name, value in logs.items()}
         return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+
+def _weighted(x: Any, weight: Any) -> dict[str, Any]:
+    """Arrays with their weights among them: of several targets Keras would give each a weight of its own.
+
+    Raises:
+        ValueError: x is no arrays, there are several weights, or x has them already.
+    """
+    if not isinstance(x, Mapping | np.ndarray | tf.Tensor) or isinstance(weight, Mapping | tuple | list):
+        raise ValueError(
+            f"sample_weight is a {type(weight).__name__}, x a {type(x).__name__}: give arrays, and one weight a row"
+        )
+    of_rows = len(weight.shape) == 1 or (len(weight.shape) == 2 and weight.shape[1] == 1)
+    name = ROW_WEIGHTS if of_rows else TARGET_WEIGHTS
+    values = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS: x}
+    if name in values:
+        raise ValueError(f"{name} is given twice, as sample_weight, and in x: give it once")
+    return values | {name: weight}
