@@ -160,7 +160,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda at, out: tfllm.generate(at.words, at.words, "a"), "words holds no model.safetensors, and no checkpoint yet"),
     (lambda at, out: tfllm.generate(7, at.words, "a"), r"model=7 must be a model \(tfllm\.load, .* got int"),
     (lambda at, out: tfllm.generate(ByteTokenizer(), at.words, "a"), "must be a model .* got ByteTokenizer"),
-    (lambda at, out: tfllm.generate(at.decoder, "nowhere", "a"), "no folder nowhere: give the folder that `tokenizer.save"),
+    (lambda at, out: tfllm.generate(at.decoder, "nowhere", "a"), "no folder nowhere: give one that `tokenizer.save` wrote"),
     (lambda at, out: tfllm.stream(None, at.words, "a"), "model=None must be a model .* got NoneType"),
     (lambda at, out: tfllm.predict({}, at.words, "a"), r"model=\{\} must be a model .* got dict"),
     (lambda at, out: tfllm.export(7, at.words, out), "model=7 must be a model"),
