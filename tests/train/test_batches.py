@@ -33,7 +33,7 @@ def keys():
 @pytest.fixture(scope="module")
 def read(keys):
     def read(task, *data, learns=True, **settings):
-        data = tuple(tf.nest.map_structure(tf.constant, each) for each in data)
+        data = tuple(None if each is None else tf.nest.map_structure(tf.constant, each) for each in data)
         found = canonical(keys[task][0], data, model=keys[task][1], learns=learns, **settings)
         return {name: value.numpy().tolist() for name, value in found.items()}
 
@@ -84,6 +84,10 @@ def test_hugging_faces_labels_of_a_decoder_are_the_row_itself(read):
             "target_ids": [[6, 7, 0, 0], [9, 5, 6, 0]],
             "target_weights": [[1, 1, 0, 0], [1, 1, 1, 0]],
         }
+    weights = np.array([[0, 0, 3, 9], [0, 0, 1, 2]], np.float32)  # of the labels: a prompt of two tokens is not learnt
+    batch = {"input_ids": IDS, "attention_mask": MASK, "labels": labels}
+    for given in ((batch, None, weights), (batch | {"target_weights": weights},)):
+        assert read("causal", *given)["target_weights"] == [[0, 3, 0, 0], [0, 1, 2, 0]]
 
 
 @pytest.mark.parametrize("task", ["masked", "tags"])

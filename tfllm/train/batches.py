@@ -339,6 +339,8 @@ class _Batch:
             return
         if self.labels_of_row:
             values[TARGET_IDS] = _next(values[TARGET_IDS], values.get(SEGMENT_IDS))
+            if TARGET_WEIGHTS in values:  # of the labels, place by place
+                values[TARGET_WEIGHTS] = tf.pad(values[TARGET_WEIGHTS][:, 1:], [[0, 0], [0, 1]])
         if self.unmasked or TARGET_WEIGHTS not in values:
             self._mask_targets()
         if ROW_WEIGHTS in values:
