@@ -159,7 +159,7 @@ def test_several_labels_a_row(tmp_path):
         ("t.jsonl", '{"text": "a\\ud800", "label": "b"}\n', "t.jsonl, line 1: character 1 is the lone surrogate U+D800"),
         ("t.parquet", "text,label\na,b\n", "t.parquet: not a Parquet file, or damaged ("),
         ("t.parquet.gz", "", "t.parquet.gz: Parquet is compressed inside and is not read from .gz. Unpack it first."),
-        ("t.feather", "", "t.feather: .feather files are not read. Write it as Parquet"),
+        ("t.feather", "", "t.feather: .feather files are not read. Write it as JSON lines"),
         ("t.txt", "", "the suffix '.txt' is not accepted here: give .jsonl, .ndjson, .json, .csv, .tsv, .parquet, all but"),
     ],
 )
