@@ -5,6 +5,8 @@
 import json
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 from advice import follow
@@ -271,6 +273,57 @@ def test_files_of_words(tmp_path, words, wrong, right):
         return sentences[0].words[0] in ("EU", "a") and {label for each in sentences for label in each.labels} == {"O"}
 
     follow(words, lambda: read(*wrong), lambda: read(*right))
+
+
+TABLE = " is not accepted here. Write CoNLL: a word, a tab and its label on each line; or .jsonl: "
+NAME_OTHERS = "Fill it in, or name other columns: word_column=…, column=…."
+TWO = {"tags": ["X"], "labels": ["O"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right", "options"),
+    [
+        ("Give the names in the order of their numbers: labels=[…]", {"tags": [1]}, {"tags": [1]}, dict(labels=["O", "X"])),
+        ("Name all, or leave the record out.", {"tags": [2]}, {"tags": [2]}, dict(labels=["O", "Y", "X"])),
+        (" names tags of another scheme than IOB2. Write tags of such schemes", {"tags": [1]}, {"tags": ["S-X"]}, {}),
+        (" may hold the labels. Name one: ", TWO, TWO, dict(column="tags")),
+        (" may hold the labels. Name one: ", {"upos": ["X"]}, {"upos": ["X"]}, dict(column="upos")),
+        (". Name it: ", {"tokens": None, "tags": ["X"]}, {"form": ["EU"], "tags": ["X"]}, dict(word_column="form")),
+        ("Mend it, or leave the record out.", {"tags": "X"}, {"tags": ["X"]}, {}),
+        (" labels; accepted: one label for each word.", {"tags": ["X", "X"]}, {"tags": ["X"]}, {}),
+        ("; accepted: a string, or a number with labels=[…].", {"tags": [None]}, {"tags": ["X"]}, {}),
+        (NAME_OTHERS, {"tags": ["_"]}, {"tags": ["X"]}, {}),
+        (NAME_OTHERS, {"tags": ["_"]}, {"tags": ["_"], "ner": ["X"]}, dict(column="ner")),
+    ],
+)  # fmt: skip
+def test_records_of_tokens(words, wrong, right, options):
+    def read(record, **given):
+        record = {name: value for name, value in {"tokens": ["EU"], **record}.items() if value is not None}
+        (sentence,) = tagging([record], BertLike(), **given).records
+        return sentence.words == ("EU",) and sentence.labels[0].endswith("X")
+
+    names = dict(labels=["O", "S-X", "B-X"]) if "IOB2" in words else dict(labels=["O", "X"]) if "Name all" in words else {}
+    follow(words, lambda: read(wrong, **names), lambda: read(right, **options))
+
+
+def test_tokens_and_parquet(tmp_path):
+    record = {"tokens": ["EU"], "tags": ["X"]}
+    (tmp_path / "a.csv").write_text("EU,X\n")
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    read = lambda source, **columns: tagging(source, BertLike(), **columns).labels == ("X",)  # noqa: E731
+    follow(TABLE, lambda: read(tmp_path / "a.csv"), lambda: read(tmp_path / "a.jsonl"))
+    names = "; columns of records have names: give one."
+    follow(names, lambda: read([record], column=1), lambda: read([record], column="tags"))
+    follow(" holds no record. Give at least one.", lambda: read([]), lambda: read([record]))
+
+    def texts(values, names=("text", "label")):
+        columns = [pyarrow.array([value]).view("string") for value in values]
+        pyarrow.parquet.write_table(pyarrow.Table.from_arrays(columns, names=names), tmp_path / "a.parquet")
+        return len(read_texts(tmp_path / "a.parquet", label="label")) == 1
+
+    follow("Give each its own name.", lambda: texts([b"a", b"b", b"c"], ["text", "label", "text"]), lambda: texts([b"a", b"b"]))
+    again = ") is not UTF-8. Write the file again from UTF-8 text."
+    follow(again, lambda: texts([b"\xe9", b"b"]), lambda: texts(["é".encode(), b"b"]))
 
 
 @pytest.mark.parametrize(
