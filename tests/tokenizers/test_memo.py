@@ -157,7 +157,7 @@ def test_text_of_new_words_goes_to_the_library_whole(
 def test_running_text_goes_by_words(
     kind: str, code: Sequence[str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Soon, however short its blocks are: each leaves the words of its sample."""
+    """From the beginning, however short its blocks are, for new words become rare as the text goes on."""
     monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", NEW_SHARE)
     tokenizer = request.getfixturevalue(kind)
     del tokenizer._memo
@@ -165,7 +165,7 @@ def test_running_text_goes_by_words(
     by_words = spy(monkeypatch)
     for start in range(0, len(text), 20_000):
         tokenizer.encode_batch([text[at : at + 1000] for at in range(start, start + 20_000, 1000)])
-    assert 40 <= len(by_words) < 100
+    assert len(by_words) > 90
     by_words.clear()
     assert_the_librarys_ids(tokenizer, [text[:100_000]])
     assert len(by_words) == 1

@@ -83,7 +83,7 @@ class Memo:
         """Are most words known, or said again and again? A sample tells; its words are known from then on.
 
         Without that, none would ever be where each block is short. New words grow with the text by a power of its length
-        (Heaps' law), which half of the sample beside all of it gives: so running text pays though a sample says few words twice.
+        (Heaps' law), which half of the sample tells beside all of it: running text pays though its sample says few words twice.
         """
         chosen = texts[:: max(1, min(SAMPLE_EVERY, len(texts) // SAMPLE_TEXTS))]
         steps = [range(0, len(text), SAMPLE_CHARACTERS * SAMPLE_EVERY) for text in chosen]
