@@ -45,11 +45,15 @@ def test_one_label():
         ("nan", "the label is 'nan'"),
         ("NaN", "the label is 'NaN'"),
         ("<NA>", "the label is '<NA>'"),
+        ("N/A", "leave the row out, or name all labels with labels=[…]"),
+        ("NULL", "the label is 'NULL'"),
+        ("#N/A", "the label is '#N/A'"),
         (float("inf"), "the label is inf"),
         (0.5, "the label is 0.5; accepted: a string, a whole number, true or false. Learn numbers by regression"),
         ("0.5", "Learn numbers by regression, or name all labels with labels=[…]"),
         (["a"], "a list. Read several labels a row with multi_label=True"),
         ("['joy']", "a list. Read several labels a row"),
+        ("['joy' 'anger']", "a list. Read several labels a row"),
         ("[0, 1, 0]", "a list. Read several labels a row"),
         ("0 1 0", "a list. Read several labels a row"),
         ({"name": "pos"}, "the label is {'name': 'pos'}; accepted: a string"),
@@ -73,6 +77,12 @@ NAMES = ("anger", "joy", "love")
         ("['joy', 'anger']", ("joy", "anger")),
         ('["joy", "anger"]', ("joy", "anger")),
         ("('joy',)", ("joy",)),
+        (str(np.array(["joy", "anger"])), ("joy", "anger")),
+        (str(np.array(["joy", "it's, so"], object)), ("joy", "it's, so")),
+        (str(np.array(["joy " * 20, "love " * 20])), ("joy " * 19 + "joy", "love " * 19 + "love")),
+        (str(np.array([3, 12])), ("3", "12")),
+        (str(["joy", 'say "it\'s"']), ("joy", 'say "it\'s"')),
+        ("['joy', '', 'love']", ("joy", "love")),
         ("joy|anger|joy", ("joy", "anger")),
         ("joy", ("joy",)),
         ("[]", ()),
@@ -109,7 +119,7 @@ def test_lists_of_zeros_and_ones_want_names():
 
 
 def test_lists_that_cannot_be_read():
-    for value in ("[joy, anger]", "{'joy': 1}", 3, None, {"joy": 1}):
+    for value in ("[joy, anger]", "[joy anger]", "['it''s']", "['joy' 'anger', 'love']", "{'joy': 1}", 3, None, {"joy": 1}):
         refuses("line 1: the labels are", read_labels, value, "line 1")
     assert read_labels("[joy, anger]", "line 1", ["[joy, anger]"]) == ("[joy, anger]",)
     refuses("the label is 0.9", read_labels, [0.9, 0.1], "line 1")
@@ -134,6 +144,13 @@ def test_names_of_another_convention():
     refuses("which looks like 2 labels. Write 'joy|anger'", names, "joy", "joy anger", "anger", several=False)
     refuses("line 1: each row has one label, 0 or 1. Leave multi_label=True out", names, "1", "0", several=False)
     names("Arts, Entertainment", "Sports", several=True)
+    for joined in ("joy/anger", "joy+anger", "joy & anger", "joy|anger"):
+        refuses("which looks like 2 labels. Write 'joy|anger', or name", names, "joy", "anger", joined, several=True)
+    refuses("Write 'joy|anger', and read several labels a row with multi_label=True", names, "joy", "anger", "joy/anger")
+    names("sci", "fi", "sci-fi", "joy_fi", "A", "A+", "and/or")
+    refuses("line 1: the label is '010', which looks like 3 of 0 and 1. Write [0, 1, 0]", names, "010", "100", several=False)
+    refuses("line 2: the label is '1', at line 1 it is 'true'. Write both alike", names, "true", "1")
+    names("true", "false", "10", "100", several=True)
 
 
 def test_what_nobody_named_is_looked_at_in_files_and_what_was_named_is_not(tmp_path):
@@ -190,6 +207,9 @@ def test_numbers():
     for value in ("nan", "inf", float("nan"), "", None, "two", True, [1], "1_000"):
         refuses("line 1: the column 'y' is", read_number, value, "y", "line 1")
         refuses("accepted: a finite number. Correct it, or leave the row out", read_number, value, "y", "line 1")
+    for value in (1e39, "-1e39", 3.41e38, 2**128):
+        refuses("accepted: up to 3.4e+38, as float32 holds. Scale the numbers", read_number, value, "y", "line 1")
+    assert read_number(float(np.finfo(np.float32).max), "y", "line 1") == np.finfo(np.float32).max
     for value in ("0,5", "1,234.5"):
         refuses("Write it with a point, and no comma", read_number, value, "y", "line 1")
     assert read_texts([{"text": "a", "y": "0.5"}], number="y")[0].number == 0.5

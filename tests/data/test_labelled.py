@@ -286,3 +286,30 @@ def test_texts_that_lose_their_ends_are_counted():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text_classification(records, BertLike(), pair="other", max_length=9)
+
+
+def test_what_would_not_be_used_of_pairs_is_named(tmp_path):
+    """Columns that say that a pair does not belong together; QQP, STS and triplets have them."""
+    (tmp_path / "t.csv").write_text("question1,question2,is_duplicate\na,b,1\nc,d,0\n")
+    message = "t.csv, line 3: the column 'is_duplicate' is '0', and would not be used. Every pair is learnt as one that belongs"
+    with pytest.raises(ValueError, match=message):
+        text_pairs(tmp_path / "t.csv", ByteTokenizer(), text="question1", pair="question2")
+    two = {"text": "a", "text_pair": "b"}
+    for name, value in (("label", 0), ("Score", 0.9), ("gold_label", "neutral"), ("negative", "c"), ("hard_negatives", ["c"])):
+        with pytest.raises(ValueError, match=f"record 1: the column '{name}' is .*leave the column out"):
+            text_pairs([two | {name: value}], ByteTokenizer())
+    for name, value in (("label", 1), ("label", "1.0"), ("is_duplicate", True), ("id", 0), ("topic", "x")):
+        assert len(text_pairs([two | {name: value}], ByteTokenizer())) == 2
+    assert len(text_pairs([{"text": "a", "negative": "b"}], ByteTokenizer(), pair="negative")) == 2
+
+
+def test_one_column_holds_the_labels():
+    rows = [{"text": "a", "toxic": 1, "obscene": 0}]
+    with pytest.raises(ValueError, match="label=.'toxic', 'obscene'. is not accepted: give the name of one column. Of a column"):
+        text_classification(rows, ByteTokenizer(), label=["toxic", "obscene"], multi_label=True)
+    names = ["toxic", "obscene"]
+    made = [row | {"label": [row[name] for name in names]} for row in rows]  # as the message says
+    found = text_classification(made, ByteTokenizer(), label="label", multi_label=True, labels=names)
+    assert found.row_features[features.LABELS].tolist() == [[1, 0]]
+    with pytest.raises(ValueError, match="text=0 is not accepted: give the name of one column"):
+        regression(rows, ByteTokenizer(), text=0)

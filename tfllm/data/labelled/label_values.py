@@ -4,10 +4,12 @@
     1  1.0  "1.0"  (pandas beside NaN)   1
     true                                 true (JSON's; a table's True stays True)
     ["joy", "anger"]  "['joy', 'anger']"  "joy|anger"       joy, anger: several labels (JSON, pandas' CSV, a table)
+    "['joy' 'anger']"                    joy, anger (pandas' CSV of NumPy's arrays)
     [0, 1, 0]  "[0. 1. 0.]"  "0,1,0"     the second of the labels given; without labels an error
 
 What may be of another convention is an error with its place, unless the labels given say that it is a name: "nan", 0.5, lists
-where one label is wanted, "-1" and "-" (no label, in the files of GLUE and SNLI), labels that differ by their case only.
+where one label is wanted, "-1" and "-" (no label, in the files of GLUE and SNLI), labels that differ by their case only,
+one that is made of others ("joy/anger").
 """
 
 from __future__ import annotations
@@ -20,9 +22,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+_LARGEST = float.fromhex("0x1.fffffep127")
 SEPARATOR = "|"
 """Between the labels of a cell, in CSV and TSV files with several labels a row."""
 
+_ITEM = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'",()\[\]{}]+)"""
+"""Of a list: a string, or a number."""
+_LISTED = re.compile(rf"[\[({{]\s*{_ITEM}?(\s*,\s*{_ITEM})*\s*,?\s*[\])}}]|\[\s*{_ITEM}(\s+{_ITEM})+\s*\]")
+"""A list with commas, as Python writes one, or without any, as NumPy prints one."""
 _ZEROS_AND_ONES = re.compile(r"\[?\s*[01](\.0*)?([,;|\s]+[01](\.0*)?)+\s*\]?")
 
 
@@ -68,13 +75,19 @@ def check_names(found: Mapping[str, str], *, several: bool | None = None) -> Non
                 f"{place}: the label is {label!r}, at {found[other]} it is {other!r}. Write both alike, {_NAME_ALL}."
             )
         if parts := _joined(label, found, several):
-            advice = (
-                "Read several labels a row with multi_label=True" if several is None else f"Write {SEPARATOR.join(parts)!r}"
-            )
+            advice = "" if several is None and SEPARATOR in label else f"Write {SEPARATOR.join(parts)!r}"
+            if several is None:
+                advice += f"{', and read' if advice else 'Read'} several labels a row with multi_label=True"
             raise ValueError(f"{place}: the label is {label!r}, which looks like {len(parts)} labels. {advice}, {_NAME_ALL}.")
     if several is False and found and found.keys() <= {"0", "1"}:
         raise ValueError(
             f"{next(iter(found.values()))}: each row has one label, 0 or 1. Leave multi_label=True out, {_NAME_ALL}."
+        )
+    if several is not None and len({*map(len, found)}) == 1 and all(re.fullmatch("[01]{2,}", label) for label in found):
+        label, place = next(iter(found.items()))
+        raise ValueError(
+            f"{place}: the label is {label!r}, which looks like {len(label)} of 0 and 1. Write {[*map(int, label)]}, and name "
+            f"{len(label)} labels in their order: labels=[…]; {_NAME_ALL}."
         )
     for none in ("-1", "-"):
         if none in found and not _is_signed(none, found.keys()):
@@ -97,16 +110,18 @@ def _joined(label: str, found: Mapping[str, str], several: bool | None) -> list[
     Args:
         several: as for `check_names`.
     """
-    by_bar, by_comma, by_space = label.split(SEPARATOR), re.split(r"\s*[,;]\s*", label), label.split()
-    known = [parts for parts in (by_bar, by_comma, by_space) if len(parts) > 1 and found.keys() >= set(parts)]
-    if several is None:
-        return by_bar if by_bar in known else []
-    if len(by_comma) > 1 and (not several or by_comma in known):
+    if several is False and len(by_comma := re.split(r"\s*[,;]\s*", label)) > 1:
         return by_comma
-    return by_space if not several and by_space in known else []
+    # Signs inside words, as in "sci-fi", part none.
+    for parts in (re.split(r"\s*[^\w\s.'’-]\s*", label), label.split() if several is False else []):
+        if len(parts) > 1 and found.keys() >= set(parts):
+            return parts
+    return []
 
 
 _NAME_ALL = "or name all labels with labels=[…]"
+_MISSING = {"nan", "<na>", "null", "n/a", "#n/a", "#na", "\\n"}
+"""What pandas, SQL and spreadsheets write where there is no value; "None" and "NA" are names in published data sets."""
 
 
 def read_label(value: Any, place: str, names: Collection[str] = ()) -> str:
@@ -139,10 +154,11 @@ def read_label(value: Any, place: str, names: Collection[str] = ()) -> str:
             f"{place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false. Learn numbers by "
             f"regression, {_NAME_ALL}."
         )
-    if not isinstance(label, str) or not label or label.lower() in ("nan", "<na>"):
+    if not isinstance(label, str) or not label or label.casefold() in _MISSING:
+        named = f", {_NAME_ALL}" if isinstance(label, str) and label else ""
         raise ValueError(
             f"{place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false. Fill it in, or leave the "
-            "row out."
+            f"row out{named}."
         )
     return label
 
@@ -183,7 +199,7 @@ def read_labels(value: Any, place: str, names: Sequence[str] = ()) -> tuple[str,
 
 
 def read_number(value: Any, column: str, place: str) -> float:
-    """A finite number.
+    """A finite number that float32 holds.
 
     Raises:
         ValueError: it is none.
@@ -193,6 +209,11 @@ def read_number(value: Any, column: str, place: str) -> float:
         comma = isinstance(value, str) and "," in value and _number(value.replace(",", "")) is not None
         advice = "Write it with a point, and no comma." if comma else "Correct it, or leave the row out."
         raise ValueError(f"{place}: the column {column!r} is {value!r:.60}; accepted: a finite number. {advice}")
+    if abs(number) > _LARGEST:
+        raise ValueError(
+            f"{place}: the column {column!r} is {value!r:.60}; accepted: up to {_LARGEST:.3g}, as float32 holds. Scale the "
+            "numbers, their logarithms, say."
+        )
     return number
 
 
@@ -213,27 +234,30 @@ def _is_list(value: Any) -> bool:
 def _parsed(text: str) -> Any:
     """The list that a text spells; else the text.
 
-    "['a', 'b']" -> a b     "[0. 1.]" -> 0 1     "a|b" -> "a|b"
+    "['a', 'b']" -> a b     "['a' 'b']" -> a b     "[0. 1.]" -> 0 1     "a|b" -> "a|b"
     """
     text = text.strip()
     if _ZEROS_AND_ONES.fullmatch(text):
         return re.findall("[01]", re.sub(r"\.0*", "", text))
-    if text[:1] + text[-1:] in ("[]", "()", "{}"):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                listed = parse(text)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            if isinstance(listed, (list, tuple, set)):
-                return listed
-    return text
+    try:
+        listed = json.loads(text)
+        return listed if isinstance(listed, list) else text
+    except (ValueError, RecursionError):
+        pass
+    if not _LISTED.fullmatch(text):
+        return text
+    try:
+        return [ast.literal_eval(item) for item in re.findall(_ITEM, text)]
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _key(label: str) -> str:
-    """Equal for labels that are hardly meant to differ: Pos and pos, 01 and 1."""
+    """Equal for labels that are hardly meant to differ: Pos and pos, 01 and 1, true and 1."""
     if label.isdecimal():
         return str(int(label))
-    return " ".join(label.casefold().split())
+    key = " ".join(label.casefold().split())
+    return {"true": "1", "false": "0"}.get(key, key)
 
 
 def _by_size(name: str) -> tuple[int, int, str]:

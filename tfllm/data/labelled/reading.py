@@ -9,7 +9,7 @@ the line.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ def read_texts(
     labels: Sequence[str] | None = None,
     number: str | None = None,
     skip_empty: bool = False,
+    check: Callable[[Row], None] | None = None,
 ) -> list[TextRecord]:
     """Records of one text or two, with labels or a number.
 
@@ -80,13 +81,20 @@ def read_texts(
         multi_label: any number of labels a row: a list in JSON, split at "|" elsewhere, an empty cell for none.
         labels: all that may come; what looks like another convention's value (label_values.py) is a name if it is among them.
         skip_empty: pass over records with an empty text (nothing but white space); else they are errors.
+        check: raises an error where a record cannot be read so.
 
     Raises:
         ValueError: a column that is not there, an empty text, no label, a value of another type; a source without records.
     """
     records, names = [], tuple(labels or ())
+    for argument, column in dict(text=text, pair=pair, label=label if number is None else number).items():
+        if column is not None and not isinstance(column, str):
+            several = "" if argument != "label" else " Of a column for each label make one of lists: " + _AS_ONE
+            raise ValueError(f"{argument}={column!r} is not accepted: give the name of one column.{several}")
     read = read_labels if multi_label else _one_label
     for row in read_rows(source):
+        if check is not None:
+            check(row)
         texts = [_text(row, column, argument) for column, argument in ((text, "text"), (pair, "pair")) if column is not None]
         empty = [column for column, value in zip((text, pair), texts, strict=False) if not value.strip()]
         if empty and skip_empty:
@@ -101,6 +109,9 @@ def read_texts(
     if not records:
         raise ValueError(f"{name_of(source)} holds no record{' with a text' if skip_empty else ''}. Give at least one.")
     return records
+
+
+_AS_ONE = "[row | {'label': [row[name] for name in names]} for row in rows], with label='label', multi_label=True, labels=names."
 
 
 def name_of(source: Any) -> str:

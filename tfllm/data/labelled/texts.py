@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tfllm import features, tokenizers
 from tfllm.data.framing import kept_lengths, separators
 from tfllm.data.labelled.label_values import check_label, check_names, label_names
-from tfllm.data.labelled.reading import Source, TextRecord, name_of, read_texts
+from tfllm.data.labelled.reading import Row, Source, TextRecord, name_of, read_texts
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.tokenizers import Tokenizer
 
@@ -114,9 +115,13 @@ def text_pairs(
 
     Several texts may share a partner, as questions share an answer: rows of the same ids have the same number, and no text is
     told from its equals.
+
+    Raises:
+        ValueError: names file and line; see reading.py. A column says that a pair does not belong together ("label" 0), how well
+            it does ("score"), or holds what does not belong ("negative").
     """
     tokenizer = tokenizers.get(tokenizer)
-    records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty)
+    records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty, check=partial(_check_pair, used=(text, pair)))
     both = [one for record in records for one in (record.text, record.pair or "")]
     first = _encoded(both, None, tokenizer, max_length).first
     return Labelled(
@@ -129,6 +134,25 @@ def text_pairs(
         row_features={features.TEXT_NUMBERS: first.numbers()},
         together=2,
     )
+
+
+_OF_PAIRS = ("label", "labels", "gold_label", "target", "is_duplicate", "quality", "score", "similarity", "relatedness_score")
+"""Columns of published data sets that say whether, or how well, two texts belong together."""
+
+
+def _check_pair(row: Row, used: Sequence[str]) -> None:
+    """Raises ValueError where another column of a pair says more than that it belongs together."""
+    for name, value in row.columns.items():
+        negative = "negative" in str(name).casefold()
+        together = str(value).strip().casefold() in ("1", "1.0", "true")
+        if name not in used and (negative or (str(name).casefold() in _OF_PAIRS and not together)):
+            advice = (
+                "The other rows' partners are the negatives: leave the column out"
+                if negative
+                else "Every pair is learnt as one that belongs together: keep the rows of such pairs alone, and leave the column "
+                "out or make it 1"
+            )
+            raise ValueError(f"{row.place}: the column {name!r} is {value!r:.60}, and would not be used. {advice}.")
 
 
 def _warn_of_contradictions(records: Sequence[TextRecord], name: str) -> None:
