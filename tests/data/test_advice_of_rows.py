@@ -13,7 +13,7 @@ from advice import follow
 from encoder_like import BertLike
 
 from tfllm import features
-from tfllm.data import framing, question_answering, regression, tagging, text_classification, words
+from tfllm.data import framing, question_answering, regression, tagging, text_classification, text_pairs, words
 from tfllm.data.labelled.reading import read_texts
 from tfllm.data.labelled.reading_questions import read_questions
 from tfllm.data.labelled.reading_words import Sentence, read_sentences
@@ -43,7 +43,9 @@ def classes(values, read=text_classification, **options):
         ("; of lists of 0 and 1 name all labels, too", [[0, 1]], [[0, 1]], dict(multi_label=True, labels=["a", "b"]), [[0, 1]]),
         (", a list. Read several labels a row with multi_label=True", [["a", "b"]], [["a", "b"]], dict(multi_label=True), None),
         ("Fill it in, or leave the row out.", ["a", None], ["a", "b"], {}, ["a", "b"]),
-        ("Fill it in, or leave the row out.", ["a", "nan"], ["a"], {}, ["a"]),
+        ("Fill it in, or leave the row out", ["a", "nan"], ["a"], {}, ["a"]),
+        ("or name all labels with labels=[…]", ["a", "N/A"], ["a", "N/A"], dict(labels=["a", "N/A"]), ["a", "N/A"]),
+        ("Write both alike, ", ["true", 1], ["true", True], {}, ["true", "true"]),
         (". Learn numbers by regression, ", [0.5, 1.5], [0.5, 1.5], dict(read=regression), [0.5, 1.5]),
         (". Learn numbers by regression, ", [0.5], [0.5], dict(labels=["0.5"]), ["0.5"]),
     ],
@@ -71,6 +73,36 @@ def test_labels_of_several():
         several(["joy|sad", "joy, anger", "anger"])
     written = str(error.value).partition("Write '")[2].partition("'")[0]
     assert several(["joy|sad", written, "anger"]) == [[0, 1, 1], [1, 1, 0], [1, 0, 0]]
+
+
+def test_labels_made_of_others():
+    def several(values, **options):
+        return classes(values, multi_label=True, **options)
+
+    three = ["joy", "sad", "joy/sad"]
+    way = "Write 'joy|sad', and read several labels a row with multi_label=True"
+    follow(way, lambda: classes(three), lambda: several(["joy", "sad", "joy|sad"]) == [[1, 0], [0, 1], [1, 1]])
+    follow(", or name all labels with labels=[…]", lambda: classes(three), lambda: classes(three, labels=three) == three)
+    follow(
+        "Write [0, 1], and name 2 labels in their order: labels=[…]",
+        lambda: several(["01", "10"]),
+        lambda: several([[0, 1], [1, 0]], labels=["a", "b"]) == [[0, 1], [1, 0]],
+    )
+    follow("Scale the numbers, their logarithms, say.", lambda: classes([1e39], regression), lambda: classes([39], regression))
+
+
+def test_pairs():
+    rows = [{"text": "a", "text_pair": "b", "label": 1}, {"text": "c", "text_pair": "d", "label": 0}]
+    two = [{name: row[name] for name in ("text", "text_pair")} for row in rows]
+    for words_, right in (
+        ("keep the rows of such pairs alone", rows[:1]),
+        ("leave the column out or make it 1", two),
+        ("leave the column out or make it 1", [row | {"label": 1} for row in two]),
+    ):
+        follow(words_, lambda: text_pairs(rows, BYTES), lambda: len(text_pairs(right, BYTES)) == 2 * len(right))
+    triplets = [row | {"negative": "e"} for row in two]
+    words_ = "The other rows' partners are the negatives: leave the column out"
+    follow(words_, lambda: text_pairs(triplets, BYTES), lambda: len(text_pairs(two, BYTES)) == 4)
 
 
 def test_names_of_labels():
@@ -179,6 +211,7 @@ ADA = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer
         (" (characters, not bytes).", {"answer_start": [8]}, {"answer_start": [7]}),
         ("The context does not hold it.", {"answers": ["Eve"]}, {"answers": ["Ada"]}),
         (" is empty. Fill it, or leave the record out.", {"question": ""}, {"question": "Who?"}),
+        ('Give "answers" and "answer_start", or say that', {"answers": {"texts": ["Ada"]}}, {"answers": ["Ada"]}),
     ],
 )  # fmt: skip
 def test_questions(words, wrong, right):
@@ -201,6 +234,13 @@ def test_questions_of_files(tmp_path):
     words = "; accepted: a list of objects, as in SQuAD. JSON lines are named .jsonl."
     follow(words, lambda: read('{"data": 5}'), lambda: read(good))
     follow(words, lambda: read('{"data": 5}'), lambda: read(json.dumps(ADA), "a.jsonl"))
+    asked = {"context": "It was Ada.", "qas": [{"question": "Who?", "answers": [{"text": "Ada", "answer_start": 7}]}]}
+    wrapped = json.dumps({"data": [{"paragraphs": [asked]}]})
+    follow('Wrap it as SQuAD does: {"data": [{"paragraphs": […]}]}.', lambda: read(json.dumps([asked])), lambda: read(wrapped))
+    for none in ({"answers": []}, {"is_impossible": True}):
+        silent = {"question": "Why?", "context": "It was Ada."}
+        ways = 'or say that there is none: "answers": [], or "is_impossible": true.'
+        follow(ways, lambda: read_questions([silent]), lambda: read_questions([silent | none])[0].answers == ())
     same = [ADA | {"id": "1"}] * 2
     follow(
         "Give each its own.", lambda: read_questions(same), lambda: len(read_questions([ADA | {"id": n} for n in "12"])) == 2

@@ -55,7 +55,7 @@ def many(count=300, seed=0):
         while not answer.strip(" \n\u00a0"):
             begin = draw.randrange(len(context))
             answer = context[begin : begin + 5].rstrip()
-        there = {"answers": [answer], "answer_start": [begin]} if draw.random() < 0.7 else {}
+        there = {"answers": [answer], "answer_start": [begin]} if draw.random() < 0.7 else {"answers": []}
         records.append({"id": f"q{number}", "question": "why " * draw.randrange(1, 12), "context": context} | there)
     return records
 
@@ -84,7 +84,7 @@ def test_labelled_places_are_the_answers_words(tokenizer):
         assert characters.stop >= begin + len(stripped)
         assert stripped in text
         assert not any(space in text[: begin - characters.start] for space in " \n")
-    answerable = {number for number, record in enumerate(records) if "answers" in record}
+    answerable = {number for number, record in enumerate(records) if record["answers"]}
     assert shown <= answerable
     assert len(shown) > 0.9 * len(answerable)  # an answer may lie across every window
 

@@ -38,8 +38,12 @@ def test_parquet(tmp_path):
 
 
 def test_spellings_of_answers():
-    for changes in ({"answers": "Ada", "answer_start": 7}, {"answers": {"text": ["Ada"], "answer_start": [7]}}):
-        assert read_questions([ADA | changes])[0].answers == ("Ada",)
+    arrays = {"text": np.array(["Ada"], object), "answer_start": np.array([7])}  # as pandas has them of Parquet
+    for answers in ({"text": ["Ada"], "answer_start": [7]}, arrays):
+        assert read_questions([ADA | {"answers": answers}])[0].answers == ("Ada",)
+    alone = {"question": "Who?", "context": "It was Ada.", "answer_start": 7}
+    for answer in ({"answers": "Ada"}, {"answer": "Ada"}, {"answer": ["Ada"]}, {"answer": {"text": "Ada", "answer_start": 7}}):
+        assert read_questions([alone | answer])[0].answers == ("Ada",)
     objects = [{"text": "Ada", "answer_start": 7}, {"text": "was Ada", "answer_start": 3}]
     (squad,) = read_questions([{"question": "Who?", "context": "It was Ada.", "answers": objects, "id": None}])
     assert (squad.id, squad.answers, squad.starts) == ("1", ("Ada", "was Ada"), (7, 3))
@@ -67,8 +71,39 @@ def test_flat_questions_in_a_json_file(tmp_path):
 def test_what_is_impossible_has_no_answers():
     (found,) = read_questions([ADA | {"is_impossible": True}])
     assert (found.answers, found.starts) == ((), ())
-    for value in (False, None):
+    for value in (False, None, 0, "false", "False", np.False_):
         assert read_questions([ADA | {"is_impossible": value}])[0].answers == ("Ada",)
+    for value in (1, "true", "True", np.True_):
+        assert read_questions([ADA | {"is_impossible": value}])[0].answers == ()
+    (found,) = read_questions([{"question": "Who?", "context": "It was Ada.", "is_impossible": True}])
+    assert found.answers == ()
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"start_position": 7, "end_position": 10}, {"answer_text": "Ada"}, {"is_impossible": False}]
+)
+def test_no_word_about_answers_is_not_no_answer(named):
+    asked = {"question": "Who?", "context": "It was Ada."}
+    with pytest.raises(ValueError, match=r"record 1: there is no 'answers', only 'question', 'context'.*Give") as error:
+        read_questions([asked | named])
+    assert 'or say that there is none: "answers": [], or "is_impossible": true' in str(error.value)
+    assert ("'answer_text' (perhaps 'answers')" in str(error.value)) == ("answer_text" in named)
+    for said in ({"answers": []}, {"is_impossible": True}):
+        assert read_questions([asked | named | said])[0].answers == ()
+
+
+def test_tables_of_questions(tmp_path):
+    """All cells of a table are strings: numbers of characters, true and false; an empty one says that there is no answer."""
+    path = tmp_path / "t.csv"
+    path.write_text("question,context,answers,answer_start\nWho?,It was Ada.,Ada,7\nWhy?,It was Ada.,,\n")
+    assert [(found.answers, found.starts) for found in read_questions(path)] == [(("Ada",), (7,)), ((), ())]
+    path.write_text(
+        "question,context,answer,answer_start,is_impossible\nWho?,It was Ada.,Ada,7,False\nWhy?,It was Ada.,It,0,True\n"
+    )
+    assert [(found.answers, found.starts) for found in read_questions(path)] == [(("Ada",), (7,)), ((), ())]
+    path.write_text("question,context,answers,answer_start\nWho?,It was Ada.,Ada,\n")
+    with pytest.raises(ValueError, match="line 2: 1 answers and 0 answer_start"):
+        read_questions(path)
 
 
 def test_squad_1_and_2(tmp_path):
@@ -85,10 +120,17 @@ def test_squad_1_and_2(tmp_path):
         ({"answer_start": [-4]}, "record 1: at character -4"),
         ({"answers": ["Eve"]}, "not the answer 'Eve'. The context does not hold it"),
         ({"answer_start": []}, "record 1: 1 answers and 0 answer_start"),
-        ({"answer_start": ["7"]}, "record 1: answer_start is '7'"),
+        ({"answer_start": ["7.0"]}, "record 1: answer_start is '7.0'"),
         ({"answers": [""]}, "record 1: the answer is ''"),
         ({"answer_start": [True]}, "record 1: answer_start is True"),
-        ({"is_impossible": "false"}, "record 1: is_impossible is 'false'; accepted: true or false"),
+        ({"is_impossible": "no"}, "record 1: is_impossible is 'no'; accepted: true or false"),
+        ({"is_impossible": 2}, "record 1: is_impossible is 2; accepted: true or false"),
+        (
+            {"answers": {"texts": ["Ada"], "starts": [7]}},
+            "'answers' holds 'texts' (perhaps 'text'), 'starts'; accepted: 'text'",
+        ),
+        ({"answers": {"text": ["Ada"]}}, "'answers' holds 'text'; accepted: 'text' and 'answer_start'. Give"),
+        ({"answers": {}}, "'answers' holds nothing; accepted"),
         ({"answers": [{"text": "Ada", "answer_start": 8}]}, "record 1: at character 8 of the context stands 'da.', not"),
         ({"answers": [{"text": "Ada"}]}, "record 1: answer_start is None"),
         ({"answers": [{"text": "Ada", "answer_start": 7}, "Ada"]}, "record 1: answer_start is None"),
@@ -108,6 +150,7 @@ def test_broken_files_and_ids(tmp_path):
         ('{"data": {}}', "'data' is {}; accepted: a list of objects, as in SQuAD"),
         ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is None"),
         ('{"data": []}', "holds no question"),
+        ('[{"context": "a", "qas": []}]', 'a list of paragraphs. Wrap it as SQuAD does: {"data": [{"paragraphs": […]}]}'),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=re.escape(message)):

@@ -111,7 +111,9 @@ def read_texts(
     return records
 
 
-_AS_ONE = "[row | {'label': [row[name] for name in names]} for row in rows], with label='label', multi_label=True, labels=names."
+_AS_ONE = (
+    "[row | {'label': [row[name] for name in names]} for row in rows], with label='label', multi_label=True, labels=names."
+)
 
 
 def name_of(source: Any) -> str:

@@ -1,8 +1,8 @@
 """Files of questions about texts in, records out, checked; pure Python.
 
     .json    SQuAD 1.1 and 2.0: data -> paragraphs (context) -> qas (id, question, answers, is_impossible)
-    .jsonl   one object a line: question, context, answers, answer_start; no answers, or is_impossible: the text holds none;
-             so .ndjson, .parquet, and .json with such objects
+    .jsonl   one object a line: question, context, answers, answer_start; "answers": [], or is_impossible: the text holds none;
+             so .ndjson, .parquet, tables, where an empty cell is [], and .json with such objects
     .gz .zst .bz2 .xz after any of them but .parquet: the same, compressed
 
 Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
@@ -41,12 +42,12 @@ def read_questions(source: Source) -> list[Question]:
         {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}, line 1
         -> Question("1", "Who?", "It was Ada.", ("Ada",), (7,), "train.jsonl, line 1")
 
-    A single answer may stand without its list; {"answers": {"text": […], "answer_start": […]}} and SQuAD's own
-    {"answers": [{"text": …, "answer_start": …}]} are read, too. Answers of what is_impossible are left out.
+    A single answer may stand without its list, as "answers" or "answer"; {"answers": {"text": […], "answer_start": […]}} and
+    SQuAD's own {"answers": [{"text": …, "answer_start": …}]} are read, too. Answers of what is_impossible are left out.
 
     Raises:
-        ValueError: a field is missing, empty or of another type; an answer is not at its offset; an id comes twice; there is
-            no question.
+        ValueError: a field is missing, empty or of another type; neither answers nor is_impossible is there; an answer is not at
+            its offset; an id comes twice; there is no question.
     """
     questions: dict[str, Question] = {}
     for number, row in enumerate(_rows(source), 1):
@@ -74,10 +75,7 @@ def _question(row: Row, number: int) -> Question:
     for column, text in zip(("question", "context"), texts, strict=True):
         if not text.strip():
             raise ValueError(f"{row.place}: the {column} is empty. Fill it, or leave the record out.")
-    impossible = row.columns.get("is_impossible")
-    if impossible not in (None, False, True):
-        raise ValueError(f"{row.place}: is_impossible is {impossible!r:.60}; accepted: true or false.")
-    answers, starts = ([], []) if impossible else _answers(row.columns)
+    answers, starts = ([], []) if _is_impossible(row) else _answers(row)
     if len(answers) != len(starts):
         raise ValueError(f"{row.place}: {len(answers)} answers and {len(starts)} answer_start; accepted: one for each answer.")
     for answer, start in zip(answers, starts, strict=True):
@@ -87,9 +85,24 @@ def _question(row: Row, number: int) -> Question:
     return Question(id, texts[0], texts[1], tuple(answers), tuple(map(int, starts)), row.place)
 
 
-def _answers(columns: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+def _is_impossible(row: Row) -> bool:
+    value = row.columns.get("is_impossible")
+    said = {"true": True, "1": True, "false": False, "0": False, "none": False, "": False}.get(str(value).casefold())
+    if said is None:
+        raise ValueError(f"{row.place}: is_impossible is {value!r:.60}; accepted: true or false.")
+    return said
+
+
+def _answers(row: Row) -> tuple[list[Any], list[Any]]:
     """Answers and their first characters, however they are nested."""
-    nested = columns.get("answers")
+    columns = row.columns
+    name = "answer" if "answer" in columns and "answers" not in columns else "answers"
+    nested = columns.get(name)
+    if name not in columns:
+        raise ValueError(f"{row.place}: there is no {name!r}, only {_alike(columns, [name])}. {_NONE}")
+    if isinstance(nested, Mapping) and not nested.keys() >= {"text", "answer_start"}:
+        holds = _alike(nested, ["text", "answer_start"])
+        raise ValueError(f"{row.place}: {name!r} holds {holds}; accepted: 'text' and 'answer_start'. {_NONE}")
     if isinstance(nested, (list, tuple)) and any(isinstance(one, Mapping) for one in nested):
         objects = [one if isinstance(one, Mapping) else {"text": one} for one in nested]
         return [one.get("text") for one in objects], [one.get("answer_start") for one in objects]
@@ -97,10 +110,20 @@ def _answers(columns: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     return _listed(holder.get("text")), _listed(holder.get("answer_start"))
 
 
+_NONE = 'Give "answers" and "answer_start", or say that there is none: "answers": [], or "is_impossible": true.'
+
+
+def _alike(there: Mapping[str, Any], wanted: list[str]) -> str:
+    """What is there, and what it may be. "answer_text": … -> 'answer_text' (perhaps 'answers')"""
+    near = ((key, get_close_matches(str(key), wanted, 1)) for key in there)
+    listed = (f"{key!r} (perhaps {found[0]!r})" if found and key not in wanted else repr(key) for key, found in near)
+    return ", ".join(listed) or "nothing"
+
+
 def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
     if not isinstance(answer, str) or not answer.strip():
         raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
-    if not isinstance(start, Integral) or isinstance(start, bool):
+    if isinstance(start, bool) or not (isinstance(start, Integral) or (isinstance(start, str) and start.isdecimal())):
         raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
     begin = int(start)
     there = context[begin : begin + len(answer)] if begin >= 0 else ""
@@ -113,7 +136,8 @@ def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
 
 
 def _listed(value: Any) -> list[Any]:
-    if value is None:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
@@ -130,20 +154,14 @@ def _squad_rows(path: PathLike) -> Iterator[Row]:
             of_paragraph = f"{of_article}.paragraphs[{number}]"
             for count, asked in enumerate(_list_in(paragraph, "qas", of_paragraph)):
                 place = f"{of_paragraph}.qas[{count}]"
-                answers = [] if asked.get("is_impossible") else _list_in(asked, "answers", place)
-                columns = {
-                    "id": asked.get("id", place),
-                    "question": asked.get("question"),
-                    "is_impossible": asked.get("is_impossible"),
-                    "context": paragraph.get("context"),
-                    "answers": [answer.get("text") for answer in answers],
-                    "answer_start": [answer.get("answer_start") for answer in answers],
-                }
+                columns = {**asked, "id": asked.get("id", place), "context": paragraph.get("context")}
                 yield Row(columns, f"{place} (id {check_utf8(str(columns['id']), place)})")
 
 
 def _list_in(value: Any, name: str, place: str) -> list[Any]:
     """The list of objects under a name, or an error that says what is there."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "qas" in value[0]:
+        raise ValueError(f'{place}: a list of paragraphs. Wrap it as SQuAD does: {{"data": [{{"paragraphs": […]}}]}}.')
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise ValueError(
