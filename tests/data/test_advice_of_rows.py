@@ -280,6 +280,7 @@ def test_rows_of_questions():
 
 
 CONLLU = "1\tEU\t_\tO" + "\t_" * 6
+ALIKE = "".join(f"EU X{number}\n" for number in range(20))
 COMMENT = "Write a comment as '# key = value', or correct the label."
 
 
@@ -294,6 +295,15 @@ COMMENT = "Write a comment as '# key = value', or correct the label."
         (": there is no word in column ", ("a.txt", "EU O\n", 1, 5), ("a.txt", "EU O\n", 1, 0)),
         (": there is no label in column ", ("a.txt", "EU O\n", 5), ("a.txt", "EU O\n", 1)),
         ("Give the columns of the word and of its label: ", ("a.txt", "1 EU O\n2 a O\n"), ("a.txt", "1 EU O\n2 a O\n", 2, 1)),
+        ("or word_column=0, if these are the words.", ("a.txt", "a O O\n1 O O\n2 O O"), ("a.txt", "a O O\n1 O O", -1, 0)),
+        ("; or word_column=0, if these are the words.", ("a.txt", "B-A EU\nO a\n"), ("a.txt", "O EU\nO a\n", 0, 1)),
+        ("Give the columns of the word and of its label: ", ("a.txt", "B-A EU\nO a\n"), ("a.txt", "O EU\n", 0, 1)),
+        ("Write a word, a tab and its label on each line", ("a.txt", "EU|O a|O\n"), ("a.txt", "EU\tO\na\tO\n\n")),
+        ("or, if words are so, name their column: word_column=0", ("a.txt", "a_b B_X\na_c X_O\n"), ("a.txt", "EU O", -1, 0)),
+        ("Name the label's: column=…; column=-1 if these are labels.", ("a.txt", "EU O 0.9\n"), ("a.txt", "EU O 0.9\n", 1)),
+        ("). Name the label's: column=", ("a.txt", "EU B-A x\na O x\n"), ("a.txt", "EU O x\na O x\n", 1)),
+        ("; column=-1 if these are labels.", ("a.txt", ALIKE), ("a.txt", "EU O\n" * 20, -1)),
+        ("seem to be the columns' names. Remove the line", ("a.txt", "Token Tag\nEU O\n"), ("a.txt", "EU O\n")),
         (" A CoNLL-U file is named .conllu.", ("a.txt", CONLLU), ("a.conllu", CONLLU)),
         (" stands alone. End lines with LF or CRLF.", ("a.txt", "EU O\ra O\r"), ("a.txt", "EU O\r\na O\r\n")),
         (COMMENT, ("a.txt", "a O\n\n# EU\nb O"), ("a.txt", "a O\n\n# key = EU\nb O")),
@@ -373,6 +383,8 @@ def test_tokens_and_parquet(tmp_path):
         ("Use one of the two throughout.", "I-A I-A O B-B", "B-A I-A O B-B"),
         (", which the other tags' scheme does not have. Write ", "B-A i-A O B-B", "B-A I-A O B-B"),
         ("O, or B-… or I-… with a type", "B-A NOUN O B-B", "B-A I-A O B-B"),
+        (", which the other tags' scheme does not have. Write ", "BA12 IA12 O BB12", "B-A I-A O B-B"),
+        ("keep one tag, of the outer entities, say.", "B-A|B-C I-A|O O B-B", "B-A I-A O B-B"),
         ("its type came before as ", "B-A I-a O B-B", "B-A I-A O B-B"),
         (" each entity of several words begins with B-. Correct it.", "I-A E-A O S-B", "B-A E-A O S-B"),
         ("Open and close each entity once.", "(A* (A*) * (B)", "(A* *) * (B)"),

@@ -306,7 +306,7 @@ def test_what_would_not_be_used_of_pairs_is_named(tmp_path):
 def test_one_column_holds_the_labels():
     rows = [{"text": "a", "toxic": 1, "obscene": 0}]
     with pytest.raises(
-        ValueError, match="label=.'toxic', 'obscene'. is not accepted: give the name of one column. Of a column"
+        ValueError, match=r"label=.'toxic', 'obscene'. is not accepted: give the name of one column. Of a column"
     ):
         text_classification(rows, ByteTokenizer(), label=["toxic", "obscene"], multi_label=True)
     names = ["toxic", "obscene"]

@@ -119,7 +119,7 @@ COUNTED = "# sent_id = a\n1\tEU\tB-ORG\t-\tann\n2\twon\tO\t-\tann\n\n1\t7\tO\t-\
 def test_a_column_that_counts_is_no_word(tmp_path):
     """Universal NER's files, CoNLL-2009, CoNLL-U by another name: the column of the words is named."""
     path = write(tmp_path, COUNTED, "en.iob2")
-    with pytest.raises(ValueError, match=re.escape("en.iob2, line 2: the first column counts the words: '1\\tEU\\t")) as error:
+    with pytest.raises(ValueError, match=re.escape("en.iob2, line 2: the first column counts the words: '1 EU B-ORG")) as error:
         read_sentences(path)
     assert "word_column=1, column=2" in str(error.value)
     assert words_and_labels(path, word_column=1, column=2) == [("EU won", "B-ORG O"), ("7", "O")]
@@ -132,6 +132,56 @@ def test_a_column_that_counts_is_no_word(tmp_path):
     with pytest.raises(ValueError, match=r"counts the words: .* A CoNLL-U file is named .conllu"):
         read_sentences(write(tmp_path, CONLLU))
     assert words_and_labels(write(tmp_path, "1 O\n2 O\n")) == [("1 2", "O O")]  # there is no other column
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "columns"),
+    [
+        ("1.0 EU B-ORG\n2.0 won O\n", "line 1: the first column counts the words: '1.0 EU B-ORG'", dict(word_column=1)),
+        ("0:1 EU B-ORG\n0:2 won O\n", "line 1: the first column counts", dict(word_column=1)),
+        ("w1 EU B-ORG\nw2 won O\n", "line 1: the first column counts", dict(word_column=1)),
+        ("s1 EU B-ORG\ns1 won O\n", "line 1: the first column counts", dict(word_column=1)),
+        ("doc1.2-3 EU B-ORG x\ndoc1.2-4 won O x\n", "word_column=1, column=2, say", dict(word_column=1, column=2)),
+        ("B-ORG\tEU\nO\twon\n", "line 1: the first column holds tags: 'B-ORG'", dict(word_column=1, column=0)),
+        ("B EU\nO won\n", "word_column=1, column=0", dict(word_column=1, column=0)),
+        (
+            "EU B-ORG 0.99\nwon O 0.98\n",
+            "the last column holds no tags ('0.99'), column 1 does ('B-ORG'). Name",
+            dict(column=1),
+        ),
+        ("EU NNP B-ORG x\nwon VBD O y\n", "column 2 does ('B-ORG'). Name the label's: column=2", dict(column=2)),
+        ("EU B-ORG http://a\nwon O -\n", "column 1 does", dict(column=1)),
+        ("EU NNP .99\nwon VBD 1.5e-05\n", "line 1: the last column holds numbers ('.99'), no labels", dict(column=1)),
+        ("EU|B-ORG won|O\n", "line 1: each cell holds two things with '|' between: 'EU|B-ORG'", None),
+        ("EU/NNP won/VBD\n\nso/RB it/PRP is/VBZ\n", "two things with '/' between", None),
+        ("EU_NNP won_VBD ._.\n", "two things with '_' between", None),
+        ("Token\tTag\nEU\tB-ORG\nwon\tO\n", "line 1: 'Token' and 'Tag' seem to be the columns' names. Remove the line", None),
+        ("".join(f"X{n % 3} word{n}\n" for n in range(20)), "20 different labels, and the word's column 3 words", None),
+    ],
+)
+def test_columns_that_hold_something_else_are_named(tmp_path, content, message, columns):
+    path = write(tmp_path, content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_sentences(path)
+    if columns:
+        sentences = words_and_labels(path, **columns)
+        assert sentences[0][0] == "EU won" and sentences[0][1].split()[0] in ("B-ORG", "B-ENTITY", "NNP")
+
+
+def test_columns_that_are_as_they_should_be(tmp_path):
+    for content in (
+        "EU B-NP O\nwon O O\n",  # no entities
+        "won B-VP I-ORG\n",
+        "12 O\n13 O\n",
+        "CD4 NN O\ncells NNS O\nCD8 NN O\nE-mail NN O\n",
+        "and/or CC\nwon_lost VBD\n",
+        "EU * (ORG)\nwon * *\n",
+        "EU 1\nwon 0\n",
+        "text NOUN\nis VERB\n",
+    ):
+        assert len(read_sentences(write(tmp_path, content))) == 1
+    assert words_and_labels(write(tmp_path, "EU B-NP 0.9\n"), column=-1) == [("EU", "0.9")]
+    assert words_and_labels(write(tmp_path, "Token Tag\n"), column=-1, word_column=0) == [("Token", "Tag")]
 
 
 def test_conll_2012(tmp_path):

@@ -74,6 +74,10 @@ def test_sentences_decide_together():
         ("B-", "Write B-TYPE"),
         ("I", "Write O, or B-… or I-… with a type"),
         ("NOUN", "Write O, or B-… or I-… with a type"),
+        ("BPER", "Write B-PER"),
+        ("B-PER|B-LOC", "which holds several. Entities in entities are not read: keep one tag"),
+        ("B-PER#I-LOC", "which holds several"),
+        ("B-PER/O", "which holds several"),
         ("B-per", "its type came before as 'PER'. Write both alike"),
     ],
 )
@@ -94,6 +98,14 @@ def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
         fixed = [re.sub("^o$", "O", re.sub("(?i)^([bi])_|^(per)-([bi])$", r"\1\3-\2", tag)) for tag in (first, *others)]
         fixed = [tag.upper() + ("PER" if tag.endswith("-") else "") for tag in fixed]
         assert is_bio(converted(" ".join(fixed))[0].split())
+
+
+def test_tags_without_a_sign_between():
+    """Two letters of a scheme before one type; one letter alone may begin a name."""
+    refuses("t.txt, line 0: the tag is 'BPER', which the other tags' scheme does not have. Write B-PER.", "BPER IPER O BLOC")
+    refuses("t.txt, line 0: the tag is 'SLOC', which the other tags' scheme does not have. Write S-LOC.", "SLOC O BLOC ELOC")
+    for tags in ("BOOK O BIRD", "IN O BE", "BPER IPER X O", "BN IN O", "B-a-type I-a-type O", "B-R&D I-R&D O"):
+        assert converted(tags) == [tags]
 
 
 def test_what_goes_on_with_no_entity_is_named():

@@ -46,8 +46,8 @@ def read_questions(source: Source) -> list[Question]:
     SQuAD's own {"answers": [{"text": …, "answer_start": …}]} are read, too. Answers of what is_impossible are left out.
 
     Raises:
-        ValueError: a field is missing, empty or of another type; neither answers nor is_impossible is there; an answer is not at
-            its offset; an id comes twice; there is no question.
+        ValueError: a field is missing, empty or of another type; neither answers nor is_impossible is there; an answer is not
+            at its offset; an id comes twice; there is no question.
     """
     questions: dict[str, Question] = {}
     for number, row in enumerate(_rows(source), 1):

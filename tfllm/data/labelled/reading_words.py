@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from tfllm.corpus.formats import PathLike, suffix_of
 from tfllm.corpus.lines import read_lines
 from tfllm.data.labelled.tag_schemes import is_bio, to_iob2
+from tfllm.data.labelled.word_columns import check_columns_by_content
 
 __all__ = ["CONLLU_COLUMNS", "Sentence", "as_iob2", "is_bio", "read_sentences"]
 
@@ -100,8 +101,8 @@ def read_sentences(path: PathLike, *, column: int | str | None = None, word_colu
         word_column: of the word. CoNLL: counted the same way (default 0). CoNLL-U: its name (default "FORM").
 
     Raises:
-        ValueError: a wrong number of columns, a word without a label, tags that nearly are those of a scheme, words that are
-            numbers of a column that counts; no sentence.
+        ValueError: a wrong number of columns, a word without a label, tags that nearly are those of a scheme, columns that were
+            not named and seem to hold no words, or no labels (word_columns.py); no sentence.
     """
     suffix = suffix_of(path)
     if suffix in (".csv", ".tsv"):
@@ -179,8 +180,10 @@ def _layout(
     usual = _CONLL_2012 if documents else (0, -1)
     word, label = (_number(path, given, other) for given, other in zip((word_column, column), usual, strict=True))
     _check_columns(path, number, width, word, label)
-    if word_column is None and not documents:
-        _check_words(path, words, width)
+    if not documents:
+        cells = [split.split(line) for _, line in words]
+        given = dict(word=None if word_column is None else word, label=None if column is None else label)
+        check_columns_by_content(path, [number for number, _ in words], cells, **given)
     return _Layout(split, width, word, label)
 
 
@@ -245,18 +248,6 @@ def _check_columns(path: PathLike, line: int, width: int, word: int, label: int)
         raise ValueError(
             f"{path}, line {line}: there is no label in column {label}; accepted: 0 to {width - 1} but {word % width}, which "
             "is the word's, or from the end."
-        )
-
-
-def _check_words(path: PathLike, lines: Sequence[tuple[int, str]], width: int) -> None:
-    """Words are mostly no numbers: else the first of several columns counts them."""
-    numbers = [line for line in lines if re.match(r"[0-9]+[ \t]", line[1])]
-    if 2 * len(numbers) > len(lines) and width > 2:
-        number, line = numbers[0]
-        conllu = " A CoNLL-U file is named .conllu." if width == len(CONLLU_COLUMNS) else ""
-        raise ValueError(
-            f"{path}, line {number}: the first column counts the words: {line!r:.60}. Give the columns of the word and of its "
-            f"label: word_column=1, column=2, say.{conllu}"
         )
 
 

@@ -26,6 +26,7 @@ NO_TYPE = "ENTITY"
 _TAG = re.compile(r"[BIESLUM]-.+")
 _BRACKET = re.compile(r"\*\)?|\([^()*]+\*?\)?")
 _NEAR_TAG = re.compile(r"([BIESLUMbieslum])[-_:.|/](.*)|(.+)[-_:.|/]([BIESLU])")
+_SEVERAL = re.compile(r"[^\w\s-]([BIESLUM]-|O$)")
 _IN_IOB2 = {"S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}
 
 
@@ -36,6 +37,13 @@ def is_bio(labels: Iterable[str]) -> bool:
     """
     found = set(labels)
     return bool(found - {"O"}) and all(re.fullmatch(r"O|[BI]-.+", label) for label in found)
+
+
+def is_tag(label: str) -> bool:
+    """Is a label a tag of one of the schemes?  O B B-PER (PER* -> True     NOUN * -> False"""
+    return (
+        label in ("O", "B", "I") or _TAG.fullmatch(label) is not None or (label[0] == "(" and bool(_BRACKET.fullmatch(label)))
+    )
 
 
 def to_iob2(sentences: Sequence[Sequence[str]], place: Place) -> list[tuple[str, ...]]:
@@ -96,6 +104,10 @@ def _has_scheme(tags: set[str]) -> bool:
     others = tags - whole - {"O"}
     if whole:
         return not others or any(tag[0] in "BI" for tag in whole)
+    # BPER IPER O: two letters of a scheme before one type.
+    joined = [tag for tag in others if re.fullmatch(r"[BIESLUM]\w\w+", tag)]
+    if "O" in tags and len(joined) == len(others) > len({tag[1:] for tag in others}):
+        return True
     # B_PER I_PER O, b-per o: all tags miss a scheme by a little.
     near = [tag for tag in others if (_meant(tag) or "O")[0] in "BI"]
     return bool(near) and all(_meant(tag) for tag in others) and not tags.isdisjoint({"O", "o", "0"})
@@ -117,9 +129,15 @@ def _check_tags(sentences: Sequence[Sequence[str]], place: Place) -> None:
     for number, sentence in enumerate(sentences):
         for word, tag in enumerate(sentence):
             if tag != "O" and not _TAG.fullmatch(tag):
-                meant = _meant(tag) or "O, or B-… or I-… with a type"
+                joined = re.fullmatch(r"([BIESLUM])(\w\w+)", tag)
+                meant = _meant(tag) or (joined and f"{joined[1]}-{joined[2]}") or "O, or B-… or I-… with a type"
                 raise ValueError(
                     f"{place(number, word)}: the tag is {tag!r}, which the other tags' scheme does not have. Write {meant}."
+                )
+            if _SEVERAL.search(tag):
+                raise ValueError(
+                    f"{place(number, word)}: the tag is {tag!r}, which holds several. Entities in entities are not read: "
+                    "keep one tag, of the outer entities, say."
                 )
             first = spelled.setdefault(tag[2:].casefold(), tag[2:])
             if first != tag[2:]:

@@ -117,8 +117,8 @@ def text_pairs(
     told from its equals.
 
     Raises:
-        ValueError: names file and line; see reading.py. A column says that a pair does not belong together ("label" 0), how well
-            it does ("score"), or holds what does not belong ("negative").
+        ValueError: names file and line; see reading.py. A column says that a pair does not belong together ("label" 0), how
+            well it does ("score"), or holds what does not belong ("negative").
     """
     tokenizer = tokenizers.get(tokenizer)
     records = read_texts(source, text=text, pair=pair, skip_empty=skip_empty, check=partial(_check_pair, used=(text, pair)))
@@ -149,8 +149,8 @@ def _check_pair(row: Row, used: Sequence[str]) -> None:
             advice = (
                 "The other rows' partners are the negatives: leave the column out"
                 if negative
-                else "Every pair is learnt as one that belongs together: keep the rows of such pairs alone, and leave the column "
-                "out or make it 1"
+                else "Every pair is learnt as one that belongs together: keep the rows of such pairs alone, and leave the "
+                "column out or make it 1"
             )
             raise ValueError(f"{row.place}: the column {name!r} is {value!r:.60}, and would not be used. {advice}.")
 

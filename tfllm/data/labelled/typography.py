@@ -51,7 +51,8 @@ QUOTES = {
 """What opens a quotation, and what closes it: “English”, „deutsch“, ”svenska”, «italiano», »dansk«."""
 ALWAYS_OPEN = {"``", "`", "“", "„", "‘", "‚", "«", "‹"}
 
-CLOSES = re.compile(r"[,;:)\]}]|[.!?…]+")
+_ENDS = ("COMMA", "COLON", "FULL STOP", "QUESTION MARK", "EXCLAMATION MARK", "DANDA", "SHAD", "ELLIPSIS")
+"""How Unicode's names of marks end that stand right after a word, in every script: ARABIC COMMA, DEVANAGARI DOUBLE DANDA."""
 OPENS = re.compile(r"[(\[{¿¡]")
 CLITIC = re.compile(r"n['’]t|['’](s|re|ve|ll|d|m)", re.IGNORECASE)
 """English: do n't, it 's."""
@@ -100,13 +101,23 @@ def _ties(words: Sequence[str]) -> list[tuple[bool, bool]]:
     return ties
 
 
+def _closes(word: str) -> bool:
+    """Stands a word right after the one before it?  , ) ... ؟ । -> True     ¿ ( -> False"""
+    return word in (",", ";", ":", ")", "]", "}") or all(mark in ".!?" or (mark > "\x7f" and _ends(mark)) for mark in word)
+
+
+def _ends(mark: str) -> bool:
+    name = unicodedata.name(mark, "")
+    return unicodedata.category(mark) == "Po" and name.endswith(_ENDS) and "INVERTED" not in name
+
+
 def _spelled(word: str) -> str:
     return PENN.get(word) or word.replace("\\/", "/").replace("\\*", "*")
 
 
 def _tied(word: str, before: str, after: str) -> tuple[bool, bool]:
     """Of a word that is no quote: stands it right after the word before it, and right before the next?"""
-    if CLOSES.fullmatch(word) or CLITIC.fullmatch(word) or (word in ("%", "‰") and before[-1:].isdigit()):
+    if _closes(word) or CLITIC.fullmatch(word) or (word in ("%", "‰", "٪") and before[-1:].isdigit()):
         return True, False
     if OPENS.fullmatch(word) or (ELISION.fullmatch(word) and after[:1].isalpha()):
         return False, True
@@ -117,7 +128,7 @@ def _opens(quote: str, rest: Sequence[str], *, first: bool) -> bool:
     """Does a quote open a quotation, where none is open that it closes?"""
     if quote in ALWAYS_OPEN or any(word in QUOTES[quote] for word in rest):
         return True
-    return first or (quote in ('"', "'") and any(not CLOSES.fullmatch(word) for word in rest))
+    return first or (quote in ('"', "'") and not all(map(_closes, rest)))
 
 
 def _are_joined(before: str, after: str) -> bool:
