@@ -12,7 +12,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 FOLDERS = ("data", "corpus", "interop")
 
-MESSAGES = 279
+MESSAGES = 299
 """How many there are: a new one may have the words of another, and needs a test of its own all the same."""
 
 FOLLOWED_ELSEWHERE = {
@@ -46,6 +46,8 @@ ENDS_WITH_ADVICE = (
     " answers ",
     " of the context stands ",
     ", which looks like ",
+    ", and would not be used. ",
+    ": no answers are given: there is no ",
     " is not accepted; give ",
     " checksum does not fit. ",
     " bytes, the manifest says ",

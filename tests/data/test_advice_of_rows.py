@@ -91,6 +91,16 @@ def test_labels_made_of_others():
     follow("Scale the numbers, their logarithms, say.", lambda: classes([1e39], regression), lambda: classes([39], regression))
 
 
+def test_names_of_columns():
+    rows, names = [{"text": "a", "toxic": 1, "obscene": 0}], ["toxic", "obscene"]
+    made = [row | {"label": [row[name] for name in names]} for row in rows]  # as the message says
+    read = lambda rows, label: text_classification(rows, BYTES, label=label, multi_label=True, labels=names)  # noqa: E731
+    lists = " Of a column for each label make one of lists: "
+    follow(lists, lambda: read(rows, names), lambda: read(made, "label").row_features[features.LABELS].tolist() == [[1, 0]])
+    one = " is not accepted: give the name of one column."
+    follow(one, lambda: read_texts(rows, text=0), lambda: read_texts(rows, text="text"))
+
+
 def test_pairs():
     rows = [{"text": "a", "text_pair": "b", "label": 1}, {"text": "c", "text_pair": "d", "label": 0}]
     two = [{name: row[name] for name in ("text", "text_pair")} for row in rows]
@@ -148,6 +158,13 @@ def test_texts(tmp_path):
         return [found.text for found in read_texts(tmp_path / "a.csv")] == ["I liked it", "No"]
 
     follow("If a table has no first line of names, add one.", lambda: read_texts(tmp_path / "a.csv"), with_names)
+    (tmp_path / "a.json").write_text('{"data": [{"text": "a"}]}')
+
+    def alone():
+        (tmp_path / "a.json").write_text('[{"text": "a"}]')
+        return read_texts(tmp_path / "a.json")[0].text == "a"
+
+    follow("? Write that list alone, without the object around it.", lambda: read_texts(tmp_path / "a.json"), alone)
     body = [{"body": "a"}]
     follow(" Name it: ", lambda: read_texts(body), lambda: read_texts(body, text="body")[0].text == "a")
 
@@ -241,6 +258,8 @@ def test_questions_of_files(tmp_path):
         silent = {"question": "Why?", "context": "It was Ada."}
         ways = 'or say that there is none: "answers": [], or "is_impossible": true.'
         follow(ways, lambda: read_questions([silent]), lambda: read_questions([silent | none])[0].answers == ())
+    alone = "Write the list under 'data' alone, without the object around it."
+    follow(alone, lambda: read(json.dumps({"data": [ADA]})), lambda: read(json.dumps([ADA])))
     same = [ADA | {"id": "1"}] * 2
     follow(
         "Give each its own.", lambda: read_questions(same), lambda: len(read_questions([ADA | {"id": n} for n in "12"])) == 2

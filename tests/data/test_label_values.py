@@ -119,7 +119,18 @@ def test_lists_of_zeros_and_ones_want_names():
 
 
 def test_lists_that_cannot_be_read():
-    for value in ("[joy, anger]", "[joy anger]", "['it''s']", "['joy' 'anger', 'love']", "{'joy': 1}", 3, None, {"joy": 1}):
+    for value in (
+        "[joy, anger]",
+        "[joy anger]",
+        "['it''s']",
+        "['joy' 'anger', 'love']",
+        "{'joy': 1}",
+        "[joy,\n love]",
+        "array(['joy'])",
+        3,
+        None,
+        {"joy": 1},
+    ):
         refuses("line 1: the labels are", read_labels, value, "line 1")
     assert read_labels("[joy, anger]", "line 1", ["[joy, anger]"]) == ("[joy, anger]",)
     refuses("the label is 0.9", read_labels, [0.9, 0.1], "line 1")

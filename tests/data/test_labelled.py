@@ -301,17 +301,3 @@ def test_what_would_not_be_used_of_pairs_is_named(tmp_path):
     for name, value in (("label", 1), ("label", "1.0"), ("is_duplicate", True), ("id", 0), ("topic", "x")):
         assert len(text_pairs([two | {name: value}], ByteTokenizer())) == 2
     assert len(text_pairs([{"text": "a", "negative": "b"}], ByteTokenizer(), pair="negative")) == 2
-
-
-def test_one_column_holds_the_labels():
-    rows = [{"text": "a", "toxic": 1, "obscene": 0}]
-    with pytest.raises(
-        ValueError, match=r"label=.'toxic', 'obscene'. is not accepted: give the name of one column. Of a column"
-    ):
-        text_classification(rows, ByteTokenizer(), label=["toxic", "obscene"], multi_label=True)
-    names = ["toxic", "obscene"]
-    made = [row | {"label": [row[name] for name in names]} for row in rows]  # as the message says
-    found = text_classification(made, ByteTokenizer(), label="label", multi_label=True, labels=names)
-    assert found.row_features[features.LABELS].tolist() == [[1, 0]]
-    with pytest.raises(ValueError, match="text=0 is not accepted: give the name of one column"):
-        regression(rows, ByteTokenizer(), text=0)

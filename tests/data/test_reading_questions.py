@@ -41,6 +41,8 @@ def test_spellings_of_answers():
     arrays = {"text": np.array(["Ada"], object), "answer_start": np.array([7])}  # as pandas has them of Parquet
     for answers in ({"text": ["Ada"], "answer_start": [7]}, arrays):
         assert read_questions([ADA | {"answers": answers}])[0].answers == ("Ada",)
+    for start in ("7", 7.0, "7.0"):
+        assert read_questions([ADA | {"answer_start": [start]}])[0].starts == (7,)
     alone = {"question": "Who?", "context": "It was Ada.", "answer_start": 7}
     for answer in ({"answers": "Ada"}, {"answer": "Ada"}, {"answer": ["Ada"]}, {"answer": {"text": "Ada", "answer_start": 7}}):
         assert read_questions([alone | answer])[0].answers == ("Ada",)
@@ -84,7 +86,9 @@ def test_what_is_impossible_has_no_answers():
 )
 def test_no_word_about_answers_is_not_no_answer(named):
     asked = {"question": "Who?", "context": "It was Ada."}
-    with pytest.raises(ValueError, match=r"record 1: there is no 'answers', only 'question', 'context'.*Give") as error:
+    with pytest.raises(
+        ValueError, match=r"record 1: no answers are given: there is no 'answers', only 'question', 'context'.*Give"
+    ) as error:
         read_questions([asked | named])
     assert 'or say that there is none: "answers": [], or "is_impossible": true' in str(error.value)
     assert ("'answer_text' (perhaps 'answers')" in str(error.value)) == ("answer_text" in named)
@@ -120,7 +124,8 @@ def test_squad_1_and_2(tmp_path):
         ({"answer_start": [-4]}, "record 1: at character -4"),
         ({"answers": ["Eve"]}, "not the answer 'Eve'. The context does not hold it"),
         ({"answer_start": []}, "record 1: 1 answers and 0 answer_start"),
-        ({"answer_start": ["7.0"]}, "record 1: answer_start is '7.0'"),
+        ({"answer_start": ["7.5"]}, "record 1: answer_start is '7.5'"),
+        ({"answer_start": [float("nan")]}, "record 1: answer_start is nan"),
         ({"answers": [""]}, "record 1: the answer is ''"),
         ({"answer_start": [True]}, "record 1: answer_start is True"),
         ({"is_impossible": "no"}, "record 1: is_impossible is 'no'; accepted: true or false"),
@@ -150,6 +155,7 @@ def test_broken_files_and_ids(tmp_path):
         ('{"data": {}}', "'data' is {}; accepted: a list of objects, as in SQuAD"),
         ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is None"),
         ('{"data": []}', "holds no question"),
+        (json.dumps({"data": [ADA]}), "data[0]: a flat record, as SQuAD has none. Write the list under 'data' alone"),
         ('[{"context": "a", "qas": []}]', 'a list of paragraphs. Wrap it as SQuAD does: {"data": [{"paragraphs": […]}]}'),
     ):
         path.write_text(content)

@@ -150,6 +150,7 @@ def test_a_column_that_counts_is_no_word(tmp_path):
             dict(column=1),
         ),
         ("EU NNP B-ORG x\nwon VBD O y\n", "column 2 does ('B-ORG'). Name the label's: column=2", dict(column=2)),
+        ("EU NNP B-ORG E1\nwon VBD O O\n", "column 2 does", dict(column=2)),
         ("EU B-ORG http://a\nwon O -\n", "column 1 does", dict(column=1)),
         ("EU NNP .99\nwon VBD 1.5e-05\n", "line 1: the last column holds numbers ('.99'), no labels", dict(column=1)),
         ("EU|B-ORG won|O\n", "line 1: each cell holds two things with '|' between: 'EU|B-ORG'", None),

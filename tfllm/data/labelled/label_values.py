@@ -176,7 +176,7 @@ def read_labels(value: Any, place: str, names: Sequence[str] = ()) -> tuple[str,
     if isinstance(value, str) and value.strip() in names:
         return (value.strip(),)
     listed = _parsed(value) if isinstance(value, str) else value
-    if isinstance(listed, str) and not re.fullmatch(r"\[.*\]|\{.*\}", listed):
+    if isinstance(listed, str) and not re.fullmatch(r"\[.*\]|\{.*\}|array\(.*\)", listed, re.DOTALL):
         listed = listed.split(SEPARATOR)
     listed = listed.tolist() if hasattr(listed, "tolist") else listed
     if not isinstance(listed, (list, tuple, set)):

@@ -131,6 +131,9 @@ def column_of(row: Row, column: str, argument: str = "") -> Any:
         there = f"{row.place}: there is no column {column!r}, only {', '.join(map(repr, row.columns))}."
         if not argument:
             raise ValueError(f"{there} Give each record one.")
+        for name, value in row.columns.items():
+            if isinstance(value, list) and value and isinstance(value[0], Mapping):
+                raise ValueError(f"{there} Are the records in {name!r}? Write that list alone, without the object around it.")
         pairs = [two for two in _PAIRS if argument != "label" and row.columns.keys() >= set(two)]
         likely = dict(zip(("text", "pair"), pairs[0], strict=True)) if pairs else _likely(row, argument)
         named = ", ".join(f"{name}={value!r}" for name, value in likely.items()) or f"{argument}=…"

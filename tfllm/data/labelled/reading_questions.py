@@ -11,11 +11,13 @@ Source: Rajpurkar et al., arXiv 1606.05250 and 1806.03822.
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 from tfllm.corpus.formats import PathLike, format_of, suffix_of
@@ -82,7 +84,7 @@ def _question(row: Row, number: int) -> Question:
         _check_answer(row, texts[1], answer, start)
     id = row.columns.get("id")
     id = str(number if id is None else id)
-    return Question(id, texts[0], texts[1], tuple(answers), tuple(map(int, starts)), row.place)
+    return Question(id, texts[0], texts[1], tuple(answers), tuple(int(float(start)) for start in starts), row.place)
 
 
 def _is_impossible(row: Row) -> bool:
@@ -99,7 +101,7 @@ def _answers(row: Row) -> tuple[list[Any], list[Any]]:
     name = "answer" if "answer" in columns and "answers" not in columns else "answers"
     nested = columns.get(name)
     if name not in columns:
-        raise ValueError(f"{row.place}: there is no {name!r}, only {_alike(columns, [name])}. {_NONE}")
+        raise ValueError(f"{row.place}: no answers are given: there is no {name!r}, only {_alike(columns, [name])}. {_NONE}")
     if isinstance(nested, Mapping) and not nested.keys() >= {"text", "answer_start"}:
         holds = _alike(nested, ["text", "answer_start"])
         raise ValueError(f"{row.place}: {name!r} holds {holds}; accepted: 'text' and 'answer_start'. {_NONE}")
@@ -123,9 +125,9 @@ def _alike(there: Mapping[str, Any], wanted: list[str]) -> str:
 def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
     if not isinstance(answer, str) or not answer.strip():
         raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
-    if isinstance(start, bool) or not (isinstance(start, Integral) or (isinstance(start, str) and start.isdecimal())):
+    if not _is_whole(start):
         raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
-    begin = int(start)
+    begin = int(float(start))
     there = context[begin : begin + len(answer)] if begin >= 0 else ""
     if there != answer:
         where = context.find(answer)
@@ -133,6 +135,13 @@ def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
         raise ValueError(
             f"{row.place}: at character {start} of the context stands {there!r:.60}, not the answer {answer!r:.60}. {hint}"
         )
+
+
+def _is_whole(value: Any) -> bool:
+    """7  "7"  "7.0" (pandas beside gaps) -> True     "seven" -> False"""
+    if isinstance(value, str):
+        return re.fullmatch(r"[0-9]+(\.0*)?", value) is not None
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value).is_integer()
 
 
 def _listed(value: Any) -> list[Any]:
@@ -162,6 +171,10 @@ def _list_in(value: Any, name: str, place: str) -> list[Any]:
     """The list of objects under a name, or an error that says what is there."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and "qas" in value[0]:
         raise ValueError(f'{place}: a list of paragraphs. Wrap it as SQuAD does: {{"data": [{{"paragraphs": […]}}]}}.')
+    if name == "paragraphs" and isinstance(value, dict) and "question" in value:
+        raise ValueError(
+            f"{place}: a flat record, as SQuAD has none. Write the list under 'data' alone, without the object around it."
+        )
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise ValueError(

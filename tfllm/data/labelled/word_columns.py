@@ -102,7 +102,7 @@ def _check_labels(path: PathLike, line: int, columns: Sequence[Sequence[str]], t
     """No other column than the last holds tags, if the last holds none; labels are no numbers with a point."""
     last, width = columns[-1], len(columns)
     others = [column for column in tags if column not in (word % width, width - 1)]
-    if others and not any(map(is_tag, last)):
+    if others and set(last) != {"O"} and not any(map(is_tag, {*last} - {"O"})):
         raise ValueError(
             f"{path}, line {line}: the last column holds no tags ({last[0]!r:.60}), column {others[0]} does "
             f"({max(columns[others[0]], key=len)!r:.60}). Name the label's: column={others[0]}, or column=-1."
