@@ -176,6 +176,9 @@ def test_what_nobody_named_is_looked_at_in_files_and_what_was_named_is_not(tmp_p
         ByteTokenizer(),
         labels=["neg", "pos"],
     )
+    for read, rows in ((text_classification, [{"text": "a", "label": "p"}]), (tagging, [{"tokens": ["a"], "tags": ["p"]}])):
+        refuses("Labels 'np' are not accepted: give each once", read, rows, ByteTokenizer(), labels="np")
+        assert read(rows, ByteTokenizer(), labels=iter("np")).labels == ("n", "p")
     ints = text_classification([{"text": "a", "label": 1}, {"text": "b", "label": "0"}], ByteTokenizer(), labels=("0", "1"))
     assert ints.row_features[features.LABELS].tolist() == [1, 0]
 

@@ -42,8 +42,15 @@ def label_names(found: Iterable[str], given: Sequence[str] | None = None) -> tup
         ValueError: a label was given twice, or none at all.
     """
     names = sorted(set(found), key=_by_size) if given is None else list(given)
-    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"Labels {names} are not accepted: give each once, as non-empty strings.")
+    if (
+        isinstance(given, str)
+        or not names
+        or len(set(names)) < len(names)
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise ValueError(
+            f"Labels {given if isinstance(given, str) else names!r} are not accepted: give each once, as non-empty strings."
+        )
     return tuple(names)
 
 

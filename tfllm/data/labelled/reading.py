@@ -89,8 +89,9 @@ def read_texts(
     records, names = [], tuple(labels or ())
     for argument, column in dict(text=text, pair=pair, label=label if number is None else number).items():
         if column is not None and not isinstance(column, str):
-            several = "" if argument != "label" else " Of a column for each label make one of lists: " + _AS_ONE
-            raise ValueError(f"{argument}={column!r} is not accepted: give the name of one column.{several}")
+            several = argument == "label" and number is None
+            lists = f" Of a column for each label make one of lists: {_AS_ONE}" if several else ""
+            raise ValueError(f"{argument}={column!r} is not accepted: give the name of one column.{lists}")
     read = read_labels if multi_label else _one_label
     for row in read_rows(source):
         if check is not None:

@@ -136,8 +136,9 @@ def tagging(
         ValueError: names file and line; see reading_words.py and reading_tokens.py.
     """
     tokenizer = tokenizers.get(tokenizer)
+    labels = None if labels is None else label_names((), labels)
     sentences = _sentences(source, dict(column=column, word_column=word_column), labels, spaces)
-    labels = None if labels is None else iob2_labels(label_names((), labels))
+    labels = None if labels is None else iob2_labels(labels)
     found = {label for sentence in sentences for label in sentence.labels}
     entities = is_bio(labels or found)
     if entities:

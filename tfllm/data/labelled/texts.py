@@ -57,6 +57,7 @@ def text_classification(
         UserWarning: a text comes twice, with different labels.
     """
     tokenizer = tokenizers.get(tokenizer)
+    labels = None if labels is None else label_names((), labels)
     kinds: dict[str, Any] = dict(multi_label=multi_label, labels=labels)
     records = read_texts(source, text=text, pair=pair, label=label, **kinds, skip_empty=skip_empty)
     found: dict[str, str] = {}
