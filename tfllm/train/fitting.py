@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.features import LABELS, ROW_WEIGHTS, TARGET_WEIGHTS, TOKEN_IDS
-from tfllm.train.batches import ALIASES, FORMS, BatchKeys, as_arrays, class_table
+from tfllm.train.batch_keys import ALIASES, FORMS, BatchKeys
+from tfllm.train.batches import as_arrays, class_table
 from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.strategies import distributed
