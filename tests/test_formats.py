@@ -29,6 +29,7 @@ from tfllm.tokenizers import ByteTokenizer
 BYTES = ByteTokenizer()
 PAGE = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
+PACK |= {".gzip": PACK[".gz"], ".zstd": PACK[".zst"]}
 CODE = r"(?P<{0}_fence>`+) ?(?P<{0}>.*?) ?(?P={0}_fence)"
 FILE = re.compile(f"{CODE.format('name')}(, {CODE.format('settings')})?")
 BECOMES = re.compile(f"(?P<refused>refused: )?{CODE.format('value')}(, warns: {CODE.format('warning')})?")

@@ -252,6 +252,9 @@ def test_paths(put):
             lambda: documents(given) == ["one"],
         )
     assert documents("books") == documents("books/**/*.txt") == ["two"]
+    follow(" is the current one) or a glob", lambda: documents(""), lambda: documents(".") == ["one", "two"])
+    for elsewhere in ("https://host/a.txt", ["https://host/a.txt"]):
+        follow("; fetch what is elsewhere first.", lambda: documents(elsewhere), lambda: documents("a.txt") == ["one"])
     for words, wrong, right in (
         (" holds no file to read.", "*.md", "*.txt"),
         ("; quote globs, and mind ", "b.*", "books/b.*"),

@@ -160,7 +160,7 @@ def test_several_labels_a_row(tmp_path):
         ("t.parquet", "text,label\na,b\n", "t.parquet: not a Parquet file, or damaged ("),
         ("t.parquet.gz", "", "t.parquet.gz: Parquet is compressed inside and is not read from .gz. Unpack it first."),
         ("t.feather", "", "t.feather: .feather files are not read. Write it as JSON lines"),
-        ("t.txt", "", "the suffix '.txt' is not accepted here: give .jsonl, .ndjson, .json, .csv, .tsv, .parquet, all but"),
+        ("t.txt", "", "the suffix '.txt' is not accepted here: give .jsonl, .jsonlines, .ndjson, .ldjson, .json, .csv, .tsv,"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, message):

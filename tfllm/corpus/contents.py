@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Sequence
 
 from tfllm.corpus.formats import TEXT_SUFFIXES, Format, NotTextError, SourceError, kind_of, suffix_of
-from tfllm.corpus.lines import BOM, encoding_advice, read_lines, utf16_of
+from tfllm.corpus.lines import BOM, encoding_advice, read_lines, wide_encoding
 from tfllm.corpus.records import json_shape
 from tfllm.corpus.tables import columns_of
 from tfllm.corpus.unpacking import blocks_of, compression_in
 
 HEAD_BYTES = 1 << 13
 
-_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{\s*\"")
+"""How a file begins that may be JSON lines."""
 
 
-def look_into(path: str, format: Format, field: str) -> bool:
-    """Whether a file of text begins with a byte order mark; an error if it is no part of a corpus.
+def look_into(path: str, format: Format, field: str) -> tuple[str, bool]:
+    """The kind of a file, by name and content, and whether it begins with a byte order mark; an error if it is no part of a
+    corpus.
+
+        LICENSE: "One licence"            -> "text", False
+        part-00000: '{"text": "one"}\\n'  -> "jsonl", False
 
     Raises:
         NotTextError: it is not text, or holds records without a string `field`.
         SourceError: it is UTF-16, or cannot be unpacked.
     """
     if format.kind == "parquet":  # it says what it holds when it is read
-        return False
+        return format.kind, False
     head = next(blocks_of(path, format.compression, HEAD_BYTES), b"")[:HEAD_BYTES]
     if format.kind == "text" and suffix_of(path) not in TEXT_SUFFIXES:
         if not _is_text(head):
             raise NotTextError(kind_of(path), f"{path}: {_no_text(head, path)}")
-    elif utf16_of(head) and not (format.kind in ("text", "jsonl") and head.startswith(_MARKS)):  # which their readers name
+    elif wide_encoding(head) and not (format.kind in ("text", "jsonl") and head.startswith(_MARKS)):  # which their readers name
         raise SourceError(f"{path}: {_no_text(head, path)}")
     if format.kind == "json":
         _check_json(path, format.compression, field)
     elif format.kind in ("csv", "tsv"):
         _check_table(path, format.kind == "tsv", field)
-    return head.startswith(BOM)
+    elif format.kind == "text" and _OBJECT.match(head):
+        shape, first = json_shape(path, format.compression)
+        if shape == "lines" and isinstance(first, dict) and isinstance(first.get(field), str):
+            return "jsonl", head.startswith(BOM)
+    return format.kind, head.startswith(BOM)
 
 
 def no_column(field: str, columns: Sequence[str]) -> str:
@@ -76,7 +87,7 @@ def _check_json(path: str, compression: str, field: str) -> None:
 
 
 def _no_text(head: bytes, path: str) -> str:
-    if b"\0" in head and not utf16_of(head) and not compression_in(head):
+    if b"\0" in head and not wide_encoding(head) and not compression_in(head):
         return "is binary, no text. Exclude it."
     return f"is no UTF-8 text. {encoding_advice(head, path)}; or exclude it."
 

@@ -1,11 +1,11 @@
 """What a file's name says of its format. A path in; a kind of file and a compression out.
 
-.jsonl .ndjson         "jsonl"    one JSON object a line
+.jsonl .jsonlines .ndjson .ldjson   "jsonl"  one JSON object a line
 .json .ipynb           "json"     JSON lines, one array of objects, or objects one after another: the content tells
 .csv .tsv              "csv" "tsv"  the first line names the columns
 .parquet               "parquet"
-anything else          "text"
-.gz .zst .bz2 .xz after any of them but .parquet: the same, compressed
+anything else          "text"; if it begins with a line of JSON that has the field of the text, "jsonl": contents.py
+.gz .zst .bz2 .xz, or .gzip .zstd .bzip2, after any of them but .parquet: the same, compressed
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 PathLike = str | os.PathLike[str]
 
-COMPRESSIONS = ("gz", "zst", "bz2", "xz")
+COMPRESSIONS = {"gz": "gz", "gzip": "gz", "zst": "zst", "zstd": "zst", "bz2": "bz2", "bzip2": "bz2", "xz": "xz"}
+"""What a name may end with -> the compression that it says."""
 
 KINDS = {
     ".jsonl": "jsonl",
+    ".jsonlines": "jsonl",
     ".ndjson": "jsonl",
+    ".ldjson": "jsonl",
     ".json": "json",
     ".ipynb": "json",
     ".csv": "csv",
@@ -119,7 +122,7 @@ def unreadable(path: PathLike, error: OSError) -> SourceError:
 
 
 class Format(NamedTuple):
-    """How a file is read, by its name; `compression` is one of COMPRESSIONS or ""."""
+    """How a file is read, by its name; `compression` is a value of COMPRESSIONS or ""."""
 
     kind: str
     compression: str = ""
@@ -168,5 +171,5 @@ def kind_of(path: str) -> str:
 def _split(path: PathLike) -> tuple[str, str]:
     """Suffix and compression, in lower case: "A.JSONL.gz" -> ".jsonl", "gz"."""
     parts = os.fspath(path).rpartition("/")[2].lower().lstrip(".").rsplit(".", 2)
-    compression = parts.pop() if len(parts) > 1 and parts[-1] in COMPRESSIONS else ""
+    compression = COMPRESSIONS[parts.pop()] if len(parts) > 1 and parts[-1] in COMPRESSIONS else ""
     return f".{parts[-1]}" if len(parts) > 1 and parts[-1] else "", compression

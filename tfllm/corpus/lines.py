@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
@@ -13,6 +14,10 @@ from tfllm.corpus.unpacking import blocks_of, compression_in
 
 BOM = codecs.BOM_UTF8
 
+LEAST = 6
+"""Bytes without a mark that can be told to be UTF-16."""
+_CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x1f]")
+"""What numbers hold, and no text."""
 MOSTLY = 0.8
 """UTF-16 without a mark: of every two bytes this share begins, or ends, with a NUL, and few do both."""
 
@@ -68,16 +73,23 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def encoding_advice(data: bytes, path: PathLike) -> str:
     """What to do about bytes that are not UTF-8, from the beginning of the file or line that they stand in."""
     if packed := compression_in(data):
-        return f"The file is compressed: rename it to {path}.{packed}."
-    if encoding := utf16_of(data):
+        return f"The file is compressed: rename it to {path}.{packed}"
+    if encoding := wide_encoding(data):
         return f"It is {encoding}. Convert it: {_iconv(path, encoding)}"
+    if b"\0" in data:
+        return "It is binary, no text: extract its text to a .txt file"
     return f"Convert the file; if Windows wrote it: {_iconv(path, 'WINDOWS-1252')}"
 
 
-def utf16_of(data: bytes) -> str:
-    """iconv's name of the UTF-16 that data begins in, by its byte order mark or by the NULs of Latin letters; or ""."""
+def wide_encoding(data: bytes) -> str:
+    """iconv's name of the UTF-32 or UTF-16 that data begins in, by its byte order mark; of UTF-16 also by the NULs of Latin
+    letters; or ""."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins as UTF-16's
+        return "UTF-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"
+    if len(data) < LEAST or _CONTROLS.search(data):
+        return ""
     high, low = (data[start::2].count(b"\0") / max(1, len(data) // 2) for start in (0, 1))
     return "UTF-16BE" if high > MOSTLY > 1 - MOSTLY > low else "UTF-16LE" if low > MOSTLY > 1 - MOSTLY > high else ""
 
@@ -86,7 +98,7 @@ def _iconv(path: PathLike, encoding: str) -> str:
     name, compression = PurePath(os.fspath(path)).name, format_of(path).compression
     if compression:
         unpack = {"gz": "gzip", "zst": "zstd", "bz2": "bzip2", "xz": "xz"}[compression]
-        name, given = name[: -len(compression) - 1], f"{unpack} -dc {shlex.quote(os.fspath(path))} | iconv"
+        name, given = name.rpartition(".")[0], f"{unpack} -dc {shlex.quote(os.fspath(path))} | iconv"
     else:
         given = "iconv"
     of = "" if compression else f" {shlex.quote(os.fspath(path))}"

@@ -1,6 +1,6 @@
 """Files of records in, mappings from column to value out: JSON lines, JSON arrays, CSV, TSV, Parquet.
 
-    .jsonl .ndjson   one JSON object a line
+    .jsonl .jsonlines .ndjson .ldjson   one JSON object a line
     .json            the same; or one array of objects; or objects one after another, over any number of lines
     .csv .tsv        a table, whose first line names the columns: tables.py
     .parquet         columns with their names: parquet.py

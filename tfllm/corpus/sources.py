@@ -138,6 +138,10 @@ def check_unchanged(sources: Sequence[Source]) -> None:
 
 def _sources(text: str, exclude: Sequence[str], field: str, passed: PassedBy) -> Iterator[Source]:
     """The files that `text`, as it was given, stands for."""
+    if not text or "://" in text:
+        raise SourceError(
+            f"{text!r} is not read. Name a file, a folder ('.' is the current one) or a glob; fetch what is elsewhere first."
+        )
     path = Path(text)
     try:
         is_folder, is_there = path.is_dir(), path.exists() or path.is_symlink()
@@ -230,10 +234,12 @@ def _inspect(path: str, field: str) -> Source:
     format = format_of(path)
     status = _status(path)
     try:
-        marked = bool(status.st_size or format.compression) and look_into(path, format, field)
+        kind, marked = format.kind, False
+        if status.st_size or format.compression:
+            kind, marked = look_into(path, format, field)
     except OSError as error:
         raise unreadable(path, error) from error
-    return Source(path.removeprefix("./"), format.kind, status.st_size, status.st_mtime_ns, format.compression, marked)
+    return Source(path.removeprefix("./"), kind, status.st_size, status.st_mtime_ns, format.compression, marked)
 
 
 def _status(path: str) -> os.stat_result:

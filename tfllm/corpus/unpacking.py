@@ -88,7 +88,7 @@ def _zstd_blocks(raw: IO[bytes]) -> Iterator[bytes]:
 def _advice(path: str, compression: str) -> str:
     with opened(path) as raw:
         head = raw.read(8)
-    plain = path[: -len(compression) - 1]
+    plain = path.rpartition(".")[0]
     if head and not head.startswith(MAGIC[compression]):
         other = compression_in(head)
         if other:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfllm import features, tokenizers
-from tfllm.corpus.formats import suffix_of
+from tfllm.corpus.formats import KINDS, suffix_of
 from tfllm.data.labelled.label_values import label_names
 from tfllm.data.labelled.reading import Source, name_of
 from tfllm.data.labelled.reading_tokens import read_tokens
@@ -187,7 +187,7 @@ def _sentences(
     given: Any = source if isinstance(source, (str, os.PathLike)) else list(source)
     if isinstance(given, list) and any(isinstance(each, Sentence) for each in given):
         sentences, restored = as_iob2(given), False
-    elif isinstance(given, list) or suffix_of(given) in (".jsonl", ".ndjson", ".json", ".parquet"):
+    elif isinstance(given, list) or KINDS.get(suffix_of(given)) in ("jsonl", "json", "parquet"):
         sentences, restored = read_tokens(given, **columns, names=labels), True
     else:
         sentences, restored = read_sentences(given, **columns), suffix_of(given) != ".conllu"
