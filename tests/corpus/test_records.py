@@ -201,7 +201,7 @@ def test_the_command_that_an_error_names_mends_the_file(tmp_path, monkeypatch, e
 def test_a_compressed_file_by_another_name_is_read_under_the_name_that_is_said(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(gzip.compress(b"one"))
-    with pytest.raises(SourceError, match=r"The file is compressed: rename it to .*/a\.txt\.gz\."):
+    with pytest.raises(SourceError, match=r"The file is compressed: rename it to .*/a\.txt\.gz;"):
         list(texts(path))
     assert list(texts(path.rename(tmp_path / "a.txt.gz"))) == ["one"]
 
