@@ -203,6 +203,8 @@ def test_formats_that_are_not_read(put):
         return documents("a.txt") == ["one\n"]
 
     follow("Unpack it, and name the files that were in it.", lambda: documents("a.tar.gz"), unpacked)
+    put("letter.txt", b"\xd0\xcf\x11\xe0\0\0one")
+    follow("It is binary, no text: extract its text", lambda: documents("letter.txt"), lambda: documents("a.txt") == ["one\n"])
     put("a.pdf", "%PDF")
     follow("Extract its text to a .txt file.", lambda: documents("a.pdf"), lambda: documents("a.txt") == ["one\n"])
 
