@@ -104,7 +104,7 @@ def test_labels_that_do_not_count(read, task):
 def test_targets_that_are_no_padding_count(read):
     found = read("causal", {"token_ids": IDS, "segment_ids": MASK, "target_ids": IDS})
     assert found["target_weights"] == MASK.tolist()
-    assert read("causal", IDS, IDS)["target_weights"] == [[1] * 4] * 2
+    assert read("causal", IDS, IDS + 1)["target_weights"] == [[1] * 4] * 2
     weights = {"target_weights": np.array([[1, 1, 0, 0], [0, 0, 0, 2.0]])}  # float64
     assert (
         read("causal", {"token_ids": IDS, "target_ids": IDS, **weights})["target_weights"] == weights["target_weights"].tolist()

@@ -104,6 +104,17 @@ def test_datasets_are_the_same_fit(by_name, kind):
     (assert_equal if model.run_eagerly else assert_close)([np.asarray(variable) for variable in model.variables], by_name)
 
 
+@pytest.mark.parametrize("weights", [[-1, 1], [-1, -2]], ids=str)
+@pytest.mark.parametrize("eager", [True, False])
+def test_weights_that_cancel_are_refused_before_the_update(weights, eager):
+    model = classifier(eager=eager)
+    before = [np.asarray(variable) for variable in model.variables]
+    advice = r"step 0: the weights of the batch sum to (0|-3).*\. Give weights of 0 or more"
+    with pytest.raises(ValueError, match=advice):
+        model.fit(IDS[:2], CLASSES[:2], sample_weight=np.array(weights, np.float32), verbose=0)
+    assert_equal(before, model.variables)
+
+
 def test_rows_of_weight_0_are_left_out():
     there = WEIGHTS > 0
     ours = fitted(IDS, CLASSES, sample_weight=WEIGHTS, batch_size=8)
@@ -412,3 +423,37 @@ def test_dropout_differs_between_replicas_of_arrays():
     seeds = model._row_seeds((tf.constant(IDS), None), tf.constant(8)).numpy()
     assert len(set(seeds.tolist())) == 8
     np.testing.assert_array_equal(seeds, model._row_seeds(({"token_ids": IDS, "row": tf.range(8)},), tf.constant(8)))
+
+
+def test_values_that_would_be_taken_for_others_are_refused():
+    """Each said once in the graph of `fit`, once step by step; what is right beside it is learnt."""
+    several = tfllm.TextClassifier(CONFIG, labels=["a", "b", "c"], multi_label=True)
+    answers = tfllm.QuestionAnswerer(CONFIG)
+    decoder = tfllm.CausalLM(tfllm.ModelConfig(vocab_size=40, max_length=8, num_layers=1, hidden_size=8, num_heads=2))
+    one, mask = {"token_ids": IDS[:2]}, np.array([[1] * 6, [1] * 4 + [0] * 2])
+    masked, places = one | {"attention_mask": mask}, one | {"answer_places": np.array([[1, 0, 0, 1, 1, 0]] * 2)}
+    wrong_labels, wrong_span = "labels are from 0 to 1: 1 for each that holds", "step 0: span_starts and span_ends are places"
+    for model, words, wrong, right in (
+        (several, wrong_labels, (one, [[1, -100, 0], [0, 0, 1]]), (one, [[1, 0.5, 0], [0, 0, 1]])),
+        (several, wrong_labels, (one, [[2, 0, 0], [0, 0, 1]]), (one, [[1, 0, 0], [0, 0, 1]], [0.0, 1.0])),
+        (
+            several,
+            "attention_mask are from 0 to 1: 1 for a token, 0 for padding",
+            (one | {"attention_mask": (1 - mask) * -10000}, [[1, 0, 0]] * 2),
+            (masked, [[1, 0, 0]] * 2),
+        ),
+        (answers, wrong_span, (one, ([4, 1], [3, 1])), (one, ([3, 1], [4, 1]))),
+        (answers, wrong_span, (one, ([4, 1], [6, 1])), (one, ([4, 1], [3, 1]), [0.0, 1.0])),
+        (answers, wrong_span, (masked, ([1, 3], [1, 4])), (masked, ([1, 3], [1, 3]))),
+        (answers, wrong_span, (places, ([2, 0], [3, 0])), (places, ([3, 0], [4, 0]))),
+        (decoder, "y is token_ids itself", (IDS, IDS), ({"token_ids": IDS, "labels": IDS},)),
+    ):
+        model.compile("sgd", run_eagerly=True)
+        with pytest.raises(ValueError, match=words):
+            model.fit(*wrong[:2], verbose=0)
+        model.fit(*right[:2], sample_weight=np.array(right[2]) if right[2:] else None, verbose=0)
+    answers.compile("sgd")
+    with pytest.raises(ValueError, match=wrong_span):
+        answers.fit(one, ([4, 1], [3, 1]), verbose=0)
+    with pytest.raises(ValueError, match="attention_mask are from 0 to 1"):
+        several.predict(one | {"attention_mask": (1 - mask) * -10000}, verbose=0)

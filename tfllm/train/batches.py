@@ -25,12 +25,15 @@ from tfllm.features import (
     ROW,
     ROW_WEIGHTS,
     SEGMENT_IDS,
+    SPAN_STARTS,
     TARGET_IDS,
     TARGET_PLACES,
     TARGET_WEIGHTS,
     TOKEN_IDS,
 )
+from tfllm.layers.mesh import on_mesh
 from tfllm.train.batch_keys import ALIASES, LEARNT, MASKS, BatchKeys, Form
+from tfllm.train.demands import between_0_and_1, not_copied, spans
 
 IGNORED = -100
 """Hugging Face's label of a place that does not count."""
@@ -107,6 +110,7 @@ def canonical(
         batch.take_sample_weight(sample_weight)
     batch.check_names(learns)
     batch.conform()
+    batch.check_values()
     if learns:
         batch.check_pairs()
         batch.weigh(class_weights)
@@ -122,6 +126,8 @@ class _Batch:
         self.values: dict[str, tf.Tensor] = {}
         self.labels_of_row = False  # `labels` of a decoder, not shifted yet
         self.unmasked = False  # targets in which -100 may stand
+        self.may_be_copied = False  # y of a decoder
+        self.mask = ""  # the mask of tokens, by the name it came by
 
     def refused(self, why: str) -> ValueError:
         return ValueError(f"{why}. A batch of a {self.model} holds {self.keys}")
@@ -158,6 +164,7 @@ class _Batch:
         for name, value in given.items():
             self._put(name, value, said="y, and in x")
             self.unmasked |= name == TARGET_IDS
+            self.may_be_copied |= name == TARGET_IDS and self.keys.next_token
 
     def take_sample_weight(self, weight: Any) -> None:
         if weight is None:
@@ -239,6 +246,24 @@ class _Batch:
         elif ids.shape[0] % 2:
             raise self.refused(f"the batch has {ids.shape[0]} rows, which cannot be pairs: give an even number")
 
+    def check_values(self) -> None:
+        """Where any number would be taken. DTensor knows no assertions."""
+        if on_mesh():
+            return
+        values, checks = self.values, []
+        if self.mask:
+            checks.append(between_0_and_1(self.mask, values[SEGMENT_IDS], "1 for a token, 0 for padding"))
+        if LABELS in values and self.keys.forms[LABELS].shape == "BC":
+            advice = "1 for each that holds. A row with labels that are not known has sample_weight 0"
+            checks.append(between_0_and_1(LABELS, values[LABELS], advice))
+        if SPAN_STARTS in values:
+            checks.append(spans(values))
+        if self.may_be_copied:
+            checks.append(not_copied(values))
+        if checks:
+            with tf.control_dependencies(checks):
+                values[TOKEN_IDS] = tf.identity(values[TOKEN_IDS])
+
     def weigh(self, class_weights: np.ndarray | None) -> None:
         """Weights: those given, 0 for targets that are no targets, those of rows, those of classes."""
         values = self.values
@@ -277,6 +302,8 @@ class _Batch:
             raise self.refused(first + (hint if ours == SEGMENT_IDS else ""))
         if name in MASKS and value.dtype.is_floating:
             raise self.refused(f"{name} is {value.dtype.name}: give 1 for a token and 0 for padding, int32 or bool")
+        if name in MASKS and not value.dtype.is_bool:
+            self.mask = name
         self.values[ours] = value
 
 

@@ -74,7 +74,8 @@ class FittingModel(keras.Model):
         if self._on_servers:
             raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
         given["x"] = distributed(self.distribute_strategy, given.get("x"))
-        return super().predict(**given)
+        with naming_the_step():
+            return super().predict(**given)
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:

@@ -139,7 +139,8 @@ class TrainableModel(FittingModel):
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
         norm = tf.linalg.global_norm(slopes)
-        with tf.control_dependencies([assert_finite(objective.loss / weight, norm, step=self.optimizer.iterations.value)]):
+        step = self.optimizer.iterations.value
+        with tf.control_dependencies([assert_finite(objective.loss / weight, norm, weight=objective.weight, step=step)]):
             slopes = [tf.identity(slope) for slope in slopes]
         if isinstance(self.optimizer, DecoupledOptimizer):
             # A strategy's variables may be on other devices.
