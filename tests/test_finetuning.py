@@ -339,6 +339,19 @@ def test_advice_on_labels_that_differ_is_followed():
     finetuning.check_data(published, rows)
 
 
+def test_labels_to_choose_by_are_those_to_learn(tmp_path):
+    def read(*labels, **settings):
+        table = [{"text": f"text {place}", "label": label} for place, label in enumerate(labels)]
+        return data.text_classification(table, ByteTokenizer(), max_length=48, **settings)
+
+    training = read("x", "y")
+    model = tfllm.TextClassifier(CONFIG, labels=training.labels)
+    with pytest.raises(ValueError, match=r"are \('x', 'z'\), .* \('x', 'y'\): .* labels=training\.labels$"):
+        finetuning.finetune(model, training, read("x", "z"), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"record 2: the label 'z' is not among the 2 accepted"):  # as advised
+        read("x", "z", labels=training.labels)
+
+
 def test_a_model_predicts_as_much_of_a_text_as_it_learnt_from(finished, reviews):
     best, tokenizer = tfllm.load(finished.folder / "best")
     assert best.max_length == reviews[0].max_length

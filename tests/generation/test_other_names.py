@@ -67,7 +67,7 @@ def test_the_others_are_answered_by_names_that_there_are(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}='some': .") as error:
         GenerationConfig(**{name: "some"})
     advice = str(error.value).partition(": ")[2]
-    known = {*GenerationConfig().to_dict(), "draft_model"}
+    known = {*GenerationConfig().to_dict(), "draft_model", "config"}
     assert set(re.findall(r"(\w+)=", advice)) <= known
     assert re.search(r"leave it out|\w+=|prompt|GenerationConfig\.save", advice), "the advice says what to do"
 
@@ -86,6 +86,9 @@ def test_the_others_are_answered_by_names_that_there_are(name: str) -> None:
         (dict(do_sample=True, temperature=0), "leave one of them out", dict(do_sample=True)),
         (dict(do_sample=False, temperature=0.5), "leave one of them out", dict(do_sample=False)),
         (dict(n=2, num_sequences=2, temperature=1), "num_sequences is given by two names", dict(n=2, temperature=1)),
+        (dict(skip_special_tokens=False), "special tokens are not in the text: leave it out", dict(skip_special_tokens=True)),
+        (dict(batch_size=8), "all prompts are one batch", {}),
+        (dict(skip_specials=True), "GenerationConfig has no skip_specials; its settings are", {}),
         (dict(temprature=0.5), r"has no temprature \(perhaps temperature\?\)", dict(temperature=0.5)),
     ],
 )

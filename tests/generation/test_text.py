@@ -137,6 +137,7 @@ def test_another_models_tokenizer_is_refused():
     ("arguments", "message"),
     [
         ({"prompts": 3}, "prompts=3 must be a text or a list of texts"),
+        ({"prompts": {"role": "user"}}, r"prompts={'role': 'user'} must be a text or a list of texts"),
         ({"prompts": ["a", None]}, r"prompts=\['a', None\] must be"),
         ({"config": {"max_new_tokens": 3}}, r"config=\{'max_new_tokens': 3\} must be a GenerationConfig; single settings"),
         ({"config": [GenerationConfig(), {}], "prompts": ["a", "b"]}, r"config=\{\} must be a GenerationConfig"),

@@ -196,7 +196,9 @@ def test_rows_without_padding_are_lists_and_one_text_is_an_array(bert: WordPiece
         ([[("a", "b")]], {}, TypeError, r"got \('a', 'b'\) as a text; give texts as strings, and second texts as text_pair="),
         ([None], {}, TypeError, "text is a NoneType"),
         ([b"a"], {}, TypeError, "text is a bytes"),
-        ([[3]], {}, TypeError, "got int 3; a text is a str"),
+        ([[3]], {}, TypeError, "got int 3; a text is a str: give each as one string, and second texts apart"),
+        ([[b"a"]], {}, TypeError, "got bytes b'a'; a text is a str: decode bytes from UTF-8 first"),
+        (["a"], {"stride": 3}, TypeError, "tfllm.data.question_answering cut"),
     ],
 )
 def test_what_is_not_accepted(

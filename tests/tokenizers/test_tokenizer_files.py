@@ -91,6 +91,14 @@ def test_a_save_that_is_cut_short_leaves_the_old_one(
 
 
 def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"load\(None\): give the path of a tokenizer's folder, got NoneType"):
+        tokenizers.load(None)  # type: ignore[arg-type]
+    (tmp_path / "bert").mkdir()
+    for name in ("vocab.txt", "tokenizer.model", "t.json"):
+        (tmp_path / "bert" / name).write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+        with pytest.raises(ValueError, match=rf"{name} is a file, and no tokenizer.json: give the folder that it is in"):
+            tokenizers.load(tmp_path / "bert" / name)
+    assert tokenizers.load(tmp_path / "bert").encode("a") == [5]
     with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
         tokenizers.load(tmp_path / "missing")
     (tmp_path / "weights.bin").write_bytes(b"x")

@@ -110,6 +110,11 @@ def test_text_and_vocabulary_must_fit(kind: str, folder: Path) -> None:
     for nothing in ([], [""], ["\n", "  \n\t"]):
         with pytest.raises(ValueError, match="no text to train on in texts"):
             tokenizers.train(texts=nothing, kind=kind, progress=False)
+    for lone in (["a"], ["a", "b\n"], ["a\tb"]):
+        with pytest.raises(ValueError, match=r"no two characters stand side by side in the text: .* or use kind='bytes'"):
+            tokenizers.train(texts=lone, kind=kind, vocab_size=263, progress=False)
+    assert tokenizers.train(texts=["ab"], kind=kind, vocab_size=263, progress=False).vocab_size == 263
+    assert tokenizers.train(texts=["a"], kind="bytes").vocab_size == 259
 
 
 @pytest.mark.parametrize(("kind", "size"), [("unigram", 500), ("bpe", 500), ("wordpiece", 300)])

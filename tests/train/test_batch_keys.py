@@ -284,7 +284,7 @@ def test_lists_are_arrays():
     starts, ends = as_arrays(([1, 2], [3, 4]), parts=2)
     assert (starts.tolist(), ends.tolist()) == ([1, 2], [3, 4])
     with pytest.raises(
-        ValueError, match="rows of 1 to 2 tokens make no tensor: pad them to one length, and give attention_mask"
+        ValueError, match="rows of 1 to 2 numbers make no tensor: give all the same number; pad tokens, and give attention_mask"
     ):
         as_arrays([[1, 2], [3]])
     with pytest.raises(ValueError, match="a list of 2 arrays is several inputs, which go by name: give a dict"):

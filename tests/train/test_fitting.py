@@ -457,3 +457,44 @@ def test_values_that_would_be_taken_for_others_are_refused():
         answers.fit(one, ([4, 1], [3, 1]), verbose=0)
     with pytest.raises(ValueError, match="attention_mask are from 0 to 1"):
         several.predict(one | {"attention_mask": (1 - mask) * -10000}, verbose=0)
+
+
+def test_other_things_than_were_wanted_are_named():
+    several = tfllm.TextClassifier(CONFIG, labels=["a", "b", "c"], multi_label=True)
+    number = tfllm.TextRegressor(CONFIG)
+    for given, advice in (
+        (1e-3, r"optimizer=0.001: give one, such as keras.optimizers.Adam\(0.001\)"),
+        (keras.optimizers.SGD, r"give one, such as keras.optimizers.SGD\(0.001\)"),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            several.compile(given)
+    for model in (several, number):
+        model.compile(keras.optimizers.SGD(0.001), run_eagerly=True)
+    for model, wrong, right, words in (
+        (several, [1, 0], [[1, 0, 0], [0, 0, 0]], "labels has the shape .*give 0 or 1 for each of the 3 labels of a row"),
+        (
+            several,
+            [[1], [0, 1]],
+            [[1, 0, 0], [0, 0, 0]],
+            "rows of 1 to 2 numbers .*of several labels a row, give 0 or 1 for each",
+        ),
+        (number, ["1.0", "2"], [1.0, 2], "labels are strings: give numbers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.fit(IDS[:2], wrong, verbose=0)
+        model.fit(IDS[:2], right, verbose=0)
+    mask = np.ones_like(IDS)
+    with pytest.raises(TypeError, match=r"model\({'token_ids': ids, 'attention_mask': mask}\)"):
+        number(IDS, mask)
+    assert number({"token_ids": IDS, "attention_mask": mask}).shape == (8,)
+    with pytest.raises(ValueError, match=r"labels=\(2,\): give at least two different strings"):
+        tfllm.TextClassifier(CONFIG, labels=2)
+
+
+def test_masked_batches_of_keras_hub():
+    model = tfllm.MaskedLM(CONFIG)
+    model.compile("sgd", run_eagerly=True)
+    places, ids, weights = np.array([[1, 3], [2, 0]]), np.array([[7, 8], [9, 0]]), np.array([[1, 1], [1, 0.0]])
+    x = {"token_ids": IDS[:2], "padding_mask": np.ones([2, 6], bool), "mask_positions": places}
+    ours = {"token_ids": IDS[:2], "target_places": places, "target_ids": ids, "target_weights": weights}
+    assert model.evaluate(x, ids, sample_weight=weights, verbose=0) == model.evaluate(ours, verbose=0)

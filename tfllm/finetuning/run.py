@@ -58,8 +58,13 @@ def finetune(
     """
     settings = settings or Finetuning()
     model = get(model)
-    for rows in (training, validation):
-        check_data(model, rows)
+    check_data(model, training)
+    if isinstance(validation, Labelled) and validation.labels != training.labels and validation.task == training.task:
+        raise ValueError(
+            f"the labels to choose by are {validation.labels}, those to learn are {training.labels}: read the file of the "
+            "first with labels=training.labels"
+        )
+    check_data(model, validation)
     best = settings.best or task_of(model).best
     _check_settings(settings, model, best)
     _read_as(model, training)

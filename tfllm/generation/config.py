@@ -309,6 +309,6 @@ _REALS = (
 def _check_names(values: Mapping[str, Any]) -> None:
     fields = [field.name for field in dataclasses.fields(GenerationConfig)]
     if unknown := sorted(set(values) - set(fields)):
-        near = [name for each in unknown for name in difflib.get_close_matches(each, fields, 1, cutoff=0.5)]
+        near = [name for each in unknown for name in difflib.get_close_matches(each, fields, 1, cutoff=0.7)]
         meant = f" (perhaps {' and '.join(near)}?)" if near else ""
         raise ValueError(f"GenerationConfig has no {', '.join(unknown)}{meant}; its settings are {', '.join(fields)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -147,7 +147,7 @@ def _alternatives(found: Results, row: int) -> list[list[Alternative]]:
 def _texts(prompts: str | Sequence[str]) -> list[str]:
     if isinstance(prompts, str):
         return [prompts]
-    texts = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    texts: list[Any] = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, Mapping) else [prompts]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"prompts={prompts!r:.80} must be a text or a list of texts")
     return texts

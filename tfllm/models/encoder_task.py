@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -122,7 +123,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     Raises:
         ValueError: fewer than two, one twice, or something that is no string.
     """
-    labels = (labels,) if isinstance(labels, str) else tuple(labels)
+    labels = tuple(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else (labels,)
     if len(labels) < 2 or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"labels={labels!r:.200}: give at least two different strings")
     return labels

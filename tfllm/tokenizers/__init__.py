@@ -42,9 +42,12 @@ def load(folder: str | Path) -> Tokenizer:
     >>> tfllm.tokenizers.load("wiki.json")  # what `tokenizers` saved, alone
 
     Raises:
+        TypeError: it is no path.
         FileNotFoundError: the folder or a part of it is missing.
         ValueError: a part is damaged, or of a kind that this version does not know.
     """
+    if not isinstance(folder, (str, Path)):
+        raise TypeError(f"load({folder!r:.80}): give the path of a tokenizer's folder, got {type(folder).__name__}")
     folder = Path(folder)
     if is_hugging_face(folder):
         return read_tokenizer(folder)

@@ -129,7 +129,8 @@ def fingerprint_of(kind: str, asset: bytes = b"") -> str:
 def check_text(text: Any) -> bytes:
     """UTF-8 bytes of `text`, or an error that says where it cannot be written."""
     if not isinstance(text, str):
-        raise TypeError(f"got {type(text).__name__} {text!r:.60}; a text is a str: decode bytes from UTF-8 first")
+        ways = "decode bytes from UTF-8 first" if isinstance(text, bytes) else "give each as one string, and second texts apart"
+        raise TypeError(f"got {type(text).__name__} {text!r:.60}; a text is a str: {ways}")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -230,6 +231,11 @@ def write_folder(folder: str | Path, description: Description, asset: bytes = b"
 def read_description(folder: str | Path) -> Description:
     """`tokenizer.json` of a folder, or an error that says what is there instead."""
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(
+            f"{folder} is a file, and no tokenizer.json: give the folder that it is in, with all files of its tokenizer "
+            "(vocab.txt; or vocab.json and merges.txt). SentencePiece's own models are not read"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give one that `tokenizer.save` wrote, or Hugging Face's")
     path = folder / DESCRIPTION_FILE

@@ -23,7 +23,7 @@ ELSEWHERE = {
     "padding_side": "rows are padded on the right; tfllm.generate takes prompts of any length",
     "return_attention_mask": "segment_ids are always there, 0 where padding is",
     "return_token_type_ids": "type_ids are there for rows with special tokens",
-    "stride": "tfllm.predict and tfllm.data.questions cut long contexts into windows",
+    "stride": "tfllm.predict and tfllm.data.question_answering cut long contexts into windows",
     "is_split_into_words": "tfllm.predict splits texts into words as tagged data does",
 }
 

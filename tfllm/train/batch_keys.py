@@ -37,6 +37,7 @@ ALIASES = dict.fromkeys(MASKS, SEGMENT_IDS) | {
     "start_positions": SPAN_STARTS,
     "end_positions": SPAN_ENDS,
     "next_sentence_label": PAIR_LABELS,
+    "mask_positions": TARGET_PLACES,
 }
 """Names of Hugging Face and KerasHub -> ours."""
 

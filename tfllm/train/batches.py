@@ -60,8 +60,8 @@ def as_arrays(value: Any, *, parts: int = 1) -> Any:
     lengths = {len(row) for row in value if isinstance(row, list | tuple)}
     if len(lengths) > 1:
         raise ValueError(
-            f"rows of {min(lengths)} to {max(lengths)} tokens make no tensor: pad them to one length, and give attention_mask, "
-            "1 for a token and 0 for padding"
+            f"rows of {min(lengths)} to {max(lengths)} numbers make no tensor: give all the same number; pad tokens, and give "
+            "attention_mask, 1 for a token and 0 for padding; of several labels a row, give 0 or 1 for each"
         )
     array = np.asarray(value)
     if array.ndim > 2:
@@ -216,6 +216,8 @@ class _Batch:
             raise self.refused(
                 f"{name} is ragged: give {name}.to_tensor(), and attention_mask=tf.sequence_mask({name}.row_lengths())"
             )
+        if value.dtype == tf.string:
+            raise self.refused(f"{name} are strings: give numbers")
         rank = len(form.shape)
         if value.shape.rank is None:
             value = tf.ensure_shape(value, [None] * rank)
@@ -223,7 +225,9 @@ class _Batch:
             value = value[:, 0]
         if value.shape.rank != rank:
             way = ": give class numbers (of one-hot rows, argmax(-1))" if rank == 1 and self.keys.classes else ""
-            way = ": that is a single row; give batches, dataset.batch(32)" if rank == 2 and value.shape.rank == 1 else way
+            if rank == 2 and value.shape.rank == 1:
+                several = f": give 0 or 1 for each of the {self.keys.classes} labels of a row"
+                way = several if form.shape == "BC" else ": that is a single row; give batches, dataset.batch(32)"
             raise self.refused(f"{name} has the shape {value.shape}, which should be [{', '.join(form.shape)}]{way}")
         if value.dtype == form.dtype:
             return value

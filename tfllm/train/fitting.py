@@ -102,6 +102,8 @@ class FittingModel(keras.Model):
             if features is not None:
                 raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
             features = named
+        if args and isinstance(args[0], np.ndarray | list | tf.Tensor) and np.ndim(args[0]):
+            raise TypeError("a model takes one dict of tensors: model({'token_ids': ids, 'attention_mask': mask})")
         return super().__call__(as_arrays(features), *args, **kwargs)
 
     @property

@@ -50,6 +50,15 @@ def check_training(
         )
 
 
+def optimizer_of(given: Any) -> keras.optimizers.Optimizer:
+    """An optimizer, or that of a name or config; a ValueError where it is something else."""
+    if isinstance(given, type) or not isinstance(given, keras.optimizers.Optimizer | str | dict):
+        name = given.__name__ if isinstance(given, type) else "Adam"
+        rate = given if isinstance(given, float) else 0.001
+        raise ValueError(f"optimizer={given!r:.80}: give one, such as keras.optimizers.{name}({rate}) or tfllm.train.adamw(…)")
+    return keras.optimizers.get(given)
+
+
 def refuse_losses(model: Any, **given: Any) -> None:
     """Raises ValueError where Keras' losses and metrics are given to a model that brings its own."""
     for name, value in given.items():

@@ -27,7 +27,7 @@ from tfllm.train.finiteness import assert_finite, naming_the_step
 from tfllm.train.fitting import FittingModel
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
-from tfllm.train.refusals import check_optimizer, check_training, refuse_losses
+from tfllm.train.refusals import check_optimizer, check_training, optimizer_of, refuse_losses
 from tfllm.train.repeating import repeated
 
 
@@ -78,7 +78,7 @@ class TrainableModel(FittingModel):
         """
         refuse_losses(self, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics)
         with self.distribute_strategy.scope():
-            optimizer = keras.optimizers.get(optimizer)
+            optimizer = optimizer_of(optimizer)
         check_optimizer(optimizer)
         self._compiled_with = {
             "steps_per_execution": steps_per_execution,
