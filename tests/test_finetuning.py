@@ -339,6 +339,14 @@ def test_advice_on_labels_that_differ_is_followed():
     finetuning.check_data(published, rows)
 
 
+@pytest.mark.parametrize("task", ["classification", "regression", "embedding"])
+def test_rows_of_an_empty_text_are_passed_over_where_that_is_asked(task):
+    table = [{"text": "a", "text_pair": "b", "label": 1}, {"text": " ", "text_pair": "b", "label": 0}]
+    with pytest.raises(ValueError, match=r"record 2: the column 'text' is empty\. Fill it, or pass skip_empty=True"):
+        finetuning.read(task, table, ByteTokenizer())
+    assert len(finetuning.read(task, table, ByteTokenizer(), skip_empty=True)) == 1
+
+
 def test_labels_to_choose_by_are_those_to_learn(tmp_path):
     def read(*labels, **settings):
         table = [{"text": f"text {place}", "label": label} for place, label in enumerate(labels)]
@@ -347,7 +355,7 @@ def test_labels_to_choose_by_are_those_to_learn(tmp_path):
     training = read("x", "y")
     model = tfllm.TextClassifier(CONFIG, labels=training.labels)
     with pytest.raises(ValueError, match=r"are \('x', 'z'\), .* \('x', 'y'\): .* labels=training\.labels$"):
-        finetuning.finetune(model, training, read("x", "z"), tmp_path / "run")
+        finetuning.finetune(model, training, read("x", "z"), folder=tmp_path / "run")
     with pytest.raises(ValueError, match=r"record 2: the label 'z' is not among the 2 accepted"):  # as advised
         read("x", "z", labels=training.labels)
 

@@ -38,6 +38,7 @@ from tfllm.settings import Pretraining
         (using.export, "tfllm.export(model, tokenizer, folder) writes one", "tfllm export writes one"),
         (training.pretrain, "peak=0.0: the peak learning rate", "--learning-rate 0.0: the peak learning rate"),
         (training.finetune, "column=3 is", "--label 3 is"),
+        (training.finetune, "Fill it, or pass skip_empty=True.", "Fill it, or pass --skip-empty."),
         # What is no option of the command, or only looks like one, stays.
         (generating.generate, "max_length=64, where", "max_length=64, where"),
         (corpus.prepare, "a text; a/field=b; tokenizer.vocab_size", "a text; a/field=b; tokenizer.vocab_size"),

@@ -90,7 +90,7 @@ def test_a_save_that_is_cut_short_leaves_the_old_one(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"load\(None\): give the path of a tokenizer's folder, got NoneType"):
         tokenizers.load(None)  # type: ignore[arg-type]
     (tmp_path / "bert").mkdir()
@@ -99,6 +99,9 @@ def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -
         with pytest.raises(ValueError, match=rf"{name} is a file, and no tokenizer.json: give the folder that it is in"):
             tokenizers.load(tmp_path / "bert" / name)
     assert tokenizers.load(tmp_path / "bert").encode("a") == [5]
+
+
+def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
         tokenizers.load(tmp_path / "missing")
     (tmp_path / "weights.bin").write_bytes(b"x")

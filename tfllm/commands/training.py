@@ -87,6 +87,7 @@ def finetune(
     word_column: str | None = None,
     labels: tuple[str, ...] = (),
     multi_label: bool = False,
+    skip_empty: bool = False,
     max_length: int | None = None,
     spaces: Literal["restored", "single"] | None = None,
     pooling: Literal["pooler", "first", "mean"] | None = None,
@@ -118,6 +119,7 @@ def finetune(
         word_column: Column of the words; of CoNLL files its number, else its name.
         labels: All labels in the order of their numbers, where those of the training file, sorted, will not do.
         multi_label: Any number of labels may hold.
+        skip_empty: Pass over rows with an empty text, which are errors otherwise.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
         spaces: Between the words of a CoNLL file: those of ordinary typography, which is the default, or one after each word.
         pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
@@ -135,6 +137,8 @@ def finetune(
         raise ValueError(f"--labels are for classification and tagging, the task is {task}")
     if word_column and task != "tagging":
         raise ValueError(f"--word-column is for tagging, the task is {task}")
+    if skip_empty and task in ("tagging", "question-answering"):
+        raise ValueError(f"--skip-empty is for tasks on whole texts, the task is {task}")
     if spaces and task != "tagging":
         raise ValueError(f"--spaces is for tagging, the task is {task}")
     if pooling and task in ("tagging", "question-answering"):
@@ -144,7 +148,7 @@ def finetune(
     longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
     longest = min(longest, (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length)
     columns: dict[str, Any] = dict(text=text, pair=pair, label=label, word_column=word_column, multi_label=multi_label)
-    columns |= dict(max_length=longest, spaces=spaces)
+    columns |= dict(max_length=longest, spaces=spaces, skip_empty=skip_empty)
     rows = finetuning.read(task, data, words, **columns, labels=labels or None)
     share = _share(validation)
     if share is None:

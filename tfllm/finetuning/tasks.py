@@ -48,6 +48,7 @@ def read(
     multi_label: bool = False,
     max_length: int = 128,
     spaces: Spaces | None = None,
+    skip_empty: bool = False,
 ) -> Labelled:
     """Rows of a task by its name, for those who know it only when they run: the command line.
 
@@ -58,18 +59,20 @@ def read(
         word_column: of a CoNLL file's words, a number; of a CoNLL-U file's, a name.
         labels: of the training data, for all other data.
         spaces: between the words of a CoNLL file; see `tagging`.
+        skip_empty: pass over rows with an empty text: of classification, regression and embedding.
 
     Raises:
         ValueError: names file and line.
     """
     _known(task)
+    whole: dict[str, Any] = dict(text=text, max_length=max_length, skip_empty=skip_empty)
     if task == "classification":
         classes: dict[str, Any] = dict(label=label or "label", labels=labels, multi_label=multi_label)
-        return text_classification(source, tokenizer, text=text, pair=pair, max_length=max_length, **classes)
+        return text_classification(source, tokenizer, pair=pair, **classes, **whole)
     if task == "regression":
-        return regression(source, tokenizer, text=text, pair=pair, label=label or "label", max_length=max_length)
+        return regression(source, tokenizer, pair=pair, label=label or "label", **whole)
     if task == "embedding":
-        return text_pairs(source, tokenizer, text=text, pair=pair or "text_pair", max_length=max_length)
+        return text_pairs(source, tokenizer, pair=pair or "text_pair", **whole)
     if task == "tagging":
         columns = dict(column=_column(label), word_column=_column(word_column))
         return tagging(source, tokenizer, **columns, labels=labels, max_length=max_length, spaces=spaces)
