@@ -105,7 +105,7 @@ def test_loading_says_what_is_wrong(bpe: tokenizers.Tokenizer, tmp_path: Path) -
     with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
         tokenizers.load(tmp_path / "missing")
     (tmp_path / "weights.bin").write_bytes(b"x")
-    with pytest.raises(FileNotFoundError, match=r"no tokenizer folder.*it holds bert, weights\.bin"):
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer folder.*it holds weights\.bin"):
         tokenizers.load(tmp_path)
     bpe.save(tmp_path)
     path = tmp_path / DESCRIPTION_FILE
