@@ -69,7 +69,7 @@ def test_texts_are_classified_and_models_exported_and_saved(at: Folders, tmp_pat
 READERS = {
     "text_classification": lambda words: data.text_classification(ROWS, words),
     "regression": lambda words: data.regression(ROWS, words, label="number"),
-    "text_pairs": lambda words: data.text_pairs(ROWS, words),
+    "text_pairs": lambda words: data.text_pairs([{"text": row["text"], "text_pair": row["text_pair"]} for row in ROWS], words),
     "tagging": lambda words: data.tagging(WORDS, words),
     "question_answering": lambda words: data.question_answering(ASKED, words),
     "read": lambda words: finetuning.read("classification", ROWS, words),

@@ -26,7 +26,7 @@ def decoder(optimizer="adam", **settings):
 
 
 def fit(model, epochs, initial_epoch=0, callbacks=()):
-    data = tf.data.Dataset.from_tensor_slices((IDS, IDS)).batch(8)
+    data = tf.data.Dataset.from_tensor_slices((IDS[:, :-1], IDS[:, 1:])).batch(8)
     model.fit(data, epochs=epochs, initial_epoch=initial_epoch, verbose=0, callbacks=list(callbacks))
 
 
