@@ -120,7 +120,7 @@ def test_threads_share_a_memo(kind: str, languages: dict[str, str], request: pyt
     tokenizer = request.getfixturevalue(kind)
     texts = [languages[name] for name in sorted(languages)[:40]]
     wanted = [tokenizer.encode(text) for text in texts]
-    del tokenizer._memo
+    vars(tokenizer).pop("_memo", None)  # what other tests made known
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: tokenizer.encode_batch([text])[0].tolist(), texts * 3))
     assert found == wanted * 3
@@ -160,9 +160,13 @@ def test_running_text_goes_by_words(
     """From the beginning, however short its blocks are, for new words become rare as the text goes on."""
     monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", NEW_SHARE)
     tokenizer = request.getfixturevalue(kind)
-    del tokenizer._memo
+    vars(tokenizer).pop("_memo", None)  # what other tests made known
     text = "".join(code)[:2_000_000]
     by_words = spy(monkeypatch)
+    tokenizer.encode_batch([text[:1_000_000]])
+    assert len(by_words) == 1
+    del tokenizer._memo
+    by_words.clear()
     for start in range(0, len(text), 20_000):
         tokenizer.encode_batch([text[at : at + 1000] for at in range(start, start + 20_000, 1000)])
     assert len(by_words) > 90
