@@ -309,6 +309,11 @@ _REALS = (
 def _check_names(values: Mapping[str, Any]) -> None:
     fields = [field.name for field in dataclasses.fields(GenerationConfig)]
     if unknown := sorted(set(values) - set(fields)):
-        near = [name for each in unknown for name in difflib.get_close_matches(each, fields, 1, cutoff=0.7)]
+        near = [name for each in unknown for name in _nearest(each, fields)]
         meant = f" (perhaps {' and '.join(near)}?)" if near else ""
         raise ValueError(f"GenerationConfig has no {', '.join(unknown)}{meant}; its settings are {', '.join(fields)}")
+
+
+def _nearest(name: str, fields: list[str]) -> list[str]:
+    """The field that a wrong name abbreviates, or else resembles; none where none does."""
+    return [field for field in fields if field.startswith(name)][:1] or difflib.get_close_matches(name, fields, 1, cutoff=0.7)
