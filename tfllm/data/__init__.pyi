@@ -1,0 +1,14 @@
+from ..corpus.texts import texts as texts
+from .batching.causal import causal_lm as causal_lm
+from .batching.masked import masked_lm as masked_lm
+from .labelled import Labelled as Labelled
+from .labelled import question_answering as question_answering
+from .labelled import regression as regression
+from .labelled import split as split
+from .labelled import tagging as tagging
+from .labelled import text_classification as text_classification
+from .labelled import text_pairs as text_pairs
+from .preparation.beam import prepare_with_beam as prepare_with_beam
+from .preparation.preparing import prepare as prepare
+from .store import Store as Store
+from .store import StoreError as StoreError
