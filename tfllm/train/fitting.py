@@ -10,7 +10,7 @@ import inspect
 import math
 import signal
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -24,6 +24,13 @@ from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.strategies import distributed
 from tfllm.train.finiteness import naming_the_step
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _signature_of(method: Any) -> Callable[[Method], Method]:
+    """`functools.wraps`, whose result type checkers still know to be a method."""
+    return functools.wraps(method)  # type: ignore[return-value]
+
 
 class FittingModel(keras.Model):
     """A `keras.Model` that is handed batches by name, and trains under any strategy."""
@@ -35,7 +42,7 @@ class FittingModel(keras.Model):
     class_weights: np.ndarray | None = None
     """float32 [C], of the `fit` that runs."""
 
-    @functools.wraps(keras.Model.fit)
+    @_signature_of(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         given = as_lines(self._given(keras.Model.fit, args, kwargs))
         if isinstance(held_out := given.get("validation_data"), tuple | list):
@@ -57,7 +64,7 @@ class FittingModel(keras.Model):
             if signal.getsignal(signal.SIGTERM) is not handler:
                 signal.signal(signal.SIGTERM, handler)
 
-    @functools.wraps(keras.Model.evaluate)
+    @_signature_of(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         given = without_bar(self._given(keras.Model.evaluate, args, kwargs))
         if self._on_servers:
@@ -68,7 +75,7 @@ class FittingModel(keras.Model):
         given["x"] = distributed(self.distribute_strategy, given.get("x"))
         return super().evaluate(**given)
 
-    @functools.wraps(keras.Model.predict)
+    @_signature_of(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         given = without_bar(self._given(keras.Model.predict, args, kwargs))
         if self._on_servers:
@@ -77,7 +84,7 @@ class FittingModel(keras.Model):
         with naming_the_step():
             return super().predict(**given)
 
-    @functools.wraps(keras.Model.train_on_batch)
+    @_signature_of(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         self._assert_compile_called("train_on_batch")
         given = self._given(keras.Model.train_on_batch, args, kwargs)
@@ -85,13 +92,13 @@ class FittingModel(keras.Model):
         self.make_train_function()
         return self._on_batch(self.train_function, **given)
 
-    @functools.wraps(keras.Model.test_on_batch)
+    @_signature_of(keras.Model.test_on_batch)
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         self._assert_compile_called("test_on_batch")
         self.make_test_function()
         return self._on_batch(self.test_function, **self._given(keras.Model.test_on_batch, args, kwargs))
 
-    @functools.wraps(keras.Model.predict_on_batch)
+    @_signature_of(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
         # Keras' own asks each replica for all rows.
         return self.predict(tf.data.Dataset.from_tensors(as_arrays(x)), verbose=0)
