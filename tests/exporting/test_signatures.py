@@ -9,8 +9,9 @@ from prompts import PROMPTS
 import tfllm
 from tfllm import tokenizers
 from tfllm.exporting.contract import CONTRACTS, SETTINGS
-from tfllm.exporting.signatures import _continuing, _settings
+from tfllm.exporting.signatures import _continuing
 from tfllm.generation import GenerationConfig
+from tfllm.generation.row_settings import same_for_all
 from tfllm.generation.scoring import scores_of
 
 ROWS = [
@@ -154,20 +155,21 @@ def test_lengths_that_rows_do_not_have_are_refused(served, lengths):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(max_new_tokens=0), "max_new_tokens must be from 1 to 64"),
-        (dict(max_new_tokens=2**31 - 1), "max_new_tokens must be from 1 to 64"),
-        (dict(temperature=1e39), "temperature must be 0 or from 1e-09 to"),
-        (dict(top_p=1e-46), r"top_p must be in \[1e-09, 1\]"),
-        (dict(temperature=-1.0), "temperature must be 0 or from"),
-        (dict(temperature=float("nan")), "temperature must be 0 or from"),
-        (dict(top_k=-1), "top_k must be at least 0"),
-        (dict(top_p=0.0), "top_p must be in"),
-        (dict(min_p=1.0), "min_p must be in"),
-        (dict(repetition_penalty=0.0), "repetition_penalty must be from 1e-09 to"),
-        (dict(frequency_penalty=float("inf")), "frequency_penalty must be a finite number"),
-        (dict(presence_penalty=float("nan")), "presence_penalty must be a finite number"),
-        (dict(no_repeat_ngram_size=-1), "no_repeat_ngram_size must be at least 0"),
-        (dict(min_new_tokens=13), "min_new_tokens must be from 0 to max_new_tokens"),
+        (dict(max_new_tokens=0), "max_new_tokens is invalid: expected an integer from 1 to 64 in each row"),
+        (dict(max_new_tokens=2**31 - 1), "max_new_tokens is invalid: expected an integer from 1 to 64"),
+        (dict(temperature=1e39), r"temperature is invalid: expected 0 or a number from 1e-09 to 1e\+09"),
+        (dict(top_p=1e-46), "top_p is invalid: expected a number from 1e-09 to 1 "),
+        (dict(temperature=-1.0), "temperature is invalid: expected 0 or a number from"),
+        (dict(temperature=float("nan")), "temperature is invalid: expected 0 or a number from"),
+        (dict(top_k=-1), "top_k is invalid: expected an integer from 0"),
+        (dict(top_p=0.0), "top_p is invalid: expected a number from"),
+        (dict(min_p=1.0), "min_p is invalid: expected a number of at least 0 and less than 1"),
+        (dict(repetition_penalty=0.0), "repetition_penalty is invalid: expected a number from 1e-09 to"),
+        (dict(frequency_penalty=float("inf")), "frequency_penalty is invalid: expected a number"),
+        (dict(presence_penalty=float("nan")), "presence_penalty is invalid: expected a number"),
+        (dict(no_repeat_ngram_size=-1), "no_repeat_ngram_size is invalid: expected an integer from 0"),
+        (dict(min_new_tokens=-1), "min_new_tokens is invalid: expected an integer from 0"),
+        (dict(min_new_tokens=13), "min_new_tokens is invalid: expected at most max_new_tokens"),
     ],
 )
 def test_a_setting_out_of_range_fails_the_request(served, change, message):
@@ -183,21 +185,22 @@ def test_a_config_may_ask_for_more_tokens_than_the_models_length():
     generate = _continuing(model, tokenizers.ByteTokenizer(), GenerationConfig(max_new_tokens=11), None)["generate"]
     found = generate(tf.constant(["a"]), max_new_tokens=tf.constant([11]), min_new_tokens=tf.constant([11]))
     assert found["num_tokens"].numpy()[0] >= 11
-    with pytest.raises(tf.errors.InvalidArgumentError, match="max_new_tokens must be from 1 to 11"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="max_new_tokens is invalid: expected an integer from 1 to 11"):
         generate(tf.constant(["a"]), max_new_tokens=tf.constant([12]), min_new_tokens=tf.constant([0]))
 
 
 def test_a_setting_has_a_value_a_row(served):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="top_k must have a value a prompt"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="top_k is invalid: expected one value for each prompt"):
         ask(served["generate"], "generate", prompt=["a"], **columns(ROWS[:1]) | {"top_k": [1, 2]})
-    with pytest.raises(tf.errors.InvalidArgumentError, match="min_new_tokens must have a value a prompt"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="min_new_tokens is invalid: expected one value for each prompt"):
         ask(served["generate"], "generate", prompt=["a", "b"], **columns(ROWS[:2]) | {"min_new_tokens": [0, 1, 2]})
 
 
 def test_fresh_seeds_are_not_the_exporting_processs():
     """Seeds of 0 and 0 in the graph: each process that serves it draws its own."""
     keras.utils.set_random_seed(5)
-    graph = tf.function(lambda rows: _settings(GenerationConfig(temperature=1.0), rows).seed).get_concrete_function(2).graph
+    config = GenerationConfig(temperature=1.0)
+    graph = tf.function(lambda rows: same_for_all(config, rows).seed).get_concrete_function(2).graph
     [op] = [op for op in graph.get_operations() if op.type.startswith("Random")]
     assert (op.get_attr("seed"), op.get_attr("seed2")) == (0, 0)
 

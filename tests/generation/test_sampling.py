@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfllm.generation import GenerationConfig
-from tfllm.generation.sampling import SETTING_DTYPES, Settings, choose, draw, log_prob, truncate
+from tfllm.generation.row_settings import RowSettings, row_specs
+from tfllm.generation.sampling import choose, draw, log_prob, truncate
 
 CUT = -np.inf
 
@@ -26,11 +27,11 @@ def kept_by_numpy(logits: np.ndarray, top_k: int, top_p: float, min_p: float) ->
     return np.sort(order[probabilities[order] >= min_p * probabilities.max()])
 
 
-def rows_of(**settings) -> Settings:
+def rows_of(**settings) -> RowSettings:
     config = GenerationConfig(max_new_tokens=1, temperature=1.0, seed=0)
-    values = Settings(**({name: [getattr(config, name)] for name in Settings._fields} | settings))
+    values = RowSettings(**({name: [getattr(config, name)] for name in RowSettings._fields} | settings))
     rows = max(len(value) for value in values)
-    return Settings(*(tf.constant(list(v) * (rows // len(v)), d) for v, d in zip(values, SETTING_DTYPES, strict=True)))
+    return RowSettings(*(tf.constant(list(v) * (rows // len(v)), d.dtype) for v, d in zip(values, row_specs(), strict=True)))
 
 
 @pytest.mark.parametrize(

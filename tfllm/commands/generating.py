@@ -10,67 +10,26 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tfllm.commands.arguments import Address, Model, generation_config, load_model
+from tfllm.generation.config import GenerationConfig
 from tfllm.generation.other_names import ANSWERS, RENAMED
+from tfllm.generation.setting import Setting, settings_of
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Those of `GenerationConfig`, each left as it is where it is not given."""
+def _option(setting: Setting) -> tuple[str, Any, None]:
+    """A setting as a field of `Settings`."""
+    default = f"(default: the model folder's, else {setting.default!r})"
+    described = tyro.conf.arg(help=setting.help, help_behavior_hint=default)
+    return setting.name, Annotated[setting.accepted.option | None, described], None
 
-    max_new_tokens: int | None = None
-    """Longest continuation in tokens, 128 where nothing says otherwise."""
-    min_new_tokens: int | None = None
-    """Shortest continuation: the document is not closed before."""
-    temperature: float | None = None
-    """0, the default, always takes the most probable token; 1 draws from the model's own distribution."""
-    top_k: int | None = None
-    """Draw from the k most probable tokens only."""
-    top_p: float | None = None
-    """Draw from the most probable tokens that make up this probability."""
-    min_p: float | None = None
-    """Draw from tokens at least this many times as probable as the most probable."""
-    repetition_penalty: float | None = None
-    """Above 1, tokens already there become less probable."""
-    frequency_penalty: float | None = None
-    """Above 0, tokens become less probable each time they are said."""
-    presence_penalty: float | None = None
-    """Above 0, tokens become less probable once they are said."""
-    no_repeat_ngram_size: int | None = None
-    """No n tokens in a row come twice."""
-    logit_bias: dict[int, float] | None = None
-    """Token ids and what is added to their scores: 7 -1.5 12 2."""
-    bad_words: tuple[str, ...] | None = None
-    """Never said."""
-    choices: tuple[str, ...] | None = None
-    """Say one of these."""
-    regex: str | None = None
-    """Say what matches this expression as a whole."""
-    json_schema: str | None = None
-    """Say JSON of this schema."""
-    top_log_probs: int | None = None
-    """Write this many of the most probable tokens at each step, too."""
-    num_beams: int | None = None
-    """Above 1: a beam search for the most probable texts."""
-    length_penalty: float | None = None
-    """Of a beam search: above 0, long texts gain."""
-    early_stopping: Literal[True, False, "never"] | None = None
-    """Of a beam search: when it ends."""
-    num_beam_groups: int | None = None
-    """Beams in groups that avoid each other's tokens."""
-    diversity_penalty: float | None = None
-    """How much they avoid them."""
-    penalty_alpha: float | None = None
-    """Above 0: contrastive search among the top-k tokens for one that is unlike the text before."""
-    num_draft_tokens: int | None = None
-    """Above 0: draft this many tokens at once, by --draft-model or by looking them up in the text. The text is the same."""
-    max_matching_ngram_size: int | None = None
-    """Of looking up: the longest end of the text that is looked for in it."""
-    num_sequences: int | None = None
-    """Continuations of each prompt."""
-    stop: tuple[str, ...] | None = None
-    """End before any of these strings."""
-    seed: int | None = None
-    """The same seed gives the same text."""
+
+_Options: Any = dataclasses.make_dataclass("_Options", map(_option, settings_of(GenerationConfig)), frozen=True, kw_only=True)
+
+
+class Settings(_Options):
+    """One option for each setting of `GenerationConfig`, None where it is not given: then the model folder decides."""
+
+
+_NOT_GIVEN = Settings()
 
 
 def our_words(words: list[str]) -> list[str]:
@@ -104,7 +63,7 @@ def generate(
     quantize: Literal["int8"] | None = None,
     prepack: bool = False,
     do_sample: bool | None = None,
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = _NOT_GIVEN,
 ) -> None:
     """Continue prompts: one as it comes, behind itself, several as JSON lines. What is not given is as in the model folder's
     generation.json (GenerationConfig.save writes it), or the default.

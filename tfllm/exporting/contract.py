@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfllm.generation.config import PER_ROW
+
 EXTRA_FOLDER = "assets.extra"
 WARM_UP_FILE = "tf_serving_warmup_requests"
 """The name TensorFlow Serving looks for in `EXTRA_FOLDER`."""
@@ -47,22 +49,8 @@ _REAL = Field("float32", "B")
 _IDS = Field("int32", "BS")
 _SAMPLES = ["", "naïve 中文\n"]
 
-SETTINGS = {
-    "max_new_tokens": _WHOLE,
-    "min_new_tokens": _WHOLE,
-    "repetition_penalty": _REAL,
-    "frequency_penalty": _REAL,
-    "presence_penalty": _REAL,
-    "no_repeat_ngram_size": _WHOLE,
-    "temperature": _REAL,
-    "top_k": _WHOLE,
-    "top_p": _REAL,
-    "min_p": _REAL,
-    "seed": _WHOLE,
-}
-
-OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
-"""Settings that an export does not take whose config searches and draws nothing."""
+SETTINGS = {each.name: Field(each.number.dtype, "B") for each in PER_ROW}
+"""Inputs of `generate`: the settings of which each row may have its own value."""
 
 _CAUSAL_LM = Contract(
     {
@@ -77,20 +65,7 @@ _CAUSAL_LM = Contract(
     },
     {
         "serving_default": {"prompt": ["The", ""]},
-        "generate": {
-            "prompt": ["", "def "],
-            "max_new_tokens": [4, 3],
-            "min_new_tokens": [0, 1],
-            "repetition_penalty": [1.0, 1.1],
-            "frequency_penalty": [0.0, 0.1],
-            "presence_penalty": [0.0, 0.1],
-            "no_repeat_ngram_size": [0, 3],
-            "temperature": [0.0, 1.0],
-            "top_k": [0, 40],
-            "top_p": [1.0, 0.9],
-            "min_p": [0.0, 0.05],
-            "seed": [0, 1],
-        },
+        "generate": {"prompt": ["", "def "]} | {each.name: list(each.sample_rows) for each in PER_ROW},
         "score": {"text": _SAMPLES},
         "tokenize": {"text": _SAMPLES},
         "detokenize": {"token_ids": [[0, 0], [5, 6]], "num_tokens": [0, 2]},
@@ -140,22 +115,25 @@ def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contr
     """The contract of that name, with what the generation config of a causal model's export adds or takes away.
 
     Args:
-        generation: `GenerationConfig.to_dict()`, as `tfllm.json` has it.
+        name: a key of `CONTRACTS`.
+        generation: `GenerationConfig.to_dict()`, as `tfllm.json` has it. An export that was written before a setting existed
+            does not name it here, and does not take it.
 
     Raises:
         KeyError: there is no such contract.
     """
-    contract, said = CONTRACTS[name], generation or {}
-    if name != "causal_lm":
+    contract = CONTRACTS[name]
+    if name != "causal_lm" or generation is None:
         return contract
+    searches = generation.get("num_beams", 1) > 1 or generation.get("penalty_alpha")
+    taken = {each.name for each in PER_ROW if each.name in generation and not (searches and each.only_for_draws)}
     inputs, outputs = contract.signatures["generate"]
-    if said.get("top_log_probs"):
+    inputs = {name: field for name, field in inputs.items() if name in taken or name not in SETTINGS}
+    if generation.get("top_log_probs"):
         outputs = outputs | {"top_token_ids": Field("int32", "BSK"), "top_log_probs": Field("float32", "BSK")}
-    if said.get("num_beams", 1) > 1:
+    if generation.get("num_beams", 1) > 1:
         outputs = outputs | {"score": _REAL}
-    if said.get("num_draft_tokens"):
+    if generation.get("num_draft_tokens"):
         outputs = outputs | {"num_draft_tokens": _WHOLE, "num_accepted_tokens": _WHOLE}
-    if said.get("num_beams", 1) > 1 or said.get("penalty_alpha"):
-        inputs = {field: each for field, each in inputs.items() if field not in OF_SAMPLING}
-    request = {field: values for field, values in contract.requests["generate"].items() if field in inputs}
+    request = {name: values for name, values in contract.requests["generate"].items() if name in inputs}
     return Contract(contract.signatures | {"generate": Signature(inputs, outputs)}, contract.requests | {"generate": request})

@@ -14,11 +14,10 @@ import tensorflow as tf
 
 from tfllm.exporting.contract import Signature, contract_of
 from tfllm.generation import GenerationConfig, decode
-from tfllm.generation.checks import LEAST, MOST
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import RowSettings, assert_valid, row_specs, same_for_all
 from tfllm.generation.rules import rules_of
-from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.scoring import scores_of
 from tfllm.generation.strategies import continuations
 from tfllm.models.base import LanguageModel
@@ -63,24 +62,24 @@ def _continuing(
 ) -> dict[str, Callable[..., Tensors]]:
     """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""
     rules = rules_of(config, tokenizer)
-    rows = [tf.TensorSpec([None], tf.string), Settings(*(tf.TensorSpec([None], dtype) for dtype in SETTING_DTYPES))]
+    rows = [tf.TensorSpec([None], tf.string), row_specs()]
 
     @partial(tf.function, input_signature=rows, autograph=False)  # in the graph once, for both
-    def answer(prompt: tf.Tensor, settings: Settings) -> Tensors:
+    def answer(prompt: tf.Tensor, settings: RowSettings) -> Tensors:
         found = continuations(model, _opened(model, tokenizer, prompt), settings, rules, draft_model)
         return {"text": decode.text_of(found, rules.stop, tokenizer.detokenize)} | _outputs(found)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
-        return {"text": answer(prompt, _settings(config, tf.size(prompt)))["text"]}
+        return {"text": answer(prompt, same_for_all(config, tf.size(prompt)))["text"]}
 
     longest = max(model.config.max_length, config.max_new_tokens)
 
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
-        with tf.control_dependencies(_demands(tf.size(prompt), settings, longest)):
+        with tf.control_dependencies(assert_valid(settings, tf.size(prompt), longest)):
             prompt = tf.identity(prompt)
             # Else memory may be taken for them before they are refused.
             settings = {name: tf.identity(each) for name, each in settings.items()}
-        return answer(prompt, _settings(config, tf.size(prompt))._replace(**settings))
+        return answer(prompt, same_for_all(config, tf.size(prompt))._replace(**settings))
 
     def score_text(text: tf.Tensor) -> Tensors:
         scores = scores_of(model, tokenizer, text)
@@ -133,51 +132,6 @@ def _opened(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Pr
         demands.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
     with tf.control_dependencies(demands):
         return Prompts(opened.to_tensor(tokenizer.pad_id), tf.identity(lengths))
-
-
-def _settings(config: GenerationConfig, rows: tf.Tensor) -> Settings:
-    """The config's settings for every row; without a seed each row draws its own."""
-    shared = {field: tf.fill([rows], getattr(config, field)) for field in Settings._fields if field != "seed"}
-    if config.seed is None:
-        # The op itself: `tf.random.uniform` would write the global seed of the exporting process into the graph.
-        drawn = tf.raw_ops.RandomUniformInt(shape=[rows], minval=0, maxval=tf.int32.max)
-        return Settings(**shared, seed=drawn)
-    return Settings(**shared, seed=tf.fill([rows], config.seed))
-
-
-def _demands(rows: tf.Tensor, settings: Tensors, longest: int) -> list[tf.Operation]:
-    """Every setting has a value a row, and one that `GenerationConfig` would accept; no row may take memory without a bound."""
-    most = settings["max_new_tokens"]
-
-    def sized(given: tf.Tensor) -> tf.Tensor:
-        return (given == 0) | ((tf.abs(given) >= LEAST) & (tf.abs(given) <= MOST))
-
-    size = f"0 or from {LEAST} to {MOST} in size"
-    accepted = {
-        "max_new_tokens": (f"from 1 to {longest}", lambda given: (given >= 1) & (given <= longest)),
-        "min_new_tokens": ("from 0 to max_new_tokens", lambda given: (given >= 0) & (given <= most)),
-        "repetition_penalty": (f"from {LEAST} to {MOST}", lambda given: (given > 0) & sized(given)),
-        "frequency_penalty": (f"a finite number, {size}", sized),
-        "presence_penalty": (f"a finite number, {size}", sized),
-        "no_repeat_ngram_size": ("at least 0", lambda given: given >= 0),
-        "temperature": (f"0 or from {LEAST} to {MOST}", lambda given: (given >= 0) & sized(given)),
-        "top_k": ("at least 0", lambda given: given >= 0),
-        "top_p": (f"in [{LEAST}, 1]", lambda given: (given >= LEAST) & (given <= 1)),
-        "min_p": ("in [0, 1)", lambda given: (given >= 0) & (given < 1)),
-    }
-    sizes = [
-        tf.debugging.Assert(
-            tf.size(each) == rows, [f"{name} must have a value a prompt; it has, and there are:", tf.size(each), rows]
-        )
-        for name, each in settings.items()
-    ]
-    with tf.control_dependencies(sizes):  # two settings are compared with each other
-        values = [
-            tf.debugging.Assert(tf.reduce_all(good(settings[name])), [f"{name} must be {what}, got:", settings[name]])
-            for name, (what, good) in accepted.items()
-            if name in settings
-        ]
-    return sizes + values
 
 
 def _lengths(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> list[tf.Operation]:

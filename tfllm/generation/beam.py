@@ -38,8 +38,8 @@ from tfllm.generation.decode import (
 )
 from tfllm.generation.penalties import Past, adjust
 from tfllm.generation.reading import Prompts, reader_of
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import Beams, Rules
-from tfllm.generation.sampling import Settings
 from tfllm.layers.cache import Cache
 from tfllm.tokenizers.base import PAD_ID
 
@@ -101,7 +101,7 @@ class Candidates(NamedTuple):
     """int32 [R, 2 W]: RUNNING where the text goes on."""
 
 
-def search(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Results:
+def search(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules) -> Results:
     """The `beams.kept` best continuations of each prompt.
 
     Args:
@@ -113,7 +113,7 @@ def search(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Re
     """
     beams = rules.beams
     assert beams is not None
-    settings = Settings(*(tf.repeat(each, beams.size) for each in settings))
+    settings = RowSettings(*(tf.repeat(each, beams.size) for each in settings))
     task = task_of(model, prompts, settings, rules)
     reader = reader_of(model)
 

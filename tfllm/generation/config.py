@@ -1,7 +1,10 @@
-"""How text is continued: one frozen record, the single source for Python, command line, run folder and export.
+"""Every setting of text generation, each defined once.
 
-Enters: numbers and stop strings. Leaves: a validated `GenerationConfig` and its JSON, `generation.json` in a model folder.
-Importing this imports no TensorFlow.
+A field of `GenerationConfig` gives the default, the accepted values, a help text, and whether each row of a batch may have its
+own value. To add a setting: add a field here, use it where it takes effect, and add it to docs/generation.md.
+
+Input: settings by name. Output: a `GenerationConfig`, and its JSON file `generation.json` in a model folder.
+Importing this module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,16 +18,30 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tfllm.files import write_atomically
-from tfllm.generation.checks import as_float, as_pairs, as_whole, check, check_text, check_texts
+from tfllm.generation.combinations import check_combinations
 from tfllm.generation.other_names import translated
+from tfllm.generation.setting import (
+    Biases,
+    JsonSchema,
+    OneOf,
+    Text,
+    Texts,
+    integer,
+    invalid,
+    real,
+    setting,
+    settings_of,
+)
 from tfllm.representation import settings_line
 
 FILE = "generation.json"
+SMALLEST, LARGEST = 1e-9, 1e9
+"""Limits of numbers that scores are divided by or that are added to scores: float32 holds the results."""
 _Config = TypeVar("_Config")
 
 
 def _with_other_names(config: type[_Config]) -> type[_Config]:
-    """The dataclass, whose constructor takes the names of other libraries, too, and refuses what nobody knows."""
+    """The dataclass with a constructor that also takes other libraries' names, and rejects names that nobody knows."""
     init = config.__init__
 
     @functools.wraps(init)
@@ -42,179 +59,158 @@ def _with_other_names(config: type[_Config]) -> type[_Config]:
 class GenerationConfig:
     """Every setting of one call, of an export, or the defaults of a model folder.
 
-    Transformers' names are taken where they mean the same (`num_return_sequences`, `stop_strings`, `do_sample`); the others
-    are answered by the name here (other_names.py).
+    Names of Hugging Face Transformers are accepted where they mean the same (`num_return_sequences`, `stop_strings`,
+    `do_sample`). For other names of theirs, the error says which setting to use here (other_names.py).
 
-    The settings act in this order: logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, least
-    length, bad words, temperature, top-k, top-p, min-p; then a token is drawn. What `choices`, `regex` or `json_schema` do not
-    allow is never drawn, whatever the others say.
+    The settings act in this order: logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, minimum
+    length, bad words, temperature, top-k, top-p, min-p. Then a token is drawn. Tokens that `choices`, `regex` or `json_schema`
+    do not allow are never drawn, whatever the other settings are.
 
     Raises:
-        ValueError: a setting is out of range; the message names it and what it accepts.
+        ValueError: a setting has a value that it does not accept, or two settings do not go together.
     """
 
-    max_new_tokens: int = 128
-    """Longest continuation, in tokens, its closing separator included."""
-    min_new_tokens: int = 0
-    """The separator is not chosen before so many other tokens. A stop string ends the text all the same."""
-    temperature: float = 0.0
-    """Scores are divided by it. 0: always the most probable token (greedy); top-k, top-p and min-p do not matter then."""
-    top_k: int = 0
-    """Only the k most probable tokens, and those as probable as the k-th (Fan et al. 2018). 0: all. Of contrastive search: the
-    candidates."""
-    top_p: float = 1.0
-    """Only the fewest tokens that together have this probability (Holtzman et al. 2020). 1: all."""
-    min_p: float = 0.0
-    """Only tokens at least this many times as probable as the most probable (Nguyen et al. 2024). 0: all."""
-    repetition_penalty: float = 1.0
-    """Scores of tokens that stand in the prompt or the continuation are divided by it where positive, else multiplied
-    (Keskar et al. 2019). The separator is exempt: it opens every prompt. 1: off."""
-    frequency_penalty: float = 0.0
-    """Subtracted from a token's score for each time it stands in the continuation (OpenAI's). 0: off."""
-    presence_penalty: float = 0.0
-    """Subtracted once from the score of each token that stands in the continuation (OpenAI's). 0: off."""
-    no_repeat_ngram_size: int = 0
-    """No n tokens in a row stand twice in prompt and continuation (Paulus et al. 2017). The separator is exempt. 0: off."""
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    """Added to the scores of tokens; given as {id: bias}."""
-    bad_words: tuple[str, ...] = ()
-    """Never said: the last token of a word's tokens is not chosen behind the others. A word is tokenized as at the beginning of
-    a text and as behind a space; spelled with other tokens it can still be said."""
-    choices: tuple[str, ...] | None = None
-    """The continuation is one of these, spelled as the tokenizer spells it, and then ends. Greedily it is the one whose tokens
-    are the most probable one by one; a beam search with `length_penalty=0` and as many beams as choices finds the most probable
-    text. None: anything."""
-    regex: str = ""
-    """The continuation matches this expression as a whole, unless its budget is spent before. Needs `tfllm[constrained]`."""
-    json_schema: str = ""
-    """The continuation is JSON of this schema, given as its text or a dict. Needs `tfllm[constrained]`."""
-    top_log_probs: int = 0
-    """How many of the most probable tokens to note at each step, with their log-probabilities."""
-    num_beams: int = 1
-    """Beam search: so many continuations are followed at once, and the best by their whole score are given. 1: off."""
-    length_penalty: float = 1.0
-    """A continuation's score is the sum of its log-probabilities over its length to this power (Wu et al. 2016). Above 0 long
-    ones gain."""
-    early_stopping: bool | str = False
-    """When a beam search ends. True: with `num_beams` finished continuations. False: when the best running one, were it to end
-    now, would not be among them. "never": when none can come among them, whatever its length."""
-    num_beam_groups: int = 1
-    """Beams in so many groups, each put off by the tokens that those before it choose (Vijayakumar et al. 2016)."""
-    diversity_penalty: float = 0.0
-    """Subtracted from a token's score for each beam of the groups before that takes it at this step."""
-    penalty_alpha: float = 0.0
-    """Contrastive search (Su et al. 2022): of the `top_k` most probable tokens the one whose probability, times one minus this,
-    less its likeness to the text before, times this, is largest. 0: off."""
-    num_draft_tokens: int = 0
-    """Speculative decoding (Leviathan et al. 2023): so many tokens are drafted at once, by a draft model or, without one, by
-    prompt lookup, and read in one pass. The text is the same, sooner where drafts are good. 0: off."""
-    max_matching_ngram_size: int = 3
-    """Of prompt lookup: the longest end of the text that is looked for in the text before; what followed there is the draft."""
-    num_sequences: int = 1
-    """Continuations of each prompt; in a beam search the best ones."""
-    stop: tuple[str, ...] = ()
-    """The continuation ends before the first of these strings."""
-    seed: int | None = None
-    """Of the random draws. The same prompt, settings and seed give the same text in any batch. None: a fresh one each call
-    and prompt."""
+    max_new_tokens: int = setting(
+        128, integer(1), "Longest continuation in tokens, the closing separator included.", sample_rows=(4, 3)
+    )
+    min_new_tokens: int = setting(
+        0,
+        integer(0),
+        "Shortest continuation in tokens: the separator is not chosen before. A stop string may still end the text earlier.",
+        sample_rows=(0, 1),
+    )
+    temperature: float = setting(
+        0.0,
+        real(SMALLEST, LARGEST, or_zero=True),
+        "Scores are divided by it before a token is drawn. 0: always the most probable token (greedy search).",
+        sample_rows=(0.0, 1.0),
+        only_for_draws=True,
+    )
+    top_k: int = setting(
+        0,
+        integer(0),
+        "Draw from the k most probable tokens only (Fan et al. 2018); in contrastive search, the number of candidates. 0: all.",
+        sample_rows=(0, 40),
+        only_for_draws=True,
+    )
+    top_p: float = setting(
+        1.0,
+        real(SMALLEST, 1),
+        "Draw from the fewest tokens that together have this probability (Holtzman et al. 2020). 1: all.",
+        sample_rows=(1.0, 0.9),
+        only_for_draws=True,
+    )
+    min_p: float = setting(
+        0.0,
+        real(0, 1, below_most=True),
+        "Draw from tokens at least this many times as probable as the most probable one (Nguyen et al. 2024). 0: all.",
+        sample_rows=(0.0, 0.05),
+        only_for_draws=True,
+    )
+    repetition_penalty: float = setting(
+        1.0,
+        real(SMALLEST, LARGEST),
+        "Above 1, tokens of the prompt and of the continuation become less probable (Keskar et al. 2019). 1: off.",
+        sample_rows=(1.0, 1.1),
+    )
+    """Positive scores are divided by it, negative ones multiplied. The separator is exempt, because it opens every prompt."""
+    frequency_penalty: float = setting(
+        0.0,
+        real(-LARGEST, LARGEST),
+        "Subtracted from a token's score for each time the token occurs in the continuation (as in OpenAI's API). 0: off.",
+        sample_rows=(0.0, 0.1),
+    )
+    presence_penalty: float = setting(
+        0.0,
+        real(-LARGEST, LARGEST),
+        "Subtracted once from the score of each token that occurs in the continuation (as in OpenAI's API). 0: off.",
+        sample_rows=(0.0, 0.1),
+    )
+    no_repeat_ngram_size: int = setting(
+        0,
+        integer(0),
+        "No sequence of n tokens occurs twice in prompt and continuation (Paulus et al. 2017). 0: off.",
+        sample_rows=(0, 3),
+    )
+    """The separator is exempt."""
+    logit_bias: tuple[tuple[int, float], ...] = setting(
+        (), Biases(real(-LARGEST, LARGEST)), "Added to the scores of tokens: a number for each token id."
+    )
+    bad_words: tuple[str, ...] = setting((), Texts(), "Texts that the continuation must not contain.")
+    """The last token of a word is not chosen after its other tokens. A word is tokenized as at the beginning of a text and as
+    after a space; spelled with other tokens, it can still occur."""
+    choices: tuple[str, ...] | None = setting(None, Texts(or_none=True), "The continuation is exactly one of these texts.")
+    """Each is spelled as the tokenizer spells it. Greedy search takes the most probable token at each step; a beam search with
+    `length_penalty=0` and as many beams as choices finds the most probable text."""
+    regex: str = setting(
+        "", Text(), "The whole continuation matches this regular expression. Needs `pip install 'tfllm[constrained]'`."
+    )
+    """A text that reaches `max_new_tokens` first ends in the middle. The same holds for `choices` and `json_schema`."""
+    json_schema: str = setting(
+        "", JsonSchema(), "The continuation is JSON of this schema. Needs `pip install 'tfllm[constrained]'`."
+    )
+    top_log_probs: int = setting(
+        0, integer(0), "Also return this many of the most probable tokens of each step, with their log-probabilities."
+    )
+    num_beams: int = setting(
+        1, integer(1), "Beam search: this many continuations are followed at once, and the best are returned. 1: off."
+    )
+    length_penalty: float = setting(
+        1.0,
+        real(-LARGEST, LARGEST),
+        "In beam search, a score is the sum of log-probabilities divided by length to this power (Wu et al. 2016).",
+    )
+    """Above 0, longer texts gain."""
+    early_stopping: bool | str = setting(False, OneOf((True, False, "never")), "In beam search, when the search ends.")
+    """True: as soon as `num_beams` continuations have ended. False: when the best running one, if it ended now, would not be
+    among the best. "never": when no running one can come among the best at any length."""
+    num_beam_groups: int = setting(
+        1, integer(1), "Beams are split into this many groups, which avoid each other's tokens (Vijayakumar et al. 2016)."
+    )
+    diversity_penalty: float = setting(
+        0.0,
+        real(0, LARGEST),
+        "With beam groups: subtracted from a token's score for each beam of an earlier group that takes it at this step.",
+    )
+    penalty_alpha: float = setting(
+        0.0,
+        real(0, 1, below_most=True),
+        "Contrastive search (Su et al. 2022): how much similarity to earlier tokens counts against probability. 0: off.",
+    )
+    """Of the `top_k` most probable tokens, the one is chosen for which (1 - alpha) * probability - alpha * similarity is
+    largest."""
+    num_draft_tokens: int = setting(
+        0,
+        integer(0),
+        "Speculative decoding (Leviathan et al. 2023): this many tokens are drafted and checked at once. 0: off.",
+    )
+    """The draft model drafts, or, without one, prompt lookup. The text is the same, and sooner where drafts are good."""
+    max_matching_ngram_size: int = setting(
+        3, integer(1), "In prompt lookup: the longest end of the text, in tokens, that is looked for in the text before."
+    )
+    num_sequences: int = setting(1, integer(1), "Continuations of each prompt; in beam search, the best ones.")
+    stop: tuple[str, ...] = setting((), Texts(), "The continuation ends before the first of these strings.")
+    seed: int | None = setting(
+        None,
+        integer(0, or_none=True),
+        "Of the draws: the same prompt, settings and seed give the same text. None: another seed for each prompt and call.",
+        sample_rows=(0, 1),
+        only_for_draws=True,
+    )
+    """The text does not depend on the other prompts of the batch."""
 
     def __post_init__(self) -> None:
-        fill = object.__setattr__
-        for field in _TEXTS:
-            given = getattr(self, field)
-            if given is not None or field != "choices":
-                check_texts(field, given)
-                fill(self, field, (given,) if isinstance(given, str) else tuple(given))
-        fill(self, "logit_bias", as_pairs(self.logit_bias))
-        if isinstance(self.json_schema, Mapping):
-            fill(self, "json_schema", json.dumps(self.json_schema, ensure_ascii=False))
-        for field, least in _WHOLES.items():
-            fill(self, field, as_whole(field, getattr(self, field), least))
-        if self.seed is not None:
-            fill(self, "seed", as_whole("seed", self.seed, 0))
-        for field in _REALS:
-            fill(self, field, as_float(field, getattr(self, field)))
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        check(
-            self.min_new_tokens <= self.max_new_tokens,
-            "min_new_tokens",
-            self.min_new_tokens,
-            f"at most max_new_tokens, {self.max_new_tokens}",
-        )
-        check(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0 is greedy)")
-        check(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
-        check(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
-        check(
-            self.repetition_penalty > 0,
-            "repetition_penalty",
-            self.repetition_penalty,
-            "greater than 0 (1 is off)",
-        )
-        self._check_constraint()
-        self._check_beams()
-        self._check_contrast()
-        if self.num_draft_tokens and self.searches:
-            raise ValueError(
-                f"num_draft_tokens={self.num_draft_tokens} drafts one continuation, and a beam or contrastive search follows "
-                "several: leave it out, or num_beams and penalty_alpha"
-            )
-        if self.num_sequences > 1 and self.temperature == 0 and self.num_beams == 1:
-            raise ValueError(
-                f"num_sequences={self.num_sequences} with temperature=0 would give one text several times: "
-                "set temperature or num_beams, or leave num_sequences out"
-            )
-
-    def _check_constraint(self) -> None:
-        check(self.choices != (), "choices", self.choices, "at least one text, or None for no constraint")
-        given = [field for field in ("choices", "regex", "json_schema") if getattr(self, field)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} each say what the continuation may be: give one of them")
-        for field in ("regex", "json_schema"):
-            if getattr(self, field) != "":
-                check_text(field, getattr(self, field))
-        if self.json_schema:
-            try:
-                json.loads(self.json_schema)
-            except ValueError as error:
-                raise ValueError(f"json_schema={self.json_schema!r:.80} is not JSON ({error})") from error
-
-    def _check_beams(self) -> None:
-        by_name = self.early_stopping == "never"
-        check(by_name or isinstance(self.early_stopping, bool), "early_stopping", self.early_stopping, 'True, False or "never"')
-        check(self.diversity_penalty >= 0, "diversity_penalty", self.diversity_penalty, "at least 0")
-        for field in ("num_beam_groups", "diversity_penalty"):
-            given = getattr(self, field)
-            if self.num_beams == 1 and given != getattr(GenerationConfig, field):
-                raise ValueError(f"{field}={given} belongs to a beam search: set num_beams")
-        if self.num_beams == 1:
-            return
-        check(
-            self.num_beams % self.num_beam_groups == 0,
-            "num_beams",
-            self.num_beams,
-            f"a multiple of num_beam_groups, {self.num_beam_groups}",
-        )
-        check(self.num_sequences <= self.num_beams, "num_sequences", self.num_sequences, f"at most num_beams, {self.num_beams}")
-        check(self.temperature == 0, "temperature", self.temperature, "0 with num_beams: a beam search draws nothing")
-        check(self.top_log_probs == 0, "top_log_probs", self.top_log_probs, "0 with num_beams")
-
-    def _check_contrast(self) -> None:
-        check(0 <= self.penalty_alpha < 1, "penalty_alpha", self.penalty_alpha, "in [0, 1) (0 is off)")
-        if self.penalty_alpha == 0:
-            return
-        check(self.top_k >= 2, "top_k", self.top_k, "at least 2 with penalty_alpha: the candidates of each step")
-        for field, off in (("temperature", 0), ("num_beams", 1), ("num_sequences", 1)):
-            check(getattr(self, field) == off, field, getattr(self, field), f"{off} with penalty_alpha")
+        for each in settings_of(self):
+            object.__setattr__(self, each.name, each.convert(getattr(self, each.name)))
+        check_combinations(self)
 
     @property
     def searches(self) -> bool:
-        """Is more than one continuation looked at, and nothing drawn?"""
+        """Is this a beam search or a contrastive search? These follow several continuations and draw nothing."""
         return self.num_beams > 1 or self.penalty_alpha > 0
 
     def replace(self, **changes: Any) -> GenerationConfig:
-        """This config with some settings changed.
+        """A copy of this config with some settings changed.
 
         >>> GenerationConfig().replace(temperature=0.8).temperature
         0.8
@@ -229,13 +225,13 @@ class GenerationConfig:
     __repr__ = settings_line
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: ids of `logit_bias` are strings there."""
-        texts = {field: list(texts) for field in _TEXTS if (texts := getattr(self, field)) is not None}
-        return dataclasses.asdict(self) | texts | {"logit_bias": {str(token): bias for token, bias in self.logit_bias}}
+        """The settings as JSON values. The token ids of `logit_bias` become strings."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return values | {"logit_bias": {str(token): bias for token, bias in self.logit_bias}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GenerationConfig:
-        """The inverse of `to_dict`; settings left out have their defaults.
+        """The config of such a dict. Settings that are not in it have their defaults.
 
         Raises:
             ValueError: a setting is unknown or its value not accepted.
@@ -243,77 +239,62 @@ class GenerationConfig:
         return cls(**values)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes `generation.json` into `folder`: the old file or the new one, never a part."""
+        """Writes `generation.json` into `folder`. After a crash, the folder has the old file or the new one, never a part."""
         path = Path(folder) / FILE
         write_atomically(path, [(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()])
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> GenerationConfig:
-        """What `save` wrote to `folder`; the defaults where there is no such file.
+        """The config that `save` wrote to `folder`, or the defaults if there is no such file.
 
         Raises:
-            FileNotFoundError: `folder` is no folder.
-            ValueError: the file is not JSON, or a setting not accepted.
+            FileNotFoundError: `folder` is not a folder.
+            ValueError: the file is not JSON, or a setting in it is not accepted.
         """
         path = Path(folder) / FILE
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder; {FILE} is looked for in a model's folder")
+            raise FileNotFoundError(f"folder={str(folder)!r} is invalid: expected a folder. Give the folder of a model.")
         if not path.is_file():
             return cls()
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}); write it anew with GenerationConfig.save") from error
+            raise ValueError(f"{path} is not JSON ({error}). Write it again with GenerationConfig.save.") from error
         if not isinstance(values, dict):
-            raise ValueError(f"{path} holds {type(values).__name__}, not settings by name")
+            raise ValueError(
+                f"{path} contains a {type(values).__name__}: expected an object of settings. Write it again with "
+                "GenerationConfig.save."
+            )
         try:
             return cls.from_dict(values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
 
+PER_ROW = tuple(each for each in settings_of(GenerationConfig) if each.per_row)
+"""The settings of which each row of a batch may have its own value."""
+
+
 def config_of(config: GenerationConfig | None, overrides: dict[str, Any]) -> GenerationConfig:
-    """The config, or the defaults, with some settings changed.
+    """The config, or the default one, with some settings changed.
 
     Raises:
-        ValueError: it is no config, or a setting is unknown or its value not accepted.
+        ValueError: `config` is not a GenerationConfig, or a setting is unknown or its value not accepted.
     """
     if config is not None and not isinstance(config, GenerationConfig):
-        raise ValueError(
-            f"config={config!r:.80} must be a GenerationConfig; single settings are given by name: temperature=0.8"
-        )
+        raise invalid("config", config, "a GenerationConfig", "Give single settings by name: temperature=0.8.")
     return (config or GenerationConfig()).replace(**overrides)
 
 
-_TEXTS = ("stop", "bad_words", "choices")
-_WHOLES = {
-    "max_new_tokens": 1,
-    "min_new_tokens": 0,
-    "top_k": 0,
-    "no_repeat_ngram_size": 0,
-    "top_log_probs": 0,
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "num_draft_tokens": 0,
-    "max_matching_ngram_size": 1,
-    "num_sequences": 1,
-}
-"""The least value of each."""
-_REALS = (
-    *("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("length_penalty", "diversity_penalty", "penalty_alpha"),
-)
-
-
 def _check_names(values: Mapping[str, Any]) -> None:
-    fields = [field.name for field in dataclasses.fields(GenerationConfig)]
-    if unknown := sorted(set(values) - set(fields)):
-        near = [name for each in unknown for name in _nearest(each, fields)]
-        meant = f" (perhaps {' and '.join(near)}?)" if near else ""
-        raise ValueError(f"GenerationConfig has no {', '.join(unknown)}{meant}; its settings are {', '.join(fields)}")
+    names = [each.name for each in settings_of(GenerationConfig)]
+    if unknown := sorted(set(values) - set(names)):
+        similar = [name for each in unknown for name in _similar(each, names)]
+        suggestion = f" (perhaps {' and '.join(similar)}?)" if similar else ""
+        raise ValueError(f"GenerationConfig has no {', '.join(unknown)}{suggestion}; its settings are {', '.join(names)}")
 
 
-def _nearest(name: str, fields: list[str]) -> list[str]:
-    """The field that a wrong name abbreviates, or else resembles; none where none does."""
-    return [field for field in fields if field.startswith(name)][:1] or difflib.get_close_matches(name, fields, 1, cutoff=0.7)
+def _similar(name: str, names: list[str]) -> list[str]:
+    """The setting that a wrong name abbreviates or resembles: one or none."""
+    return [each for each in names if each.startswith(name)][:1] or difflib.get_close_matches(name, names, 1, cutoff=0.7)

@@ -20,8 +20,8 @@ from tfllm.generation.cache_rows import reordered
 from tfllm.generation.decode import Task, matrices_cast_once, places_of, written
 from tfllm.generation.penalties import FORBIDDEN, Past, adjust
 from tfllm.generation.reading import Prompts, Reader, features_of, reader_of
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import Contrast, Rules
-from tfllm.generation.sampling import Settings
 from tfllm.layers.cache import Cache
 
 _LEAST_COSINE = -1.0
@@ -56,14 +56,14 @@ class _Seeing:
         return hidden
 
 
-def search(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> decode.Results:
+def search(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules) -> decode.Results:
     """Continues every prompt until all have ended. prompts, settings: P rows; those of sampling are not looked at."""
     with matrices_cast_once(model):
         state = begin(model, prompts, settings, rules)
         return decode.results(advance(model, prompts, settings, rules, state=state, until=tf.int32.max).said)
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> State:
+def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules) -> State:
     """Reads the prompts and chooses the first tokens."""
     assert rules.contrast is not None
     task = decode.task_of(model, prompts, settings, rules)
@@ -79,7 +79,9 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Sta
     return _step(model, reader, state, task, rules.contrast)
 
 
-def advance(model: Any, prompts: Prompts, settings: Settings, rules: Rules, *, state: State, until: int | tf.Tensor) -> State:
+def advance(
+    model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, *, state: State, until: int | tf.Tensor
+) -> State:
     """Goes on until `until` tokens are chosen in all, or every row has ended."""
     contrast = rules.contrast
     assert contrast is not None

@@ -22,8 +22,9 @@ from tfllm.config import ModelConfig
 from tfllm.generation.constraints import following
 from tfllm.generation.penalties import Past, adjust, penalties_wanted
 from tfllm.generation.reading import Prompts, is_on_mesh, reader_of
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import NO_RULES, Rules, Stop
-from tfllm.generation.sampling import Settings, choose, log_prob
+from tfllm.generation.sampling import choose, log_prob
 from tfllm.layers.cache import Cache, is_full, slots_at_first, with_a_slot
 from tfllm.layers.stand_ins import by_rows, is_replaced, repeated
 from tfllm.tokenizers.base import PAD_ID
@@ -75,7 +76,7 @@ class Task(NamedTuple):
     """What stays as it is from step to step, for B rows."""
 
     prompts: Prompts
-    settings: Settings
+    settings: RowSettings
     budget: tf.Tensor
     """int32 [B]: tokens each row may get."""
     rules: Rules
@@ -91,7 +92,7 @@ def room_for(config: ModelConfig, lengths: tf.Tensor, max_new_tokens: tf.Tensor)
     return budget
 
 
-def task_of(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> Task:
+def task_of(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules) -> Task:
     """P prompts for `settings` of B = n P rows: n rows a prompt, side by side."""
     copies = tf.size(settings.seed) // tf.size(prompts.lengths)
     prompts = Prompts(tf.repeat(prompts.token_ids, copies, axis=0), tf.repeat(prompts.lengths, copies))
@@ -99,7 +100,7 @@ def task_of(model: Any, prompts: Prompts, settings: Settings, rules: Rules) -> T
     return Task(prompts, settings, budget, rules, penalties_wanted(settings))
 
 
-def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RULES) -> State:
+def decode(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules = NO_RULES) -> State:
     """Continues every prompt until all rows have ended.
 
     Args:
@@ -114,7 +115,7 @@ def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_R
         return advance(model, prompts, settings, rules, state=state, until=tf.int32.max)
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules = NO_RULES) -> State:
+def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules = NO_RULES) -> State:
     """Reads the prompts, makes room for all tokens to come, and chooses the first ones."""
     task = task_of(model, prompts, settings, rules)
     rows = tf.size(task.budget)
@@ -143,7 +144,7 @@ def empty_state(task: Task, room: tf.Tensor, cache: Cache) -> State:
 def advance(
     model: Any,
     prompts: Prompts,
-    settings: Settings,
+    settings: RowSettings,
     rules: Rules = NO_RULES,
     *,
     state: State,

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfllm.generation.constraints import allowed
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import ANY_TOKEN, Rules
-from tfllm.generation.sampling import Settings
 
 FORBIDDEN = float("-inf")
 # Behind a row's end: equal to no token, and counted by no bin.
@@ -35,7 +35,7 @@ class Past(NamedTuple):
     """int32 [B]: the state of `Rules.automaton`, if there is one."""
 
 
-def penalties_wanted(settings: Settings) -> tf.Tensor:
+def penalties_wanted(settings: RowSettings) -> tf.Tensor:
     """Does any row have a setting that `adjust` must look at? bool []."""
     return tf.reduce_any(
         (settings.repetition_penalty != 1)
@@ -46,7 +46,7 @@ def penalties_wanted(settings: Settings) -> tf.Tensor:
     )
 
 
-def adjust(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules, *, wanted: tf.Tensor) -> tf.Tensor:
+def adjust(logits: tf.Tensor, past: Past, settings: RowSettings, rules: Rules, *, wanted: tf.Tensor) -> tf.Tensor:
     """The scores from which the next token is chosen: bias, what is allowed at all, penalties, what is forbidden.
 
     Where that would leave a row no token, its prohibitions do not hold for this step; the automaton's always do.
@@ -70,7 +70,7 @@ def adjust(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules, *, w
     return _unless_none_is_left(forbid(scores, completing), scores)
 
 
-def _by_row(logits: tf.Tensor, past: Past, settings: Settings, rules: Rules) -> tf.Tensor:
+def _by_row(logits: tf.Tensor, past: Past, settings: RowSettings, rules: Rules) -> tf.Tensor:
     """The settings that a row has for itself. Each is computed only where some row wants it."""
     vocabulary = tf.shape(logits)[1]
     history, early = written_out(past), past.num_tokens < settings.min_new_tokens

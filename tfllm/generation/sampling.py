@@ -1,62 +1,19 @@
-"""From the scores of the vocabulary to one token a row: pure functions, every setting a vector.
+"""Choosing one token per row from the scores of the vocabulary: pure functions; every setting is a vector.
 
-Enters: logits [B, V] and one setting a row. Leaves: logits with the improbable ones at -infinity, or token ids [B].
-A row's result depends on that row alone. Sources: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024
-(min-p), Maddison et al. 2014 (draws by Gumbel noise). What the tokens so far do to the scores stands in `penalties.py`.
+Input: logits [B, V], and `RowSettings`, one value per row. Output: logits, -infinity for improbable tokens, or token ids [B].
+A row's result depends only on that row. What the tokens so far change in the logits: `penalties.py`. Sources: Fan et al. 2018
+(top-k), Holtzman et al. 2020 (top-p), Nguyen et al. 2024 (min-p), Maddison et al. 2014 (draws by Gumbel noise).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
+from tfllm.generation.row_settings import RowSettings
 from tfllm.layers.counter_random import fold_in, random_words
 
 _NOTHING = float("-inf")
 _FEW = 256
-
-
-class Settings(NamedTuple):
-    """One value a row, each [B]: the fields of `GenerationConfig` that a row can have for itself."""
-
-    max_new_tokens: tf.Tensor
-    """int32."""
-    min_new_tokens: tf.Tensor
-    """int32."""
-    repetition_penalty: tf.Tensor
-    """float32."""
-    frequency_penalty: tf.Tensor
-    """float32."""
-    presence_penalty: tf.Tensor
-    """float32."""
-    no_repeat_ngram_size: tf.Tensor
-    """int32."""
-    temperature: tf.Tensor
-    """float32."""
-    top_k: tf.Tensor
-    """int32."""
-    top_p: tf.Tensor
-    """float32."""
-    min_p: tf.Tensor
-    """float32."""
-    seed: tf.Tensor
-    """int32."""
-
-
-SETTING_DTYPES = Settings(
-    max_new_tokens="int32",
-    min_new_tokens="int32",
-    repetition_penalty="float32",
-    frequency_penalty="float32",
-    presence_penalty="float32",
-    no_repeat_ngram_size="int32",
-    temperature="float32",
-    top_k="int32",
-    top_p="float32",
-    min_p="float32",
-    seed="int32",
-)
 
 
 def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf.Tensor) -> tf.Tensor:
@@ -121,7 +78,7 @@ def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits - tf.math.log(-tf.math.log1p(-uniform)), 1, output_type=tf.int32)
 
 
-def choose(logits: tf.Tensor, settings: Settings, *, positions: tf.Tensor) -> tf.Tensor:
+def choose(logits: tf.Tensor, settings: RowSettings, *, positions: tf.Tensor) -> tf.Tensor:
     """The next token of each row: the most probable where the temperature is 0, else one drawn.
 
     The random number is a function of the row's seed and of the position alone, so neither the neighbours in the batch

@@ -30,8 +30,8 @@ from tfllm.generation.decode import (
 )
 from tfllm.generation.drafting import Draft, draw_up, look_up
 from tfllm.generation.reading import Prompts, read, reader_of
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import Rules
-from tfllm.generation.sampling import Settings
 from tfllm.layers.cache import Cache, rewound, with_room
 
 
@@ -47,7 +47,7 @@ class State(NamedTuple):
     """int32 [B]: right ones among them."""
 
 
-def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> Results:
+def decode(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> Results:
     """Continues every prompt until all rows have ended. Shapes: as of `decode.decode`."""
     with matrices_cast_once(model, draft_model):
         state = begin(model, prompts, settings, rules, draft_model)
@@ -55,7 +55,7 @@ def decode(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft
     return plain.results(state.said)._replace(num_draft_tokens=state.drafted, num_accepted_tokens=state.accepted)
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> State:
+def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> State:
     """Reads the prompts, and chooses the first tokens."""
     assert rules.drafts is not None
     task = task_of(model, prompts, settings, rules)
@@ -72,7 +72,7 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_
 def advance(
     model: Any,
     prompts: Prompts,
-    settings: Settings,
+    settings: RowSettings,
     rules: Rules,
     draft_model: Any = None,
     *,

@@ -9,13 +9,13 @@ import tensorflow as tf
 from tfllm.generation import beam, contrastive, decode, speculative
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.rules import Rules
-from tfllm.generation.sampling import Settings
 
 State = decode.State | contrastive.State | speculative.State
 
 
-def continuations(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> Results:
+def continuations(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> Results:
     """Continues every prompt to its end.
 
     Args:
@@ -32,7 +32,7 @@ def continuations(model: Any, prompts: Prompts, settings: Settings, rules: Rules
     return decode.results(decode.decode(model, prompts, settings, rules))
 
 
-def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None) -> State:
+def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> State:
     """The first token of each row. Not of a beam search, which chooses at its end."""
     with decode.matrices_cast_once(model, draft_model):
         if rules.drafts is not None:
@@ -41,7 +41,14 @@ def begin(model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_
 
 
 def advance(
-    model: Any, prompts: Prompts, settings: Settings, rules: Rules, draft_model: Any = None, *, state: State, until: tf.Tensor
+    model: Any,
+    prompts: Prompts,
+    settings: RowSettings,
+    rules: Rules,
+    draft_model: Any = None,
+    *,
+    state: State,
+    until: tf.Tensor,
 ) -> State:
     """More tokens, until there are `until` in all, or a few more where tokens are drafted."""
     with decode.matrices_cast_once(model, draft_model):

@@ -7,28 +7,23 @@ The graph is traced once a model and kind of settings (`tracing.py`), whatever t
 from __future__ import annotations
 
 import dataclasses
-import secrets
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfllm.generation import decode, strategies
-from tfllm.generation.checks import REPLACEMENT
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.decode import Results
-from tfllm.generation.drafting import check_draft_model
-from tfllm.generation.reading import Prompts, is_on_mesh
+from tfllm.generation.inputs import as_texts, check_inputs, config_of_each, tokenized
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import rules_of
-from tfllm.generation.sampling import SETTING_DTYPES, Settings
+from tfllm.generation.setting import REPLACEMENT_CHARACTER
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
-from tfllm.layers.counter_random import fold_in
 from tfllm.layers.onednn import hide_integer_notice
 from tfllm.models import folder
-from tfllm.models.base import LanguageModel, check_tokenizer
+from tfllm.models.base import LanguageModel
 from tfllm.models.inference import InferenceModel
 from tfllm.tokenizers import Tokenizer
 
@@ -102,15 +97,15 @@ def generate(
             ends before the model does, or `num_draft_tokens` is 0.
     """
     hide_integer_notice()
-    texts = _texts(prompts)
-    configs = _config_of_each(texts, config, overrides)
+    texts = as_texts(prompts)
+    configs = config_of_each(texts, config, overrides)
     if not texts:
         return []
     shared = configs[0]
     model, tokenizer = folder.get_both(model, tokenizer)
     draft_model = None if draft_model is None else folder.get(draft_model)
-    _check_fit(model, tokenizer, configs, draft_model)
-    padded, settings = _pad(model, tokenizer, texts, configs), _rows(configs)
+    check_inputs(model, tokenizer, configs, draft_model)
+    padded, settings = tokenized(model, tokenizer, texts, configs), rows_of(configs)
     rules = rules_of(shared, tokenizer)
     found = functions_of(model, tokenizer, rules, draft_model).decode(padded, settings, tensors_of(rules))
     return _records(tf.nest.map_structure(lambda each: each.numpy(), found), texts, tokenizer, shared)
@@ -144,35 +139,6 @@ def _alternatives(found: Results, row: int) -> list[list[Alternative]]:
     return [list(map(Alternative, *step)) for step in zip(ids, log_probs, strict=True)]
 
 
-def _texts(prompts: str | Sequence[str]) -> list[str]:
-    if isinstance(prompts, str):
-        return [prompts]
-    texts: list[Any] = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, Mapping) else [prompts]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"prompts={prompts!r:.80} must be a text or a list of texts")
-    return texts
-
-
-def _config_of_each(
-    texts: Sequence[str], config: GenerationConfig | Sequence[GenerationConfig] | None, overrides: dict[str, Any]
-) -> list[GenerationConfig]:
-    """A config a text. Rows share a batch, so what is no setting of a row must be the same in all."""
-    if not isinstance(config, Sequence):
-        return [config_of(config, overrides)] * len(texts)
-    if len(config) != len(texts):
-        raise ValueError(f"got {len(config)} configs for {len(texts)} prompts: give one a prompt, or one for all")
-    configs = [config_of(each, overrides) for each in config]
-    # A contrastive search has as many candidates for each row.
-    own = [field for field in Settings._fields if field != "top_k" or not configs[0].penalty_alpha]
-    for field in dataclasses.fields(GenerationConfig):
-        if field.name not in own and len({getattr(each, field.name) for each in configs}) > 1:
-            raise ValueError(
-                f"the configs differ in {field.name}, which all prompts of a call share: call generate once for each. "
-                f"Prompts may differ in {', '.join(own)}"
-            )
-    return configs
-
-
 def stream(
     model: LanguageModel | InferenceModel | str | Path,
     tokenizer: Tokenizer | str | Path,
@@ -200,9 +166,9 @@ def stream(
         raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
     model, tokenizer = folder.get_both(model, tokenizer)
     draft_model = None if draft_model is None else folder.get(draft_model)
-    _check_fit(model, tokenizer, [config], draft_model)
+    check_inputs(model, tokenizer, [config], draft_model)
     rules = rules_of(config, tokenizer)
-    inputs = (_pad(model, tokenizer, [prompt], [config]), _rows([config]), tensors_of(rules))
+    inputs = (tokenized(model, tokenizer, [prompt], [config]), rows_of([config]), tensors_of(rules))
     return _pieces((model, draft_model), functions_of(model, tokenizer, rules, draft_model), inputs, tokenizer, config)
 
 
@@ -231,7 +197,7 @@ def _certain(text: str, stop: Sequence[str]) -> str:
     "caf\ufffd", () -> "caf"            the character is not whole yet
     "one\n", ("\n\n",) -> "one"         the line break may be half of a stop string
     """
-    text = text.rstrip(REPLACEMENT)
+    text = text.rstrip(REPLACEMENT_CHARACTER)
     cut = _cut(text, stop)
     if cut != text:
         return cut
@@ -242,63 +208,3 @@ def _certain(text: str, stop: Sequence[str]) -> str:
 def _cut(text: str, stop: Sequence[str]) -> str:
     """ "one. two", (".", "two") -> "one"."""
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))]
-
-
-def _check_fit(model: Any, tokenizer: Tokenizer, configs: Sequence[GenerationConfig], draft_model: Any) -> None:
-    if not model.config.causal:
-        raise ValueError(f"a {type(model).__name__} does not continue texts; tfllm.predict asks it what it knows")
-    check_tokenizer(model, tokenizer)
-    off = {field: getattr(GenerationConfig, field) for field in ("top_k", "top_p", "min_p")}
-    for config in configs:
-        cuts = [f"{field}={value}" for field in off if (value := getattr(config, field)) != off[field]]
-        if config.temperature == 0 and not config.searches and cuts:
-            warnings.warn(
-                f"greedy, where {' and '.join(cuts)} would change nothing: give temperature=1.0 to draw", stacklevel=3
-            )
-            break
-    config = configs[0]
-    if (config.searches or config.num_draft_tokens) and is_on_mesh(model):
-        raise ValueError(
-            "a model on a mesh has no beam or contrastive search and no drafts: load it on one device, or drop the setting"
-        )
-    if draft_model is not None:
-        check_draft_model(draft_model, model, tokenizer, config)
-
-
-def _pad(model: Any, tokenizer: Tokenizer, texts: Sequence[str], configs: Sequence[GenerationConfig]) -> Prompts:
-    """["ab", ""] -> token_ids [[1, 100, 101], [1, 0, 0]], lengths [3, 1] (bytes as tokens)."""
-    rows = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(texts)]
-    limit = model.config.max_length
-    if model.config.positions == "learned":
-        for text, row, config in zip(texts, rows, configs, strict=True):
-            if len(row) + config.max_new_tokens > limit:
-                raise ValueError(
-                    f"the prompt {text[:40]!r}… has {len(row)} tokens, its opening separator included, and max_new_tokens="
-                    f"{config.max_new_tokens}: together more than max_length={limit}, where the model's learned positions "
-                    f"end. {_shorter(limit - len(row))}"
-                )
-    longest = max(map(len, rows))
-    padded = np.full([len(rows), longest], tokenizer.pad_id, np.int32)
-    for row, ids in zip(padded, rows, strict=True):
-        row[: len(ids)] = ids
-    return Prompts(tf.constant(padded), tf.constant([len(row) for row in rows], tf.int32))
-
-
-def _shorter(room: int) -> str:
-    return f"Shorten the prompt, or set max_new_tokens to {room} or less" if room > 0 else "Shorten the prompt"
-
-
-def _rows(configs: Sequence[GenerationConfig]) -> Settings:
-    """The settings of `num_sequences` rows a prompt, of one in a beam search; each prompt with its own config.
-
-    The first sequence has the seed itself, as a row of an export has.
-    """
-    copies = configs[0].num_sequences if configs[0].num_beams == 1 else 1
-    columns = {
-        field: tf.constant([getattr(config, field) for config in configs for _ in range(copies)], dtype)
-        for field, dtype in SETTING_DTYPES._asdict().items()
-        if field != "seed"
-    }
-    seeds = tf.constant([secrets.randbelow(2**31) if config.seed is None else config.seed for config in configs])[:, None]
-    number = tf.range(copies)[None]
-    return Settings(**columns, seed=tf.reshape(tf.where(number == 0, seeds, fold_in(seeds, number)), [-1]))

@@ -17,8 +17,8 @@ import tensorflow as tf
 from tfllm.generation import strategies
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts, is_on_mesh
+from tfllm.generation.row_settings import RowSettings, row_specs
 from tfllm.generation.rules import Rules
-from tfllm.generation.sampling import SETTING_DTYPES, Settings
 from tfllm.generation.strategies import State
 from tfllm.models.base import LanguageModel
 from tfllm.models.inference import InferenceModel, computing
@@ -88,7 +88,7 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules
     frame = tf.nest.map_structure(lambda leaf: None if tf.is_tensor(leaf) else leaf, like)
     head = [
         Prompts(tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)),
-        Settings(*(tf.TensorSpec([None], dtype) for dtype in SETTING_DTYPES)),
+        row_specs(),
         [_any_size(each) for each in tensors_of(like)],
     ]
 
@@ -101,17 +101,17 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Rules
     graph = (lambda **_: lambda call: call) if is_on_mesh(model()) else _traced_once
 
     @graph(input_signature=head, autograph=False)
-    def decode_all(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> Results:
+    def decode_all(prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> Results:
         with computing(model(), draft_model()) as (target, drafter):
             return strategies.continuations(target, prompts, settings, rules_with(tensors), drafter)
 
     @graph(input_signature=head, autograph=False)
-    def begin(prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
+    def begin(prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> State:
         with computing(model(), draft_model()) as (target, drafter):
             return strategies.begin(target, prompts, settings, rules_with(tensors), drafter)
 
     @graph(autograph=False)
-    def advance(state: State, prompts: Prompts, settings: Settings, tensors: list[tf.Tensor]) -> State:
+    def advance(state: State, prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> State:
         until = strategies.said(state).step + STREAMED_AT_ONCE
         rules = rules_with(tensors)
         with computing(model(), draft_model()) as (target, drafter):
