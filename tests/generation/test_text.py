@@ -7,7 +7,8 @@ from scripted import script
 
 import tfllm
 from tfllm.generation import GenerationConfig
-from tfllm.generation.text import _certain, _cut, _pad
+from tfllm.generation.inputs import tokenized
+from tfllm.generation.text import _certain, _cut
 from tfllm.tokenizers import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -69,7 +70,7 @@ def test_a_list_of_none_gives_none():
 
 def test_prompts_open_with_the_separator_and_are_padded_on_the_right(llama):
     """The rows of the docstring."""
-    padded = _pad(llama, TOKENIZER, ["ab", ""], [GenerationConfig(max_new_tokens=1)] * 2)
+    padded = tokenized(llama, TOKENIZER, ["ab", ""], [GenerationConfig(max_new_tokens=1)] * 2)
     assert padded.token_ids.numpy().tolist() == [[1, 100, 101], [1, 0, 0]]
     assert padded.lengths.numpy().tolist() == [3, 1]
 
