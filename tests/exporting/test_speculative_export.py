@@ -49,5 +49,5 @@ def test_an_export_drafts(model, draft_model, drafter, tmp_path):
         assert found["num_tokens"].numpy().tolist() == [record.num_tokens for record in plain]
         drafted, accepted = found["num_draft_tokens"].numpy(), found["num_accepted_tokens"].numpy()
         assert 0 < accepted.sum() <= drafted.sum() and (accepted <= drafted).all()
-    with pytest.raises(ValueError, match="num_draft_tokens is 0"):
+    with pytest.raises(ValueError, match="num_draft_tokens=0 is invalid"):
         tfllm.export(model, TOKENIZER, tmp_path / "none", draft_model=model)

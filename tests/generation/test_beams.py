@@ -162,5 +162,5 @@ def test_places_that_stay_empty():
 
 
 def test_beams_do_not_stream(llama):
-    with pytest.raises(ValueError, match="num_beams=2: a beam search knows its text at the end only"):
+    with pytest.raises(ValueError, match="num_beams=2 is invalid: expected 1 in a stream"):
         tfllm.stream(llama, TOKENIZER, "a", num_beams=2)

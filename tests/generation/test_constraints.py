@@ -183,9 +183,9 @@ def test_other_choices_need_no_other_graph(llama):
 
 
 def test_what_cannot_be_followed_is_said():
-    with pytest.raises(ValueError, match=r"the expression '\(' cannot be compiled: .*without \^ and \$ inside"):
+    with pytest.raises(ValueError, match=r"regex='\(' is invalid: .*without \^ and \$ inside"):
         automaton_of(GenerationConfig(regex="("), BYTES)
-    with pytest.raises(ValueError, match="cannot become an expression: Unsupported type"):
+    with pytest.raises(ValueError, match=r"expected a schema that can become a regular expression \(Unsupported type"):
         pattern_of('{"type": "foo"}')
 
 
@@ -207,20 +207,20 @@ def test_what_cannot_be_followed_is_said():
     ],
 )
 def test_a_schema_that_texts_would_break_is_refused(schema, message):
-    with pytest.raises(ValueError, match="json_schema: .*" + re.escape(message)):
+    with pytest.raises(ValueError, match="json_schema is invalid: .*" + re.escape(message)):
         pattern_of(json.dumps(schema))
 
 
 def test_what_the_tokenizer_cannot_spell_is_refused():
     words = tokenizers.train(texts=CORPUS, kind="wordpiece", vocab_size=150, progress=False)
     for choices, message in (
-        (["yes", "☃"], r"choices='☃' cannot be said in this tokenizer's tokens"),
-        ([" "], r"choices=' ' cannot be said"),
-        (["YES", "yes"], r"choices='YES' and 'yes' are one text to this tokenizer"),
+        (["yes", "☃"], r"choices='☃' is invalid: expected a text that the tokenizer has tokens for"),
+        ([" "], r"choices=' ' is invalid"),
+        (["YES", "yes"], r"choices=\('YES', 'yes'\) is invalid: expected texts that the tokenizer can tell apart"),
     ):
         with pytest.raises(ValueError, match=message):
             automaton_of(GenerationConfig(choices=choices), words)
-    with pytest.raises(ValueError, match="bad_words=' ' cannot be said"):
+    with pytest.raises(ValueError, match="bad_words=' ' is invalid"):
         rules_of(GenerationConfig(bad_words=[" "]), words)
 
 

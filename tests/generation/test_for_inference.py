@@ -186,7 +186,7 @@ def test_it_goes_with_its_graphs_and_weights():
 def test_it_is_no_draft_model_for_its_own_model(models):
     model, fast = models["gpt2-tiny"]
     for target, drafter in ((model, fast), (fast, model), (fast, tfllm.for_inference(model))):
-        with pytest.raises(ValueError, match="draft_model and model are two forms of one model"):
+        with pytest.raises(ValueError, match="draft_model is invalid: expected another model than model"):
             tfllm.generate(target, TOKENIZER, "def f(", num_draft_tokens=3, draft_model=drafter)
 
 

@@ -178,7 +178,7 @@ def test_a_bias_moves_the_choice():
     [record] = tfllm.generate(model, TOKENIZER, "a", max_new_tokens=1, logit_bias={1: 1.0})
     assert record.token_ids == [1]
     assert record.log_probs[0] == pytest.approx(-np.log(TOKENIZER.vocab_size)), "the model's own, without the bias"
-    with pytest.raises(ValueError, match="logit_bias names the token 259; the tokenizer has tokens 0 to 258"):
+    with pytest.raises(ValueError, match=r"is invalid: expected token ids from 0 to 258\. Leave the token id 259 out"):
         tfllm.generate(model, TOKENIZER, "a", logit_bias={259: 1.0})
 
 
@@ -235,7 +235,7 @@ def test_the_most_probable_tokens_of_each_step(llama):
             assert [each.token_id for each in found] == expected.indices[first + step].numpy().tolist()
             np.testing.assert_allclose([each.log_prob for each in found], expected.values[first + step], atol=1e-4)
     assert tfllm.generate(llama, TOKENIZER, "a", max_new_tokens=2)[0].top_log_probs == []
-    with pytest.raises(ValueError, match="top_log_probs=300 is more than the 259 tokens"):
+    with pytest.raises(ValueError, match="top_log_probs=300 is invalid: expected at most the 259 tokens"):
         tfllm.generate(llama, TOKENIZER, "a", max_new_tokens=9, top_log_probs=300)
 
 
@@ -267,9 +267,9 @@ def test_prompts_have_settings_of_their_own(llama):
     alone = [tfllm.generate(llama, TOKENIZER, *each)[0] for each in zip(prompts, configs, strict=True)]
     assert [record.token_ids for record in together] == [record.token_ids for record in alone]
     assert len(set(together[2].token_ids)) == 12
-    with pytest.raises(ValueError, match="got 2 configs for 3 prompts"):
+    with pytest.raises(ValueError, match="one for each of the 3 prompts, got 2"):
         tfllm.generate(llama, TOKENIZER, prompts, configs[:2])
-    with pytest.raises(ValueError, match="the configs differ in stop, which all prompts of a call share"):
+    with pytest.raises(ValueError, match="expected the same stop for all prompts of a call"):
         tfllm.generate(llama, TOKENIZER, prompts, [configs[0].replace(stop="a"), *configs[1:]])
 
 

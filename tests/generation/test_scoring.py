@@ -64,7 +64,7 @@ def test_paths_stand_for_models(model: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_scored(model: Any) -> None:
     encoder = tfllm.MaskedLM(tfllm.preset("bert-mini", vocab_size=259, num_layers=1, hidden_size=8, num_heads=1, ffn_size=8))
-    with pytest.raises(ValueError, match="a MaskedLM gives no probability of a whole text; score wants a CausalLM"):
+    with pytest.raises(ValueError, match="expected a CausalLM, got a MaskedLM, which gives no probability of a whole text"):
         tfllm.score(encoder, ByteTokenizer(), "a")
     with pytest.raises(TypeError, match=r"model=3 must be a model .* or the path of its folder, got int"):
         tfllm.score(3, ByteTokenizer(), "a")  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def test_what_cannot_be_scored(model: Any) -> None:
         tfllm.score(model, type("Other", (ByteTokenizer,), {"vocab_size": 300})(), "a")
     with pytest.raises(TypeError, match="got int 3; a text is a str"):
         tfllm.score(model, ByteTokenizer(), ["a", 3])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="batch_size=0 must be 1 or more"):
+    with pytest.raises(ValueError, match="batch_size=0 is invalid: expected an integer from 1"):
         tfllm.score(model, ByteTokenizer(), ["a"], batch_size=0)
 
 

@@ -157,14 +157,20 @@ def test_stream_equals_generate_and_keeps_no_model_alive():
 
 def test_what_does_not_go_together_is_refused(llama):
     for settings in (dict(num_beams=2), dict(penalty_alpha=0.5, top_k=4)):
-        with pytest.raises(ValueError, match=r"num_draft_tokens=3 drafts one continuation.*leave it out, or num_beams"):
+        with pytest.raises(
+            ValueError,
+            match=r"num_draft_tokens=3 is invalid: expected 0 with num_beams.* Leave num_draft_tokens out",
+        ):
             GenerationConfig(num_draft_tokens=3, **settings)
-    with pytest.raises(ValueError, match="max_matching_ngram_size=0 must be a whole number from 1"):
+    with pytest.raises(ValueError, match="max_matching_ngram_size=0 is invalid: expected an integer from 1"):
         GenerationConfig(max_matching_ngram_size=0)
     wanted = {
-        "num_draft_tokens is 0: say how many": (dict(num_draft_tokens=0), small()),
-        "draft_model: the tokenizer has 259 ids, the model's vocabulary 300.*both models": ({}, small(vocab_size=300)),
-        "draft_model has learned positions that end at max_length=64, before": ({}, small("gpt2-tiny")),
+        "num_draft_tokens=0 is invalid: expected at least 1 with draft_model": (dict(num_draft_tokens=0), small()),
+        "draft_model is invalid: .*the tokenizer has 259 ids, the model's vocabulary 300": ({}, small(vocab_size=300)),
+        "draft_model is invalid: expected positions that reach as far.*max_length=64": (
+            {},
+            small("gpt2-tiny"),
+        ),
     }
     for message, (settings, draft_model) in wanted.items():
         for call in (tfllm.generate, tfllm.stream):

@@ -137,14 +137,17 @@ def test_another_models_tokenizer_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": 3}, "prompts=3 must be a text or a list of texts"),
-        ({"prompts": {"role": "user"}}, r"prompts={'role': 'user'} must be a text or a list of texts"),
-        ({"prompts": ["a", None]}, r"prompts=\['a', None\] must be"),
-        ({"config": {"max_new_tokens": 3}}, r"config=\{'max_new_tokens': 3\} must be a GenerationConfig; single settings"),
-        ({"config": [GenerationConfig(), {}], "prompts": ["a", "b"]}, r"config=\{\} must be a GenerationConfig"),
+        ({"prompts": 3}, "prompts=3 is invalid: expected a string or a list of strings"),
+        ({"prompts": {"role": "user"}}, r"prompts={'role': 'user'} is invalid: expected a string or a list"),
+        ({"prompts": ["a", None]}, r"prompts=\['a', None\] is invalid"),
+        (
+            {"config": {"max_new_tokens": 3}},
+            r"config=\{'max_new_tokens': 3\} is invalid: expected a GenerationConfig. Give",
+        ),
+        ({"config": [GenerationConfig(), {}], "prompts": ["a", "b"]}, r"config=\{\} is invalid: expected a GenerationConfig"),
         (
             {"config": [GenerationConfig(penalty_alpha=0.6, top_k=k) for k in (4, 5)], "prompts": ["a", "b"]},
-            "the configs differ in top_k, which all prompts of a call share",
+            "expected the same top_k for all prompts of a call",
         ),
     ],
 )
@@ -155,7 +158,7 @@ def test_other_types_are_refused(arguments, message):
 
 
 def test_settings_of_draws_that_change_nothing_are_told():
-    with pytest.warns(UserWarning, match="greedy, where top_k=5 would change nothing: give temperature=1.0 to draw") as told:
+    with pytest.warns(UserWarning, match="top_k=5 has no effect with temperature=0. Give temperature=1.0 to draw") as told:
         tfllm.generate(speaker(), TOKENIZER, ["a", "a"], [GenerationConfig(), GenerationConfig(top_k=5)])
     assert [each.filename for each in told] == [__file__]
 
@@ -164,7 +167,7 @@ def test_learned_positions_end_somewhere(model):
     if model.config.positions != "learned":
         assert tfllm.generate(model, TOKENIZER, "x" * 70, max_new_tokens=3)[0].num_tokens <= 3
         return
-    message = r"has 41 tokens.*max_new_tokens=30: together more than max_length=64.*set max_new_tokens to 23 or less"
+    message = r"max_new_tokens=30 is invalid: expected at most 23, .*=64 .* has 41 tokens.*give max_new_tokens=23 or less"
     for call in (tfllm.generate, tfllm.stream):
         with pytest.raises(ValueError, match=message):
             call(model, TOKENIZER, "x" * 40, max_new_tokens=30)
@@ -172,9 +175,9 @@ def test_learned_positions_end_somewhere(model):
 
 
 def test_stream_is_one_prompt_once():
-    with pytest.raises(ValueError, match="continues one prompt once, got list"):
+    with pytest.raises(ValueError, match=r"prompt=\['a'\] is invalid: expected one string. Use tfllm.generate"):
         tfllm.stream(speaker(), TOKENIZER, ["a"])
-    with pytest.raises(ValueError, match="num_sequences=2"):
+    with pytest.raises(ValueError, match="num_sequences=2 is invalid: expected 1 in a stream"):
         tfllm.stream(speaker(), TOKENIZER, "a", num_sequences=2, temperature=1.0)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.schemas import check_schema
+from tfllm.generation.setting import invalid
 from tfllm.generation.spelling import spelled
 from tfllm.tokenizers import Tokenizer
 
@@ -68,7 +69,7 @@ def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
     for text in texts:
         at, ids = 0, spelled(text, tokenizer, "choices")
         if (other := of_ids.setdefault(tuple(ids), text)) != text:
-            raise ValueError(f"choices={other!r} and {text!r} are one text to this tokenizer: leave one out")
+            raise invalid("choices", (other, text), "texts that the tokenizer can tell apart", f"Leave {text!r} out.")
         for token in ids:
             if token not in states[at]:
                 states[at][token] = len(states)
@@ -94,10 +95,9 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
         # The library's own end must be no token of ours; it is never looked at.
         index = core.Index(f"(?:{pattern}){_END}", core.Vocabulary(len(surfaces), tokens))
     except ValueError as error:
-        raise ValueError(
-            f"the expression {pattern!r} cannot be compiled: {error}. The syntax is that of Rust's regex, without ^ and $ "
-            "inside, look-around and references back"
-        ) from error
+        expected = f"a regular expression in the syntax of Rust's regex ({error})"
+        advice = "Write it without look-around, without backreferences, and without ^ and $ inside."
+        raise invalid("regex", pattern, expected, advice) from error
     final = index.get_final_states()
     # The separator ends the text and nothing else does: elsewhere the mark is a character that "." takes.
     moves = {
@@ -106,7 +106,7 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
     }
     live = _live(moves, tokenizer.eos_id)
     if index.get_initial_state() not in live:
-        raise ValueError(f"no tokens of this tokenizer make a text that matches {pattern!r}")
+        raise invalid("regex", pattern, "an expression that some text of this tokenizer matches", "Allow other characters.")
     return _table(_from(index.get_initial_state(), moves, live, tokenizer.eos_id))
 
 
@@ -143,7 +143,8 @@ def pattern_of(schema: str) -> str:
     try:
         return from_schema(schema)
     except ValueError as error:
-        raise ValueError(f"the JSON schema {json.loads(schema)!r:.200} cannot become an expression: {error}") from error
+        expected = f"a schema that can become a regular expression ({error})"
+        raise invalid("json_schema", json.loads(schema), expected, "Change it, or give regex=…") from error
 
 
 def _table(states: Sequence[Mapping[int, int]]) -> Automaton:
@@ -178,7 +179,7 @@ def _core() -> Any:
         import outlines_core.json_schema
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "regex and json_schema are compiled by outlines-core, which is not installed: pip install 'tfllm[constrained]', "
-            "in a clone '.[constrained]'. choices need nothing"
+            "regex and json_schema need outlines-core, which is not installed. Install it: pip install 'tfllm[constrained]', "
+            "or '.[constrained]' in a clone. choices=… needs no library."
         ) from error
     return outlines_core

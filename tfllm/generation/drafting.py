@@ -22,26 +22,28 @@ from tfllm.tokenizers import Tokenizer
 def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config: GenerationConfig) -> None:
     """Raises ValueError unless `draft_model` can draft for `model` as `config` says."""
     if config.num_draft_tokens == 0:
-        raise ValueError(
-            "a draft_model was given and num_draft_tokens is 0: say how many tokens it is to draft at once, 4 perhaps"
-        )
+        raise ValueError("num_draft_tokens=0 is invalid: expected at least 1 with draft_model. Give num_draft_tokens=4.")
     if not draft_model.config.causal:
-        raise ValueError(f"draft_model: a {type(draft_model).__name__} does not continue texts; give a CausalLM")
+        given = type(draft_model).__name__
+        raise ValueError(f"draft_model is invalid: expected a decoder, got a {given}. Give a CausalLM.")
     if draft_model is not model and getattr(draft_model, "model", draft_model) is getattr(model, "model", model):
         raise ValueError(
-            "draft_model and model are two forms of one model, which has one set of weights at a time: give a smaller one"
+            "draft_model is invalid: expected another model than model, got a copy of the same one for inference. Give a "
+            "smaller model."
         )
     if is_on_mesh(draft_model):
-        raise ValueError("draft_model is on a mesh: load it on one device")
+        raise ValueError("draft_model is invalid: expected a model on one device, got one on a mesh. Load it outside.")
     try:
         check_tokenizer(draft_model, tokenizer)
     except ValueError as error:
-        raise ValueError(f"draft_model: {error}; both models must have been trained with it") from None
+        raise ValueError(
+            f"draft_model is invalid: expected a model of the same tokenizer: {error}. Give a draft model trained with it."
+        ) from None
     ends, text_ends = draft_model.config.max_length, model.config.max_length
     if draft_model.config.positions == "learned" and (model.config.positions != "learned" or ends < text_ends):
         raise ValueError(
-            f"draft_model has learned positions that end at max_length={ends}, before the model's texts do: give one whose "
-            "positions reach as far, or are rotary"
+            f"draft_model is invalid: expected positions that reach as far as the model's, got learned ones that end at "
+            f"max_length={ends}. Give a draft model with a larger max_length, or with rotary positions."
         )
 
 

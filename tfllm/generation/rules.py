@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfllm.generation.automata import Automaton, automaton_of
 from tfllm.generation.config import GenerationConfig
+from tfllm.generation.setting import invalid
 from tfllm.generation.spelling import spelled
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import EOS_ID
@@ -98,7 +99,8 @@ def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
         ModuleNotFoundError: `regex` or `json_schema` is set, and outlines-core is not installed.
     """
     if config.top_log_probs > tokenizer.vocab_size:
-        raise ValueError(f"top_log_probs={config.top_log_probs} is more than the {tokenizer.vocab_size} tokens there are")
+        expected = f"at most the {tokenizer.vocab_size} tokens of the vocabulary"
+        raise invalid("top_log_probs", config.top_log_probs, expected, "Lower top_log_probs.")
     return Rules(
         eos_id=tokenizer.eos_id,
         bos_id=tokenizer.bos_id,
@@ -161,7 +163,8 @@ def _bias(pairs: Sequence[tuple[int, float]], vocabulary: int) -> tf.Tensor | No
     dense = np.zeros([vocabulary], np.float32)
     for token, value in pairs:
         if token >= vocabulary:
-            raise ValueError(f"logit_bias names the token {token}; the tokenizer has tokens 0 to {vocabulary - 1}")
+            expected = f"token ids from 0 to {vocabulary - 1}"
+            raise invalid("logit_bias", dict(pairs), expected, f"Leave the token id {token} out.")
         dense[token] = value
     return tf.constant(dense)
 

@@ -27,7 +27,7 @@ def check_schema(text: str) -> None:
     schema = json.loads(text)
     for where, each in _schemas(schema, "the schema"):
         if problem := _problem(each):
-            raise ValueError(f"json_schema: {where} {problem}, and texts would not be held to it")
+            raise ValueError(f"json_schema is invalid: {where} {problem}. Otherwise texts could break the schema.")
 
 
 def _problem(schema: Any) -> str:

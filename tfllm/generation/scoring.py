@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.generation.reading import is_on_mesh
+from tfllm.generation.setting import Setting, integer
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.inference import InferenceModel, computing
@@ -63,6 +64,7 @@ class TextScore:
         return -self.log_prob / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
 
+_BATCH_SIZE = Setting("batch_size", 16, integer(1), "Texts at a time.")
 _TRACED: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 """By model, then by the tokenizer's fingerprint."""
 
@@ -101,8 +103,7 @@ def score(
     _check_model(model, tokenizer)
     texts = [texts] if isinstance(texts, str) else list(texts)
     check_texts(texts)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be 1 or more")
+    batch_size = _BATCH_SIZE.convert(batch_size)
     found: dict[int, TextScore] = {}
     by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     for begin in range(0, len(texts), batch_size):
@@ -173,11 +174,11 @@ def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
 def _check_model(model: Any, tokenizer: Tokenizer) -> None:
     if not model.config.causal:
         raise ValueError(
-            f"a {type(model).__name__} gives no probability of a whole text; score wants a CausalLM "
-            "(the pseudo-log-likelihood of a masked model, arXiv 1910.14659, is not computed)"
+            f"model is invalid: expected a CausalLM, got a {type(model).__name__}, which gives no probability of a whole text. "
+            "Give a decoder. (The pseudo-log-likelihood of a masked model, arXiv 1910.14659, is not computed.)"
         )
     if is_on_mesh(model):
-        raise ValueError("score wants a model on one device, this one stands on a mesh: save it, and load it outside")
+        raise ValueError("model is invalid: expected a model on one device, got one on a mesh. Save it and load it outside.")
     check_tokenizer(model, tokenizer)
 
 

@@ -1,7 +1,11 @@
-"""Texts of settings as the tokenizer spells them, where what it cannot spell would be another text without a word."""
+"""Texts of settings (`choices`, `bad_words`) as token ids.
+
+Input: a text and the tokenizer. Output: its token ids, or a ValueError if the tokenizer has no tokens for it.
+"""
 
 from __future__ import annotations
 
+from tfllm.generation.setting import invalid
 from tfllm.tokenizers import Tokenizer
 
 
@@ -13,5 +17,5 @@ def spelled(text: str, tokenizer: Tokenizer, field: str) -> list[int]:
     """
     ids = list(tokenizer.encode(text))
     if not ids or tokenizer.unk_id in ids:
-        raise ValueError(f"{field}={text!r} cannot be said in this tokenizer's tokens: give another text, or leave it out")
+        raise invalid(field, text, "a text that the tokenizer has tokens for", "Give another text, or leave it out.")
     return ids

@@ -19,7 +19,7 @@ from tfllm.generation.decode import Results
 from tfllm.generation.inputs import as_texts, check_inputs, config_of_each, tokenized
 from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import rules_of
-from tfllm.generation.setting import REPLACEMENT_CHARACTER
+from tfllm.generation.setting import REPLACEMENT_CHARACTER, invalid
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.onednn import hide_integer_notice
 from tfllm.models import folder
@@ -157,13 +157,11 @@ def stream(
     """
     hide_integer_notice()
     config = config_of(config, overrides)
-    if not isinstance(prompt, str) or config.num_sequences != 1:
-        raise ValueError(
-            f"stream continues one prompt once, got {type(prompt).__name__} and num_sequences="
-            f"{config.num_sequences}: use tfllm.generate for more"
-        )
-    if config.num_beams > 1:
-        raise ValueError(f"num_beams={config.num_beams}: a beam search knows its text at the end only; use tfllm.generate")
+    if not isinstance(prompt, str):
+        raise invalid("prompt", prompt, "one string", "Use tfllm.generate for several prompts.")
+    for name in ("num_sequences", "num_beams"):
+        if (given := getattr(config, name)) != 1:
+            raise invalid(name, given, "1 in a stream, which gives one text as it comes", "Use tfllm.generate.")
     model, tokenizer = folder.get_both(model, tokenizer)
     draft_model = None if draft_model is None else folder.get(draft_model)
     check_inputs(model, tokenizer, [config], draft_model)
