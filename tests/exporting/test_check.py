@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.exporting import checking
-from tfllm.exporting.contract import CONTRACTS
+from tfllm.exporting.contract import CONTRACTS, contract_of
 
 
 def test_an_export_passes(greedy):
@@ -145,3 +145,13 @@ def test_an_export_that_cannot_be_loaded(copy, tmp_path, monkeypatch):
 def test_a_contract_has_a_request_for_every_signature(name):
     signatures, requests = CONTRACTS[name]
     assert {name: set(fields) for name, fields in requests.items()} == {n: set(s.inputs) for n, s in signatures.items()}
+
+
+def test_an_export_has_the_settings_that_there_were_when_it_was_written():
+    """Its generation config names them: one that came later is no input of it, and not in the request that `check` runs."""
+    generation = tfllm.GenerationConfig().to_dict()
+    assert contract_of("causal_lm", generation) == CONTRACTS["causal_lm"] == contract_of("causal_lm")
+    del generation["min_p"]
+    signatures, requests = contract_of("causal_lm", generation)
+    assert set(CONTRACTS["causal_lm"].signatures["generate"].inputs) - set(signatures["generate"].inputs) == {"min_p"}
+    assert set(requests["generate"]) == set(signatures["generate"].inputs)

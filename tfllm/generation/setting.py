@@ -103,13 +103,13 @@ class Texts:
         if value is None and self.or_none:
             return None
         texts = (value,) if isinstance(value, str) else tuple(value)
-        if not all(map(_is_text, texts)) or (self.or_none and not texts):
+        if self.or_none and not texts:
             raise ValueError
-        return texts
+        return tuple(map(_text, texts))
 
     def __str__(self) -> str:
         count = "one or more non-empty strings" if self.or_none else "a non-empty string or a list of such strings"
-        return f"{count}, {_ENCODABLE}{', or None' if self.or_none else ''}"
+        return f"{count}{', or None' if self.or_none else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +119,10 @@ class Text:
     option: Any = str
 
     def convert(self, value: Any) -> str:
-        if value != "" and not _is_text(value):
-            raise ValueError
-        return value
+        return value if value == "" else _text(value)
 
     def __str__(self) -> str:
-        return f"a string, {_ENCODABLE}"
+        return "a string"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +134,12 @@ class JsonSchema:
     def convert(self, value: Any) -> str:
         if isinstance(value, Mapping):
             return json.dumps(value, ensure_ascii=False)
-        if value != "":
-            if not _is_text(value):
-                raise ValueError
-            json.loads(value)
+        if value == "":
+            return value
+        try:
+            json.loads(_text(value))
+        except json.JSONDecodeError as error:
+            raise _ReasonError(f"it is not JSON: {error}") from None
         return value
 
     def __str__(self) -> str:
@@ -220,7 +220,7 @@ class Setting:
         try:
             return self.accepted.convert(value)
         except (ValueError, TypeError, OverflowError) as error:
-            reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+            reason = f" ({error})" if isinstance(error, _ReasonError) else ""
             advice = f"Leave {self.name} out for the default, {self.default!r}."
             raise invalid(self.name, value, f"{self.accepted}{reason}", advice) from None
 
@@ -241,18 +241,21 @@ def settings_of(config: Any) -> tuple[Setting, ...]:
     return tuple(Setting(field.name, field.default, **field.metadata[_KEY]) for field in dataclasses.fields(config))
 
 
-_ENCODABLE = "valid in UTF-8 and without U+FFFD"
+class _ReasonError(ValueError):
+    """Why a value is not accepted, where the words for the accepted values do not say it."""
 
 
-def _is_text(value: Any) -> bool:
-    """Is it a string that a tokenizer can write? U+FFFD stands for ill-formed text, which a model does not write on purpose."""
-    if not isinstance(value, str) or value == "" or REPLACEMENT_CHARACTER in value:
-        return False
+def _text(value: Any) -> str:
+    """The value, if it is a string that a tokenizer can write."""
+    if not isinstance(value, str) or value == "":
+        raise ValueError
+    if REPLACEMENT_CHARACTER in value:
+        raise _ReasonError("without U+FFFD, which stands for text that is not valid UTF-8")
     try:
         value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError as error:
+        raise _ReasonError(f"{error.reason} in UTF-8") from None
+    return value
 
 
 def _written(limit: float) -> str:
