@@ -35,7 +35,7 @@ def test_generation_has_a_row_for_every_setting(setting):
 @pytest.mark.parametrize("setting", PER_ROW, ids=lambda each: each.name)
 def test_the_contract_has_an_input_for_every_setting_of_a_row(setting):
     accepted = {
-        "max_new_tokens": "an integer from 1 to the model's `max_length`, or to the export's own `max_new_tokens` if that is more",
+        "max_new_tokens": "an integer from 1 to the larger of the model's `max_length` and the export's `max_new_tokens`",
         "min_new_tokens": "an integer from 0 to `max_new_tokens`",
         "seed": "any integer",
     }
