@@ -17,7 +17,7 @@ from sklearn.metrics import classification_report, confusion_matrix, f1_score
 
 import tfllm
 from tfllm import data, finetuning
-from tfllm.data.labelled.reading_words import Sentence
+from tfllm.data.labelled.conll_files import Sentence
 from tfllm.finetuning import tasks as tasks_module
 from tfllm.finetuning.run import _compile
 from tfllm.tokenizers import ByteTokenizer

@@ -20,8 +20,8 @@ import zstandard
 
 import tfllm
 from tfllm import features
-from tfllm.data.labelled import tagged
-from tfllm.data.labelled.reading_questions import read_questions
+from tfllm.data.labelled import token_classification
+from tfllm.data.labelled.question_files import read_questions
 from tfllm.generation import GenerationConfig
 from tfllm.interop.configs import read_config
 from tfllm.tokenizers import ByteTokenizer
@@ -149,7 +149,7 @@ ROWS = [(heading, row) for heading, (_, rows) in sections().items() for row in r
 def one_trace() -> Iterator[None]:
     """Tagging traces a graph a call: here it is the same for all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tagged, "cutter", functools.cache(tagged.cutter))
+        patch.setattr(token_classification, "cutter", functools.cache(token_classification.cutter))
         yield
 
 

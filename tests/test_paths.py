@@ -9,7 +9,7 @@ import pytest
 
 import tfllm
 from tfllm import data, finetuning
-from tfllm.data.labelled.reading_words import Sentence
+from tfllm.data.labelled.conll_files import Sentence
 from tfllm.tokenizers import ByteTokenizer
 
 ROWS = [{"text": f"text {i}", "text_pair": f"other {i}", "label": "ab"[i % 2], "number": float(i)} for i in range(4)]

@@ -34,7 +34,7 @@ import tfllm
 from tfllm import finetuning
 from tfllm.data import tagging
 from tfllm.data.labelled import Tagged
-from tfllm.data.labelled.reading_words import read_sentences
+from tfllm.data.labelled.conll_files import read_sentences
 
 FOLDER = Path("runs/compare-pretraining")
 SIDES = ("random", "pretrained")

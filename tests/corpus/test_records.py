@@ -21,14 +21,14 @@ import pytest
 import zstandard
 
 from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.decompression import BLOCK_BYTES
 from tfllm.corpus.documents import read
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines, split_lines
 from tfllm.corpus.records import json_shape, read_records
 from tfllm.corpus.sources import find_sources
 from tfllm.corpus.texts import texts
-from tfllm.corpus.unpacking import BLOCK_BYTES
-from tfllm.tokenizers.corpus import Corpus
+from tfllm.tokenizers.training_text import Corpus
 
 PACK = {
     "": bytes,

@@ -13,13 +13,14 @@ from advice import follow
 from encoder_like import BertLike
 
 from tfllm import features
-from tfllm.data import framing, question_answering, regression, tagging, text_classification, text_pairs, words
-from tfllm.data.labelled.reading import read_texts
-from tfllm.data.labelled.reading_questions import read_questions
-from tfllm.data.labelled.reading_words import Sentence, read_sentences
-from tfllm.data.labelled.splitting import split
+from tfllm.data import encoder_inputs, question_answering, regression, tagging, text_classification, text_pairs
+from tfllm.data.labelled.conll_files import Sentence, read_sentences
+from tfllm.data.labelled.question_files import read_questions
 from tfllm.data.labelled.tag_schemes import to_iob2
-from tfllm.data.labelled.typography import with_spaces
+from tfllm.data.labelled.text_files import read_texts
+from tfllm.data.labelled.validation_split import split
+from tfllm.data.labelled.word_spacing import with_spaces
+from tfllm.text import words as word_splitting
 from tfllm.tokenizers import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -104,15 +105,15 @@ def test_names_of_columns():
 def test_pairs():
     rows = [{"text": "a", "text_pair": "b", "label": 1}, {"text": "c", "text_pair": "d", "label": 0}]
     two = [{name: row[name] for name in ("text", "text_pair")} for row in rows]
-    for words_, right in (
+    for too_short, right in (
         ("keep the rows of such pairs alone", rows[:1]),
         ("leave the column out or make it 1", two),
         ("leave the column out or make it 1", [row | {"label": 1} for row in two]),
     ):
-        follow(words_, lambda: text_pairs(rows, BYTES), lambda: len(text_pairs(right, BYTES)) == 2 * len(right))
+        follow(too_short, lambda: text_pairs(rows, BYTES), lambda: len(text_pairs(right, BYTES)) == 2 * len(right))
     triplets = [row | {"negative": "e"} for row in two]
-    words_ = "The other rows' partners are the negatives: leave the column out"
-    follow(words_, lambda: text_pairs(triplets, BYTES), lambda: len(text_pairs(two, BYTES)) == 4)
+    too_short = "The other rows' partners are the negatives: leave the column out"
+    follow(too_short, lambda: text_pairs(triplets, BYTES), lambda: len(text_pairs(two, BYTES)) == 4)
 
 
 def test_names_of_labels():
@@ -178,16 +179,18 @@ def test_texts_that_are_cut():
         lambda: encoded("a" * 9, max_length=5),
         lambda: encoded("a" * 9, max_length=11) == [9],
     )
-    words_ = " leaves no place for text. Give "
-    follow(words_, lambda: encoded(max_length=2), lambda: encoded(max_length=3) == [1])
+    too_short = "are special. Give a larger max_length."
+    follow(too_short, lambda: encoded(max_length=2), lambda: encoded(max_length=3) == [1])
     one = tf.ragged.constant([[7]], tf.int32)
     follow(
-        words_,
-        lambda: framing.frame(one, tokenizer=BYTES, max_length=2),
-        lambda: framing.frame(one, tokenizer=BYTES, max_length=3),
+        too_short,
+        lambda: encoder_inputs.frame(one, tokenizer=BYTES, max_length=2),
+        lambda: encoder_inputs.frame(one, tokenizer=BYTES, max_length=3),
     )
-    spelled = words.split_words(tf.constant(["a"]), keep_spaces=True).strings
-    follow(words_, lambda: words.word_pieces(spelled, BYTES, 2), lambda: words.word_pieces(spelled, BYTES, 3))
+    spelled = word_splitting.split_words(tf.constant(["a"]), keep_spaces=True).strings
+    follow(
+        too_short, lambda: word_splitting.word_pieces(spelled, BYTES, 2), lambda: word_splitting.word_pieces(spelled, BYTES, 3)
+    )
 
 
 def test_settings_of_batches():
@@ -294,7 +297,7 @@ def test_rows_of_questions():
     follow(". Correct it, or remove it.", lambda: rows(answer="\0", start=12), lambda: found)
     places = ": the answer at places "
     follow(places, lambda: found.characters(0, 0, 0), lambda: found.characters(0, 6, 6) == slice(0, 1))
-    limit = lambda stride: framing.question_limit(BYTES, 12, stride) == 3  # noqa: E731
+    limit = lambda stride: encoder_inputs.question_limit(BYTES, 12, stride) == 3  # noqa: E731
     follow("Give a stride from 0 to below that.", lambda: limit(6), lambda: limit(5))
 
 

@@ -18,14 +18,14 @@ import tensorflow as tf
 from advice import follow
 from masked_batches import FRAMED, make
 
-from tfllm.corpus.remote import find_remote
+from tfllm.corpus.remote_files import find_remote
 from tfllm.data import Store, prepare
-from tfllm.data.batching import causal, masked, order, pairs, rows
+from tfllm.data.batching import causal, masked, rows, sentence_pairs, shuffle_order
 from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.masking import Vocabulary
 from tfllm.data.preparation import beam
-from tfllm.data.preparation.workers import run
-from tfllm.data.preparation.working import check_place, working
+from tfllm.data.preparation.work_dir import check_place, working
+from tfllm.data.preparation.worker_pool import run
 from tfllm.data.store import get_store
 from tfllm.tokenizers import ByteTokenizer
 
@@ -218,7 +218,7 @@ def test_stores_of_batches(tmp_path):
 
     def check(store, kind):
         weights = {store: 1.0}
-        pairs.check_documents(weights, pairs.Windows.of(rows.Shards.open(weights, "train"), 9), kind, "train")
+        sentence_pairs.check_documents(weights, sentence_pairs.Windows.of(rows.Shards.open(weights, "train"), 9), kind, "train")
         return True
 
     words = "Prepare it again with more documents (separator=… splits a file into several), or, for validation, with a larger "
@@ -243,10 +243,12 @@ def test_stores_of_batches(tmp_path):
     )
     follow(
         " are not accepted: give finite numbers above 0.",
-        lambda: order.shares([1, 0]),
-        lambda: order.shares([1, 1], 4) == [2, 2],
+        lambda: shuffle_order.shares([1, 0]),
+        lambda: shuffle_order.shares([1, 1], 4) == [2, 2],
     )
-    follow(" of all. Leave that store out.", lambda: order.shares([1, 1e-9]), lambda: order.shares([1], 4) == [4])
+    follow(
+        " of all. Leave that store out.", lambda: shuffle_order.shares([1, 1e-9]), lambda: shuffle_order.shares([1], 4) == [4]
+    )
 
 
 def test_settings_of_batches():

@@ -3,7 +3,7 @@
 import pytest
 from advice import follow
 
-from tfllm.data.labelled.reading_tokens import read_tokens
+from tfllm.data.labelled.token_records import read_tokens
 
 GOOD = {"tokens": ["EU", "won"], "ner_tags": ["B-ORG", "O"]}
 NUMBERS = GOOD | {"ner_tags": [1, 0]}

@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 
 from tfllm.data.preparation import beam_pipeline
-from tfllm.data.preparation.pieces import INDEX
+from tfllm.data.preparation.chunk_files import INDEX
 from tfllm.data.preparation.shards import Plan, ShardJob
 
 

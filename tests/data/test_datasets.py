@@ -11,9 +11,9 @@ from encoder_like import BertLike
 from fetch import skipping
 
 from tfllm.data.labelled import question_answering, tagging
-from tfllm.data.labelled.reading import read_texts
-from tfllm.data.labelled.reading_questions import read_questions
-from tfllm.data.labelled.reading_words import read_sentences
+from tfllm.data.labelled.conll_files import read_sentences
+from tfllm.data.labelled.question_files import read_questions
+from tfllm.data.labelled.text_files import read_texts
 
 import datasets  # isort: skip  (of training/)
 import fetching  # isort: skip

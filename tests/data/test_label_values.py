@@ -8,7 +8,7 @@ import pytest
 from tfllm import features
 from tfllm.data.labelled import tagging, text_classification
 from tfllm.data.labelled.label_values import check_names, read_label, read_labels, read_number
-from tfllm.data.labelled.reading import read_texts
+from tfllm.data.labelled.text_files import read_texts
 from tfllm.tokenizers import ByteTokenizer
 
 

@@ -7,7 +7,7 @@ import pytest
 from encoder_like import BertLike, RobertaLike, letters
 
 from tfllm import features
-from tfllm.data.framing import MULTIPLE
+from tfllm.data.encoder_inputs import MULTIPLE
 from tfllm.data.labelled import regression, text_classification, text_pairs
 from tfllm.tokenizers import ByteTokenizer
 

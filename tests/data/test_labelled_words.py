@@ -9,8 +9,8 @@ from encoder_like import BertLike, Deaf, RobertaLike, letters
 
 from tfllm import features
 from tfllm.data.labelled import tagging
-from tfllm.data.labelled.reading_words import Sentence
-from tfllm.data.words import split_words, word_pieces
+from tfllm.data.labelled.conll_files import Sentence
+from tfllm.text.words import split_words, word_pieces
 from tfllm.tokenizers import ByteTokenizer
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfllm.data import StoreError, prepare
-from tfllm.data.preparation import linking, preparing
+from tfllm.data.preparation import local, near_duplicate_graph
 from tfllm.data.preparation.near_duplicates import Likeness, among, join, link, sign, words_of
 from tfllm.tokenizers import ByteTokenizer
 
@@ -201,10 +201,10 @@ def tree(folder):
 
 def small(monkeypatch):
     """As with a corpus of terabytes: many pieces, several parts a band, links joined again and again, workers."""
-    monkeypatch.setattr(preparing, "LEAST_CHUNK", 40_000)
-    monkeypatch.setattr(linking, "PART_DOCUMENTS", 300)
-    monkeypatch.setattr(linking, "FEW_DOCUMENTS", 0)
-    monkeypatch.setattr(linking, "LEAST_JOIN", 10)
+    monkeypatch.setattr(local, "LEAST_CHUNK", 40_000)
+    monkeypatch.setattr(near_duplicate_graph, "PART_DOCUMENTS", 300)
+    monkeypatch.setattr(near_duplicate_graph, "FEW_DOCUMENTS", 0)
+    monkeypatch.setattr(near_duplicate_graph, "LEAST_JOIN", 10)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -219,7 +219,7 @@ def test_the_same_bytes_however_it_is_cut(corpus, tmp_path, monkeypatch, process
 def test_interrupted_it_goes_on(corpus, tmp_path, monkeypatch):
     reference = quiet(corpus[0], tmp_path / "one", separator="\n")
     small(monkeypatch)
-    real, done = linking.write_links, []
+    real, done = near_duplicate_graph.write_links, []
 
     def interrupted(job, work):
         if len(done) % 40 == 39:
@@ -228,7 +228,7 @@ def test_interrupted_it_goes_on(corpus, tmp_path, monkeypatch):
         done.append(job)
         return real(job, work)
 
-    monkeypatch.setattr(linking, "write_links", interrupted)
+    monkeypatch.setattr(near_duplicate_graph, "write_links", interrupted)
     interruptions = 0
     while not (tmp_path / "out").exists():
         try:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.data.batching import packing
-from tfllm.data.batching.objectives import causal_shift
+from tfllm.data.batching.targets import causal_shift
 
 
 def i64(*values):

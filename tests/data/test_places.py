@@ -4,7 +4,7 @@ import memory_files
 import pytest
 
 from tfllm.corpus.formats import SourceError
-from tfllm.corpus.remote import find_remote
+from tfllm.corpus.remote_files import find_remote
 
 NAMES = ("web/a.txt", "web/b.so", "web/c/d.txt", "web/c/empty.txt", "web/c/.e.txt", "web/c[1]/f[2].txt", "website.txt")
 

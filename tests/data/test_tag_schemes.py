@@ -5,7 +5,8 @@ import re
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from tfllm.data.labelled.tag_schemes import iob2_labels, is_bio, to_iob2
+from tfllm.data.labelled.tag_schemes import iob2_labels, to_iob2
+from tfllm.text.tags import is_iob2
 
 
 def place(sentence, word):
@@ -97,7 +98,7 @@ def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
         # The advice, followed to the end.
         fixed = [re.sub("^o$", "O", re.sub("(?i)^([bi])_|^(per)-([bi])$", r"\1\3-\2", tag)) for tag in (first, *others)]
         fixed = [tag.upper() + ("PER" if tag.endswith("-") else "") for tag in fixed]
-        assert is_bio(converted(" ".join(fixed))[0].split())
+        assert is_iob2(converted(" ".join(fixed))[0].split())
 
 
 def test_tags_without_a_sign_between():
@@ -135,6 +136,6 @@ def test_names_of_all_labels(given, names):
 
 def test_labels_of_entities():
     for labels in (["B-X"], ["O", "I-X"], ["O", "B-a-b", "I-a-b"]):
-        assert is_bio(labels)
+        assert is_iob2(labels)
     for labels in ([], ["O"], ["O", "NOUN"], ["O", "B-"], ["B-X", "E-X"]):
-        assert not is_bio(labels)
+        assert not is_iob2(labels)

@@ -24,7 +24,7 @@ from tfllm.interop import from_huggingface, to_huggingface
 from tfllm.interop.configs import family_of, read_config, write_config
 from tfllm.interop.heads import _check_class, found_task, labels_of, read_settings
 from tfllm.interop.huggingface import _vocab_size
-from tfllm.interop.names import canonical
+from tfllm.interop.tensor_names import canonical
 from tfllm.interop.tokenizer_files import check_writable
 from tfllm.interop.weight_files import read_weights
 from tfllm.tokenizers import ByteTokenizer

@@ -11,7 +11,7 @@ from cases import Case, Outcome, there, weight
 
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
-from tfllm.interop.places import places
+from tfllm.interop.weight_mapping import places
 from tfllm.models.folder import TASKS
 from tfllm.train.runs.weights import named
 

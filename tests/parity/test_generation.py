@@ -15,7 +15,7 @@ from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
 from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
-from tfllm.interop.places import places
+from tfllm.interop.weight_mapping import places
 from tfllm.models.folder import TASKS
 
 ANSWERS = json.loads((GOLDEN / "generation.json").read_text())

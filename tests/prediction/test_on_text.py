@@ -6,7 +6,7 @@ from encoders import ENTITIES, strong
 
 import tfllm
 from tfllm import data
-from tfllm.data.labelled.reading_words import Sentence
+from tfllm.data.labelled.conll_files import Sentence
 from tfllm.finetuning import evaluator
 from tfllm.train.scores import accuracy_on_text, entities, f1_on_text
 

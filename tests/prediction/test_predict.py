@@ -10,13 +10,13 @@ from encoders import ENTITIES, OTHERS, TEXTS, columns, strong
 
 import tfllm
 from tfllm import data
-from tfllm.data.labelled.reading_words import Sentence
-from tfllm.data.words import split_words
+from tfllm.data.labelled.conll_files import Sentence
 from tfllm.finetuning.run import _read_as
 from tfllm.models.question_answerer import LONGEST_ANSWER
-from tfllm.prediction import chunks, masks
-from tfllm.prediction.masks import CHOICES
-from tfllm.prediction.spans import best_spans
+from tfllm.prediction import batched_map, fill_mask
+from tfllm.prediction.fill_mask import CHOICES
+from tfllm.prediction.question_answering import best_spans
+from tfllm.text.words import split_words
 from tfllm.train.scores import entities
 
 
@@ -78,8 +78,8 @@ def test_numbers_and_vectors_are_those_of_the_rows(tokenizer):
     indirect=["tokenizer"],
 )
 def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer, monkeypatch):
-    """Words, their rows and the run of labels are found here in Python; long texts in several rows, and those in chunks."""
-    monkeypatch.setattr(chunks, "ROWS", 3)
+    """Words, their rows and the run of labels are found here in Python; long texts in several rows, and those in batches."""
+    monkeypatch.setattr(batched_map, "ROWS", 3)
     model = strong(name, tokenizer)
     found = tfllm.predict(model, tokenizer, TEXTS)
     assert found[0] == {"text": [], "label": [], "start": [], "end": [], "score": []}
@@ -107,7 +107,7 @@ def test_entities_are_those_of_the_words_that_training_reads(name, tokenizer, mo
 
 
 def test_runs_of_labels_become_entities(monkeypatch):
-    from tfllm.prediction import words as module
+    from tfllm.prediction import token_classification as module
 
     text = "a b c d e f g"
     tags = ["I-PER", "I-PER", "B-PER", "I-LOC", "O", "B-LOC", "I-LOC"]
@@ -121,7 +121,7 @@ def test_runs_of_labels_become_entities(monkeypatch):
 
 def test_answers_are_those_of_the_windows_that_training_reads(tokenizer, monkeypatch):
     """Long contexts too, in chunks of windows; the best span of each window is found here by looking at all of them."""
-    monkeypatch.setattr(chunks, "ROWS", 3)
+    monkeypatch.setattr(batched_map, "ROWS", 3)
     model = strong("question_answerer", tokenizer)
     found = tfllm.predict(model, tokenizer, OTHERS, TEXTS)
     asked = [i for i in NOT_EMPTY if OTHERS[i] and TEXTS[i].strip()]
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused(wordpiece):
 
 def test_a_mask_behind_the_cut_is_answered_from_a_later_window(tokenizer, monkeypatch):
     """As in a text that is the mask's window, and none is passed over; texts before and behind do not matter."""
-    monkeypatch.setattr(chunks, "ROWS", 2)
+    monkeypatch.setattr(batched_map, "ROWS", 2)
     model = strong("masked_lm", tokenizer)
     text = "[MASK] was Ada, " + "later Lady Lovelace, " * 12 + "[MASK] wrote the [MASK] program" + " in London" * 9 + " [MASK]"
     short, long, none = tfllm.predict(model, tokenizer, ["Ada [MASK]", text, "word " * 60])
@@ -262,7 +262,7 @@ def test_a_mask_behind_the_cut_is_answered_from_a_later_window(tokenizer, monkey
 
 
 def test_windows_of_masks_as_in_the_docstring():
-    found = masks._windows(
+    found = fill_mask._windows(
         tf.ragged.constant([[1, 2, 3, 4, 0, 6, 0]], tf.int32, row_splits_dtype=tf.int64), tf.constant([4, 6]), 4
     )
     assert (found.ids.to_list(), found.masks.to_list()) == ([[3, 4, 0, 6], [4, 0, 6, 0]], [[2], [3]])

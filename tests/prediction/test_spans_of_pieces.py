@@ -10,9 +10,9 @@ from encoders import strong
 
 import tfllm
 from tfllm import data, features
-from tfllm.data.offsets import piece_spans
-from tfllm.data.words import split_words, word_pieces
 from tfllm.finetuning import evaluator
+from tfllm.text.token_offsets import piece_spans
+from tfllm.text.words import split_words, word_pieces
 
 TEXTS = [
     "",

@@ -60,5 +60,5 @@ def tokenizer(request: pytest.FixtureRequest) -> tokenizers.Tokenizer:
 @pytest.fixture(autouse=True)
 def bulk_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short texts, too, go the way of many, and all text goes word by word."""
-    monkeypatch.setattr("tfllm.tokenizers.memo.FEW", -1)
-    monkeypatch.setattr("tfllm.tokenizers.memo.NEW_SHARE", 1)
+    monkeypatch.setattr("tfllm.tokenizers.word_cache.FEW", -1)
+    monkeypatch.setattr("tfllm.tokenizers.word_cache.NEW_SHARE", 1)

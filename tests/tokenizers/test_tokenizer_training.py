@@ -16,9 +16,9 @@ import pytest
 
 import tfllm.tokenizers as tokenizers
 from tfllm.data import texts
-from tfllm.tokenizers.corpus import CHUNK_CHARACTERS, Corpus, sample
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
 from tfllm.tokenizers.training import sentences
+from tfllm.tokenizers.training_text import CHUNK_CHARACTERS, Corpus, sample
 
 SMALL = {"vocab_size": 800, "progress": False}
 

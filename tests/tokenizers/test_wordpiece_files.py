@@ -17,7 +17,7 @@ import tokenizers as original
 
 import tfllm.tokenizers as tokenizers
 from tfllm.tokenizers import WordPieceTokenizer
-from tfllm.tokenizers.coverage import covering, share_of
+from tfllm.tokenizers.character_coverage import covering, share_of
 from tfllm.tokenizers.wordpiece_training import _continuing, _counts
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "é", "##é", "e", "##e", ",", "A", "中", "##中"]

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from tfllm.tokenizers.bert_tables import TextSettings, tables_of
-from tfllm.tokenizers.bert_text import normalized, words_of
+from tfllm.tokenizers.bert_character_tables import TextSettings, tables_of
+from tfllm.tokenizers.bert_pre_tokenizer import normalized, words_of
 
 UNCASED = TextSettings(lowercase=True, strip_accents=True, split_cjk=True)
 CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
@@ -106,7 +106,7 @@ def test_long_chunks_beside_many_short_ones() -> None:
 def test_rows_of_the_docstrings() -> None:
     import tensorflow as tf
 
-    from tfllm.tokenizers.bert_text import _begins, _rows_of
+    from tfllm.tokenizers.bert_pre_tokenizer import _begins, _rows_of
 
     words = words_of(tf.constant(["New-York new New-York", ""]), UNCASED)
     assert words.words.numpy().tolist() == [b"new", b"-", b"york", b"new"]

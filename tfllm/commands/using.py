@@ -26,7 +26,7 @@ def predict(
         file: Ask about each row of a .csv, .tsv, .jsonl or .parquet file, whose columns are called as the model's inputs are.
     """
     import tfllm
-    from tfllm.data.labelled.reading import read_rows, string_of
+    from tfllm.data.labelled.text_files import read_rows, string_of
     from tfllm.prediction.answers import inputs_of
 
     if bool(inputs) == bool(file):

@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfllm.corpus.contents import no_column
+from tfllm.corpus.content_detection import no_column
+from tfllm.corpus.decompression import unpacked
 from tfllm.corpus.filesystem import ends_in, opened
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines
@@ -20,7 +21,6 @@ from tfllm.corpus.parquet import parquet_file
 from tfllm.corpus.records import json_shape, json_values
 from tfllm.corpus.sources import Source
 from tfllm.corpus.tables import table_rows
-from tfllm.corpus.unpacking import unpacked
 
 
 @dataclass(frozen=True)

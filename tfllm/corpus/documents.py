@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tfllm.corpus.chunks import Chunk, Reading, Span
-from tfllm.corpus.contents import no_column
+from tfllm.corpus.content_detection import no_column
 from tfllm.corpus.filesystem import opened
 from tfllm.corpus.formats import SourceError, unreadable
 from tfllm.corpus.lines import BOM, encoding_advice

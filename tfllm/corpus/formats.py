@@ -4,7 +4,7 @@
 .json .ipynb           "json"     JSON lines, one array of objects, or objects one after another: the content tells
 .csv .tsv              "csv" "tsv"  the first line names the columns
 .parquet               "parquet"
-anything else          "text"; if it begins with a line of JSON that has the field of the text, "jsonl": contents.py
+anything else          "text"; if it begins with a line of JSON that has the field of the text, "jsonl": content_detection.py
 .gz .zst .bz2 .xz, or .gzip .zstd .bzip2, after any of them but .parquet: the same, compressed
 """
 

@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
+from tfllm.corpus.decompression import blocks_of, compression_in
 from tfllm.corpus.formats import PathLike, SourceError, format_of
-from tfllm.corpus.unpacking import blocks_of, compression_in
 
 BOM = codecs.BOM_UTF8
 

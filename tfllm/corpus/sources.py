@@ -2,7 +2,7 @@
 
 What is text is read, what is not is passed by and counted; formats.py lists the kinds by name. Where the name does not tell
 (`LICENSE`, `Makefile`, `a.log.1`), the first block of a file does: it is text if it is UTF-8 without a NUL.
-Files behind a scheme: remote.py. How all are read: chunks.py, documents.py.
+Files behind a scheme: remote_files.py. How all are read: chunks.py, documents.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tfllm.corpus.contents import look_into
+from tfllm.corpus.content_detection import look_into
 from tfllm.corpus.formats import NotTextError, PathLike, SourceError, SourceNotFoundError, format_of, unreadable
 
 

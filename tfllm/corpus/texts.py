@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.decompression import blocks_of
 from tfllm.corpus.documents import not_utf8, read
 from tfllm.corpus.formats import PathLike, SourceError
 from tfllm.corpus.sources import Source, find_sources, patterns_of
-from tfllm.corpus.unpacking import blocks_of
 
 CHUNK_BYTES = 1 << 23
 

@@ -9,6 +9,6 @@ from .labelled import tagging as tagging
 from .labelled import text_classification as text_classification
 from .labelled import text_pairs as text_pairs
 from .preparation.beam import prepare_with_beam as prepare_with_beam
-from .preparation.preparing import prepare as prepare
+from .preparation.local import prepare as prepare
 from .store import Store as Store
 from .store import StoreError as StoreError

@@ -11,8 +11,8 @@ import numpy as np
 
 from tfllm import features
 from tfllm.data.labelled import Labelled, Questions, Tagged
-from tfllm.data.labelled.reading_words import is_bio
-from tfllm.prediction.spans import best_spans
+from tfllm.prediction.question_answering import best_spans
+from tfllm.text.tags import is_iob2
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluating import Evaluation
 from tfllm.train.callbacks.pictures import NAMED, confusion_picture
@@ -55,7 +55,7 @@ def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batc
     predicted = rows.by_sentence(classes)
     truth = [list(sentence.labels) for sentence in rows.records]
     on_text = rows.by_text(classes), rows.truth_by_text()
-    if not is_bio(model.labels):
+    if not is_iob2(model.labels):
         accuracies = scores.tag_accuracy(predicted, truth), scores.accuracy_on_text(*on_text)
         return Evaluation(dict(zip(("accuracy", "accuracy_on_text"), accuracies, strict=True)))
     found = dataclasses.asdict(scores.entity_scores(predicted, truth)) | {"f1_on_text": scores.f1_on_text(*on_text)}

@@ -12,11 +12,11 @@ import keras
 
 from tfllm import train
 from tfllm.data.labelled import Labelled, Questions
-from tfllm.data.labelled.reading_words import is_bio
 from tfllm.finetuning.tasks import OWN_SETTINGS, check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
 from tfllm.settings import Finetuning
+from tfllm.text.tags import is_iob2
 from tfllm.train.runs.weights import digest_of
 
 
@@ -147,7 +147,7 @@ def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
             f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "
             "give a batch_size that is a multiple of it"
         )
-    kinds = {f"f1_{label[2:]}" for label in getattr(model, "labels", ()) if label != "O" and is_bio(model.labels)}
+    kinds = {f"f1_{label[2:]}" for label in getattr(model, "labels", ()) if label != "O" and is_iob2(model.labels)}
     names = [*(metric.name for metric in model.measures()), *task_of(model).scores, *sorted(kinds)]
     known = [f"val_{name}" for name in names]
     if best not in known:

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.data.labelled import Labelled, question_answering, regression, tagging, text_classification, text_pairs
-from tfllm.data.labelled.reading_words import is_bio
-from tfllm.data.labelled.typography import Spaces
+from tfllm.data.labelled.word_spacing import Spaces
 from tfllm.finetuning import evaluation
 from tfllm.models import QuestionAnswerer, TextClassifier, TextEmbedder, TextRegressor, TokenClassifier
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.folder import get
+from tfllm.text.tags import is_iob2
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.evaluating import Evaluation
 from tfllm.train.distribution.tensor_parallel import TensorParallel
@@ -134,7 +134,7 @@ def evaluator(model: LanguageModel | str | Path, rows: Labelled, *, batch_size: 
 
 def task_of(model: LanguageModel) -> Task:
     if isinstance(model, TokenClassifier):
-        return _ENTITIES if is_bio(model.labels) else _PARTS_OF_SPEECH
+        return _ENTITIES if is_iob2(model.labels) else _PARTS_OF_SPEECH
     if isinstance(model, TextClassifier):
         return _SEVERAL_LABELS if model.multi_label else _CLASSES
     for kind, task in ((QuestionAnswerer, _ANSWERS), (TextEmbedder, _VECTORS), (TextRegressor, _NUMBERS)):

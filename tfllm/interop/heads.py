@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.config import ModelConfig
-from tfllm.interop.names import Weights
-from tfllm.tokenizers.named_tokens import read_json
+from tfllm.interop.tensor_names import Weights
+from tfllm.tokenizers.tokenizer_config import read_json
 
 _ARCHITECTURES = {
     "bert": "Bert",

@@ -19,16 +19,16 @@ from tfllm.config import ModelConfig
 from tfllm.files import whole_folder
 from tfllm.interop.configs import family_of, read_config, write_config
 from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
-from tfllm.interop.names import Weights, canonical, cut_vocabulary, stack_prefix
-from tfllm.interop.places import Places, places
+from tfllm.interop.tensor_names import Weights, canonical, cut_vocabulary, stack_prefix
 from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
+from tfllm.interop.weight_mapping import Places, places
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS, get_both
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.huggingface import named_ids, read_tokenizer
-from tfllm.tokenizers.named_tokens import read_json
+from tfllm.tokenizers.tokenizer_config import read_json
 from tfllm.train.runs.weights import named
 
 MOST_UNUSED = 1024

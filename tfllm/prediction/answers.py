@@ -10,11 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.framing import frame
+from tfllm.data.encoder_inputs import frame
 from tfllm.models.base import LanguageModel, check_tokenizer
-from tfllm.prediction.masks import fill_masks
-from tfllm.prediction.spans import find_answers
-from tfllm.prediction.words import tag_words
+from tfllm.prediction.fill_mask import fill_masks
+from tfllm.prediction.question_answering import find_answers
+from tfllm.prediction.token_classification import tag_words
 from tfllm.tokenizers import Tokenizer
 
 Answers = dict[str, Any]

@@ -66,7 +66,7 @@ class Tokenizer(Protocol):
         max_length: int | None = None,
         return_tensors: str | None = None,
     ) -> dict[str, Any]:
-        """Texts as a batch with special tokens and padding: `model(tokenizer(texts, padding=True))` (see `calling`)."""
+        """Texts as a batch with special tokens and padding: `model(tokenizer(texts, padding=True))` (see `batch_encoding`)."""
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the kind and the assets: equal fingerprints mean equal ids for every text."""

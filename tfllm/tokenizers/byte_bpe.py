@@ -35,12 +35,12 @@ from tfllm.tokenizers.base import (
     fingerprint_of,
     write_folder,
 )
+from tfllm.tokenizers.batch_encoding import CallableTokenizer
 from tfllm.tokenizers.byte_bpe_files import MASK, Vocabulary
 from tfllm.tokenizers.byte_bpe_graph import GraphModel
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places, sentencepiece_model
-from tfllm.tokenizers.calling import CallableTokenizer
-from tfllm.tokenizers.memo import Memo
 from tfllm.tokenizers.split_patterns import LLAMA3, cutter
+from tfllm.tokenizers.word_cache import Memo
 
 if TYPE_CHECKING:
     import tensorflow as tf

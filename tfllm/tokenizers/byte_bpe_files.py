@@ -15,8 +15,8 @@ from typing import Any
 
 from tfllm.tokenizers.added_tokens import AddedToken, check_apart
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
-from tfllm.tokenizers.named_tokens import CONFIG, NamedTokens, read_json
 from tfllm.tokenizers.split_patterns import GPT2, SMOLLM, SPLIT_PATTERNS, SplitPattern
+from tfllm.tokenizers.tokenizer_config import CONFIG, NamedTokens, read_json
 
 FILE_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 SPECIALS_OF_PAIRS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")
@@ -105,7 +105,7 @@ def _pre_tokenizer(pattern: SplitPattern) -> dict[str, Any]:
 def read(path: str | Path) -> Vocabulary:
     """The vocabulary of a `tokenizer.json` alone, or of a folder.
 
-    In a folder it is that file's, or that of `vocab.json` and `merges.txt`, with the tokens that others name (`named_tokens`).
+    In a folder it is that file's, or that of `vocab.json` and `merges.txt`, with the tokens that `tokenizer_config` reads.
     """
     path = Path(path)
     if not path.is_dir():

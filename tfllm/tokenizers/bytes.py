@@ -25,7 +25,7 @@ from tfllm.tokenizers.base import (
     fingerprint_of,
     write_folder,
 )
-from tfllm.tokenizers.calling import CallableTokenizer
+from tfllm.tokenizers.batch_encoding import CallableTokenizer
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
-from tfllm.tokenizers.named_tokens import CONFIG, read_json
+from tfllm.tokenizers.tokenizer_config import CONFIG, read_json
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json")

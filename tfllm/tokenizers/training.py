@@ -25,9 +25,9 @@ from tfllm.progress import progress_bar
 from tfllm.tokenizers.base import SPECIAL_PIECES, Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.bytes import ByteTokenizer
-from tfllm.tokenizers.corpus import Corpus, sample
-from tfllm.tokenizers.coverage import LEAST_COVERAGE, too_many_characters
+from tfllm.tokenizers.character_coverage import LEAST_COVERAGE, too_many_characters
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer, lossless
+from tfllm.tokenizers.training_text import Corpus, sample
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 KINDS = ("unigram", "bpe", "byte_bpe", "wordpiece", "bytes")

@@ -2,8 +2,8 @@
 
 In: a vocabulary (`vocab.txt`, `tokenizer.json`, or trained). Out: ids; spaces, accents and case are lost where BERT loses them.
 Source: Devlin et al. 2018 (arXiv 1810.04805); longest match in linear time: Song et al. 2020 (arXiv 2012.15524), as TensorFlow
-Text's op does it. Python goes through the `tokenizers` library, in bulk word by word (`memo`); what is served goes through the
-graph.
+Text's op does it. Python goes through the `tokenizers` library, in bulk word by word (`word_cache`). What is served goes
+through the graph.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import tokenizers
 from tfllm.tokenizers import added_tokens_graph
 from tfllm.tokenizers.added_tokens import AddedToken, Finder
 from tfllm.tokenizers.base import Description, check_ids, check_strings, check_text, check_texts, fingerprint_of, write_folder
-from tfllm.tokenizers.bert_tables import TextSettings
-from tfllm.tokenizers.bert_text import normalized, words_of
-from tfllm.tokenizers.calling import CallableTokenizer
-from tfllm.tokenizers.memo import Memo
+from tfllm.tokenizers.batch_encoding import CallableTokenizer
+from tfllm.tokenizers.bert_character_tables import TextSettings
+from tfllm.tokenizers.bert_pre_tokenizer import normalized, words_of
+from tfllm.tokenizers.word_cache import Memo
 from tfllm.tokenizers.wordpiece_files import (
     CLS,
     CONTINUES,

@@ -15,8 +15,8 @@ from typing import Any
 from tokenizers.models import WordPiece
 
 from tfllm.tokenizers.added_tokens import AddedToken, Patterns, check_apart, patterns_of
-from tfllm.tokenizers.bert_tables import TextSettings
-from tfllm.tokenizers.named_tokens import CONFIG, NamedTokens, read_json
+from tfllm.tokenizers.bert_character_tables import TextSettings
+from tfllm.tokenizers.tokenizer_config import CONFIG, NamedTokens, read_json
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"

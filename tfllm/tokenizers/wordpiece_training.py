@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from tfllm.tokenizers.bert_tables import TextSettings
-from tfllm.tokenizers.coverage import covering, too_many_characters
+from tfllm.tokenizers.bert_character_tables import TextSettings
+from tfllm.tokenizers.character_coverage import covering, too_many_characters
 from tfllm.tokenizers.wordpiece_files import CONTINUES, SPECIALS, UNK
 
 LEAST_COUNT = 2

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfllm import features
 from tfllm.data.batching import packing, rows
 from tfllm.data.batching.batches import Batches
-from tfllm.data.batching.objectives import causal_shift
+from tfllm.data.batching.targets import causal_shift
 
 
 def causal_lm(
@@ -40,7 +40,7 @@ def causal_lm(
     the last batch are padded with weight 0. The dataset's cardinality says how many steps are left.
 
     Args:
-        stores: one store (or the path of its folder), or {store: weight}: the weights are shares of the rows (order.py).
+        stores: one store (or the path of its folder), or {store: weight}: shares of the rows (shuffle_order.py).
         sequence_length: S.
         batch_size: B, over all replicas.
         seed: 0 to 2**32 - 1.

@@ -1,6 +1,6 @@
 """A token store in, batches for a masked language model out. A batch is a function of (seed, step) (rows.py).
 
-step -> draws -> rows -> [CLS] text [SEP], or [CLS] A [SEP] B [SEP] (pairs.py) -> some tokens hidden (masking.py)
+step -> draws -> rows -> [CLS] text [SEP], or [CLS] A [SEP] B [SEP] (sentence_pairs.py) -> some tokens hidden (masking.py)
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Literal
 import tensorflow as tf
 
 from tfllm import features, tokenizers
-from tfllm.data.batching import masking, order, packing, rows
+from tfllm.data.batching import masking, packing, rows, shuffle_order
 from tfllm.data.batching.batches import Batches
-from tfllm.data.batching.pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
-from tfllm.data.framing import frame, separators
+from tfllm.data.batching.sentence_pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
+from tfllm.data.encoder_inputs import frame
 from tfllm.data.store import Store
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.truncation import num_special_tokens
 
 MASKS = -(2 << 40)
 """Sets the keys of masks apart from all others."""
@@ -59,15 +60,15 @@ def masked_lm(
                    pair_labels 1 | 1 (both swapped), row_weights 1 | 1
 
     Training without pairs: an epoch takes every row of every shard once, as `causal_lm` does. Pairs: in an epoch every
-    document of two ids or more is covered by windows, and each is a row (pairs.py). So with pairs="order" and short_share=0
-    every id of every such document is read in every epoch; what a shortened row leaves out, and with "next" the end of the
-    window where another document's text stands, waits for a later epoch, whose windows begin elsewhere.
+    document of two ids or more is covered by windows, and each window is a row (sentence_pairs.py). So with pairs="order" and
+    short_share=0 every id of every such document is read in every epoch. What a shortened row leaves out, and with "next" the
+    end of the window where another document's text stands, waits for a later epoch, whose windows begin elsewhere.
 
     Evaluation (repeat=False): every row once, in full length; the last batch is padded with rows of weight 0. The dataset's
     cardinality says how many steps are left.
 
     Args:
-        stores: one store (or the path of its folder), or {store: weight}: the weights are shares of the rows (order.py).
+        stores: one store (or the path of its folder), or {store: weight}: shares of the rows (shuffle_order.py).
         tokenizer: the one the stores were made with, or the path of its folder; it must have a mask.
         sequence_length: S, [CLS] and [SEP] included.
         batch_size: B, over all replicas.
@@ -105,7 +106,7 @@ def masked_lm(
 
     def batch(draw: tf.Tensor) -> dict[str, tf.Tensor]:
         texts = layout.texts(rows.drawn(draw, layout.epoch, shards, seed=seed, shuffle=shuffle), draw)
-        key = order.keys(seed, draw, tf.constant(MASKS, tf.int64))
+        key = shuffle_order.keys(seed, draw, tf.constant(MASKS, tf.int64))
         return texts | masking.mask_tokens(texts[features.TOKEN_IDS], key, vocabulary, share=mask_share, unit=unit)
 
     return rows.dataset(batch, layout.epoch, batch_size=batch_size, start_step=start_step, repeat=repeat)
@@ -134,7 +135,7 @@ class _Layout:
 
 def _single(source: _Source, document_masks: bool) -> _Layout:
     """[CLS] text [SEP]: S - 2 places of a shard's ring, the separators between its documents among them."""
-    shards, room = source.shards, source.length - separators(source.tokenizer, pair=False)
+    shards, room = source.shards, source.length - num_special_tokens(source.tokenizer, pair=False)
     by_shard = [
         packing.ring_rows(length, room) if source.repeat else packing.strided_rows(length, room, room)
         for length in shards.lengths
@@ -163,7 +164,7 @@ def _single(source: _Source, document_masks: bool) -> _Layout:
 
 def _paired(source: _Source, kind: PairKind, short_share: float) -> _Layout:
     """[CLS] A [SEP] B [SEP]."""
-    shards, room = source.shards, source.length - separators(source.tokenizer, pair=True)
+    shards, room = source.shards, source.length - num_special_tokens(source.tokenizer, pair=True)
     windows = Windows.of(shards, room)
     check_documents(source.weights, windows, kind, source.split)
     epoch = rows.Rows.of(shards, windows.by_shard)
@@ -203,7 +204,7 @@ def _framed(source: _Source, ids: Sequence[tf.Tensor], counts: Sequence[tf.Tenso
 def _check(
     tokenizer: Tokenizer, sequence_length: int, unit: str, pairs: str, document_masks: bool, shares: Mapping[str, float]
 ) -> None:
-    least = separators(tokenizer, pair=pairs != "none") + (1 if pairs == "none" else 2)
+    least = num_special_tokens(tokenizer, pair=pairs != "none") + (1 if pairs == "none" else 2)
     rows.check({"sequence_length": sequence_length}, sequence_length=rows.Range(least, masking.STREAM - 1))
     for name, value, accepted in (("unit", unit, masking.UNITS), ("pairs", pairs, ("none", *PAIR_KINDS))):
         if value not in accepted:

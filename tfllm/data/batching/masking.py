@@ -1,8 +1,8 @@
 """Hiding tokens for a masked language model to find: rows of ids and keys in, rows with gaps and what stood there out.
 
-Pure functions of their arguments: a key a row (order.py) is all the chance there is. Sources: 15% and 80/10/10, Devlin et
-al. 2018 (arXiv 1810.04805); other masks in every epoch, Liu et al. 2019 (arXiv 1907.11692); whole words, the 2019 release
-of BERT; spans, Joshi et al. 2019 (arXiv 1907.10529).
+Pure functions: all randomness comes from one random key a row (shuffle_order.py).
+Sources: 15% and 80/10/10, Devlin et al. 2018 (arXiv 1810.04805); other masks in every epoch, Liu et al. 2019
+(arXiv 1907.11692); whole words, the 2019 release of BERT; spans, Joshi et al. 2019 (arXiv 1907.10529).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data.batching import order
+from tfllm.data.batching import shuffle_order
 from tfllm.tokenizers import Tokenizer
 
 Unit = Literal["token", "word", "span"]
@@ -88,7 +88,7 @@ def mask_tokens(
 
     Args:
         token_ids: int32 [B, S], S static; a special at place 0.
-        key: uint32 [B, 2 or more], from `order.keys`.
+        key: uint32 [B, 2 or more], from `shuffle_order.keys`.
         unit: "token": each by itself. "word": all pieces of a word or none. "span": runs of 1 to 10 words, geometric.
 
     Returns:
@@ -115,7 +115,7 @@ def budgets(maskable: tf.Tensor, key: tf.Tensor, share: float) -> tf.Tensor:
     """
     count = tf.reduce_sum(tf.cast(maskable, tf.int32), axis=1)
     # Of 24 bits, so that float32 holds the sum with a row's length to the last of them that matters.
-    luck = tf.cast(order.numbers(key, tf.constant([4 * STREAM]))[:, 0] // 2**8, tf.float32) / 2**24
+    luck = tf.cast(shuffle_order.numbers(key, tf.constant([4 * STREAM]))[:, 0] // 2**8, tf.float32) / 2**24
     whole = tf.cast(tf.floor(tf.cast(count, tf.float32) * share + luck), tf.int32)
     return tf.minimum(tf.maximum(whole, 1), count)
 
@@ -127,11 +127,11 @@ def choose(
     column = tf.range(token_ids.shape[1])
     if unit == "token":
         sizes = tf.cast(maskable, tf.int32)
-        return take(sizes, _score(order.numbers(key, column)), budget)
+        return take(sizes, _score(shuffle_order.numbers(key, column)), budget)
     words = word_numbers(token_ids, maskable, word_starts)
     sizes = _by_word(tf.cast(maskable, tf.int32), words)
     if unit == "word":
-        score = _score(order.numbers(key, column))
+        score = _score(shuffle_order.numbers(key, column))
     else:
         before = tf.cumsum(tf.cast(tf.logical_not(maskable), tf.int32), axis=1)
         score = span_scores(sizes, _by_word(tf.where(maskable, before, 0), words) // tf.maximum(sizes, 1), key)
@@ -185,9 +185,9 @@ def span_scores(sizes: tf.Tensor, run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     chances = SPAN_STOP * (1 - SPAN_STOP) ** np.arange(LONGEST_SPAN)
     reaches = np.cumsum(chances[::-1])[::-1] / chances.sum()  # the chance to hold more than 0, 1, 2, … words
     limits = tf.constant(np.round(reaches * (2**32 - 1)).astype(np.uint32)[:, None, None])
-    holds = order.numbers(key, begin + STREAM) <= limits
+    holds = shuffle_order.numbers(key, begin + STREAM) <= limits
     # The last bits say the place in the span, so that a span too long for what is left to hide loses its end.
-    score = _score(order.numbers(key, begin)) // 16 * 16 + (15 - place)
+    score = _score(shuffle_order.numbers(key, begin)) // 16 * 16 + (15 - place)
     return tf.reduce_max(tf.where(holds, score, -1), axis=0)
 
 
@@ -239,10 +239,12 @@ def hide(
     used = (from_end > 0) & (tf.range(places) < budget[:, None])
     place = tf.where(used, width - from_end, 0)
     original = tf.gather(token_ids, place, batch_dims=1)
-    luck, other = (order.numbers(key, place + kind * STREAM) for kind in (2, 3))
+    luck, other = (shuffle_order.numbers(key, place + kind * STREAM) for kind in (2, 3))
     ordinary = np.flatnonzero(~vocabulary.special).astype(np.int32)
-    new = tf.where(order.chance(luck, MASKED + REPLACED), tf.gather(ordinary, order.below(other, len(ordinary))), original)
-    new = tf.where(order.chance(luck, MASKED), vocabulary.mask_id, new)
+    new = tf.where(
+        shuffle_order.chance(luck, MASKED + REPLACED), tf.gather(ordinary, shuffle_order.below(other, len(ordinary))), original
+    )
+    new = tf.where(shuffle_order.chance(luck, MASKED), vocabulary.mask_id, new)
     # Unused targets write what stands at place 0, which is [CLS] and never a target.
     flat = tf.reshape(place + width * tf.range(rows)[:, None], [-1, 1])
     values = tf.reshape(tf.where(used, new, original), [-1])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfllm.data.batching import order
+from tfllm.data.batching import shuffle_order
 from tfllm.data.batching.batches import Batches
 from tfllm.data.store import Store, StoreError, get_store
 
@@ -32,7 +32,7 @@ class Shards:
     by_store: tuple[int, ...]
     """How many shards each store has."""
     counts: tuple[int, ...]
-    """Draws of a block, by store (order.py)."""
+    """Draws of a block, by store (shuffle_order.py)."""
     dtype: str
     separator_id: int
 
@@ -51,7 +51,7 @@ class Shards:
             paths=tuple(path for part in parts for path in part.paths),
             lengths=tuple(length for part in parts for length in part.lengths),
             by_store=tuple(len(part.paths) for part in parts),
-            counts=tuple(order.shares(list(weights.values()))),
+            counts=tuple(shuffle_order.shares(list(weights.values()))),
             dtype=first.dtype.name,
             separator_id=first.separator_id,
         )
@@ -99,11 +99,11 @@ class Spots:
 
 def drawn(draw: tf.Tensor, rows: Rows, shards: Shards, *, seed: int, shuffle: bool) -> Drawn:
     """Draws (int64 [B]) to rows."""
-    store, number = order.draw_store(draw, shards.counts, seed)
+    store, number = shuffle_order.draw_store(draw, shards.counts, seed)
     of_store = tf.gather(tf.constant(rows.by_store, tf.int64), store)
     epoch, index = number // of_store, number % of_store
     if shuffle:
-        index = order.permuted(index, of_store, order.keys(seed, epoch, store))
+        index = shuffle_order.permuted(index, of_store, shuffle_order.keys(seed, epoch, store))
     before = tf.cumsum(tf.constant(rows.by_store, tf.int64), exclusive=True)
     return Drawn(store, epoch, index + tf.gather(before, store))
 
@@ -124,7 +124,7 @@ def spots(taken: Drawn, rows: Rows, shards: Shards, *, seed: int, shuffle: bool,
         return Spots(shard, row, tf.maximum(row, 0) * step, ring)
     start = row * step
     if shuffle:
-        phase = order.wide(order.keys(seed, taken.epoch, -1 - shard)) % ring
+        phase = shuffle_order.wide(shuffle_order.keys(seed, taken.epoch, -1 - shard)) % ring
         start = (start + tf.where(taken.epoch > 0, phase, tf.zeros_like(phase))) % ring
     return Spots(shard, row, start, ring)
 

@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import features
-from tfllm.data.batching import order
+from tfllm.data.batching import shuffle_order
 from tfllm.data.batching.batches import Batches
-from tfllm.data.framing import MULTIPLE, answer_places, frame, laid, separators
+from tfllm.data.encoder_inputs import MULTIPLE, answer_places, frame, laid
 from tfllm.representation import names_line
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.truncation import num_special_tokens
 
 WINDOW = 50
 """Batches whose rows are sorted by length together, and then come in a random order."""
@@ -224,7 +225,7 @@ class Labelled:
                 tokens[features.TARGET_WEIGHTS] = tokens[features.TARGET_WEIGHTS] * weights[tokens[features.TARGET_IDS]]
             else:
                 rows[features.ROW_WEIGHTS] = weights[rows[features.LABELS]]
-        lengths = self.first.lengths + separators(self.tokenizer, pair=self.second is not None)
+        lengths = self.first.lengths + num_special_tokens(self.tokenizer, pair=self.second is not None)
         if self.second is not None:
             lengths = lengths + self.second.lengths
         arrays = {"lengths": lengths.reshape(-1, self.together).max(axis=1)}
@@ -280,8 +281,8 @@ class _Drawing:
         window, slot = step // size, step % size
         here = tf.minimum(tf.cast(size, tf.int64), self.steps - window * size)
         windows = -(-self.steps // size)
-        key = order.keys(self.seed, (epoch * windows + window)[None], tf.constant([-1], tf.int64))
-        slot = order.permuted(slot[None], here[None], key)[0]
+        key = shuffle_order.keys(self.seed, (epoch * windows + window)[None], tf.constant([-1], tf.int64))
+        slot = shuffle_order.permuted(slot[None], here[None], key)[0]
         inside = tf.range(size * self.batch, dtype=tf.int64)
         group = self._permuted(window * size * self.batch + inside, epoch)
         width = -(-tf.gather(lengths, tf.minimum(group, self.groups_in_all - 1)) // MULTIPLE)
@@ -294,5 +295,5 @@ class _Drawing:
         """The groups of the draws of an epoch, int64 [N]."""
         index = tf.minimum(draw, self.groups_in_all - 1)
         size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
-        group = order.permuted(index, size, order.keys(self.seed, tf.fill(tf.shape(index), epoch)))
+        group = shuffle_order.permuted(index, size, shuffle_order.keys(self.seed, tf.fill(tf.shape(index), epoch)))
         return tf.where(draw < self.groups_in_all, group, self.groups_in_all)

@@ -30,15 +30,6 @@ _SEVERAL = re.compile(r"[^\w\s-]([BIESLUM]-|O$)")
 _IN_IOB2 = {"S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}
 
 
-def is_bio(labels: Iterable[str]) -> bool:
-    """Are these labels of entities: O, B-… and I-… only, and not O alone?
-
-    B-PER I-PER O -> True        O -> False        NOUN VERB -> False
-    """
-    found = set(labels)
-    return bool(found - {"O"}) and all(re.fullmatch(r"O|[BI]-.+", label) for label in found)
-
-
 def is_tag(label: str) -> bool:
     """Is a label a tag of one of the schemes?  O B B-PER (PER* -> True     NOUN * -> False"""
     return (

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfllm import features, tokenizers
-from tfllm.data.framing import kept_lengths, separators
 from tfllm.data.labelled.label_values import check_label, check_names, label_names
-from tfllm.data.labelled.reading import Row, Source, TextRecord, name_of, read_texts
 from tfllm.data.labelled.rows import Flat, Labelled
+from tfllm.data.labelled.text_files import Row, Source, TextRecord, name_of, read_texts
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.truncation import text_budget, truncate_longest_first
 
 _CHUNK = 4096
 
@@ -51,7 +50,7 @@ def text_classification(
         skip_empty: pass over empty texts, which are errors otherwise.
 
     Raises:
-        ValueError: names file and line; see reading.py and label_values.py.
+        ValueError: names file and line; see text_files.py and label_values.py.
 
     Warns:
         UserWarning: a text comes twice, with different labels.
@@ -118,7 +117,7 @@ def text_pairs(
     told from its equals.
 
     Raises:
-        ValueError: names file and line; see reading.py. A column says that a pair does not belong together ("label" 0), how
+        ValueError: names file and line; see text_files.py. A column says that a pair does not belong together ("label" 0), how
             well it does ("score"), or holds what does not belong ("negative").
     """
     tokenizer = tokenizers.get(tokenizer)
@@ -197,9 +196,7 @@ def _labelled(
 
 def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Tokenizer, max_length: int) -> _Encoded:
     """Ids, cut as `frame` would cut them: nothing is kept that no batch shows."""
-    budget = max_length - separators(tokenizer, pair=pairs is not None)
-    if budget < 1:
-        raise ValueError(f"max_length={max_length} leaves no place for text. Give {max_length - budget + 1} at least.")
+    budget = text_budget(tokenizer, max_length, pair=pairs is not None)
     firsts, seconds, cut = [], [], 0
     for begin in range(0, len(texts), _CHUNK):
         first = tokenizer.encode_batch(texts[begin : begin + _CHUNK])
@@ -208,11 +205,10 @@ def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Token
             firsts.append(Flat.of([ids[:budget] for ids in first]))
             continue
         second = tokenizer.encode_batch(pairs[begin : begin + _CHUNK])
-        lengths = [tf.constant([len(ids) for ids in rows]) for rows in (first, second)]
         cut += sum(len(ids) + len(other) > budget for ids, other in zip(first, second, strict=True))
-        kept = kept_lengths(lengths[0], lengths[1], budget)
-        firsts.append(Flat.of([ids[:length] for ids, length in zip(first, kept.first.numpy(), strict=True)]))
-        seconds.append(Flat.of([ids[:length] for ids, length in zip(second, kept.second.numpy(), strict=True)]))
+        kept = [truncate_longest_first(len(ids), len(other), budget) for ids, other in zip(first, second, strict=True)]
+        firsts.append(Flat.of([ids[:length] for ids, (length, _) in zip(first, kept, strict=True)]))
+        seconds.append(Flat.of([ids[:length] for ids, (_, length) in zip(second, kept, strict=True)]))
     if cut:
         warnings.warn(
             f"{cut} of {len(texts)} texts or pairs are longer than max_length={max_length} and lose their ends, here and in "

@@ -28,13 +28,13 @@ from tfllm.corpus.filesystem import (
     write_whole,
 )
 from tfllm.corpus.formats import SourceError
-from tfllm.corpus.remote import find_remote
+from tfllm.corpus.remote_files import find_remote
 from tfllm.corpus.sources import Found, PassedBy, Source, check_unchanged, find_sources
+from tfllm.data.preparation.chunk_files import Piecework
 from tfllm.data.preparation.inputs import Files
-from tfllm.data.preparation.manifests import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
-from tfllm.data.preparation.pieces import Piecework
+from tfllm.data.preparation.manifest import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
 from tfllm.data.preparation.shards import ShardRecord, Totals
-from tfllm.data.preparation.working import check_place, existing, fingerprint_of, finish, working
+from tfllm.data.preparation.work_dir import check_place, existing, fingerprint_of, finish, working
 from tfllm.data.store import StoreError, manifest_checksum
 from tfllm.files import is_remote
 

@@ -22,8 +22,8 @@ from tfllm.corpus.chunks import Chunk, plan
 from tfllm.corpus.documents import read
 from tfllm.corpus.filesystem import write_whole
 from tfllm.corpus.sources import Source
+from tfllm.data.preparation.chunk_files import INDEX, Piecework, names_of, piece_of
 from tfllm.data.preparation.near_duplicates import Likeness, join, link
-from tfllm.data.preparation.pieces import INDEX, Piecework, names_of, piece_of
 from tfllm.data.preparation.shards import Plan, ShardJob, ShardRecord, Totals, describe, in_order, lay_out, settle
 
 CHUNK_BYTES = 1 << 23

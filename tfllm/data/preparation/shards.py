@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from tfllm.corpus.sources import SourceError
+from tfllm.data.preparation.chunk_files import Piece, names_of, piece_path
 from tfllm.data.preparation.near_duplicates import among
-from tfllm.data.preparation.pieces import Piece, names_of, piece_path
 from tfllm.files import write_atomically
 
 SHARD_IDS = 1 << 26

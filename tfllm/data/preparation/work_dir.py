@@ -1,0 +1,94 @@
+"""The folder a store is made in: one owner at a time, tied to its inputs and settings, renamed when all is there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfllm.data.preparation.chunk_files import PIECE_FORMAT
+from tfllm.data.preparation.inputs import Inputs
+from tfllm.data.store import FORMAT, Store, StoreError, work_folder
+from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
+
+
+def fingerprint_of(inputs: Inputs, settings: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Of everything the store follows from."""
+    text = json.dumps([FORMAT, inputs.identity(), settings, identity], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_place(out: str | os.PathLike[str]) -> Path:
+    """Where `out` is, links followed: a work folder can be renamed to it. Else a StoreError, before any work is done."""
+    if is_remote(os.fspath(out)):
+        raise StoreError(f"{out} is not on a disk. Give a folder here, or call prepare_with_beam.")
+    folder = Path(out).resolve()
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise StoreError(f"{place} is a file; `out` is the folder a store is made in. Give another `out`.")
+    if place == folder and not any(folder.iterdir()):
+        for kind, here in (("the current folder", folder == Path.cwd()), ("a mount point", folder.is_mount())):
+            if here:
+                raise StoreError(f"{folder} is {kind}, in whose place no store can be put. Give a folder in it as `out`.")
+    return folder
+
+
+def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
+    """The finished store in `folder`, if it was made of the same; else a StoreError that says what differs."""
+    store = Store.open(folder, tokenizer)
+    if store.manifest["fingerprint"] == fingerprint:
+        shutil.rmtree(work_folder(folder), ignore_errors=True)  # left if killed right after the last rename
+        return store
+    old = store.manifest["settings"]
+    names = dict.fromkeys([*old, *settings])
+    changed = [
+        f"{name} was {old.get(name)!r}, now {settings.get(name)!r}" for name in names if old.get(name) != settings.get(name)
+    ]
+    raise StoreError(
+        f"{folder} is a finished store made from other {'settings: ' + '; '.join(changed) if changed else 'files or texts'}. "
+        "Give another `out`, or delete it first."
+    )
+
+
+@contextlib.contextmanager
+def working(out: Path, fingerprint: str) -> Iterator[Path]:
+    """The work folder of this very preparation, ours alone; what one of other inputs or settings left is removed."""
+    work = work_folder(out)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("wb")
+    except OSError as error:
+        raise WriteError(error.errno, f"Could not write in {work}: {error.strerror}. Give another `out`") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
+        ours = work / f"{fingerprint[:16]}-{PIECE_FORMAT}"
+        for entry in work.iterdir():
+            if entry.is_dir() and entry != ours:
+                shutil.rmtree(entry, ignore_errors=True)
+        for name in ("pieces", "links", "store", "results"):
+            (ours / name).mkdir(parents=True, exist_ok=True)
+            for leftover in (ours / name).glob("*.partial"):
+                leftover.unlink()
+        yield ours
+
+
+def finish(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
+    """Add the manifest and turn the work into the store, in one rename."""
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_atomically(work / "store" / "manifest.json", [text.encode()], durable=True)
+    sync_folder(work / "store")
+    (work / "store").rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(work_folder(folder), ignore_errors=True)  # the store stands; `existing` sweeps what is left

@@ -1,0 +1,91 @@
+"""Answers to questions, as spans of their contexts; in the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.data.encoder_inputs import answer_places, context_windows, frame
+from tfllm.features import ANSWER_PLACES
+from tfllm.prediction.batched_map import by_chunks
+from tfllm.text.token_offsets import piece_spans
+from tfllm.text.words import split_words, valid_utf8, word_pieces
+from tfllm.tokenizers import Tokenizer
+
+LEAST_SCORE = -1e4
+"""Of a context without a word."""
+
+
+def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The best answer in each context.
+
+        question "Who?", context "It was Ada." -> answer "Ada", start 7, end 10, score 5.2
+
+    Offsets count characters, as a Python `str` does; an answer is a run of whole characters, and may be a part of a word.
+    `score` says by how much the span beats "no answer" (log-odds): where it is below 0, `answer` is "", `start` and `end` are
+    0. Long contexts are read in overlapping windows.
+
+    Returns:
+        `answer` string, `start`, `end` int32, `score` float32; [B] each.
+    """
+    context = valid_utf8(context)
+    words = split_words(context, keep_spaces=tokenizer.keeps_spaces)
+    pieces = word_pieces(words.strings, tokenizer, None)
+    windows = context_windows(
+        tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=model.max_length, stride=model.stride
+    )
+    rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
+
+    def spans_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scores = model(part | {ANSWER_PLACES: answer_places(part)})
+        return best_spans(scores, model.longest_answer) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
+
+    place, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
+    spans = by_chunks(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
+    best, none = _by_text(windows.texts, spans["score"], spans["none"], tf.size(context))
+    gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
+    # From places in the row to pieces of the context, to characters.
+    shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
+    offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
+    answered = gain >= 0
+    characters_of = piece_spans(words, pieces, tokenizer)
+
+    def characters(name: str, bounds: tf.Tensor) -> tf.Tensor:
+        piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)
+        # One more, so that a batch of empty contexts has something at place 0.
+        return tf.where(answered, tf.gather(tf.pad(bounds, [[0, 1]]), piece), 0)
+
+    start, end = characters("start", characters_of.starts), characters("end", characters_of.ends)
+    answer = tf.strings.substr(context, start, end - start, unit="UTF8_CHAR")
+    return {"answer": answer, "start": start, "end": end, "score": gain}
+
+
+def best_spans(scores: tf.Tensor, longest: int) -> dict[str, tf.Tensor]:
+    """The best span of each row that is not at place 0, of `longest` tokens at most.
+
+        starts 9 1 5 2, ends 9 0 1 3 -> start 2, end 3, score 8
+
+    Args:
+        scores: float32 [N, 2, S], of starts and ends.
+
+    Returns:
+        `start`, `end` int32 [N], `score` float32 [N].
+    """
+    size = tf.shape(scores)[2]
+    column = tf.range(size)
+    distance = column[None] - column[:, None]
+    allowed = (distance >= 0) & (distance < longest) & (column[:, None] > 0)
+    together = tf.where(allowed, scores[:, 0, :, None] + scores[:, 1, None, :], tf.float32.min)
+    flat = tf.reshape(together, [-1, size * size])
+    best = tf.argmax(flat, 1, output_type=tf.int32)
+    return {"start": best // size, "end": best % size, "score": tf.reduce_max(flat, 1)}
+
+
+def _by_text(texts: tf.Tensor, scores: tf.Tensor, none: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best row of each text, and the least score of "no answer" (Devlin et al. 2018, section 4.3). [B] each."""
+    highest = tf.math.unsorted_segment_max(scores, texts, count)
+    is_best = scores >= tf.gather(highest, texts)
+    rows = tf.range(tf.size(texts))
+    best = tf.math.unsorted_segment_min(tf.where(is_best, rows, tf.size(texts)), texts, count)
+    return best, tf.math.unsorted_segment_min(none, texts, count)
