@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from advice import follow
 
-from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.documents import read
 from tfllm.corpus.records import read_records
 from tfllm.corpus.sources import check_unchanged, find_sources
@@ -294,8 +294,8 @@ def test_settings(put):
 
 def test_files_that_change(put):
     put("a.txt", "one two")
-    found, reading = find_sources("a.txt").sources, Reading()
-    chunks = list(plan(found, reading, 100))
+    found, reading = find_sources("a.txt").sources, ReadOptions()
+    chunks = list(plan_chunks(found, reading, 100))
     put("a.txt", "one")
     again = lambda: documents("a.txt") == ["one"]  # noqa: E731
     follow(

@@ -11,20 +11,22 @@ import pytest
 import zstandard
 
 from tfllm.corpus import documents as module
-from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.documents import read
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.sources import find_sources
 
 
 def chunks_of(path, chunk_bytes=1 << 20, **settings):
-    chunks = list(plan(find_sources(path, field=settings.get("field", "text")).sources, Reading(**settings), chunk_bytes))
+    chunks = list(
+        plan_chunks(find_sources(path, field=settings.get("field", "text")).sources, ReadOptions(**settings), chunk_bytes)
+    )
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     return chunks
 
 
 def documents(path, chunk_bytes=1 << 20, **settings):
-    reading = Reading(**settings)
+    reading = ReadOptions(**settings)
     return [doc.data for chunk in chunks_of(path, chunk_bytes, **settings) for doc in read(chunk, reading)]
 
 
@@ -120,7 +122,7 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
     for chunk_bytes in (1, 1 << 20):
         with pytest.raises(SourceError, match=r"a\.parquet, row 151 \(byte 2 of the document is 0xff\): not valid UTF-8"):
             documents(tmp_path, chunk_bytes)
-        reading = Reading(invalid_utf8="skip")
+        reading = ReadOptions(invalid_utf8="skip")
         texts = [doc.text for chunk in chunks_of(tmp_path, chunk_bytes) for doc in read(chunk, reading)]
         assert texts == ["x"] * 150 + [None] + ["y"] * 149
     write(None)
@@ -168,7 +170,7 @@ def test_invalid_utf8(tmp_path):
         documents(tmp_path / "a.txt")
     with pytest.raises(SourceError, match=r"b\.jsonl, line 2 \(byte 10 .* is 0xe4\)"):
         documents(tmp_path / "b.jsonl")
-    reading = Reading(invalid_utf8="skip")
+    reading = ReadOptions(invalid_utf8="skip")
     texts = [doc.text for chunk in chunks_of(tmp_path) for doc in read(chunk, reading)]
     assert texts == [None, "x", None]
 
@@ -178,7 +180,7 @@ def test_a_file_that_shrinks_is_an_error(tmp_path):
     chunks = chunks_of(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(SourceError, match="became shorter"):
-        list(read(chunks[0], Reading()))
+        list(read(chunks[0], ReadOptions()))
 
 
 def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
@@ -194,9 +196,9 @@ def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
             return super().read(size)
 
     monkeypatch.setattr(module, "opened", lambda path: File((tmp_path / "a.jsonl").read_bytes()))
-    assert [doc.text is None for doc in read(last, Reading(invalid_utf8="skip"))][-2:] == [False, True]
+    assert [doc.text is None for doc in read(last, ReadOptions(invalid_utf8="skip"))][-2:] == [False, True]
     assert sizes == [span.end - span.start]
     with pytest.raises(SourceError, match=r"a\.jsonl, line 3001 \(byte 0"):
-        list(read(last, Reading()))
+        list(read(last, ReadOptions()))
     assert span.start > 1 << 20
     assert max(sizes[2:]) <= 1 << 20

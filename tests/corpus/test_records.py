@@ -20,7 +20,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.decompression import BLOCK_BYTES
 from tfllm.corpus.documents import read
 from tfllm.corpus.formats import SourceError
@@ -75,9 +75,9 @@ def test_every_form_says_the_same(tmp_path, name, suffix, mark):
     path.write_bytes(PACK[suffix]((mark + FORMS[name]).encode()))
     expected = [record["text"] for record in RECORDS]
     assert list(texts(path)) == list(texts(tmp_path)) == expected
-    reading = Reading()
+    reading = ReadOptions()
     for chunk_bytes in (1, 700):
-        chunks = list(plan(find_sources(path).sources, reading, chunk_bytes))
+        chunks = list(plan_chunks(find_sources(path).sources, reading, chunk_bytes))
         assert len(chunks) > 3 or suffix  # a compressed file is cut after a megabyte at least
         assert [document.text for chunk in chunks for document in read(chunk, reading)] == expected
     assert "".join(Corpus.of_paths(path).chunks) == "".join(expected)
@@ -94,9 +94,9 @@ def test_compressed_text_is_split_as_plain_text(tmp_path, suffix, separator):
     path.write_bytes(PACK[suffix](b"\xef\xbb\xbf" + text.encode()))
     expected = text.split(separator) if separator else [text]
     expected = expected[:-1] if not expected[-1] else expected
-    reading = Reading(separator=separator)
+    reading = ReadOptions(separator=separator)
     for chunk_bytes in (1, 100, 1 << 20):
-        chunks = list(plan(find_sources(path).sources, reading, chunk_bytes))
+        chunks = list(plan_chunks(find_sources(path).sources, reading, chunk_bytes))
         assert [document.text for chunk in chunks for document in read(chunk, reading)] == expected
 
 

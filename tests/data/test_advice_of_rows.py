@@ -184,8 +184,8 @@ def test_texts_that_are_cut():
     one = tf.ragged.constant([[7]], tf.int32)
     follow(
         too_short,
-        lambda: encoder_inputs.frame(one, tokenizer=BYTES, max_length=2),
-        lambda: encoder_inputs.frame(one, tokenizer=BYTES, max_length=3),
+        lambda: encoder_inputs.build_encoder_inputs(one, tokenizer=BYTES, max_length=2),
+        lambda: encoder_inputs.build_encoder_inputs(one, tokenizer=BYTES, max_length=3),
     )
     spelled = word_splitting.split_words(tf.constant(["a"]), keep_spaces=True).strings
     follow(

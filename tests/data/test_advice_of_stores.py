@@ -24,7 +24,7 @@ from tfllm.data.batching import causal, masked, rows, sentence_pairs, shuffle_or
 from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.masking import Vocabulary
 from tfllm.data.preparation import beam
-from tfllm.data.preparation.work_dir import check_place, working
+from tfllm.data.preparation.work_dir import check_out, open_work_dir
 from tfllm.data.preparation.worker_pool import run
 from tfllm.data.store import get_store
 from tfllm.tokenizers import ByteTokenizer
@@ -98,7 +98,7 @@ def test_places(texts, monkeypatch):
     other = "Give another `out`, or delete it first."
     follow(other, lambda: made(out="here", separator="\n"), lambda: made(out="lines", separator="\n").split().documents == 2)
     follow(other, lambda: made(out="here", separator="\n"), lambda: shutil.rmtree("here") or made(out="here", separator="\n"))
-    with working(check_place("busy"), "mine"):
+    with open_work_dir(check_out("busy"), "mine"):
         follow("Wait for it, or give another `out`.", lambda: made(out="busy"), lambda: made(out="free"))
     assert made(out="busy").split().documents == 1
     Path(".shut.preparing").write_text("")
@@ -243,11 +243,13 @@ def test_stores_of_batches(tmp_path):
     )
     follow(
         " are not accepted: give finite numbers above 0.",
-        lambda: shuffle_order.shares([1, 0]),
-        lambda: shuffle_order.shares([1, 1], 4) == [2, 2],
+        lambda: shuffle_order.draws_per_store([1, 0]),
+        lambda: shuffle_order.draws_per_store([1, 1], 4) == [2, 2],
     )
     follow(
-        " of all. Leave that store out.", lambda: shuffle_order.shares([1, 1e-9]), lambda: shuffle_order.shares([1], 4) == [4]
+        " of all. Leave that store out.",
+        lambda: shuffle_order.draws_per_store([1, 1e-9]),
+        lambda: shuffle_order.draws_per_store([1], 4) == [4],
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfllm.data.preparation import beam_pipeline
 from tfllm.data.preparation.chunk_files import INDEX
-from tfllm.data.preparation.shards import Plan, ShardJob
+from tfllm.data.preparation.shards import ShardJob, ShardPlan
 
 
 def test_the_last_zeros_of_a_hash_are_kept():
@@ -46,7 +46,7 @@ def test_of_all_copies_two_are_held():
             ids = Ids()
             held.append(weakref.ref(ids))
             entry = np.array([((1, 2, 3, 4), 0, 1, 1, 0, number + 1)], INDEX)
-            yield beam_pipeline.Document(entry.tobytes(), ids, b"", b"")
+            yield beam_pipeline.TokenizedDocument(entry.tobytes(), ids, b"", b"")
             del ids
             most.append(sum(each() is not None for each in held))
 
@@ -66,7 +66,7 @@ def test_shards_are_counted_once_for_all_documents():
             return super().__iter__()
 
     jobs = Jobs([ShardJob("train", 0, 2), ShardJob("train", 1, 2), ShardJob("validation", 0, 1)])
-    plan = Plan(5, jobs)
+    plan_chunks = ShardPlan(5, jobs)
     names = [first + bytes(7) + bytes(7) + second for first in (b"\x7f", b"\x80") for second in (b"\4", b"\5")]
-    assert [plan.shard_of(name) for name in names] == [jobs[2], jobs[0], jobs[2], jobs[1]]
+    assert [plan_chunks.shard_of(name) for name in names] == [jobs[2], jobs[0], jobs[2], jobs[1]]
     assert Jobs.walks == 1

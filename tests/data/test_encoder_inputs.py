@@ -21,7 +21,7 @@ def ragged(*rows):
 
 
 def framed(first, second=None, tokenizer=BertLike, **options):
-    rows = encoder_inputs.frame(ragged(*first), second and ragged(*second), tokenizer=tokenizer(), **options)
+    rows = encoder_inputs.build_encoder_inputs(ragged(*first), second and ragged(*second), tokenizer=tokenizer(), **options)
     return [rows[name].numpy().tolist() for name in (features.TOKEN_IDS, features.SEGMENT_IDS, features.TYPE_IDS)]
 
 
@@ -90,18 +90,18 @@ def test_pairs_are_cut_as_tokenizers_cuts_them(tokenizer):
 
 
 def test_widths_and_laying_as_in_the_docstrings():
-    assert encoder_inputs.width_for(tf.constant([3, 17]), 64).numpy() == 32
-    assert encoder_inputs.width_for(tf.constant([3, 17]), 20).numpy() == 20
-    onto = encoder_inputs.laid(
+    assert encoder_inputs.padded_length(tf.constant([3, 17]), 64).numpy() == 32
+    assert encoder_inputs.padded_length(tf.constant([3, 17]), 20).numpy() == 20
+    onto = encoder_inputs.write_rows(
         ragged([7, 8, 9], [5]), tf.zeros([2, 4], tf.int32), at=tf.constant([1, 2]), count=tf.constant([2, 1])
     )
     assert onto.numpy().tolist() == [[0, 7, 8, 0], [0, 0, 5, 0]]
 
 
 def test_answer_places_as_in_the_docstring():
-    rows = encoder_inputs.frame(ragged([7]), ragged([5, 6]), tokenizer=BertLike(), max_length=8, multiple=4)
+    rows = encoder_inputs.build_encoder_inputs(ragged([7]), ragged([5, 6]), tokenizer=BertLike(), max_length=8, multiple=4)
     assert rows[features.TOKEN_IDS].numpy().tolist() == [[1, 7, 2, 5, 6, 2, 0, 0]]
-    assert encoder_inputs.answer_places(rows).numpy().tolist() == [[1, 0, 0, 1, 1, 0, 0, 0]]
+    assert encoder_inputs.answer_token_mask(rows).numpy().tolist() == [[1, 0, 0, 1, 1, 0, 0, 0]]
 
 
 def windows(questions, contexts, tokenizer=BertLike, **options):
@@ -125,7 +125,7 @@ def test_windows_lose_nothing_and_are_not_cut_again(tokenizer):
         questions = [list(range(100, 100 + draw.randrange(9))) for _ in range(40)]
         contexts = [list(range(1000 * number, 1000 * number + draw.randrange(1, 60))) for number in range(40)]
         found = windows(questions, contexts, tokenizer, max_length=20, stride=stride)
-        rows = encoder_inputs.frame(found.questions, found.contexts, tokenizer=tokenizer(), max_length=20)[
+        rows = encoder_inputs.build_encoder_inputs(found.questions, found.contexts, tokenizer=tokenizer(), max_length=20)[
             features.TOKEN_IDS
         ].numpy()
         seen = [[] for _ in contexts]
@@ -153,10 +153,11 @@ def test_windows_that_cannot_advance_are_refused():
 def test_the_graph_is_the_same_for_any_shape():
     specs = [tf.RaggedTensorSpec([None, None], tf.int32)] * 2
     compiled = tf.function(
-        lambda first, second: encoder_inputs.frame(first, second, tokenizer=BertLike(), max_length=40), input_signature=specs
+        lambda first, second: encoder_inputs.build_encoder_inputs(first, second, tokenizer=BertLike(), max_length=40),
+        input_signature=specs,
     )
     for size in (1, 30):
         first, second = ragged(*[range(10, 10 + size)] * 3), ragged(*[range(10, 12)] * 3)
-        eager = encoder_inputs.frame(first, second, tokenizer=BertLike(), max_length=40)
+        eager = encoder_inputs.build_encoder_inputs(first, second, tokenizer=BertLike(), max_length=40)
         for name, value in compiled(first, second).items():
             np.testing.assert_array_equal(value, eager[name])

@@ -13,7 +13,7 @@ ROW = [259, 70, 100, 101, 72, 102, 103, 104, 75, 105, 1, 76, 260, 0, 0, 0]
 
 
 def keys(count, seed=0):
-    return shuffle_order.keys(seed, tf.range(count, dtype=tf.int64))
+    return shuffle_order.random_keys(seed, tf.range(count, dtype=tf.int64))
 
 
 def masked(ids, seed=0, **settings):

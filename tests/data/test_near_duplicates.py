@@ -9,12 +9,19 @@ import pytest
 
 from tfllm.data import StoreError, prepare
 from tfllm.data.preparation import local, near_duplicate_graph
-from tfllm.data.preparation.near_duplicates import Likeness, among, join, link, sign, words_of
+from tfllm.data.preparation.near_duplicates import (
+    MinHashSettings,
+    find_links,
+    is_listed,
+    join_links,
+    minhash_signatures,
+    shingle_words,
+)
 from tfllm.tokenizers import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Validation has")  # small corpora
 
-NEAR = Likeness(0.8)
+NEAR = MinHashSettings(0.8)
 
 
 def names(*texts):
@@ -37,7 +44,7 @@ def sha(text):
 
 
 def shingles(text):
-    words = words_of(text)
+    words = shingle_words(text)
     return {tuple(words[place : place + 5]) for place in range(len(words) - 4)}
 
 
@@ -51,31 +58,31 @@ def pair(rng, similarity, words=400):
 
 
 def agreement(texts):
-    rows = sign(texts, NEAR).bytes
+    rows = minhash_signatures(texts, NEAR).bytes
     return (rows[0] == rows[1]).mean()
 
 
 def test_rows_as_in_the_docstrings():
-    assert words_of("Don't panic: 你好!") == ["don", "t", "panic", "你", "好"]
-    signed = sign(["One, two, three four five six", "one two three FOUR five six!"], NEAR)
+    assert shingle_words("Don't panic: 你好!") == ["don", "t", "panic", "你", "好"]
+    signed = minhash_signatures(["One, two, three four five six", "one two three FOUR five six!"], NEAR)
     assert (signed.bytes[0] == signed.bytes[1]).all()
     assert (signed.keys[:, 0] == signed.keys[:, 1]).all()
-    assert join(np.array([names("c", "b"), names("b", "d"), names("e", "e")])).tolist() == [[b"b", b"c"], [b"b", b"d"]]
-    assert among(names("a", "c", "e"), names("b", "c")).tolist() == [False, True, False]
-    assert among(names("a"), names()).tolist() == [False]
+    assert join_links(np.array([names("c", "b"), names("b", "d"), names("e", "e")])).tolist() == [[b"b", b"c"], [b"b", b"d"]]
+    assert is_listed(names("a", "c", "e"), names("b", "c")).tolist() == [False, True, False]
+    assert is_listed(names("a"), names()).tolist() == [False]
     rows = np.zeros((5, NEAR.hashes), np.uint8)
     rows[1, :20], rows[2, :40], rows[4] = 1, 1, 1  # a-b and b-c differ in 20 of 128, a-c in 40; at most 25 is near
-    links = link(np.array([7, 7, 7, 9, 9], np.uint64), names(*"abcde"), rows, NEAR)
+    links = find_links(np.array([7, 7, 7, 9, 9], np.uint64), names(*"abcde"), rows, NEAR)
     assert {tuple(pair.tolist()) for pair in links if pair[0] != pair[1]} == {(b"a", b"b"), (b"b", b"c")}
 
     rows = np.array([[place < 20 * step for place in range(128)] for step in range(5)], np.uint8)  # each near the next only
-    links = link(np.zeros(5, np.uint64), names(*"abcde"), rows, NEAR)
-    assert len(join(links)) == 4
+    links = find_links(np.zeros(5, np.uint64), names(*"abcde"), rows, NEAR)
+    assert len(join_links(links)) == 4
 
 
 def test_a_signature_is_the_same_everywhere():
     """Of another release, machine or seed it would be another store."""
-    signed = sign(["the quick brown fox jumps over the lazy dog"], NEAR)
+    signed = minhash_signatures(["the quick brown fox jumps over the lazy dog"], NEAR)
     assert hashlib.sha256(signed.bytes.tobytes()).hexdigest()[:16] == "86770fc9033b551c"
     assert hashlib.sha256(signed.keys.astype("<u8").tobytes()).hexdigest()[:16] == "84781654e8dd6157"
 
@@ -84,9 +91,9 @@ def test_a_signature_is_the_same_everywhere():
     ("threshold", "rows", "bands", "least"), [(0.5, 3, 42, 64), (0.8, 6, 21, 103), (0.9, 10, 12, 116), (1.0, 128, 1, 128)]
 )
 def test_bands_follow_from_the_threshold(threshold, rows, bands, least):
-    likeness = Likeness(threshold)
-    assert (likeness.rows, likeness.bands, likeness.least) == (rows, bands, least)
-    assert likeness.caught(threshold, rows) >= 0.99
+    minhash = MinHashSettings(threshold)
+    assert (minhash.rows, minhash.bands, minhash.least) == (rows, bands, least)
+    assert minhash.caught(threshold, rows) >= 0.99
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.8, 0.9])
@@ -177,7 +184,7 @@ def corpus(tmp_path_factory):
 def test_the_same_as_comparing_all_with_all(corpus, tmp_path):
     folder, texts = corpus
     texts = sorted(set(texts), key=sha)
-    signed = sign(texts, NEAR)
+    signed = minhash_signatures(texts, NEAR)
     linked = np.zeros((len(texts), len(texts)), bool)
     for number, row in enumerate(signed.bytes):
         banded = (signed.keys == signed.keys[:, number, None]).any(axis=0)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.data.batching import packing
-from tfllm.data.batching.targets import causal_shift
+from tfllm.data.batching.targets import next_token_targets
 
 
 def i64(*values):
@@ -86,14 +86,14 @@ def test_document_masks_are_what_a_loop_finds():
 
 
 def test_causal_shift_as_in_the_docstring():
-    batch = causal_shift(tf.constant([[1, 41, 17, 9, 1]]), tf.ones([1, 4]))
+    batch = next_token_targets(tf.constant([[1, 41, 17, 9, 1]]), tf.ones([1, 4]))
     assert {name: value.numpy().tolist() for name, value in batch.items()} == {
         "token_ids": [[1, 41, 17, 9]],
         "target_ids": [[41, 17, 9, 1]],
         "target_weights": [[1, 1, 1, 1]],
     }
     there = tf.constant([[True, True, False, False]])
-    batch = causal_shift(tf.constant([[17, 9, 1, 7, 7]]), tf.cast(there, tf.float32), there)
+    batch = next_token_targets(tf.constant([[17, 9, 1, 7, 7]]), tf.cast(there, tf.float32), there)
     assert {name: value.numpy().tolist() for name, value in batch.items()} == {
         "token_ids": [[17, 9, 0, 0]],
         "target_ids": [[9, 1, 0, 0]],

@@ -361,7 +361,7 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch):
 
 def test_a_file_changed_meanwhile_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one")
-    make = module.make_piece
+    make = module.write_chunk_file
 
     def touch(chunk, work):
         os.utime(tmp_path / "a.txt", ns=(1, 1))

@@ -38,7 +38,9 @@ def test_window_counts_as_in_the_docstring():
 
 def test_window_span_as_in_the_docstring():
     three = i64(3, 3, 3)
-    document = sentence_pairs.Document(i64(0, 0, 0), i64(100, 100, 100), i64(25, 25, 25), i64(0, 0, 0), i64(0, 1, 2), three)
+    document = sentence_pairs.DocumentWindow(
+        i64(0, 0, 0), i64(100, 100, 100), i64(25, 25, 25), i64(0, 0, 0), i64(0, 1, 2), three
+    )
     for shift, starts in ((0, [100, 110, 115]), (2, [100, 108, 115])):
         span = sentence_pairs.window_span(document, 10, i64(shift, shift, shift))
         assert (span.start.numpy().tolist(), span.length.numpy().tolist()) == (starts, [10, 10, 10])

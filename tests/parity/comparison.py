@@ -11,7 +11,7 @@ from cases import Case, Outcome, there, weight
 
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
-from tfllm.interop.weight_mapping import places
+from tfllm.interop.weight_mapping import weight_mapping
 from tfllm.models.folder import TASKS
 from tfllm.train.runs.weights import named
 
@@ -32,7 +32,7 @@ def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, 
     model = TASKS[case.task](case.config, **case.settings)
     model.compile(keras.optimizers.SGD())
     pairs = case.settings.get("next_sentence", False)
-    table = places(family_of(case.config), case.config, case.task, next_sentence=pairs)
+    table = weight_mapping(family_of(case.config), case.config, case.task, next_sentence=pairs)
     fill(model, {name: weight(name, shape, seed) for name, shape in shapes.items()}, table)
     features = {name: tf.constant(value) for name, value in batch.items()}
     variables = named(model.trainable_variables)

@@ -15,7 +15,7 @@ from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
 from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
-from tfllm.interop.weight_mapping import places
+from tfllm.interop.weight_mapping import weight_mapping
 from tfllm.models.folder import TASKS
 
 ANSWERS = json.loads((GOLDEN / "generation.json").read_text())
@@ -30,7 +30,7 @@ def model_of(name):
     fill(
         model,
         {each: weight(each, shape, 0) for each, shape in shapes.items()},
-        places(family_of(case.config), case.config, case.task),
+        weight_mapping(family_of(case.config), case.config, case.task),
     )
     return model
 

@@ -11,7 +11,7 @@ from encoders import strong
 import tfllm
 from tfllm import data, features
 from tfllm.finetuning import evaluator
-from tfllm.text.token_offsets import piece_spans
+from tfllm.text.token_offsets import token_offsets
 from tfllm.text.words import split_words, word_pieces
 
 TEXTS = [
@@ -26,7 +26,7 @@ TEXTS = [
 def spans(texts, tokenizer):
     words = split_words(tf.constant(texts), keep_spaces=tokenizer.keeps_spaces)
     pieces = word_pieces(words.strings, tokenizer, None)
-    found = piece_spans(words, pieces, tokenizer)
+    found = token_offsets(words, pieces, tokenizer)
     rows = [tf.RaggedTensor.from_row_splits(each, pieces.ids.row_splits).to_list() for each in (found.starts, found.ends)]
     return words, pieces, [list(zip(*row, strict=True)) for row in zip(*rows, strict=True)]
 

@@ -232,8 +232,8 @@ def test_a_text_goes_whole_only_where_a_token_may_stand_across_words(words: list
     """Others are cut into words, which are looked up."""
     tokenizer = ours(wordpiece(words, lowercase=True), tmp_path)
     tokenizer.encode_batch(["a COVID19 [e1]", "a covid"] * 20)
-    assert ("a COVID19 [e1]" in tokenizer._memo._known) == whole
-    assert "a covid" not in tokenizer._memo._known and "covid" in tokenizer._memo._known
+    assert ("a COVID19 [e1]" in tokenizer._word_cache._known) == whole
+    assert "a covid" not in tokenizer._word_cache._known and "covid" in tokenizer._word_cache._known
 
 
 def test_rows_of_the_docstrings() -> None:

@@ -24,7 +24,7 @@ from tfllm.tokenizers.base import arrays, blocks, flat, unflat
 from tfllm.tokenizers.byte_bpe_files import AddedToken, Vocabulary
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
 from tfllm.tokenizers.split_patterns import GPT2, LLAMA3, SPLIT_PATTERNS, SplitPattern, cutter
-from tfllm.tokenizers.word_cache import NEW_SHARE, Memo
+from tfllm.tokenizers.word_cache import NEW_SHARE, WordCache
 
 POINTS = [*range(0x3400), *range(0x3400, 0xD800, 17), *range(0xE000, 0x10000, 3), *range(0x10000, 0x32000, 7), 0x10FFFF]
 """Of ideographs and syllables, which are alike, some."""
@@ -112,7 +112,7 @@ def test_forgetting_changes_no_ids(
     for name, limit in {"MOST_WORDS": 100, "MOST_CHARACTERS": 1000}.items():
         monkeypatch.setattr(f"tfllm.tokenizers.word_cache.{name}", limit)
         assert_the_librarys_ids(tokenizer, texts)
-        assert len(tokenizer._memo._known) <= 100
+        assert len(tokenizer._word_cache._known) <= 100
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])
@@ -165,7 +165,7 @@ def test_running_text_goes_by_words(
     by_words = spy(monkeypatch)
     tokenizer.encode_batch([text[:1_000_000]])
     assert len(by_words) == 1
-    del tokenizer._memo
+    del tokenizer._word_cache
     by_words.clear()
     for start in range(0, len(text), 20_000):
         tokenizer.encode_batch([text[at : at + 1000] for at in range(start, start + 20_000, 1000)])
@@ -187,13 +187,13 @@ def test_short_texts_go_by_words(kind: str, request: pytest.FixtureRequest, monk
 def spy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts each call of `_by_words` is given."""
     calls: list[int] = []
-    original = Memo._by_words
+    original = WordCache._by_words
 
-    def by_words(self: Memo, words: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    def by_words(self: WordCache, words: Sequence[Sequence[str]]) -> list[np.ndarray]:
         calls.append(len(words))
         return original(self, words)
 
-    monkeypatch.setattr(Memo, "_by_words", by_words)
+    monkeypatch.setattr(WordCache, "_by_words", by_words)
     return calls
 
 
@@ -216,14 +216,14 @@ def test_an_error_leaves_no_word_without_ids(monkeypatch: pytest.MonkeyPatch) ->
         made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
         return made
 
-    def interrupt(self: Memo, words: Sequence[str]) -> None:
+    def interrupt(self: WordCache, words: Sequence[str]) -> None:
         raise KeyboardInterrupt
 
-    memo = Memo(lambda texts: [list(text) for text in texts], library, json.loads(library().to_str()), Finder([]))
+    word_cache = WordCache(lambda texts: [list(text) for text in texts], library, json.loads(library().to_str()), Finder([]))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Memo, "_encode", interrupt)
-        memo.encode_batch(["ab"])
-    assert [ids.tolist() for ids in memo.encode_batch(["aba", "", "b\U0010ffff"])] == [[5, 7, 5], [], [7, 0]]
+        patch.setattr(WordCache, "_encode", interrupt)
+        word_cache.encode_batch(["ab"])
+    assert [ids.tolist() for ids in word_cache.encode_batch(["aba", "", "b\U0010ffff"])] == [[5, 7, 5], [], [7, 0]]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe"])

@@ -1,6 +1,6 @@
 """Files in; chunks of a few megabytes out.
 
-`plan` walks the files in order and cuts them into chunks, cheaply: it is what the one parent process runs.
+`plan_chunks` walks the files in order and cuts them into chunks, cheaply: it is what the one parent process runs.
 Workers turn a chunk into documents (documents.py). What has no middle to start from travels inside the chunk: compressed
 text and lines, unpacked by the parent, and the records of tables and JSON arrays, as JSON lines. Nothing is ever held but a
 chunk, or one document if it is larger.
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tfllm.corpus.content_detection import no_column
-from tfllm.corpus.decompression import unpacked
-from tfllm.corpus.filesystem import ends_in, opened
+from tfllm.corpus.decompression import decompress
+from tfllm.corpus.filesystem import open_file, separator_ends
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines
 from tfllm.corpus.parquet import parquet_file
@@ -24,7 +24,7 @@ from tfllm.corpus.tables import table_rows
 
 
 @dataclass(frozen=True)
-class Span:
+class FileSpan:
     """Part of a file: bytes [start, end) of "text" or "jsonl", row groups [start, end) of "parquet"; or with `data`, unpacked
     text, unpacked lines from line `start` on, "records" as JSON lines from number `start` on (both from 1)."""
 
@@ -40,7 +40,7 @@ class Chunk:
     """What a worker is given at once. The same files give the same chunks with the same numbers."""
 
     number: int
-    spans: tuple[Span, ...]
+    spans: tuple[FileSpan, ...]
     size: int
     """Bytes on disk, for the progress bar."""
 
@@ -50,7 +50,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How documents are read; see `prepare`. A ValueError names the setting that is not accepted."""
 
     field: str = "text"
@@ -68,7 +68,7 @@ class Reading:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not accepted; give {answer}.")
 
 
-def plan(sources: Sequence[Source], reading: Reading, chunk_bytes: int) -> Iterator[Chunk]:
+def plan_chunks(sources: Sequence[Source], read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:
     """Cut the files into chunks of about `chunk_bytes`.
 
         a.txt (3 MB)  b.txt (2 MB)  c.jsonl (9 MB), chunks of 4 MB
@@ -77,10 +77,10 @@ def plan(sources: Sequence[Source], reading: Reading, chunk_bytes: int) -> Itera
     Raises:
         SourceError: a file cannot be opened, unpacked, or lacks the Parquet column.
     """
-    return _gather((found for source in sources for found in _spans(source, reading, chunk_bytes)), chunk_bytes)
+    return _gather((found for source in sources for found in _spans(source, read_options, chunk_bytes)), chunk_bytes)
 
 
-def plan_texts(texts: Iterable[str], field: str, chunk_bytes: int) -> Iterator[Chunk]:
+def plan_text_chunks(texts: Iterable[str], field: str, chunk_bytes: int) -> Iterator[Chunk]:
     """Chunks of texts in memory, each a document.
 
     "one" "two"  ->  0: records 1 and 2 of "texts"
@@ -89,9 +89,9 @@ def plan_texts(texts: Iterable[str], field: str, chunk_bytes: int) -> Iterator[C
     return _gather(_filled("texts", lines, chunk_bytes), chunk_bytes)
 
 
-def _gather(found: Iterable[tuple[Span, int]], chunk_bytes: int) -> Iterator[Chunk]:
+def _gather(found: Iterable[tuple[FileSpan, int]], chunk_bytes: int) -> Iterator[Chunk]:
     """Chunks of spans, which come with their bytes on disk."""
-    spans: list[Span] = []
+    spans: list[FileSpan] = []
     size = held = number = 0
     for span, span_bytes in found:
         spans.append(span)
@@ -104,49 +104,49 @@ def _gather(found: Iterable[tuple[Span, int]], chunk_bytes: int) -> Iterator[Chu
         yield Chunk(number, tuple(spans), size)
 
 
-def _spans(source: Source, reading: Reading, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
+def _spans(source: Source, read_options: ReadOptions, chunk_bytes: int) -> Iterator[tuple[FileSpan, int]]:
     kind = source.kind
     if kind == "json" and json_shape(source.path, source.compression).kind in ("lines", ""):
         kind = "jsonl"
-    separator = b"\n" if kind == "jsonl" else (reading.separator or "").encode()
+    separator = b"\n" if kind == "jsonl" else (read_options.separator or "").encode()
     if kind == "parquet":
-        yield from _row_groups(source, reading.field)
+        yield from _row_groups(source, read_options.field)
     elif not source.size and kind != "text":
         return
     elif kind in ("json", "csv", "tsv"):
-        yield from _filled(source.path, _records(source, reading.field), chunk_bytes, source.size)
+        yield from _filled(source.path, _records(source, read_options.field), chunk_bytes, source.size)
     elif source.compression:
         yield from _unpacked(source, kind, separator, chunk_bytes)
     else:
         start = 0
         for end in _cuts(source, separator, chunk_bytes):
-            yield Span(source.path, kind, start, end), end - start
+            yield FileSpan(source.path, kind, start, end), end - start
             start = end
 
 
 def _cuts(source: Source, separator: bytes, chunk_bytes: int) -> Iterator[int]:
     """Places to cut a file, each just after a separator that a plain left-to-right split finds too."""
     if separator and source.size > chunk_bytes:
-        with opened(source.path) as file:
+        with open_file(source.path) as file:
             cut = 0
             # One byte can be looked for from any place; in "\n\n\n" only the start tells which two are it.
             while len(separator) == 1 and cut + chunk_bytes < source.size:
-                cut = next(ends_in(file, separator, cut + chunk_bytes - 1), source.size)
+                cut = next(separator_ends(file, separator, cut + chunk_bytes - 1), source.size)
                 if cut < source.size:
                     yield cut
-            for end in ends_in(file, separator, 0) if len(separator) > 1 else ():
+            for end in separator_ends(file, separator, 0) if len(separator) > 1 else ():
                 if chunk_bytes <= end - cut and end < source.size:
                     cut = end
                     yield cut
     yield source.size
 
 
-def _unpacked(source: Source, kind: str, separator: bytes, chunk_bytes: int) -> Iterator[tuple[Span, int]]:
+def _unpacked(source: Source, kind: str, separator: bytes, chunk_bytes: int) -> Iterator[tuple[FileSpan, int]]:
     """Spans of a compressed file, cut just after a separator that a plain left-to-right split finds too."""
     start = 1 if kind == "jsonl" else 0
     counted, held = 0, bytearray()
-    with opened(source.path) as raw:
-        for block in unpacked(raw, source.compression, source.path):
+    with open_file(source.path) as raw:
+        for block in decompress(raw, source.compression, source.path):
             held += block
             if not separator or len(held) < chunk_bytes:
                 continue
@@ -154,25 +154,25 @@ def _unpacked(source: Source, kind: str, separator: bytes, chunk_bytes: int) -> 
             rest = len(held) - held.rfind(separator) - 1 if len(separator) == 1 else len(held.split(separator)[-1])
             if not (cut := len(held) - rest):
                 continue
-            yield Span(source.path, kind, start, 0, bytes(held[:cut])), raw.tell() - counted
+            yield FileSpan(source.path, kind, start, 0, bytes(held[:cut])), raw.tell() - counted
             start += held.count(b"\n", 0, cut) if kind == "jsonl" else cut
             counted = raw.tell()
             del held[:cut]
     if held or (kind == "text" and not start):  # an empty file is an empty document
-        yield Span(source.path, kind, start, 0, bytes(held)), source.size - counted
+        yield FileSpan(source.path, kind, start, 0, bytes(held)), source.size - counted
 
 
-def _filled(path: str, lines: Iterable[bytes], chunk_bytes: int, size: int = 0) -> Iterator[tuple[Span, int]]:
+def _filled(path: str, lines: Iterable[bytes], chunk_bytes: int, size: int = 0) -> Iterator[tuple[FileSpan, int]]:
     """Spans of records, each given as a line of JSON; the last one stands for the bytes of the file."""
     start, held, length = 1, list[bytes](), 0
     for line in lines:
         held.append(line)
         length += len(line) + 1
         if length >= chunk_bytes:
-            yield Span(path, "records", start, 0, b"\n".join(held)), 0 if size else length
+            yield FileSpan(path, "records", start, 0, b"\n".join(held)), 0 if size else length
             start, held, length = start + len(held), [], 0
     if held or size:
-        yield Span(path, "records", start, 0, b"\n".join(held)), size or length
+        yield FileSpan(path, "records", start, 0, b"\n".join(held)), size or length
 
 
 def _records(source: Source, field: str) -> Iterator[bytes]:
@@ -188,7 +188,7 @@ def _records(source: Source, field: str) -> Iterator[bytes]:
         yield json.dumps({field: row[field]}, ensure_ascii=False).encode(errors="surrogateescape")
 
 
-def _row_groups(source: Source, field: str) -> Iterator[tuple[Span, int]]:
+def _row_groups(source: Source, field: str) -> Iterator[tuple[FileSpan, int]]:
     import pyarrow
 
     with parquet_file(source.path) as file:
@@ -199,4 +199,4 @@ def _row_groups(source: Source, field: str) -> Iterator[tuple[Span, int]]:
     if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
         raise SourceError(f"{source.path}: column {field!r} holds {kind}, not strings. Give another field=….")
     for group in range(groups):
-        yield Span(source.path, "parquet", group, group + 1), source.size // groups
+        yield FileSpan(source.path, "parquet", group, group + 1), source.size // groups

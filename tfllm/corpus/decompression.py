@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
-from tfllm.corpus.filesystem import opened
+from tfllm.corpus.filesystem import open_file
 from tfllm.corpus.formats import PathLike, SourceError
 
 BLOCK_BYTES = 1 << 20
@@ -29,11 +29,11 @@ def blocks_of(path: PathLike, compression: str, size: int = BLOCK_BYTES) -> Iter
         SourceError: it cannot be unpacked.
         OSError: it cannot be opened.
     """
-    with opened(os.fspath(path)) as raw:
-        yield from unpacked(raw, compression, os.fspath(path), size)
+    with open_file(os.fspath(path)) as raw:
+        yield from decompress(raw, compression, os.fspath(path), size)
 
 
-def unpacked(raw: IO[bytes], compression: str, path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def decompress(raw: IO[bytes], compression: str, path: str, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The plain bytes of an open file; `path` is for errors.
 
     Raises:
@@ -86,7 +86,7 @@ def _zstd_blocks(raw: IO[bytes]) -> Iterator[bytes]:
 
 
 def _advice(path: str, compression: str) -> str:
-    with opened(path) as raw:
+    with open_file(path) as raw:
         head = raw.read(8)
     plain = path.rpartition(".")[0]
     if head and not head.startswith(MAGIC[compression]):

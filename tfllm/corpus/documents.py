@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tfllm.corpus.chunks import Chunk, Reading, Span
+from tfllm.corpus.chunks import Chunk, FileSpan, ReadOptions
 from tfllm.corpus.content_detection import no_column
-from tfllm.corpus.filesystem import opened
+from tfllm.corpus.filesystem import open_file
 from tfllm.corpus.formats import SourceError, unreadable
 from tfllm.corpus.lines import BOM, encoding_advice
 from tfllm.corpus.parquet import BATCH_ROWS, parquet_file
@@ -25,7 +25,7 @@ class Document(NamedTuple):
     """Where it is not: which line or row of the span, from 0."""
 
 
-def read(chunk: Chunk, reading: Reading) -> Iterator[Document]:
+def read_documents(chunk: Chunk, read_options: ReadOptions) -> Iterator[Document]:
     """The documents of a chunk, in the order of the files.
 
         a.txt holds b"one\\n"                                     -> b"one\\n"
@@ -38,13 +38,13 @@ def read(chunk: Chunk, reading: Reading) -> Iterator[Document]:
     """
     for span in chunk.spans:
         if span.kind == "parquet":
-            documents = _parquet_documents(span, reading.field)
+            documents = _parquet_documents(span, read_options.field)
         elif span.kind in ("jsonl", "records"):
-            documents = _json_documents(span, reading.field)
+            documents = _json_documents(span, read_options.field)
         else:
-            documents = _text_documents(span, reading.separator)
+            documents = _text_documents(span, read_options.separator)
         for document in documents:
-            if document.text is None and reading.invalid_utf8 == "error":
+            if document.text is None and read_options.invalid_utf8 == "error":
                 raise SourceError(_invalid(span, document))
             yield document
 
@@ -56,7 +56,7 @@ def not_utf8(place: str, error: UnicodeDecodeError, path: str, before: int = 0) 
     return f"{place} ({byte}): not valid UTF-8. {advice}"
 
 
-def _invalid(span: Span, document: Document) -> str:
+def _invalid(span: FileSpan, document: Document) -> str:
     place = document.file if document.row is None else _line(span, document.row)
     try:
         document.data.decode()
@@ -65,13 +65,13 @@ def _invalid(span: Span, document: Document) -> str:
     return f"{place} (an unpaired surrogate): not valid UTF-8. Remove it, exclude the file, or give invalid_utf8='skip'."
 
 
-def _bytes_of(span: Span) -> bytes:
+def _bytes_of(span: FileSpan) -> bytes:
     """The span's bytes, without the byte order mark of its file."""
     first = span.start == (span.data is not None and span.kind == "jsonl")  # where lines are numbered, from 1
     if span.data is not None:
         return span.data.removeprefix(BOM) if first else span.data
     try:
-        with opened(span.path) as file:
+        with open_file(span.path) as file:
             file.seek(span.start)
             data = file.read(span.end - span.start)
     except OSError as error:
@@ -81,7 +81,7 @@ def _bytes_of(span: Span) -> bytes:
     return data.removeprefix(BOM) if first else data
 
 
-def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
+def _text_documents(span: FileSpan, separator: str | None) -> Iterator[Document]:
     data = _bytes_of(span)
     parts = data.split(separator.encode()) if separator else [data]
     if separator and not parts[-1]:
@@ -90,7 +90,7 @@ def _text_documents(span: Span, separator: str | None) -> Iterator[Document]:
         yield Document(span.path, part, _decode(part))
 
 
-def _json_documents(span: Span, field: str) -> Iterator[Document]:
+def _json_documents(span: FileSpan, field: str) -> Iterator[Document]:
     for index, line in enumerate(_bytes_of(span).split(b"\n")):
         if not line.strip():
             continue
@@ -105,7 +105,7 @@ def _json_documents(span: Span, field: str) -> Iterator[Document]:
             yield Document(span.path, value.encode(errors="replace"), None, index)
 
 
-def _field(text: str, field: str, span: Span, index: int) -> str:
+def _field(text: str, field: str, span: FileSpan, index: int) -> str:
     try:
         record = json_object(text, "")
     except SourceError:
@@ -119,7 +119,7 @@ def _field(text: str, field: str, span: Span, index: int) -> str:
     return record[field]
 
 
-def _line(span: Span, index: int) -> str:
+def _line(span: FileSpan, index: int) -> str:
     """File and line, record or row. Reads all before it: for errors only.
 
     index 2 of a span that begins after 40 lines of a.jsonl  ->  a.jsonl, line 43
@@ -129,19 +129,19 @@ def _line(span: Span, index: int) -> str:
     if span.kind == "parquet":
         return f"{span.path}, row {_rows_before(span) + index + 1}"
     before, left = 0, span.start
-    with opened(span.path) as file:
+    with open_file(span.path) as file:
         while block := file.read(min(left, 1 << 20)):
             before += block.count(b"\n")
             left -= len(block)
     return f"{span.path}, line {before + index + 1}"
 
 
-def _rows_before(span: Span) -> int:
+def _rows_before(span: FileSpan) -> int:
     with parquet_file(span.path) as file:
         return sum(file.metadata.row_group(group).num_rows for group in range(span.start))
 
 
-def _parquet_documents(span: Span, field: str) -> Iterator[Document]:
+def _parquet_documents(span: FileSpan, field: str) -> Iterator[Document]:
     import pyarrow
 
     index = 0

@@ -14,7 +14,7 @@ from typing import IO, Any
 from tfllm.files import is_remote, write_atomically
 
 
-def opened(path: str) -> IO[bytes]:
+def open_file(path: str) -> IO[bytes]:
     """The file, to read bytes from any place of it; as it is, not unpacked."""
     if not is_remote(path):
         return open(path, "rb")  # noqa: PTH123 - a Path for each of a million files takes as long as the call
@@ -24,7 +24,7 @@ def opened(path: str) -> IO[bytes]:
     return file
 
 
-def ends_in(file: IO[bytes], separator: bytes, start: int) -> Iterator[int]:
+def separator_ends(file: IO[bytes], separator: bytes, start: int) -> Iterator[int]:
     """Where separators end, found from `start` on, left to right."""
     file.seek(start)
     held = b""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tfllm.corpus.filesystem import opened
+from tfllm.corpus.filesystem import open_file
 from tfllm.corpus.formats import PathLike, SourceError
 
 BATCH_ROWS = 256
@@ -27,7 +27,7 @@ def parquet_file(path: PathLike) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
-    with opened(os.fspath(path)) as raw:
+    with open_file(os.fspath(path)) as raw:
         try:
             with pyarrow.parquet.ParquetFile(raw) as file:
                 yield file

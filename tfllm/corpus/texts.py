@@ -6,9 +6,9 @@ import codecs
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
-from tfllm.corpus.chunks import Reading, plan
+from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.decompression import blocks_of
-from tfllm.corpus.documents import not_utf8, read
+from tfllm.corpus.documents import not_utf8, read_documents
 from tfllm.corpus.formats import PathLike, SourceError
 from tfllm.corpus.sources import Source, find_sources, patterns_of
 
@@ -35,31 +35,31 @@ def texts(
         SourceError: the corpus cannot be read as asked; what is wrong inside a file is said when it is reached.
         ValueError: a setting is not accepted.
     """
-    reading = Reading(field, separator, invalid_utf8)
+    read_options = ReadOptions(field, separator, invalid_utf8)
     found = find_sources(paths, patterns_of(exclude), field)
     found.passed_by.announce()
-    return _texts(found.sources, reading)
+    return _texts(found.sources, read_options)
 
 
-def texts_of(sources: Sequence[Source], reading: Reading, skipped: list[str]) -> Iterator[str]:
+def texts_of(sources: Sequence[Source], read_options: ReadOptions, skipped: list[str]) -> Iterator[str]:
     """The documents of sources; the files of those that are not UTF-8 are added to `skipped`.
 
     Raises:
-        SourceError: as `read`.
+        SourceError: as `read_documents`.
     """
-    for chunk in plan(sources, reading, CHUNK_BYTES):
-        for document in read(chunk, reading):
+    for chunk in plan_chunks(sources, read_options, CHUNK_BYTES):
+        for document in read_documents(chunk, read_options):
             if document.text is None:
                 skipped.append(document.file)
             else:
                 yield document.text
 
 
-def is_utf8(source: Source, reading: Reading) -> bool:
+def is_utf8(source: Source, read_options: ReadOptions) -> bool:
     """Whether a text file is UTF-8 to its end; it may be larger than memory.
 
     Raises:
-        SourceError: it is not, and `reading` does not say to skip it.
+        SourceError: it is not, and `read_options` does not say to skip it.
     """
     decoder, place, held = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
@@ -70,7 +70,7 @@ def is_utf8(source: Source, reading: Reading) -> bool:
         held = len(decoder.getstate()[0])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        if reading.invalid_utf8 == "skip":
+        if read_options.invalid_utf8 == "skip":
             return False
         raise SourceError(not_utf8(source.path, error, source.path, place - held)) from error
     return True
@@ -84,7 +84,7 @@ def warn_of_skipped(skipped: Sequence[str]) -> None:
         warnings.warn(f"skipped {len(skipped)} documents that are no UTF-8 text, in {listed}", stacklevel=3)
 
 
-def _texts(sources: Sequence[Source], reading: Reading) -> Iterator[str]:
+def _texts(sources: Sequence[Source], read_options: ReadOptions) -> Iterator[str]:
     skipped: list[str] = []
-    yield from texts_of(sources, reading, skipped)
+    yield from texts_of(sources, read_options, skipped)
     warn_of_skipped(skipped)

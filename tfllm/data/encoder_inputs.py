@@ -31,7 +31,7 @@ class Windows:
     """int32 [N]: place of the part in its context."""
 
 
-def frame(
+def build_encoder_inputs(
     first: tf.RaggedTensor,
     second: tf.RaggedTensor | None = None,
     *,
@@ -74,26 +74,26 @@ def frame(
         between = tokenizer.pair_separators
     before_second = 1 + of_first + between
     used = before_second if second is None else before_second + of_second + 1
-    width = width_for(used if longest is None else tf.maximum(used, longest), max_length, multiple)
+    width = padded_length(used if longest is None else tf.maximum(used, longest), max_length, multiple)
     column = tf.range(width)[None]
     there = column < used[:, None]
     ids = tf.where(there, tokenizer.sep_id, tokenizer.pad_id)
     ids = tf.where(column == 0, tokenizer.cls_id, ids)
-    ids = laid(first, ids, at=tf.ones_like(lengths), count=of_first)
+    ids = write_rows(first, ids, at=tf.ones_like(lengths), count=of_first)
     types = tf.zeros_like(ids)
     if second is not None:
-        ids = laid(second, ids, at=before_second, count=of_second)
+        ids = write_rows(second, ids, at=before_second, count=of_second)
         types = tf.cast(there & (column >= before_second[:, None]), tf.int32)
     return {features.TOKEN_IDS: ids, features.SEGMENT_IDS: tf.cast(there, tf.int32), features.TYPE_IDS: types}
 
 
-def width_for(used: tf.Tensor, max_length: int, multiple: int = MULTIPLE) -> tf.Tensor:
+def padded_length(used: tf.Tensor, max_length: int, multiple: int = MULTIPLE) -> tf.Tensor:
     """S of a batch whose rows use so many places. int32 [B] -> int32 []. 3 17, multiple 16 -> 32; of max_length 20 -> 20."""
     longest = tf.reduce_max(tf.concat([used, [1]], axis=0))
     return tf.minimum((longest + multiple - 1) // multiple * multiple, max_length)
 
 
-def laid(values: tf.RaggedTensor, onto: tf.Tensor, *, at: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def write_rows(values: tf.RaggedTensor, onto: tf.Tensor, *, at: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Each row's first `count` values written over a row, from place `at` on.
 
         values 7 8 9 | 5, onto 0 0 0 0 | 0 0 0 0, at 1 2, count 2 1 -> 0 7 8 0 | 0 0 5 0
@@ -111,7 +111,7 @@ def laid(values: tf.RaggedTensor, onto: tf.Tensor, *, at: tf.Tensor, count: tf.T
     return tf.where(inside, tf.gather(flat, tf.where(inside, starts + place, 0)), onto)
 
 
-def answer_places(framed: dict[str, tf.Tensor]) -> tf.Tensor:
+def answer_token_mask(framed: dict[str, tf.Tensor]) -> tf.Tensor:
     """Where an answer may begin or end: the tokens of the second text, and place 0 for none.
 
         segment_ids 1 1 1 1 1 1 0 0        question 7, context 5 6: token_ids 1 7 2 5 6 2 0 0
@@ -119,7 +119,7 @@ def answer_places(framed: dict[str, tf.Tensor]) -> tf.Tensor:
         ->          1 0 0 1 1 0 0 0
 
     Args:
-        framed: TYPE_IDS and SEGMENT_IDS of `frame`, int32 [B, S].
+        framed: TYPE_IDS and SEGMENT_IDS of `build_encoder_inputs`, int32 [B, S].
 
     Returns:
         int32 [B, S].
@@ -151,7 +151,7 @@ def context_windows(
         stride: ids of the context that neighbouring windows share. (Hugging Face's meaning, not the 2018 code's.)
 
     Returns:
-        Rows that `frame` lays out uncut.
+        Rows that `build_encoder_inputs` lays out uncut.
     """
     budget = max_length - num_special_tokens(tokenizer, pair=True)
     lengths = tf.cast(contexts.row_lengths(), tf.int32)

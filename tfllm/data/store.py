@@ -194,7 +194,7 @@ def manifest_checksum(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def work_folder(out: Path) -> Path:
+def work_dir_of(out: Path) -> Path:
     """Where a preparation keeps its finished pieces until `out` is whole."""
     return out.parent / f".{out.name}.preparing"
 
@@ -216,7 +216,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _absent(folder: Path) -> str:
-    if work_folder(folder).is_dir():
+    if work_dir_of(folder).is_dir():
         return f"{folder} is not finished: its preparation was interrupted. Call prepare again; it goes on where it was."
     if folder.is_dir():
         return f"{folder} has no manifest.json: it is not a token store. Make one with tfllm.data.prepare, in another folder."

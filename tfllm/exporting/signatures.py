@@ -123,15 +123,15 @@ def _concrete(signature: Signature, function: Callable[..., Tensors]) -> Any:
 def _opened(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Prompts:
     """string [B] -> the prompts' tokens behind the separator."""
     ids = tokenizer.tokenize(prompt)
-    opened = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
-    lengths = tf.cast(opened.row_lengths(), tf.int32)
+    open_file = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
+    lengths = tf.cast(open_file.row_lengths(), tf.int32)
     demands = [tf.debugging.Assert(tf.size(prompt) > 0, ["give at least one prompt, got:", prompt])]
     if model.config.positions == "learned":
         limit = model.config.max_length
         message = f"a prompt is longer than the model can place: at most {limit - 1} tokens; row lengths with the separator:"
         demands.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
     with tf.control_dependencies(demands):
-        return Prompts(opened.to_tensor(tokenizer.pad_id), tf.identity(lengths))
+        return Prompts(open_file.to_tensor(tokenizer.pad_id), tf.identity(lengths))
 
 
 def _lengths(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> list[tf.Operation]:

@@ -22,7 +22,7 @@ from tfllm.interop.heads import found_task, read_settings, write_pooling, write_
 from tfllm.interop.tensor_names import Weights, canonical, cut_vocabulary, stack_prefix
 from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
-from tfllm.interop.weight_mapping import Places, places
+from tfllm.interop.weight_mapping import WeightMapping, weight_mapping
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import TASKS, get_both
@@ -126,7 +126,7 @@ def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str
     return folder
 
 
-def fill(model: LanguageModel, weights: Weights, table: Places) -> None:
+def fill(model: LanguageModel, weights: Weights, table: WeightMapping) -> None:
     """Assigns every variable from the tensors that have a place in it; nothing is assigned unless all fits.
 
     Raises:
@@ -227,7 +227,7 @@ def _model(
     if config.causal:
         with assigned_soon():
             model = TASKS["causal_lm"](config, **settings)
-        fill(model, weights, places(family, config, "causal_lm"))
+        fill(model, weights, weight_mapping(family, config, "causal_lm"))
         return model
     found = found_task(weights, values=values, asked=task)
     if task is None or task == found:
@@ -257,13 +257,13 @@ def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, se
     config = config.replace(pooler=needed or f"{pooler}weight" in weights)
     with assigned_soon():
         model = TASKS[task](config, **settings)
-    fill(model, weights, places(family, config, task, next_sentence=next_sentence))
+    fill(model, weights, weight_mapping(family, config, task, next_sentence=next_sentence))
     return model
 
 
 def _weights(model: LanguageModel, family: str) -> Weights:
     """Every parameter by its name in PyTorch; those of a bare stack without a prefix, as Transformers writes them."""
-    table = places(family, model.config, model.task, next_sentence=model.settings().get("next_sentence", False))
+    table = weight_mapping(family, model.config, model.task, next_sentence=model.settings().get("next_sentence", False))
     variables = named(model.variables)
     values = {name: np.asarray(variable, np.float32) for name, variable in variables.items()}
     if left := sorted(set(values) - {place.variable for place in table.values()}):

@@ -1,6 +1,6 @@
 """Where each parameter of a Hugging Face model lies in ours.
 
-Enters: a family (`model_type`), a config, a task. Leaves: `Place`s by the parameter's name in PyTorch. One table serves
+Enters: a family (`model_type`), a config, a task. Leaves: `WeightSlice`s by the parameter's name in PyTorch. One table serves
 reading, writing and the comparison of gradients.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from tfllm.config import ModelConfig
 
 
-class Place(NamedTuple):
+class WeightSlice(NamedTuple):
     """Where a parameter of PyTorch lies in our variables."""
 
     variable: str
@@ -27,10 +27,10 @@ class Place(NamedTuple):
         return part.T if self.transposed else part
 
 
-Places = dict[str, Place]
+WeightMapping = dict[str, WeightSlice]
 
 
-def places(family: str, config: ModelConfig, task: str, *, next_sentence: bool = False) -> Places:
+def weight_mapping(family: str, config: ModelConfig, task: str, *, next_sentence: bool = False) -> WeightMapping:
     """Our place of every parameter, by its name in PyTorch.
 
     >>> places("bert", preset("bert-tiny"), "masked_lm")["cls.predictions.bias"].variable
@@ -40,27 +40,27 @@ def places(family: str, config: ModelConfig, task: str, *, next_sentence: bool =
         return _encoder(family, config, task) | _heads(family, config, task, next_sentence)
     found = _llama(config) if config.positions == "rotary" else _gpt(family, config)
     if not config.tied_embeddings:
-        found["lm_head.weight"] = Place("head/kernel")
+        found["lm_head.weight"] = WeightSlice("head/kernel")
     return found
 
 
-def _dense(theirs: str, ours: str, columns: slice = slice(None)) -> Places:
+def _dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMapping:
     """A linear map of PyTorch, [O, I]; ours is [I, O]."""
     return {
-        f"{theirs}.weight": Place(f"{ours}/kernel", columns, transposed=True),
-        f"{theirs}.bias": Place(f"{ours}/bias", columns),
+        f"{theirs}.weight": WeightSlice(f"{ours}/kernel", columns, transposed=True),
+        f"{theirs}.bias": WeightSlice(f"{ours}/bias", columns),
     }
 
 
-def _norm(theirs: str, ours: str) -> Places:
-    return {f"{theirs}.weight": Place(f"{ours}/scale"), f"{theirs}.bias": Place(f"{ours}/bias")}
+def _norm(theirs: str, ours: str) -> WeightMapping:
+    return {f"{theirs}.weight": WeightSlice(f"{ours}/scale"), f"{theirs}.bias": WeightSlice(f"{ours}/bias")}
 
 
-def _encoder(family: str, config: ModelConfig, task: str) -> Places:
-    found: Places = {}
+def _encoder(family: str, config: ModelConfig, task: str) -> WeightMapping:
+    found: WeightMapping = {}
     for table in ("token", "position", "type"):
         theirs = {"token": "word", "position": "position", "type": "token_type"}[table]
-        found[f"{family}.embeddings.{theirs}_embeddings.weight"] = Place(f"encoder/{table}_embedding/embeddings")
+        found[f"{family}.embeddings.{theirs}_embeddings.weight"] = WeightSlice(f"encoder/{table}_embedding/embeddings")
     found |= _norm(f"{family}.embeddings.LayerNorm", "encoder/embedding_norm")
     width = config.hidden_size
     for i in range(config.num_layers):
@@ -83,7 +83,7 @@ def _pools_in_its_head(family: str, task: str) -> bool:
     return family == "roberta" and task in ("text_classifier", "text_regressor")
 
 
-def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> Places:
+def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> WeightMapping:
     if task == "text_embedder":
         return {}
     if task == "question_answerer":
@@ -100,17 +100,17 @@ def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> 
         found = _dense("lm_head.dense", "transform/dense") | _norm("lm_head.layer_norm", "transform/norm")
         head = "lm_head"
     if config.tied_embeddings:
-        found[f"{head}.bias"] = Place("head/bias")
+        found[f"{head}.bias"] = WeightSlice("head/bias")
     else:  # then Transformers uses the decoder's own bias
-        found |= {f"{head}.decoder.weight": Place("head/kernel"), f"{head}.decoder.bias": Place("head/bias")}
+        found |= {f"{head}.decoder.weight": WeightSlice("head/kernel"), f"{head}.decoder.bias": WeightSlice("head/bias")}
     return found | (_dense("cls.seq_relationship", "pair_head") if next_sentence else {})
 
 
-def _gpt(family: str, config: ModelConfig) -> Places:
+def _gpt(family: str, config: ModelConfig) -> WeightMapping:
     tables = ("tokens_embed", "positions_embed") if family == "openai-gpt" else ("wte", "wpe")
     found = {
-        f"transformer.{tables[0]}.weight": Place("decoder/token_embedding/embeddings"),
-        f"transformer.{tables[1]}.weight": Place("decoder/position_embedding/embeddings"),
+        f"transformer.{tables[0]}.weight": WeightSlice("decoder/token_embedding/embeddings"),
+        f"transformer.{tables[1]}.weight": WeightSlice("decoder/position_embedding/embeddings"),
     }
     if config.norm_place == "pre":
         found |= _norm("transformer.ln_f", "decoder/final_norm")
@@ -121,12 +121,12 @@ def _gpt(family: str, config: ModelConfig) -> Places:
         found |= _norm(f"{theirs}.ln_1", f"{ours}/attention_norm")
         found |= _norm(f"{theirs}.ln_2", f"{ours}/feedforward_norm")
         for module, layer in layers.items():  # their maps are [I, O], as ours
-            found[f"{theirs}.{module}.weight"] = Place(f"{ours}/{layer}/kernel")
-            found[f"{theirs}.{module}.bias"] = Place(f"{ours}/{layer}/bias")
+            found[f"{theirs}.{module}.weight"] = WeightSlice(f"{ours}/{layer}/kernel")
+            found[f"{theirs}.{module}.bias"] = WeightSlice(f"{ours}/{layer}/bias")
     return found
 
 
-def _llama(config: ModelConfig) -> Places:
+def _llama(config: ModelConfig) -> WeightMapping:
     heads, kv_heads = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     fused = {
         "q_proj": slice(0, heads),
@@ -134,14 +134,14 @@ def _llama(config: ModelConfig) -> Places:
         "v_proj": slice(heads + kv_heads, None),
     }
     found = {
-        "model.embed_tokens.weight": Place("decoder/token_embedding/embeddings"),
-        "model.norm.weight": Place("decoder/final_norm/scale"),
+        "model.embed_tokens.weight": WeightSlice("decoder/token_embedding/embeddings"),
+        "model.norm.weight": WeightSlice("decoder/final_norm/scale"),
     }
     for i in range(config.num_layers):
         theirs, ours = f"model.layers.{i}", f"decoder/block_{i}"
-        found[f"{theirs}.input_layernorm.weight"] = Place(f"{ours}/attention_norm/scale")
-        found[f"{theirs}.post_attention_layernorm.weight"] = Place(f"{ours}/feedforward_norm/scale")
-        maps: Places = {}
+        found[f"{theirs}.input_layernorm.weight"] = WeightSlice(f"{ours}/attention_norm/scale")
+        found[f"{theirs}.post_attention_layernorm.weight"] = WeightSlice(f"{ours}/feedforward_norm/scale")
+        maps: WeightMapping = {}
         for module, columns in fused.items():
             maps |= _dense(f"{theirs}.self_attn.{module}", f"{ours}/attention/qkv", columns)
         maps |= _dense(f"{theirs}.self_attn.o_proj", f"{ours}/attention/output")
@@ -156,6 +156,6 @@ def _llama(config: ModelConfig) -> Places:
             if name.endswith(".weight") or biased[place.variable.removesuffix("/bias").rpartition("/")[2]]
         }
         if config.qk_norm:
-            found[f"{theirs}.self_attn.q_norm.weight"] = Place(f"{ours}/attention/query_norm/scale")
-            found[f"{theirs}.self_attn.k_norm.weight"] = Place(f"{ours}/attention/key_norm/scale")
+            found[f"{theirs}.self_attn.q_norm.weight"] = WeightSlice(f"{ours}/attention/query_norm/scale")
+            found[f"{theirs}.self_attn.k_norm.weight"] = WeightSlice(f"{ours}/attention/key_norm/scale")
     return found

@@ -61,16 +61,16 @@ class Outlet:
 @contextlib.contextmanager
 def standard_outlets() -> Iterator[tuple[Outlet, Outlet]]:
     """Those of standard output and standard error: one, where both are the same stream."""
-    with contextlib.ExitStack() as opened:
-        out, error = _descriptor(sys.stdout, 1, opened), _descriptor(sys.stderr, 2, opened)
-        first = Outlet(_that_never_waits(out, opened))
-        yield first, (first if error == out else Outlet(_that_never_waits(error, opened)))
+    with contextlib.ExitStack() as open_file:
+        out, error = _descriptor(sys.stdout, 1, open_file), _descriptor(sys.stderr, 2, open_file)
+        first = Outlet(_that_never_waits(out, open_file))
+        yield first, (first if error == out else Outlet(_that_never_waits(error, open_file)))
 
 
-def _descriptor(stream: TextIO | None, otherwise: int, opened: contextlib.ExitStack) -> int:
+def _descriptor(stream: TextIO | None, otherwise: int, open_file: contextlib.ExitStack) -> int:
     """The descriptor behind a standard stream, which a notebook or a test may have replaced by something without one."""
     if stream is None:  # closed before Python began (`>&-`): its number may be another file's by now
-        return _open(os.devnull, os.O_WRONLY, opened)
+        return _open(os.devnull, os.O_WRONLY, open_file)
     try:
         stream.flush()
         return stream.fileno()
@@ -78,18 +78,18 @@ def _descriptor(stream: TextIO | None, otherwise: int, opened: contextlib.ExitSt
         return otherwise
 
 
-def _that_never_waits(number: int, opened: contextlib.ExitStack) -> int:
+def _that_never_waits(number: int, open_file: contextlib.ExitStack) -> int:
     """The same descriptor, but of a terminal one of its own, for there `poll` promises room for one byte only.
 
     Not the given one made non-blocking: a shell or an editor shares it.
     """
     try:
-        return _open(os.ttyname(number), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, opened)
+        return _open(os.ttyname(number), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, open_file)
     except OSError:  # no terminal, or another user's
         return number
 
 
-def _open(path: str, flags: int, opened: contextlib.ExitStack) -> int:
+def _open(path: str, flags: int, open_file: contextlib.ExitStack) -> int:
     number = os.open(path, flags)
-    opened.callback(os.close, number)
+    open_file.callback(os.close, number)
     return number

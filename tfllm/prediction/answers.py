@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.encoder_inputs import frame
+from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.prediction.fill_mask import fill_masks
 from tfllm.prediction.question_answering import find_answers
@@ -55,7 +55,7 @@ def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers
 
 def _framed(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None) -> dict[str, tf.Tensor]:
     second = None if text_pair is None else tokenizer.tokenize(text_pair)
-    return frame(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.max_length)
+    return build_encoder_inputs(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.max_length)
 
 
 def _classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:

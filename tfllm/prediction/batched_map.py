@@ -11,7 +11,7 @@ ROWS = 32
 Tensors = dict[str, tf.Tensor]
 
 
-def by_chunks(function: Callable[[Tensors], Tensors], rows: Tensors, found: dict[str, tf.TensorSpec]) -> Tensors:
+def map_batches(function: Callable[[Tensors], Tensors], rows: Tensors, found: dict[str, tf.TensorSpec]) -> Tensors:
     """What `function` gives for all rows, joined.
 
     Args:

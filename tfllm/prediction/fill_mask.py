@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.encoder_inputs import frame
+from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.features import TARGET_PLACES
-from tfllm.prediction.batched_map import by_chunks
+from tfllm.prediction.batched_map import map_batches
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
 
@@ -37,7 +37,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
     ids = _masked(tokenizer, text).with_row_splits_dtype(tf.int64)
     places = tf.cast(tf.where(ids.values == tokenizer.mask_id)[:, 0], tf.int32)
     windows = _windows(ids, places, model.max_length - num_special_tokens(tokenizer, pair=False))
-    rows = frame(windows.ids, tokenizer=tokenizer, max_length=model.max_length)
+    rows = build_encoder_inputs(windows.ids, tokenizer=tokenizer, max_length=model.max_length)
     count = min(CHOICES, model.config.vocab_size)
 
     def choices_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -48,7 +48,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
     # Place 0 is the [CLS].
     targets = {TARGET_PLACES: (windows.masks + 1).to_tensor(), "masks": windows.masks.row_lengths()}
     specs = {"id": tf.TensorSpec([None, count], tf.int32), "score": tf.TensorSpec([None, count], tf.float32)}
-    top = by_chunks(choices_of, rows | targets, specs)
+    top = map_batches(choices_of, rows | targets, specs)
     filled = tf.tensor_scatter_nd_update(ids.values, places[:, None], top["id"][:, 0])
     names = tf.constant([tokenizer.id_to_piece(id) for id in range(tokenizer.vocab_size)])
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.encoder_inputs import answer_places, context_windows, frame
+from tfllm.data.encoder_inputs import answer_token_mask, build_encoder_inputs, context_windows
 from tfllm.features import ANSWER_PLACES
-from tfllm.prediction.batched_map import by_chunks
-from tfllm.text.token_offsets import piece_spans
+from tfllm.prediction.batched_map import map_batches
+from tfllm.text.token_offsets import token_offsets
 from tfllm.text.words import split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
 
@@ -35,21 +35,21 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     windows = context_windows(
         tokenizer.tokenize(question), pieces.ids, tokenizer=tokenizer, max_length=model.max_length, stride=model.stride
     )
-    rows = frame(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
+    rows = build_encoder_inputs(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
 
     def spans_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scores = model(part | {ANSWER_PLACES: answer_places(part)})
+        scores = model(part | {ANSWER_PLACES: answer_token_mask(part)})
         return best_spans(scores, model.longest_answer) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
 
     place, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
-    spans = by_chunks(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
+    spans = map_batches(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
     best, none = _by_text(windows.texts, spans["score"], spans["none"], tf.size(context))
     gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
     # From places in the row to pieces of the context, to characters.
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
     offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
     answered = gain >= 0
-    characters_of = piece_spans(words, pieces, tokenizer)
+    characters_of = token_offsets(words, pieces, tokenizer)
 
     def characters(name: str, bounds: tf.Tensor) -> tf.Tensor:
         piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)

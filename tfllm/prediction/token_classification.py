@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.data.encoder_inputs import frame
-from tfllm.prediction.batched_map import by_chunks
+from tfllm.data.encoder_inputs import build_encoder_inputs
+from tfllm.prediction.batched_map import map_batches
 from tfllm.text.tags import is_iob2
 from tfllm.text.words import Words, split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
@@ -45,14 +45,14 @@ def tag_words(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, An
 
 def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
     pieces = word_pieces(words.strings, tokenizer, model.max_length)
-    rows = frame(pieces.ids, tokenizer=tokenizer, max_length=model.max_length)
+    rows = build_encoder_inputs(pieces.ids, tokenizer=tokenizer, max_length=model.max_length)
 
     def tags_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(model(part))
         return {"label": tf.argmax(probabilities, -1, output_type=tf.int32), "score": tf.reduce_max(probabilities, -1)}
 
     specs = {"label": tf.TensorSpec([None, None], tf.int32), "score": tf.TensorSpec([None, None], tf.float32)}
-    tags = by_chunks(tags_of, rows, specs)
+    tags = map_batches(tags_of, rows, specs)
     # Place 0 is the [CLS]; rows come in the order of their texts, so first pieces come in the order of all words.
     place = tf.cast(tf.ragged.range(pieces.ids.row_lengths()).values, tf.int32) + 1
     places = tf.stack([tf.cast(pieces.ids.value_rowids(), tf.int32), place], 1)

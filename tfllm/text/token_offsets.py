@@ -35,7 +35,7 @@ class _Characters:
     """Bytes in pieces of all characters up to this one, it taken in."""
 
 
-def piece_spans(words: Words, pieces: Pieces, tokenizer: Tokenizer) -> Spans:
+def token_offsets(words: Words, pieces: Pieces, tokenizer: Tokenizer) -> Spans:
     """The characters of its text that each piece spells.
 
         WordPiece, "Zu Bonner" as "zu" "bonn" "##er" -> starts 0 3 7, ends 2 7 9

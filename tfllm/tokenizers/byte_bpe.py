@@ -40,7 +40,7 @@ from tfllm.tokenizers.byte_bpe_files import MASK, Vocabulary
 from tfllm.tokenizers.byte_bpe_graph import GraphModel
 from tfllm.tokenizers.byte_bpe_merges import byte_letters, merge_places, sentencepiece_model
 from tfllm.tokenizers.split_patterns import LLAMA3, cutter
-from tfllm.tokenizers.word_cache import Memo
+from tfllm.tokenizers.word_cache import WordCache
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -139,7 +139,7 @@ class ByteBPETokenizer(CallableTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         check_texts(texts)
-        return self._memo.encode_batch(texts)
+        return self._word_cache.encode_batch(texts)
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(row) for row in rows]
@@ -217,10 +217,10 @@ class ByteBPETokenizer(CallableTokenizer):
         return spec
 
     @cached_property
-    def _memo(self) -> Memo:
+    def _word_cache(self) -> WordCache:
         contents = [token.content for token in self._vocabulary.found]
         finder = Finder(contents, contents, NFC()) if self._vocabulary.nfc else Finder(contents)
-        return Memo(self._cut, lambda: self._native, self._spec(), finder)
+        return WordCache(self._cut, lambda: self._native, self._spec(), finder)
 
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
         """Words as the library merges them. Alone it cuts them no further: the pattern finds them again, NFC leaves them."""

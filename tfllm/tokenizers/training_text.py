@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfllm.corpus.chunks import Reading
+from tfllm.corpus.chunks import ReadOptions
 from tfllm.corpus.formats import PathLike
 from tfllm.corpus.lines import read_characters
 from tfllm.corpus.sources import Source, find_sources, patterns_of
@@ -46,13 +46,13 @@ class Corpus:
         invalid_utf8: str = "error",
         progress: bool = False,
     ) -> Corpus:
-        reading = Reading(field, invalid_utf8=invalid_utf8)
+        read_options = ReadOptions(field, invalid_utf8=invalid_utf8)
         sources, passed_by = find_sources(paths, patterns_of(exclude), field)
         if progress:
             passed_by.announce()
         plain = all(source.kind == "text" and not source.compression for source in sources)
         name = sources[0].path + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
-        return cls(name, _read_all(sources, reading), sum(source.size for source in sources) if plain else None)
+        return cls(name, _read_all(sources, read_options), sum(source.size for source in sources) if plain else None)
 
 
 def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
@@ -81,14 +81,14 @@ def _checked(text: str) -> Iterator[str]:
     return _cut([text])
 
 
-def _read_all(sources: Sequence[Source], reading: Reading) -> Iterator[str]:
+def _read_all(sources: Sequence[Source], read_options: ReadOptions) -> Iterator[str]:
     skipped: list[str] = []
     for source in sources:
         if source.kind != "text":
-            for text in texts_of([source], reading, skipped):
+            for text in texts_of([source], read_options, skipped):
                 yield from _cut([text])
         # A pass of its own: a file is taken whole or not at all, and may be larger than memory.
-        elif is_utf8(source, reading):
+        elif is_utf8(source, read_options):
             yield from _cut(read_characters(source.path, source.compression))
         else:
             skipped.append(source.path)

@@ -42,7 +42,7 @@ SEPARATOR, JOINED = "\U0010ffff", 64
 """Between new words, of which so many are encoded as one text; a character that Unicode will never assign."""
 
 
-class Memo:
+class WordCache:
     """The ids of words that were met before.
 
     words "a" "b" "a", ids of "a" 5, of "b" 7 8  ->  5 7 8 5

@@ -26,7 +26,7 @@ from tfllm.tokenizers.base import Description, check_ids, check_strings, check_t
 from tfllm.tokenizers.batch_encoding import CallableTokenizer
 from tfllm.tokenizers.bert_character_tables import TextSettings
 from tfllm.tokenizers.bert_pre_tokenizer import normalized, words_of
-from tfllm.tokenizers.word_cache import Memo
+from tfllm.tokenizers.word_cache import WordCache
 from tfllm.tokenizers.wordpiece_files import (
     CLS,
     CONTINUES,
@@ -129,10 +129,10 @@ class WordPieceTokenizer(CallableTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         check_texts(texts)
-        return self._memo.encode_batch(texts)
+        return self._word_cache.encode_batch(texts)
 
     @cached_property
-    def _memo(self) -> Memo:
+    def _word_cache(self) -> WordCache:
         """Cuts where BERT cuts whatever stands beside: at these white spaces, at ASCII punctuation, and around ideographs.
 
         "don't (中文)" -> "don" "'" "t" "(" "中" "文" ")"
@@ -152,7 +152,7 @@ class WordPieceTokenizer(CallableTokenizer):
         sought = [token for token in self._model.added if not inside_a_word(token)]
         raw, normal = ([token.content for token in sought if token.normalized == wanted] for wanted in (False, True))
         finder = Finder(raw, normal, normalizer)
-        return Memo(lambda texts: list(map(words, texts)), lambda: self._native, json.loads(self._asset), finder)
+        return WordCache(lambda texts: list(map(words, texts)), lambda: self._native, json.loads(self._asset), finder)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words with spaces between. A piece that continues nothing keeps its "##"."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfllm import features
 from tfllm.data.batching import packing, rows
 from tfllm.data.batching.batches import Batches
-from tfllm.data.batching.targets import causal_shift
+from tfllm.data.batching.targets import next_token_targets
 
 
 def causal_lm(
@@ -61,7 +61,7 @@ def causal_lm(
         StoreError: no document in the split, a store too small for one row, or stores of different
             tokenizers.
     """
-    weights = rows.weighted(stores, repeat=repeat)
+    weights = rows.store_weights(stores, repeat=repeat)
     _check(sequence_length, batch_size, seed, start_step, repeat, stride)
     shards = rows.Shards.open(weights, split)
     step = stride or sequence_length
@@ -69,11 +69,11 @@ def causal_lm(
         packing.ring_rows(length, sequence_length) if repeat else packing.strided_rows(length, sequence_length, step)
         for length in shards.lengths
     ]
-    epoch = rows.of_rings(weights, split, by_shard, shards, sequence_length)
+    epoch = rows.rows_of_shards(weights, split, by_shard, shards, sequence_length)
 
     def batch(draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        taken = rows.drawn(draw, epoch, shards, seed=seed, shuffle=shuffle)
-        spots = rows.spots(taken, epoch, shards, seed=seed, shuffle=shuffle, step=step, once=not repeat)
+        taken = rows.sample_rows(draw, epoch, shards, seed=seed, shuffle=shuffle)
+        spots = rows.locate_rows(taken, epoch, shards, seed=seed, shuffle=shuffle, step=step, once=not repeat)
         if repeat:
             places, there = packing.ring_places(spots.start, spots.ring, sequence_length), None
             counts = tf.ones([draw.shape[0], sequence_length])
@@ -81,7 +81,7 @@ def causal_lm(
             places = tf.minimum(spots.start[:, None] + tf.range(sequence_length + 1, dtype=tf.int64), spots.ring[:, None])
             there = packing.targets_there(spots.row, spots.ring, sequence_length, step)
             counts = packing.strided_weights(spots.row, there, step)
-        result = causal_shift(shards.read(spots.shard, places), counts, there)
+        result = next_token_targets(shards.read(spots.shard, places), counts, there)
         if document_masks:
             result |= packing.document_masks(result[features.TOKEN_IDS], shards.separator_id, there)
         return result

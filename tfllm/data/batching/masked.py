@@ -16,7 +16,7 @@ from tfllm import features, tokenizers
 from tfllm.data.batching import masking, packing, rows, shuffle_order
 from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.sentence_pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
-from tfllm.data.encoder_inputs import frame
+from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.data.store import Store
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
@@ -94,7 +94,7 @@ def masked_lm(
         StoreError: no document in the split, too few or too short ones, or another tokenizer's store.
     """
     tokenizer = tokenizers.get(tokenizer)
-    weights = rows.weighted(stores, repeat=repeat)
+    weights = rows.store_weights(stores, repeat=repeat)
     rows.check({"batch_size": batch_size, "seed": seed, "start_step": start_step})
     _check(tokenizer, sequence_length, unit, pairs, document_masks, {"mask_share": mask_share, "short_share": short_share})
     vocabulary = masking.Vocabulary.of(tokenizer)
@@ -105,8 +105,8 @@ def masked_lm(
     layout = _single(source, document_masks) if pairs == "none" else _paired(source, pairs, short_share if repeat else 0.0)
 
     def batch(draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        texts = layout.texts(rows.drawn(draw, layout.epoch, shards, seed=seed, shuffle=shuffle), draw)
-        key = shuffle_order.keys(seed, draw, tf.constant(MASKS, tf.int64))
+        texts = layout.texts(rows.sample_rows(draw, layout.epoch, shards, seed=seed, shuffle=shuffle), draw)
+        key = shuffle_order.random_keys(seed, draw, tf.constant(MASKS, tf.int64))
         return texts | masking.mask_tokens(texts[features.TOKEN_IDS], key, vocabulary, share=mask_share, unit=unit)
 
     return rows.dataset(batch, layout.epoch, batch_size=batch_size, start_step=start_step, repeat=repeat)
@@ -129,7 +129,7 @@ class _Source:
 @dataclass(frozen=True)
 class _Layout:
     epoch: rows.Rows
-    texts: Callable[[rows.Drawn, tf.Tensor], dict[str, tf.Tensor]]
+    texts: Callable[[rows.SampledRows, tf.Tensor], dict[str, tf.Tensor]]
     """Rows drawn, and the draws int64 [B], to all features but the targets."""
 
 
@@ -140,10 +140,12 @@ def _single(source: _Source, document_masks: bool) -> _Layout:
         packing.ring_rows(length, room) if source.repeat else packing.strided_rows(length, room, room)
         for length in shards.lengths
     ]
-    epoch = rows.of_rings(source.weights, source.split, by_shard, shards, room)
+    epoch = rows.rows_of_shards(source.weights, source.split, by_shard, shards, room)
 
-    def texts(taken: rows.Drawn, draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        spots = rows.spots(taken, epoch, shards, seed=source.seed, shuffle=source.shuffle, step=room, once=not source.repeat)
+    def texts(taken: rows.SampledRows, draw: tf.Tensor) -> dict[str, tf.Tensor]:
+        spots = rows.locate_rows(
+            taken, epoch, shards, seed=source.seed, shuffle=source.shuffle, step=room, once=not source.repeat
+        )
         if source.repeat:
             places = packing.ring_places(spots.start, spots.ring, room - 1)
             count = tf.fill(tf.shape(draw), tf.constant(room, tf.int64))
@@ -169,10 +171,10 @@ def _paired(source: _Source, kind: PairKind, short_share: float) -> _Layout:
     check_documents(source.weights, windows, kind, source.split)
     epoch = rows.Rows.of(shards, windows.by_shard)
 
-    def texts(taken: rows.Drawn, draw: tf.Tensor) -> dict[str, tf.Tensor]:
+    def texts(taken: rows.SampledRows, draw: tf.Tensor) -> dict[str, tf.Tensor]:
         pair = draw_pairs(kind, draw, taken, windows, epoch, seed=source.seed, shuffle=source.shuffle, short_share=short_share)
         there = tf.fill(tf.shape(draw), True) if source.repeat else taken.epoch == 0
-        both = pair.first.followed_by(pair.second)
+        both = pair.first.concat(pair.second)
         column = tf.minimum(tf.range(room - 1, dtype=tf.int64), both.length[:, None] - 1)
         ids = shards.read(both.shard, both.start[:, None] + column)
         counts = [tf.where(there, span.length, 0) for span in (pair.first, pair.second)]
@@ -191,7 +193,7 @@ def _framed(source: _Source, ids: Sequence[tf.Tensor], counts: Sequence[tf.Tenso
     A row with nothing is a row of padding.
     """
     texts = [tf.RaggedTensor.from_tensor(text, lengths=count) for text, count in zip(ids, counts, strict=True)]
-    result = frame(*texts, tokenizer=source.tokenizer, max_length=source.length, multiple=source.length)
+    result = build_encoder_inputs(*texts, tokenizer=source.tokenizer, max_length=source.length, multiple=source.length)
     shape = [ids[0].shape[0], source.length]
     result = {name: tf.ensure_shape(value, shape) for name, value in result.items()}
     if not source.repeat:

@@ -115,7 +115,7 @@ def budgets(maskable: tf.Tensor, key: tf.Tensor, share: float) -> tf.Tensor:
     """
     count = tf.reduce_sum(tf.cast(maskable, tf.int32), axis=1)
     # Of 24 bits, so that float32 holds the sum with a row's length to the last of them that matters.
-    luck = tf.cast(shuffle_order.numbers(key, tf.constant([4 * STREAM]))[:, 0] // 2**8, tf.float32) / 2**24
+    luck = tf.cast(shuffle_order.random_uint32(key, tf.constant([4 * STREAM]))[:, 0] // 2**8, tf.float32) / 2**24
     whole = tf.cast(tf.floor(tf.cast(count, tf.float32) * share + luck), tf.int32)
     return tf.minimum(tf.maximum(whole, 1), count)
 
@@ -127,11 +127,11 @@ def choose(
     column = tf.range(token_ids.shape[1])
     if unit == "token":
         sizes = tf.cast(maskable, tf.int32)
-        return take(sizes, _score(shuffle_order.numbers(key, column)), budget)
+        return take(sizes, _score(shuffle_order.random_uint32(key, column)), budget)
     words = word_numbers(token_ids, maskable, word_starts)
     sizes = _by_word(tf.cast(maskable, tf.int32), words)
     if unit == "word":
-        score = _score(shuffle_order.numbers(key, column))
+        score = _score(shuffle_order.random_uint32(key, column))
     else:
         before = tf.cumsum(tf.cast(tf.logical_not(maskable), tf.int32), axis=1)
         score = span_scores(sizes, _by_word(tf.where(maskable, before, 0), words) // tf.maximum(sizes, 1), key)
@@ -185,9 +185,9 @@ def span_scores(sizes: tf.Tensor, run: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     chances = SPAN_STOP * (1 - SPAN_STOP) ** np.arange(LONGEST_SPAN)
     reaches = np.cumsum(chances[::-1])[::-1] / chances.sum()  # the chance to hold more than 0, 1, 2, … words
     limits = tf.constant(np.round(reaches * (2**32 - 1)).astype(np.uint32)[:, None, None])
-    holds = shuffle_order.numbers(key, begin + STREAM) <= limits
+    holds = shuffle_order.random_uint32(key, begin + STREAM) <= limits
     # The last bits say the place in the span, so that a span too long for what is left to hide loses its end.
-    score = _score(shuffle_order.numbers(key, begin)) // 16 * 16 + (15 - place)
+    score = _score(shuffle_order.random_uint32(key, begin)) // 16 * 16 + (15 - place)
     return tf.reduce_max(tf.where(holds, score, -1), axis=0)
 
 
@@ -239,12 +239,14 @@ def hide(
     used = (from_end > 0) & (tf.range(places) < budget[:, None])
     place = tf.where(used, width - from_end, 0)
     original = tf.gather(token_ids, place, batch_dims=1)
-    luck, other = (shuffle_order.numbers(key, place + kind * STREAM) for kind in (2, 3))
+    luck, other = (shuffle_order.random_uint32(key, place + kind * STREAM) for kind in (2, 3))
     ordinary = np.flatnonzero(~vocabulary.special).astype(np.int32)
     new = tf.where(
-        shuffle_order.chance(luck, MASKED + REPLACED), tf.gather(ordinary, shuffle_order.below(other, len(ordinary))), original
+        shuffle_order.random_bool(luck, MASKED + REPLACED),
+        tf.gather(ordinary, shuffle_order.random_below(other, len(ordinary))),
+        original,
     )
-    new = tf.where(shuffle_order.chance(luck, MASKED), vocabulary.mask_id, new)
+    new = tf.where(shuffle_order.random_bool(luck, MASKED), vocabulary.mask_id, new)
     # Unused targets write what stands at place 0, which is [CLS] and never a target.
     flat = tf.reshape(place + width * tf.range(rows)[:, None], [-1, 1])
     values = tf.reshape(tf.where(used, new, original), [-1])

@@ -51,14 +51,14 @@ class Shards:
             paths=tuple(path for part in parts for path in part.paths),
             lengths=tuple(length for part in parts for length in part.lengths),
             by_store=tuple(len(part.paths) for part in parts),
-            counts=tuple(shuffle_order.shares(list(weights.values()))),
+            counts=tuple(shuffle_order.draws_per_store(list(weights.values()))),
             dtype=first.dtype.name,
             separator_id=first.separator_id,
         )
 
     def read(self, shard: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
         """int32 [B, n]: the ids at `places` int64 [B, n] of the shards `shard` int64 [B]."""
-        found = gather(self.paths, self.lengths, shard, places, tf.as_dtype(self.dtype))
+        found = read_mapped(self.paths, self.lengths, shard, places, tf.as_dtype(self.dtype))
         return tf.cast(found, tf.int32)
 
 
@@ -76,7 +76,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledRows:
     """Which row each draw takes; int64 [B] each."""
 
     store: tf.Tensor
@@ -86,7 +86,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Spots:
+class RowLocations:
     """Where the rows of a batch are on their rings; int64 [B] each."""
 
     shard: tf.Tensor
@@ -97,18 +97,20 @@ class Spots:
     """Places of the shard's ring, which is also the number of its targets."""
 
 
-def drawn(draw: tf.Tensor, rows: Rows, shards: Shards, *, seed: int, shuffle: bool) -> Drawn:
+def sample_rows(draw: tf.Tensor, rows: Rows, shards: Shards, *, seed: int, shuffle: bool) -> SampledRows:
     """Draws (int64 [B]) to rows."""
-    store, number = shuffle_order.draw_store(draw, shards.counts, seed)
+    store, number = shuffle_order.choose_store(draw, shards.counts, seed)
     of_store = tf.gather(tf.constant(rows.by_store, tf.int64), store)
     epoch, index = number // of_store, number % of_store
     if shuffle:
-        index = shuffle_order.permuted(index, of_store, shuffle_order.keys(seed, epoch, store))
+        index = shuffle_order.permute_index(index, of_store, shuffle_order.random_keys(seed, epoch, store))
     before = tf.cumsum(tf.constant(rows.by_store, tf.int64), exclusive=True)
-    return Drawn(store, epoch, index + tf.gather(before, store))
+    return SampledRows(store, epoch, index + tf.gather(before, store))
 
 
-def spots(taken: Drawn, rows: Rows, shards: Shards, *, seed: int, shuffle: bool, step: int, once: bool) -> Spots:
+def locate_rows(
+    taken: SampledRows, rows: Rows, shards: Shards, *, seed: int, shuffle: bool, step: int, once: bool
+) -> RowLocations:
     """Rows to places: row n of a shard starts n * `step` places after where the epoch starts.
 
     Args:
@@ -121,15 +123,17 @@ def spots(taken: Drawn, rows: Rows, shards: Shards, *, seed: int, shuffle: bool,
     ring = tf.gather(tf.constant(shards.lengths, tf.int64) - 1, shard)
     if once:
         row = tf.where(taken.epoch > 0, tf.constant(-1, tf.int64), row)
-        return Spots(shard, row, tf.maximum(row, 0) * step, ring)
+        return RowLocations(shard, row, tf.maximum(row, 0) * step, ring)
     start = row * step
     if shuffle:
-        phase = shuffle_order.wide(shuffle_order.keys(seed, taken.epoch, -1 - shard)) % ring
+        phase = shuffle_order.random_int63(shuffle_order.random_keys(seed, taken.epoch, -1 - shard)) % ring
         start = (start + tf.where(taken.epoch > 0, phase, tf.zeros_like(phase))) % ring
-    return Spots(shard, row, start, ring)
+    return RowLocations(shard, row, start, ring)
 
 
-def gather(paths: Sequence[Path], lengths: Sequence[int], number: tf.Tensor, places: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def read_mapped(
+    paths: Sequence[Path], lengths: Sequence[int], number: tf.Tensor, places: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
     """[B, n] of `dtype`: what stands at `places` int64 [B, n] of the files `number` int64 [B], mapped into memory."""
 
     def read(file: int, places: tf.Tensor) -> tf.Tensor:
@@ -172,7 +176,7 @@ def dataset(
     return Batches(of_rows, lambda number: of_step(start_step + number), batch_size)
 
 
-def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int], shards: Shards, length: int) -> Rows:
+def rows_of_shards(weights: Mapping[Store, float], split: str, by_shard: Sequence[int], shards: Shards, length: int) -> Rows:
     """The rows of `length` places, or an error that names the store which has none."""
     rows = Rows.of(shards, by_shard)
     for store, count in zip(weights, rows.by_store, strict=True):
@@ -185,7 +189,7 @@ def of_rings(weights: Mapping[Store, float], split: str, by_shard: Sequence[int]
     return rows
 
 
-def weighted(stores: Stores, *, repeat: bool) -> dict[Store, float]:
+def store_weights(stores: Stores, *, repeat: bool) -> dict[Store, float]:
     """One store or several, as {store: weight}."""
     given = dict(stores) if isinstance(stores, Mapping) else {stores: 1.0}
     weights = {get_store(each): weight for each, weight in given.items()}

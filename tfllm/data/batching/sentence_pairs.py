@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.data.batching import shuffle_order
-from tfllm.data.batching.rows import Drawn, Rows, Shards, gather
+from tfllm.data.batching.rows import Rows, SampledRows, Shards, read_mapped
 from tfllm.data.store import Store, StoreError, offsets_path
 
 PairKind = Literal["next", "order"]
@@ -34,7 +34,7 @@ PAIRS = -(1 << 40)
 
 
 @dataclass(frozen=True)
-class Document:
+class DocumentWindow:
     """Documents and a window of each; int64 [B] each."""
 
     shard: tf.Tensor
@@ -49,30 +49,30 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Span:
+class TokenSpan:
     """Runs of ids on shards; int64 [B] each."""
 
     shard: tf.Tensor
     start: tf.Tensor
     length: tf.Tensor
 
-    def followed_by(self, other: Span) -> Span:
+    def concat(self, other: TokenSpan) -> TokenSpan:
         """The spans of both, int64 [2B] each."""
         mine, theirs = (self.shard, self.start, self.length), (other.shard, other.start, other.length)
-        return Span(*(tf.concat(pair, axis=0) for pair in zip(mine, theirs, strict=True)))
+        return TokenSpan(*(tf.concat(pair, axis=0) for pair in zip(mine, theirs, strict=True)))
 
-    def or_where(self, condition: tf.Tensor, other: Span) -> Span:
+    def or_where(self, condition: tf.Tensor, other: TokenSpan) -> TokenSpan:
         """`other` where `condition` (bool [B]) holds."""
         mine, theirs = (self.shard, self.start, self.length), (other.shard, other.start, other.length)
-        return Span(*(tf.where(condition, *pair) for pair in zip(theirs, mine, strict=True)))
+        return TokenSpan(*(tf.where(condition, *pair) for pair in zip(theirs, mine, strict=True)))
 
 
 @dataclass(frozen=True)
-class Pair:
+class SentencePair:
     """Two texts a row, and the label: bool [B], true where the second does not follow the first."""
 
-    first: Span
-    second: Span
+    first: TokenSpan
+    second: TokenSpan
     label: tf.Tensor
 
 
@@ -112,7 +112,7 @@ class Windows:
             long_enough=tuple(int((count > 0).sum()) for count in counts),
         )
 
-    def find(self, number: tf.Tensor) -> Document:
+    def find(self, number: tf.Tensor) -> DocumentWindow:
         """The document of each window. number: int64 [B], of all shards."""
         # Of blocks with no window, which begin at the same number, the last: it has some.
         block = tf.searchsorted(tf.constant(self.before), number, side="right", out_type=tf.int64) - 1
@@ -122,7 +122,7 @@ class Windows:
         ends = tf.gather(tf.constant(self.shards.lengths, tf.int64), shard)[:, None]
         paths = [offsets_path(path) for path in self.shards.paths]
         # The uint64 of the file read as int64: gather has no kernel for the former, and no file is that long.
-        starts = gather(paths, self.documents, shard, tf.minimum(place, known - 1), tf.int64)
+        starts = read_mapped(paths, self.documents, shard, tf.minimum(place, known - 1), tf.int64)
         starts = tf.where(place < known, starts, ends)
         lengths = starts[:, 1:] - starts[:, :-1] - 1
         counts = tf.where(lengths < 2, tf.zeros_like(lengths), -(-lengths // self.size))
@@ -131,15 +131,15 @@ class Windows:
         which = tf.reduce_sum(tf.cast(sums <= inside, tf.int32), axis=1)
         start, length, windows, end = (tf.gather(each, which, batch_dims=1) for each in (starts, lengths, counts, sums))
         window = inside[:, 0] - end + windows
-        return Document(shard, start, length, number - window, window, windows)
+        return DocumentWindow(shard, start, length, number - window, window, windows)
 
-    def span(self, document: Document, epoch: tf.Tensor, seed: int, shuffle: bool) -> Span:
+    def span(self, document: DocumentWindow, epoch: tf.Tensor, seed: int, shuffle: bool) -> TokenSpan:
         """Where the window lies in an epoch (int64 [B])."""
         slack = document.windows * self.size - document.length
         shift = tf.zeros_like(slack)
         if shuffle:
-            key = shuffle_order.keys(seed, epoch, -1 - document.first)
-            shift = tf.where((epoch > 0) & (slack > 0), shuffle_order.wide(key) % (slack + 1), shift)
+            key = shuffle_order.random_keys(seed, epoch, -1 - document.first)
+            shift = tf.where((epoch > 0) & (slack > 0), shuffle_order.random_int63(key) % (slack + 1), shift)
         return window_span(document, self.size, shift)
 
 
@@ -157,7 +157,7 @@ def window_counts(lengths: np.ndarray, size: int) -> np.ndarray:
     return np.where(lengths < 2, 0, -(-lengths // size))
 
 
-def window_span(document: Document, size: int, shift: tf.Tensor) -> Span:
+def window_span(document: DocumentWindow, size: int, shift: tf.Tensor) -> TokenSpan:
     """Where a window lies: all but the first are `shift` earlier than side by side, but none beyond the document's end.
 
         a document of 25 ids at place 100, windows of 10: three of them, 5 ids too many
@@ -169,12 +169,20 @@ def window_span(document: Document, size: int, shift: tf.Tensor) -> Span:
     """
     width = tf.minimum(document.length, size)
     inside = tf.maximum(document.window * size - shift, 0)
-    return Span(document.shard, document.start + tf.minimum(inside, document.length - width), width)
+    return TokenSpan(document.shard, document.start + tf.minimum(inside, document.length - width), width)
 
 
 def draw_pairs(
-    kind: PairKind, draw: tf.Tensor, taken: Drawn, windows: Windows, rows: Rows, *, seed: int, shuffle: bool, short_share: float
-) -> Pair:
+    kind: PairKind,
+    draw: tf.Tensor,
+    taken: SampledRows,
+    windows: Windows,
+    rows: Rows,
+    *,
+    seed: int,
+    shuffle: bool,
+    short_share: float,
+) -> SentencePair:
     """The two texts of each row.
 
         "order", a window of ids 5 6 7 8 9, cut 2:  5 6 | 7 8 9, label 0, or  7 8 9 | 5 6, label 1
@@ -185,23 +193,25 @@ def draw_pairs(
         draw: int64 [B].
         short_share: rows that keep only a part of their window, 2 ids or more, the length and the place drawn evenly.
     """
-    luck = shuffle_order.numbers(shuffle_order.keys(seed, draw, tf.constant(PAIRS, tf.int64)), tf.range(8))
+    luck = shuffle_order.random_uint32(shuffle_order.random_keys(seed, draw, tf.constant(PAIRS, tf.int64)), tf.range(8))
     document = windows.find(taken.number)
     window = windows.span(document, taken.epoch, seed, shuffle)
-    short = shuffle_order.chance(luck[:, 0], short_share)
-    total = tf.where(short, 2 + shuffle_order.below(luck[:, 1], window.length - 1), window.length)
-    start = window.start + shuffle_order.below(luck[:, 2], window.length - total + 1)
-    cut = 1 + shuffle_order.below(luck[:, 3], total - 1)
-    label = shuffle_order.chance(luck[:, 4], 0.5)
+    short = shuffle_order.random_bool(luck[:, 0], short_share)
+    total = tf.where(short, 2 + shuffle_order.random_below(luck[:, 1], window.length - 1), window.length)
+    start = window.start + shuffle_order.random_below(luck[:, 2], window.length - total + 1)
+    cut = 1 + shuffle_order.random_below(luck[:, 3], total - 1)
+    label = shuffle_order.random_bool(luck[:, 4], 0.5)
     if kind == "order":
-        first, second = Span(window.shard, start, cut), Span(window.shard, start + cut, total - cut)
-        return Pair(first.or_where(label, second), second.or_where(label, first), label)
+        first, second = TokenSpan(window.shard, start, cut), TokenSpan(window.shard, start + cut, total - cut)
+        return SentencePair(first.or_where(label, second), second.or_where(label, first), label)
     another = windows.find(_of_another(document, taken.store, rows, luck[:, 5:7]))
     other = windows.span(another, taken.epoch, seed, shuffle)
     length = tf.where(label, tf.minimum(total - cut, other.length), total - cut)
-    begin = other.start + shuffle_order.below(luck[:, 7], other.length - length + 1)
-    following = Span(window.shard, start + cut, total - cut)
-    return Pair(Span(window.shard, start, total - length), following.or_where(label, Span(other.shard, begin, length)), label)
+    begin = other.start + shuffle_order.random_below(luck[:, 7], other.length - length + 1)
+    following = TokenSpan(window.shard, start + cut, total - cut)
+    return SentencePair(
+        TokenSpan(window.shard, start, total - length), following.or_where(label, TokenSpan(other.shard, begin, length)), label
+    )
 
 
 def check_documents(weights: Mapping[Store, float], windows: Windows, kind: PairKind, split: str) -> None:
@@ -218,11 +228,11 @@ def check_documents(weights: Mapping[Store, float], windows: Windows, kind: Pair
             )
 
 
-def _of_another(document: Document, store: tf.Tensor, rows: Rows, luck: tf.Tensor) -> tf.Tensor:
+def _of_another(document: DocumentWindow, store: tf.Tensor, rows: Rows, luck: tf.Tensor) -> tf.Tensor:
     """The number of a window (int64 [B]) of the same store, drawn evenly from all that are not of the document."""
     of_store = tf.constant(rows.by_store, tf.int64)
     others = tf.gather(of_store, store) - document.windows
-    number = tf.gather(tf.cumsum(of_store, exclusive=True), store) + shuffle_order.wide(luck) % others
+    number = tf.gather(tf.cumsum(of_store, exclusive=True), store) + shuffle_order.random_int63(luck) % others
     return number + tf.where(number >= document.first, document.windows, tf.zeros_like(number))
 
 

@@ -18,7 +18,7 @@ ROUNDS = 16
 """Of the cipher behind the permutation. With the default of 4, epochs of 65,536 rows correlate by up to 0.97."""
 
 
-def shares(weights: Sequence[float], block: int = BLOCK) -> list[int]:
+def draws_per_store(weights: Sequence[float], block: int = BLOCK) -> list[int]:
     """How many of `block` draws each weight gets; they add up exactly.
 
         weights 1 1 1, block 10  ->  4 3 3
@@ -39,7 +39,7 @@ def shares(weights: Sequence[float], block: int = BLOCK) -> list[int]:
     return counts
 
 
-def mix(value: tf.Tensor) -> tf.Tensor:
+def hash_uint32(value: tf.Tensor) -> tf.Tensor:
     """Neighbours in, unrelated numbers out: lowbias32 of Wellons' hash prospector. uint32, any shape."""
 
     def shifted(x: tf.Tensor, bits: int) -> tf.Tensor:
@@ -50,33 +50,33 @@ def mix(value: tf.Tensor) -> tf.Tensor:
     return shifted(value, 16)
 
 
-def keys(seed: int, *numbers: tf.Tensor) -> tf.Tensor:
+def random_keys(seed: int, *numbers: tf.Tensor) -> tf.Tensor:
     """Three words that depend on all bits of the seed and the numbers (int64 [B] each). uint32 [B, 3].
 
     The op uses only the low bits of each word (8 of them for 65,536 rows), so plain counters would soon
     repeat.
     """
-    state = mix(tf.constant(seed, tf.uint32))
+    state = hash_uint32(tf.constant(seed, tf.uint32))
     for number in numbers:
         low, high = tf.cast(number, tf.uint32), tf.cast(number // 2**32, tf.uint32)
-        state = mix(mix(state + low) + high)
-    return mix(state[..., None] + tf.constant([1, 2, 3], tf.uint32))
+        state = hash_uint32(hash_uint32(state + low) + high)
+    return hash_uint32(state[..., None] + tf.constant([1, 2, 3], tf.uint32))
 
 
-def numbers(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
+def random_uint32(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
     """A number for every counter of a row: what stateless random ops give, with a seed a row.
 
     Args:
-        key: uint32 [B, 2 or more], from `keys`.
+        key: uint32 [B, 2 or more], from `random_keys`.
         counter: int [n], [B, n] or [m, B, n]; from -2**31 on, it may be negative.
 
     Returns:
         uint32, as `counter` broadcast with [B, 1].
     """
-    return mix(mix(key[:, :1] + tf.cast(counter, tf.uint32)) + key[:, 1:2])
+    return hash_uint32(hash_uint32(key[:, :1] + tf.cast(counter, tf.uint32)) + key[:, 1:2])
 
 
-def below(number: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
+def random_below(number: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     """int64, any shape: from 0 to below `limit` (int64, up to 2**31), as evenly as `number` (uint32) is spread.
 
     0, 2**31, 2**32 - 1 with limit 10  ->  0 5 9
@@ -84,17 +84,17 @@ def below(number: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     return tf.bitwise.right_shift(tf.cast(number, tf.int64) * limit, tf.constant(32, tf.int64))
 
 
-def chance(number: tf.Tensor, share: float) -> tf.Tensor:
+def random_bool(number: tf.Tensor, share: float) -> tf.Tensor:
     """bool, any shape: true for `share` (0 to 1) of all numbers (uint32)."""
     return tf.cast(number, tf.int64) < round(share * 2**32)
 
 
-def wide(words: tf.Tensor) -> tf.Tensor:
+def random_int63(words: tf.Tensor) -> tf.Tensor:
     """The first two of uint32 [B, 2 or more] as one number of 63 bits: int64 [B]."""
     return tf.cast(words[:, 0], tf.int64) * 2**31 + tf.cast(words[:, 1] // 2, tf.int64)
 
 
-def permuted(index: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+def permute_index(index: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Where `index` goes in a permutation of `size` numbers.
 
         indices 0 1 2 3 of 4, one key  ->  each of 0 1 2 3 once
@@ -110,7 +110,7 @@ def permuted(index: tf.Tensor, size: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.RandomIndexShuffle(index=index, seed=key, max_index=size - 1, rounds=ROUNDS)
 
 
-def draw_store(draw: tf.Tensor, counts: Sequence[int], seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+def choose_store(draw: tf.Tensor, counts: Sequence[int], seed: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The store of a draw, and the number of the draw among that store's own.
 
         counts 2 1 (blocks of 3), draws 0 1 2 | 3 4 5, say in the order 0 1 0 | 0 0 1
@@ -129,7 +129,7 @@ def draw_store(draw: tf.Tensor, counts: Sequence[int], seed: int) -> tuple[tf.Te
         return tf.zeros_like(draw), draw
     size = sum(counts)
     block = draw // size
-    place = permuted(draw % size, tf.fill(tf.shape(draw), tf.constant(size, tf.int64)), keys(seed, block))
+    place = permute_index(draw % size, tf.fill(tf.shape(draw), tf.constant(size, tf.int64)), random_keys(seed, block))
     edges = tf.constant([sum(counts[: store + 1]) for store in range(len(counts))], tf.int64)
     store = tf.searchsorted(edges, place, side="right", out_type=tf.int64)
     share = tf.gather(tf.constant(counts, tf.int64), store)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfllm import features
 
 
-def causal_shift(rows: tf.Tensor, weights: tf.Tensor, there: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+def next_token_targets(rows: tf.Tensor, weights: tf.Tensor, there: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
     """Predict every token from those before it.
 
         rows     1 41 17  9  1        weights 1 1 1 1

@@ -15,7 +15,7 @@ from tfllm.data.encoder_inputs import context_windows, question_limit
 from tfllm.data.labelled.question_files import Question, read_questions
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.text_files import Source, name_of
-from tfllm.text.token_offsets import piece_spans
+from tfllm.text.token_offsets import token_offsets
 from tfllm.text.words import split_words, word_pieces
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
@@ -218,7 +218,7 @@ def _contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Contexts:
     def cut(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         words = split_words(texts, keep_spaces=tokenizer.keeps_spaces)
         pieces = word_pieces(words.strings, tokenizer, None)
-        spans = piece_spans(words, pieces, tokenizer)
+        spans = token_offsets(words, pieces, tokenizer)
         return {"ids": pieces.ids.values, "splits": pieces.ids.row_splits, "starts": spans.starts, "ends": spans.ends}
 
     chunks = (texts[begin : begin + _CHUNK] for begin in range(0, len(texts), _CHUNK))

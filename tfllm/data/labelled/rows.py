@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfllm import features
 from tfllm.data.batching import shuffle_order
 from tfllm.data.batching.batches import Batches
-from tfllm.data.encoder_inputs import MULTIPLE, answer_places, frame, laid
+from tfllm.data.encoder_inputs import MULTIPLE, answer_token_mask, build_encoder_inputs, write_rows
 from tfllm.representation import names_line
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
@@ -242,14 +242,14 @@ class Labelled:
 
         first = ragged(arrays["first"], "first")
         second = None if self.second is None else ragged(arrays["second"], "second")
-        result = frame(first, second, tokenizer=self.tokenizer, max_length=self.max_length, longest=longest)
+        result = build_encoder_inputs(first, second, tokenizer=self.tokenizer, max_length=self.max_length, longest=longest)
         lengths = tf.cast(first.row_lengths(), tf.int32)
         for name in self.token_features:
             values = ragged(arrays[name], "first")
             empty = tf.zeros(tf.shape(result[features.TOKEN_IDS]), values.dtype)
-            result[name] = laid(values, empty, at=tf.ones_like(lengths), count=lengths)
+            result[name] = write_rows(values, empty, at=tf.ones_like(lengths), count=lengths)
         if features.SPAN_STARTS in self.row_features:
-            result[features.ANSWER_PLACES] = answer_places(result)
+            result[features.ANSWER_PLACES] = answer_token_mask(result)
         for value in result.values():
             value.set_shape([rows.shape[0], None])
         return result | {
@@ -281,8 +281,8 @@ class _Drawing:
         window, slot = step // size, step % size
         here = tf.minimum(tf.cast(size, tf.int64), self.steps - window * size)
         windows = -(-self.steps // size)
-        key = shuffle_order.keys(self.seed, (epoch * windows + window)[None], tf.constant([-1], tf.int64))
-        slot = shuffle_order.permuted(slot[None], here[None], key)[0]
+        key = shuffle_order.random_keys(self.seed, (epoch * windows + window)[None], tf.constant([-1], tf.int64))
+        slot = shuffle_order.permute_index(slot[None], here[None], key)[0]
         inside = tf.range(size * self.batch, dtype=tf.int64)
         group = self._permuted(window * size * self.batch + inside, epoch)
         width = -(-tf.gather(lengths, tf.minimum(group, self.groups_in_all - 1)) // MULTIPLE)
@@ -295,5 +295,5 @@ class _Drawing:
         """The groups of the draws of an epoch, int64 [N]."""
         index = tf.minimum(draw, self.groups_in_all - 1)
         size = tf.fill(tf.shape(index), tf.constant(self.groups_in_all, tf.int64))
-        group = shuffle_order.permuted(index, size, shuffle_order.keys(self.seed, tf.fill(tf.shape(index), epoch)))
+        group = shuffle_order.permute_index(index, size, shuffle_order.random_keys(self.seed, tf.fill(tf.shape(index), epoch)))
         return tf.where(draw < self.groups_in_all, group, self.groups_in_all)

@@ -139,11 +139,11 @@ def _check_tags(sentences: Sequence[Sequence[str]], place: Place) -> None:
 
 def _by_beginnings(sentences: Sequence[Sequence[str]], place: Place) -> list[tuple[str, ...]]:
     """Tags of O, B- and I-: some I- opens an entity, and they are IOB1; or none does, and they are IOB2."""
-    opened = _first(sentences, lambda tag, before: tag[0] == "I" and before[2:] != tag[2:])
-    if not opened:
+    open_file = _first(sentences, lambda tag, before: tag[0] == "I" and before[2:] != tag[2:])
+    if not open_file:
         return [tuple(sentence) for sentence in sentences]
     if parted := _first(sentences, lambda tag, before: tag[0] == "B" and before[2:] != tag[2:]):
-        by_i, by_b = (f"{place(*found)}: {sentences[found[0]][found[1]]!r}" for found in (opened, parted))
+        by_i, by_b = (f"{place(*found)}: {sentences[found[0]][found[1]]!r}" for found in (open_file, parted))
         raise ValueError(
             f"{by_i} opens an entity, as in IOB1 only; {by_b} does where nothing is to be parted, as in IOB2 only. "
             "Use one of the two throughout."

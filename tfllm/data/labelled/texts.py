@@ -195,7 +195,7 @@ def _labelled(
 
 
 def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Tokenizer, max_length: int) -> _Encoded:
-    """Ids, cut as `frame` would cut them: nothing is kept that no batch shows."""
+    """Ids, cut as `build_encoder_inputs` would cut them: nothing is kept that no batch shows."""
     budget = text_budget(tokenizer, max_length, pair=pairs is not None)
     firsts, seconds, cut = [], [], 0
     for begin in range(0, len(texts), _CHUNK):

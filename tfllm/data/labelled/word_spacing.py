@@ -84,17 +84,17 @@ def restore(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
 
 def _ties(words: Sequence[str]) -> list[tuple[bool, bool]]:
     """Of each word: stands it right after the word before it, and right before the next?"""
-    ties, opened = [], list[str]()
+    ties, open_file = [], list[str]()
     for place, word in enumerate(words):
         before, after = words[place - 1] if place else "", words[place + 1] if place + 1 < len(words) else ""
-        if word in ("'", "’") and before.endswith(tuple("sSxXzZ")) and not (opened and word in QUOTES[opened[-1]]):
+        if word in ("'", "’") and before.endswith(tuple("sSxXzZ")) and not (open_file and word in QUOTES[open_file[-1]]):
             ties.append((True, False))  # the boys ' house
         elif word in QUOTES:
-            opens = not (opened and word in QUOTES[opened[-1]]) and _opens(word, words[place + 1 :], first=not place)
+            opens = not (open_file and word in QUOTES[open_file[-1]]) and _opens(word, words[place + 1 :], first=not place)
             if opens:
-                opened.append(word)
-            elif opened and word in QUOTES[opened[-1]]:
-                opened.pop()
+                open_file.append(word)
+            elif open_file and word in QUOTES[open_file[-1]]:
+                open_file.pop()
             ties.append((not opens, opens))
         else:
             ties.append(_tied(_spelled(word), before, after))

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tfllm import tokenizers
-from tfllm.corpus.chunks import Reading
+from tfllm.corpus.chunks import ReadOptions
 from tfllm.corpus.filesystem import (
     exists,
     move,
     names_in,
-    opened,
+    open_file,
     remove,
     remove_folder,
     write_whole,
@@ -30,11 +30,11 @@ from tfllm.corpus.filesystem import (
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.remote_files import find_remote
 from tfllm.corpus.sources import Found, PassedBy, Source, check_unchanged, find_sources
-from tfllm.data.preparation.chunk_files import Piecework
+from tfllm.data.preparation.chunk_files import ChunkFileSettings
 from tfllm.data.preparation.inputs import Files
-from tfllm.data.preparation.manifest import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
+from tfllm.data.preparation.manifest import id_dtype, manifest_of, minhash_settings_of, report, settings_of, tokenizer_entry
 from tfllm.data.preparation.shards import ShardRecord, Totals
-from tfllm.data.preparation.work_dir import check_place, existing, fingerprint_of, finish, working
+from tfllm.data.preparation.work_dir import check_out, fingerprint_of, open_finished_store, open_work_dir, publish_store
 from tfllm.data.store import StoreError, manifest_checksum
 from tfllm.files import is_remote
 
@@ -97,14 +97,14 @@ def prepare_with_beam(
     files = Files(_find(given, settings["exclude"], field))
     files.found.passed_by.announce()
     fingerprint = fingerprint_of(files, settings, tokenizer_entry(tokenizer))
-    job = _Job(given, tokenizer, settings, files, fingerprint, options)
+    job = _BeamPreparation(given, tokenizer, settings, files, fingerprint, options)
     place = os.fspath(out)
-    manifest = job.to_remote(place) if is_remote(place) else job.to_local(check_place(place))
+    manifest = job.to_remote(place) if is_remote(place) else job.to_local(check_out(place))
     report(manifest, tokenizer, place)
     return manifest
 
 
-class _Job:
+class _BeamPreparation:
     """One run of `prepare_with_beam`: the same for a store on a disk and one behind a scheme."""
 
     def __init__(
@@ -122,10 +122,10 @@ class _Job:
 
     def to_local(self, folder: Path) -> dict[str, Any]:
         if folder.exists() and any(folder.iterdir()):
-            return existing(folder, self.tokenizer, self.settings, self.fingerprint).manifest
-        with working(folder, self.fingerprint) as work:
+            return open_finished_store(folder, self.tokenizer, self.settings, self.fingerprint).manifest
+        with open_work_dir(folder, self.fingerprint) as work:
             manifest = self.run(str((work / "store").absolute()), str((work / "result.json").absolute()))
-            finish(work, folder, manifest)
+            publish_store(work, folder, manifest)
         return manifest
 
     def to_remote(self, folder: str) -> dict[str, Any]:
@@ -150,13 +150,13 @@ class _Job:
 
         from tfllm.data.preparation.beam_pipeline import Target, build
 
-        reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
-        piecework = Piecework(self.tokenizer, reading, Path(), self.dtype, likeness_of(self.settings))
+        read_options = ReadOptions(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
+        chunk_settings = ChunkFileSettings(self.tokenizer, read_options, Path(), self.dtype, minhash_settings_of(self.settings))
         target = Target(store, result, self.settings["validation"], self.settings["shards"])
         with apache_beam.Pipeline(options=self.options) as pipeline:
-            build(pipeline, self.files.found.sources, piecework, target)
+            build(pipeline, self.files.found.sources, chunk_settings, target)
         _check(self.paths, self.settings["exclude"], self.files.found.sources)
-        with opened(result) as file:
+        with open_file(result) as file:
             found = json.load(file)
         return manifest_of(
             Totals(**found["totals"] | {"skipped": Counter(found["totals"]["skipped"])}),
@@ -234,7 +234,7 @@ def _sweep(folder: str, manifest: dict[str, Any]) -> None:
 def _manifest_at(folder: str) -> dict[str, Any] | None:
     if not exists(f"{folder}/manifest.json"):
         return None
-    with opened(f"{folder}/manifest.json") as file:
+    with open_file(f"{folder}/manifest.json") as file:
         manifest: dict[str, Any] = json.load(file)
     if manifest.get("checksum") != manifest_checksum(manifest):
         raise StoreError(f"{folder}/manifest.json was changed or damaged: its checksum does not fit. Give another `out`.")

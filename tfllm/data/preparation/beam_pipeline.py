@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from tfllm.corpus.chunks import Chunk, plan
-from tfllm.corpus.documents import read
+from tfllm.corpus.chunks import Chunk, plan_chunks
+from tfllm.corpus.documents import read_documents
 from tfllm.corpus.filesystem import write_whole
 from tfllm.corpus.sources import Source
-from tfllm.data.preparation.chunk_files import INDEX, Piecework, names_of, piece_of
-from tfllm.data.preparation.near_duplicates import Likeness, join, link
-from tfllm.data.preparation.shards import Plan, ShardJob, ShardRecord, Totals, describe, in_order, lay_out, settle
+from tfllm.data.preparation.chunk_files import INDEX, ChunkFileSettings, names_of, tokenize_documents
+from tfllm.data.preparation.near_duplicates import MinHashSettings, find_links, join_links
+from tfllm.data.preparation.shards import ShardJob, ShardPlan, ShardRecord, Totals, describe, empty_shard, in_order, plan_shards
 
 CHUNK_BYTES = 1 << 23
 Shard = tuple[str, int, int]
 """A ShardJob as a key."""
 
 
-class Document(NamedTuple):
+class TokenizedDocument(NamedTuple):
     """A row of a piece as bytes, which travel cheaper than arrays: its INDEX entry, its ids and, where near
     duplicates are looked for, its keys and signature."""
 
@@ -53,19 +53,19 @@ class Target:
     shards: int | None
 
 
-def build(pipeline: Any, sources: Sequence[Source], work: Piecework, target: Target) -> None:
+def build(pipeline: Any, sources: Sequence[Source], work: ChunkFileSettings, target: Target) -> None:
     """Add all steps to the pipeline. The totals settle the split, so they are known before any shard is begun."""
     tokenized = (
         pipeline
         | "sources" >> beam.Create(sources)
         | "spread sources" >> beam.Reshuffle()
-        | "cut" >> beam.FlatMap(lambda source: plan([source], work.reading, CHUNK_BYTES))
+        | "cut" >> beam.FlatMap(lambda source: plan_chunks([source], work.read_options, CHUNK_BYTES))
         | "spread chunks" >> beam.Reshuffle()
         | "tokenize" >> beam.ParDo(Tokenize(work)).with_outputs("other", main="documents")
     )
     documents = tokenized.documents | "by hash" >> beam.GroupByKey() | "once" >> beam.MapTuple(once)
-    if work.likeness:
-        gone = near_duplicates(documents, work.likeness)
+    if work.minhash:
+        gone = near_duplicates(documents, work.minhash)
         documents = (documents, gone) | "with those gone" >> beam.CoGroupByKey() | "leave out" >> beam.MapTuple(left_out)
     counts = (
         documents
@@ -74,7 +74,7 @@ def build(pipeline: Any, sources: Sequence[Source], work: Piecework, target: Tar
         | "count" >> beam.Map(totals_of, target.validation)
     )
     totals = (counts, tokenized.other) | "all counts" >> beam.Flatten() | "add up" >> beam.CombineGlobally(AddUp())
-    settled = totals | "settle" >> beam.Map(settle, target.validation, target.shards)
+    settled = totals | "settle" >> beam.Map(plan_shards, target.validation, target.shards)
     placed = documents | "place" >> beam.FlatMap(place, beam.pvalue.AsSingleton(settled))
     # Shards without a document are files, too.
     jobs = settled | "shards" >> beam.FlatMap(lambda found: [(astuple(job), None) for job in found.jobs])
@@ -86,13 +86,13 @@ def build(pipeline: Any, sources: Sequence[Source], work: Piecework, target: Tar
     _ = totals | "result" >> beam.Map(write_result, beam.pvalue.AsList(records), target.result)
 
 
-def near_duplicates(documents: Any, likeness: Likeness) -> Any:
+def near_duplicates(documents: Any, minhash: MinHashSettings) -> Any:
     """(sha256, None) of every document that goes. All links meet on one worker in the end."""
     return (
         documents
         | "bands" >> beam.FlatMapTuple(bands)
         | "by band" >> beam.GroupByKey()
-        | "link" >> beam.MapTuple(lambda _, members: linked(members, likeness))
+        | "link" >> beam.MapTuple(lambda _, members: linked(members, minhash))
         | "join" >> beam.CombineGlobally(Join())
         | "gone" >> beam.FlatMap(lambda links: [(names, None) for names in _names(links[:, 1])])
     )
@@ -101,18 +101,18 @@ def near_duplicates(documents: Any, likeness: Likeness) -> Any:
 class Tokenize(beam.DoFn):
     """A chunk to its documents, and what is no document to the output "other"."""
 
-    def __init__(self, work: Piecework):
+    def __init__(self, work: ChunkFileSettings):
         self.work = work
 
     def process(self, chunk: Chunk) -> Iterator[Any]:
-        piece = piece_of(read(chunk, self.work.reading), self.work)
+        piece = tokenize_documents(read_documents(chunk, self.work.read_options), self.work)
         skipped = Counter(piece.header["skipped"])
         yield beam.pvalue.TaggedOutput("other", Totals(empty=piece.header["empty"], skipped=skipped))
         for row, name in enumerate(_names(names_of(piece.index["hash"]))):
             start, length = (int(piece.index[column][row]) for column in ("start", "length"))
             yield (
                 name,
-                Document(
+                TokenizedDocument(
                     entry=piece.index[row].tobytes(),
                     ids=piece.ids[start : start + length].tobytes(),
                     keys=piece.keys[:, row].tobytes(),
@@ -121,7 +121,7 @@ class Tokenize(beam.DoFn):
             )
 
 
-def once(name: bytes, copies: Iterable[Document]) -> tuple[bytes, Document]:
+def once(name: bytes, copies: Iterable[TokenizedDocument]) -> tuple[bytes, TokenizedDocument]:
     """One document in place of its copies, with their number."""
     copies = iter(copies)  # one at a time: of a text that is everywhere they do not fit into memory
     first = next(copies)
@@ -131,18 +131,18 @@ def once(name: bytes, copies: Iterable[Document]) -> tuple[bytes, Document]:
     return name, first._replace(entry=entry.tobytes())
 
 
-def bands(name: bytes, document: Document) -> Iterator[tuple[bytes, tuple[bytes, bytes]]]:
+def bands(name: bytes, document: TokenizedDocument) -> Iterator[tuple[bytes, tuple[bytes, bytes]]]:
     """The document under each of its bands: (number and key of the band, (sha256, signature))."""
     for band in range(len(document.keys) // 8):
         yield band.to_bytes(2) + document.keys[8 * band : 8 * band + 8], (name, document.signature)
 
 
-def linked(members: Iterable[tuple[bytes, bytes]], likeness: Likeness) -> np.ndarray:
+def linked(members: Iterable[tuple[bytes, bytes]], minhash: MinHashSettings) -> np.ndarray:
     """The links among the documents of one key of one band, "S32" [L, 2]."""
     every = list(members)
     names = np.array([name for name, _ in every], "S32")
     rows = np.frombuffer(b"".join(signature for _, signature in every), np.uint8).reshape(len(every), -1)
-    links = link(np.zeros(len(every), np.uint64), names, rows, likeness)
+    links = find_links(np.zeros(len(every), np.uint64), names, rows, minhash)
     return links[links[:, 0] != links[:, 1]]
 
 
@@ -171,13 +171,13 @@ class Join(beam.CombineFn):
         return Joined([self.extract_output(joined)])
 
     def merge_accumulators(self, several: Iterable[Joined]) -> Joined:
-        return Joined([join(np.concatenate([links for joined in several for links in joined.links]))])
+        return Joined([join_links(np.concatenate([links for joined in several for links in joined.links]))])
 
     def extract_output(self, joined: Joined) -> np.ndarray:
-        return join(np.concatenate(joined.links))
+        return join_links(np.concatenate(joined.links))
 
 
-def left_out(name: bytes, found: tuple[Iterable[Document], Iterable[None]]) -> tuple[bytes, Document]:
+def left_out(name: bytes, found: tuple[Iterable[TokenizedDocument], Iterable[None]]) -> tuple[bytes, TokenizedDocument]:
     """The document, with what is done with it from here on."""
     (document,) = found[0]
     return name, document._replace(keys=b"", signature=b"", goes=bool(list(found[1])))
@@ -199,26 +199,28 @@ class AddUp(beam.CombineFn):
         return total
 
 
-def totals_of(documents: Sequence[Document], validation: float) -> Totals:
+def totals_of(documents: Sequence[TokenizedDocument], validation: float) -> Totals:
     """Documents, counted."""
     index = np.frombuffer(b"".join(document.entry for document in documents), INDEX)
     return Totals.of(index, np.array([document.goes for document in documents], bool), validation)
 
 
-def place(named: tuple[bytes, Document], settled: Plan) -> Iterator[tuple[Shard, Document]]:
+def place(named: tuple[bytes, TokenizedDocument], settled: ShardPlan) -> Iterator[tuple[Shard, TokenizedDocument]]:
     """The document under its shard, if it stays."""
     name, document = named
     if not document.goes:
         yield astuple(settled.shard_of(name)), document
 
 
-def write_shard(job: Shard, found: tuple[Iterable[None], Iterable[Document]], work: Piecework, target: Target) -> ShardRecord:
+def write_shard(
+    job: Shard, found: tuple[Iterable[None], Iterable[TokenizedDocument]], work: ChunkFileSettings, target: Target
+) -> ShardRecord:
     """Sort the documents of a shard and write it."""
     documents = list(found[1])
     index = np.frombuffer(b"".join(document.entry for document in documents), INDEX)
     order = in_order(index["hash"])
     index = index[order]
-    ids, offsets = lay_out(index["length"], work.dtype, work.tokenizer.eos_id)
+    ids, offsets = empty_shard(index["length"], work.dtype, work.tokenizer.eos_id)
     for row, start, length in zip(order.tolist(), offsets.tolist(), index["length"].tolist(), strict=True):
         ids[start : start + length] = np.frombuffer(documents[row].ids, work.dtype)
     shard = ShardJob(*job)

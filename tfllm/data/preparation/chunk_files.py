@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.corpus.chunks import Chunk, Reading
-from tfllm.corpus.documents import Document, read
-from tfllm.data.preparation.near_duplicates import Likeness, Signatures, sign
+from tfllm.corpus.chunks import Chunk, ReadOptions
+from tfllm.corpus.documents import Document, read_documents
+from tfllm.data.preparation.near_duplicates import MinHashSettings, Signatures, minhash_signatures
 from tfllm.files import write_atomically
 from tfllm.tokenizers.base import blocks
 
@@ -38,25 +38,25 @@ INDEX = np.dtype(
 """A document: its sha256 as four numbers, most significant first; its slice of the ids; its size as text; whether it
 holds U+2581; how often it is in the chunk."""
 
-PIECE_FORMAT = 3
+CHUNK_FILE_FORMAT = 3
 """Another piece is not gone on with, but made anew."""
 
 BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Piecework:
+class ChunkFileSettings:
     """What every worker needs to know."""
 
     tokenizer: Any
-    reading: Reading
+    read_options: ReadOptions
     folder: Path
     dtype: str
-    likeness: Likeness | None = None
+    minhash: MinHashSettings | None = None
 
 
 @dataclass(frozen=True)
-class Piece:
+class ChunkFile:
     """A piece, in memory or mapped into it."""
 
     header: dict[str, Any]
@@ -66,7 +66,7 @@ class Piece:
     ids: np.ndarray
 
     @classmethod
-    def open(cls, path: Path, dtype: str) -> Piece:
+    def open(cls, path: Path, dtype: str) -> ChunkFile:
         data = np.asarray(np.memmap(path, np.uint8, "r"))  # a plain array slices four times as fast
         place = 8 + int(data[:8].view("<u8")[0])
         header = json.loads(data[8:place].tobytes())
@@ -96,17 +96,17 @@ def names_of(hashes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(hashes, ">u8").view("S32").reshape(-1)
 
 
-def piece_path(folder: Path, number: int) -> Path:
+def chunk_file_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.piece"
 
 
-def make_piece(chunk: Chunk, work: Piecework) -> int:
+def write_chunk_file(chunk: Chunk, work: ChunkFileSettings) -> int:
     """Read, hash and tokenize a chunk, write its piece; returns the chunk's bytes (for the progress bar)."""
-    piece_of(read(chunk, work.reading), work).write(piece_path(work.folder, chunk.number))
+    tokenize_documents(read_documents(chunk, work.read_options), work).write(chunk_file_path(work.folder, chunk.number))
     return chunk.size
 
 
-def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
+def tokenize_documents(documents: Iterable[Document], work: ChunkFileSettings) -> ChunkFile:
     """The documents as a piece. Exact duplicates among them are tokenized once.
 
     documents "b" "a" "b", a byte tokenizer whose ids are byte + 3, sha256(b) = 3e23… sha256(a) = ca97…
@@ -125,7 +125,7 @@ def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
     index["copies"] = [found.copies[key] for key in hashes]
     index["length"], ids = _tokenize(texts, work)
     index["start"][1:] = np.cumsum(index["length"][:-1])
-    signed = sign(texts, work.likeness) if work.likeness else Signatures.none(len(texts))
+    signed = minhash_signatures(texts, work.minhash) if work.minhash else Signatures.none(len(texts))
     header = {
         "documents": len(texts),
         "ids": len(ids),
@@ -134,7 +134,7 @@ def piece_of(documents: Iterable[Document], work: Piecework) -> Piece:
         "bands": len(signed.keys),
         "hashes": signed.bytes.shape[1],
     }
-    return Piece(header, index, signed.keys, signed.bytes, ids)
+    return ChunkFile(header, index, signed.keys, signed.bytes, ids)
 
 
 @dataclass
@@ -157,7 +157,7 @@ class _Found:
             self.copies[key] = self.copies.get(key, 0) + 1
 
 
-def _tokenize(texts: list[str], work: Piecework) -> tuple[np.ndarray, np.ndarray]:
+def _tokenize(texts: list[str], work: ChunkFileSettings) -> tuple[np.ndarray, np.ndarray]:
     """The number of ids of every text, and all ids."""
     encode = _one_thread(work.tokenizer)
     lengths, ids = [np.zeros(0, np.uint64)], [np.zeros(0, work.dtype)]
@@ -175,7 +175,7 @@ def _one_thread(tokenizer: Any) -> Callable[[Sequence[str]], list[np.ndarray]]:
     return tokenizer.encode_batch
 
 
-def _checked(rows: list[np.ndarray], work: Piecework) -> np.ndarray:
+def _checked(rows: list[np.ndarray], work: ChunkFileSettings) -> np.ndarray:
     tokenizer = work.tokenizer
     flat = np.concatenate(rows, dtype=np.int64, casting="unsafe")  # an empty list would be one of floats
     if flat.size and (flat.min() < 0 or flat.max() >= tokenizer.vocab_size or (flat == tokenizer.eos_id).any()):

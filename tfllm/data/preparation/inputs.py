@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tfllm.corpus.chunks import Chunk, Reading, plan, plan_texts
+from tfllm.corpus.chunks import Chunk, ReadOptions, plan_chunks, plan_text_chunks
 from tfllm.corpus.formats import PathLike, SourceError
 from tfllm.corpus.sources import Found, Source, check_unchanged, find_sources
 from tfllm.files import is_remote
@@ -28,7 +28,7 @@ class Inputs(Protocol):
     def entry(self) -> dict[str, Any]:
         """What the manifest says of them."""
 
-    def chunks(self, reading: Reading, chunk_bytes: int) -> Iterator[Chunk]:
+    def chunks(self, read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:
         """The same inputs give the same chunks."""
 
     def check_unchanged(self) -> None:
@@ -58,8 +58,8 @@ class Files:
         passed = dict(sorted(self.found.passed_by.kinds.items()))
         return {"files": len(self.found.sources), "bytes": self.size, **({"passed_by": passed} if passed else {})}
 
-    def chunks(self, reading: Reading, chunk_bytes: int) -> Iterator[Chunk]:
-        return plan(self.found.sources, reading, chunk_bytes)
+    def chunks(self, read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:
+        return plan_chunks(self.found.sources, read_options, chunk_bytes)
 
     def check_unchanged(self) -> None:
         check_unchanged(self.found.sources)
@@ -90,8 +90,8 @@ class Texts:
     def entry(self) -> dict[str, Any]:
         return {"texts": len(self.texts), "bytes": self.size}
 
-    def chunks(self, reading: Reading, chunk_bytes: int) -> Iterator[Chunk]:
-        return plan_texts(self.texts, reading.field, chunk_bytes)
+    def chunks(self, read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:
+        return plan_text_chunks(self.texts, read_options.field, chunk_bytes)
 
     def check_unchanged(self) -> None:
         """They are at hand."""

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from tfllm import tokenizers
-from tfllm.corpus.chunks import Chunk, Reading
+from tfllm.corpus.chunks import Chunk, ReadOptions
 from tfllm.corpus.formats import PathLike, SourceError
-from tfllm.data.preparation.chunk_files import Piecework, make_piece, piece_path
+from tfllm.data.preparation.chunk_files import ChunkFileSettings, chunk_file_path, write_chunk_file
 from tfllm.data.preparation.inputs import Files, Inputs, Texts
-from tfllm.data.preparation.manifest import id_dtype, likeness_of, manifest_of, report, settings_of, tokenizer_entry
-from tfllm.data.preparation.near_duplicate_graph import Linkwork, find_near_duplicates
-from tfllm.data.preparation.shards import Shardwork, settle, sum_up, write_shard
-from tfllm.data.preparation.work_dir import check_place, existing, fingerprint_of, finish, working
+from tfllm.data.preparation.manifest import id_dtype, manifest_of, minhash_settings_of, report, settings_of, tokenizer_entry
+from tfllm.data.preparation.near_duplicate_graph import LinkSettings, find_near_duplicates
+from tfllm.data.preparation.shards import ShardSettings, count_documents, plan_shards, write_shard
+from tfllm.data.preparation.work_dir import check_out, fingerprint_of, open_finished_store, open_work_dir, publish_store
 from tfllm.data.preparation.worker_pool import run
 from tfllm.data.store import Store
 from tfllm.progress import progress_bar
@@ -106,19 +106,19 @@ def prepare(
     tokenizer = tokenizers.get(tokenizer)
     if processes is not None and processes < 1:
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
-    folder = check_place(out)
+    folder = check_out(out)
     inputs = Texts(texts) if texts is not None else Files.at(paths, settings["exclude"], field)
     if isinstance(inputs, Files) and progress:
         inputs.found.passed_by.announce()
     identity = tokenizer_entry(tokenizer)
     fingerprint = fingerprint_of(inputs, settings, identity)
     if folder.exists() and any(folder.iterdir()):
-        return existing(folder, tokenizer, settings, fingerprint)
-    with working(folder, fingerprint) as work:
-        task = _Task(work, tokenizer, identity, settings, inputs, processes or len(os.sched_getaffinity(0)), progress)
-        pieces = task.make_pieces()
+        return open_finished_store(folder, tokenizer, settings, fingerprint)
+    with open_work_dir(folder, fingerprint) as work:
+        task = _Preparation(work, tokenizer, identity, settings, inputs, processes or len(os.sched_getaffinity(0)), progress)
+        pieces = task.write_chunk_files()
         manifest = task.make_shards(pieces, task.near_duplicates(pieces), fingerprint)
-        finish(work, folder, manifest)
+        publish_store(work, folder, manifest)
     store = Store.open(folder, tokenizer)
     report(store.manifest, tokenizer, out)
     return store
@@ -137,7 +137,7 @@ def _check_given(paths: Any, texts: Any, tokenizer: Any, out: PathLike, of_files
             raise ValueError(f"{name}={value!r} is for files, and texts were given. Leave it out.")
 
 
-class _Task:
+class _Preparation:
     """One run of `prepare`: what its two phases share."""
 
     def __init__(
@@ -152,45 +152,45 @@ class _Task:
     ):
         self.work, self.tokenizer, self.identity, self.settings = work, tokenizer, identity, settings
         self.inputs, self.processes, self.progress = inputs, processes, progress
-        self.dtype, self.likeness = id_dtype(tokenizer), likeness_of(settings)
+        self.dtype, self.minhash = id_dtype(tokenizer), minhash_settings_of(settings)
 
-    def make_pieces(self) -> int:
+    def write_chunk_files(self) -> int:
         """Phase one: every chunk a piece. Returns their number."""
-        reading = Reading(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
+        read_options = ReadOptions(self.settings["field"], self.settings["separator"], self.settings["invalid_utf8"])
         total = self.inputs.size
         chunk_bytes = min(max(total // 1024, LEAST_CHUNK), MOST_CHUNK)
-        piecework = Piecework(self.tokenizer, reading, self.work / "pieces", self.dtype, self.likeness)
+        chunk_settings = ChunkFileSettings(self.tokenizer, read_options, self.work / "pieces", self.dtype, self.minhash)
         pieces = 0
         with progress_bar(total=total, title="tokenizing", unit="B", unit_scale=True, shown=self.progress) as bar:
 
             def missing() -> Iterator[Chunk]:
                 nonlocal pieces
-                for chunk in self.inputs.chunks(reading, chunk_bytes):
+                for chunk in self.inputs.chunks(read_options, chunk_bytes):
                     pieces = chunk.number + 1
-                    if piece_path(piecework.folder, chunk.number).exists():
+                    if chunk_file_path(chunk_settings.folder, chunk.number).exists():
                         bar.update(chunk.size)
                     else:
                         yield chunk
 
             processes = min(self.processes, 1 + (total >> 20))  # a worker costs half a second
-            for size in run(partial(make_piece, work=piecework), missing(), processes=processes):
+            for size in run(partial(write_chunk_file, work=chunk_settings), missing(), processes=processes):
                 bar.update(size)
         self.inputs.check_unchanged()
         return pieces
 
     def near_duplicates(self, pieces: int) -> np.ndarray:
         """Phase two, where asked for: the sha256 of the documents to leave out, "S32", sorted."""
-        if self.likeness is None:
+        if self.minhash is None:
             return np.zeros(0, "S32")
-        linkwork = Linkwork(self.work / "pieces", pieces, self.work / "links", self.dtype, self.likeness)
-        return find_near_duplicates(linkwork, processes=self.processes, progress=self.progress)
+        link_settings = LinkSettings(self.work / "pieces", pieces, self.work / "links", self.dtype, self.minhash)
+        return find_near_duplicates(link_settings, processes=self.processes, progress=self.progress)
 
     def make_shards(self, pieces: int, near_duplicates: np.ndarray, fingerprint: str) -> dict[str, Any]:
         """Phase three: every range of hashes a shard. Returns the manifest."""
         validation = self.settings["validation"]
-        totals = sum_up(self.work / "pieces", pieces, self.dtype, near_duplicates, validation)
-        settled = settle(totals, validation, self.settings["shards"])
-        shardwork = Shardwork(
+        totals = count_documents(self.work / "pieces", pieces, self.dtype, near_duplicates, validation)
+        settled = plan_shards(totals, validation, self.settings["shards"])
+        shard_settings = ShardSettings(
             pieces=self.work / "pieces",
             number_of_pieces=pieces,
             store=self.work / "store",
@@ -203,7 +203,7 @@ class _Task:
         records = []
         with progress_bar(total=len(settled.jobs), title="sharding", unit="shard", shown=self.progress) as bar:
             processes = 1 if totals.train_ids < FEW_IDS else self.processes
-            for record in run(partial(write_shard, work=shardwork), settled.jobs, processes=processes):
+            for record in run(partial(write_shard, work=shard_settings), settled.jobs, processes=processes):
                 records.append(record)
                 bar.update()
         return manifest_of(

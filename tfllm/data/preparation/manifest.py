@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.corpus.chunks import Reading
+from tfllm.corpus.chunks import ReadOptions
 from tfllm.corpus.sources import patterns_of
 from tfllm.data.preparation.inputs import Inputs
-from tfllm.data.preparation.near_duplicates import Likeness
+from tfllm.data.preparation.near_duplicates import MinHashSettings
 from tfllm.data.preparation.shards import ShardRecord, Totals
 from tfllm.data.store import FORMAT, manifest_checksum
 
@@ -36,7 +36,7 @@ def settings_of(
     Raises:
         ValueError: naming the setting that is not accepted.
     """
-    Reading(field, separator, invalid_utf8)
+    ReadOptions(field, separator, invalid_utf8)
     settings: dict[str, Any] = {
         "field": field,
         "separator": separator,
@@ -73,9 +73,9 @@ def id_dtype(tokenizer: Any) -> str:
     return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
-def likeness_of(settings: dict[str, Any]) -> Likeness | None:
+def minhash_settings_of(settings: dict[str, Any]) -> MinHashSettings | None:
     """What counts as near, or None where nobody asked."""
-    return Likeness(settings["near_duplicates"]) if "near_duplicates" in settings else None
+    return MinHashSettings(settings["near_duplicates"]) if "near_duplicates" in settings else None
 
 
 def manifest_of(
@@ -90,7 +90,7 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest of a store whose shards are these."""
     records = sorted(records, key=lambda record: record.file)
-    likeness = likeness_of(settings)
+    minhash = minhash_settings_of(settings)
     manifest = {
         "format": FORMAT,
         "dtype": np.dtype(dtype).name,
@@ -99,7 +99,7 @@ def manifest_of(
         "fingerprint": fingerprint,
         "inputs": inputs.entry(),
         "duplicates_removed": totals.documents - sum(record.documents for record in records),
-        **({"near_duplicates_removed": totals.near_duplicates, "near_duplicates": asdict(likeness)} if likeness else {}),
+        **({"near_duplicates_removed": totals.near_duplicates, "near_duplicates": asdict(minhash)} if minhash else {}),
         "empty_documents": totals.empty,
         "documents_with_u2581": sum(record.documents_with_u2581 for record in records),
         "skipped_documents": totals.skipped.total(),

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.data.preparation.chunk_files import Piece, names_of, piece_path
-from tfllm.data.preparation.near_duplicates import Likeness, join, link
+from tfllm.data.preparation.chunk_files import ChunkFile, chunk_file_path, names_of
+from tfllm.data.preparation.near_duplicates import MinHashSettings, find_links, join_links
 from tfllm.data.preparation.worker_pool import run
 from tfllm.files import write_atomically
 from tfllm.progress import progress_bar
@@ -31,14 +31,14 @@ LEAST_JOIN = 1 << 20
 
 
 @dataclass(frozen=True)
-class Linkwork:
+class LinkSettings:
     """What every worker needs to know."""
 
     pieces: Path
     number_of_pieces: int
     folder: Path
     dtype: str
-    likeness: Likeness
+    minhash: MinHashSettings
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class LinkJob:
         return f"{self.band:03d}-{self.part:05d}-of-{self.of:05d}.links"
 
 
-def find_near_duplicates(work: Linkwork, *, processes: int, progress: bool) -> np.ndarray:
+def find_near_duplicates(work: LinkSettings, *, processes: int, progress: bool) -> np.ndarray:
     """The sha256 of every document that goes, "S32", sorted. Finished jobs are not done again."""
     result = work.folder / "near_duplicates"
     if not result.exists():
         documents = sum(len(piece.index) for piece in _pieces(work))
         parts = -(-documents // PART_DOCUMENTS)
-        jobs = [LinkJob(band, part, parts) for band in range(work.likeness.bands) for part in range(parts)]
+        jobs = [LinkJob(band, part, parts) for band in range(work.minhash.bands) for part in range(parts)]
         missing = [job for job in jobs if not (work.folder / job.name).exists()]
         processes = 1 if documents < FEW_DOCUMENTS else processes
         with progress_bar(total=len(missing), title="linking", unit="job", shown=progress) as bar:
@@ -68,12 +68,12 @@ def find_near_duplicates(work: Linkwork, *, processes: int, progress: bool) -> n
     return np.fromfile(result, "S32")
 
 
-def _pieces(work: Linkwork) -> Iterator[Piece]:
+def _pieces(work: LinkSettings) -> Iterator[ChunkFile]:
     for number in range(work.number_of_pieces):
-        yield Piece.open(piece_path(work.pieces, number), work.dtype)
+        yield ChunkFile.open(chunk_file_path(work.pieces, number), work.dtype)
 
 
-def write_links(job: LinkJob, work: Linkwork) -> None:
+def write_links(job: LinkJob, work: LinkSettings) -> None:
     """Link the documents of one range of keys of one band."""
     keys, piece_of, row_of = _gather(job, work)
     order = np.argsort(keys, kind="stable")
@@ -82,24 +82,24 @@ def write_links(job: LinkJob, work: Linkwork) -> None:
     shared[1:] = keys[1:] == keys[:-1]
     shared[:-1] |= shared[1:]
     order = order[shared]
-    links = link(keys[shared], *_look_up(piece_of[order], row_of[order], work), work.likeness)
+    links = find_links(keys[shared], *_look_up(piece_of[order], row_of[order], work), work.minhash)
     write_atomically(work.folder / job.name, [links[links[:, 0] != links[:, 1]].view(np.uint8)], durable=True)
 
 
-def _look_up(piece_of: np.ndarray, row_of: np.ndarray, work: Linkwork) -> tuple[np.ndarray, np.ndarray]:
+def _look_up(piece_of: np.ndarray, row_of: np.ndarray, work: LinkSettings) -> tuple[np.ndarray, np.ndarray]:
     """The names "S32" [N] and signatures [N, hashes] of documents."""
     names = np.zeros(len(row_of), "S32")
-    rows = np.zeros((len(row_of), work.likeness.hashes), np.uint8)
+    rows = np.zeros((len(row_of), work.minhash.hashes), np.uint8)
     by_piece = np.argsort(piece_of, kind="stable")
     numbers, starts = np.unique(piece_of[by_piece], return_index=True)
     for number, mine in zip(numbers.tolist(), np.split(by_piece, starts[1:]), strict=False):  # one empty part if N is 0
-        piece = Piece.open(piece_path(work.pieces, number), work.dtype)
+        piece = ChunkFile.open(chunk_file_path(work.pieces, number), work.dtype)
         names[mine] = names_of(piece.index["hash"][row_of[mine]])
         rows[mine] = piece.signatures[row_of[mine]]
     return names, rows
 
 
-def _gather(job: LinkJob, work: Linkwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gather(job: LinkJob, work: LinkSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The job's keys, and where each is from: piece and row."""
     low, high = -(-(job.part << 64) // job.of), -(-((job.part + 1) << 64) // job.of) - 1
     keys, pieces, rows = [], [], []
@@ -118,5 +118,5 @@ def _joined(files: Iterator[Path]) -> np.ndarray:
     for file in files:
         waiting.append(np.fromfile(file, "S32").reshape(-1, 2))
         if sum(map(len, waiting)) > max(LEAST_JOIN, len(joined)):
-            joined, waiting = join(np.concatenate([joined, *waiting])), []
-    return np.ascontiguousarray(join(np.concatenate([joined, *waiting]))[:, 1])
+            joined, waiting = join_links(np.concatenate([joined, *waiting])), []
+    return np.ascontiguousarray(join_links(np.concatenate([joined, *waiting]))[:, 1])

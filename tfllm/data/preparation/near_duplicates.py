@@ -42,7 +42,7 @@ _SLICE = 1024  # shingles at a time: [1024, HASHES] stays in the cache
 
 
 @dataclass(frozen=True)
-class Likeness:
+class MinHashSettings:
     """What counts as near, and how candidates are found. `rows` hashes make a band."""
 
     threshold: float
@@ -83,7 +83,7 @@ class Signatures:
         return cls(np.zeros((0, texts), np.uint64), np.zeros((texts, 0), np.uint8))
 
 
-def words_of(text: str) -> list[str]:
+def shingle_words(text: str) -> list[str]:
     """The words that shingles are made of: lower case, no punctuation.
 
     "Don't panic: 你好!"  ->  don  t  panic  你  好
@@ -91,7 +91,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def sign(texts: Sequence[str], likeness: Likeness) -> Signatures:
+def minhash_signatures(texts: Sequence[str], minhash: MinHashSettings) -> Signatures:
     """Signatures of texts, whatever else is in the list.
 
     A text of fewer words than a shingle is one shingle, all its words; one without any (only punctuation), the text
@@ -100,12 +100,12 @@ def sign(texts: Sequence[str], likeness: Likeness) -> Signatures:
         "One, two, three four five six" and "one two three FOUR five six!"  ->  two equal rows
     """
     numbers = _Numbers()
-    minima = np.zeros((len(texts), likeness.hashes), np.uint32)
+    minima = np.zeros((len(texts), minhash.hashes), np.uint32)
     for row, text in enumerate(texts):
-        minima[row] = _minima(_shingles(text, likeness.words, numbers), likeness.hashes)
-    keys = np.zeros((likeness.bands, len(texts)), np.uint64)
-    for row in range(likeness.rows):
-        keys = keys * _ODD + minima[:, row : likeness.bands * likeness.rows : likeness.rows].T
+        minima[row] = _minima(_shingles(text, minhash.words, numbers), minhash.hashes)
+    keys = np.zeros((minhash.bands, len(texts)), np.uint64)
+    for row in range(minhash.rows):
+        keys = keys * _ODD + minima[:, row : minhash.bands * minhash.rows : minhash.rows].T
     return Signatures(keys, minima.astype(np.uint8))
 
 
@@ -120,7 +120,7 @@ class _Numbers(dict[str, int]):
 
 def _shingles(text: str, words: int, numbers: _Numbers) -> np.ndarray:
     """uint32 [shingles], a hash of each, repeated ones too."""
-    found = words_of(text) or [text]
+    found = shingle_words(text) or [text]
     each = np.array([numbers[word] for word in found], np.uint64)
     words = min(words, len(each))
     last = len(each) - words + 1
@@ -145,7 +145,7 @@ def _empty(hashes: int) -> Any:
     return MinHash(hashes, seed=1, scheme="affine32", hashfunc=int)  # shingles come hashed
 
 
-def link(keys: np.ndarray, names: np.ndarray, rows: np.ndarray, likeness: Likeness) -> np.ndarray:
+def find_links(keys: np.ndarray, names: np.ndarray, rows: np.ndarray, minhash: MinHashSettings) -> np.ndarray:
     """Links enough to join what is near, among texts that share a band.
 
         keys 7 7 7 9 9   names a b c d e   b near a, c near b but not a, e not near d
@@ -166,14 +166,14 @@ def link(keys: np.ndarray, names: np.ndarray, rows: np.ndarray, likeness: Likene
     first = np.repeat(starts, ends - starts)
     near = np.concatenate(
         [
-            (rows[place : place + _SLICE] == rows[first[place : place + _SLICE]]).sum(axis=1) >= likeness.least
+            (rows[place : place + _SLICE] == rows[first[place : place + _SLICE]]).sum(axis=1) >= minhash.least
             for place in range(0, len(keys), _SLICE)
         ]
     )
     links = [np.stack([names[first[near]], names[near]], axis=1)]
     for bucket in np.flatnonzero(np.minimum.reduceat(near, starts) == 0):
         members = np.arange(starts[bucket], ends[bucket])
-        links += _search(members[near[members]][1:], members[~near[members]], names, rows, likeness.least)
+        links += _search(members[near[members]][1:], members[~near[members]], names, rows, minhash.least)
     return np.concatenate(links)
 
 
@@ -191,7 +191,7 @@ def _search(reached: np.ndarray, rest: np.ndarray, names: np.ndarray, rows: np.n
     return links
 
 
-def join(links: np.ndarray) -> np.ndarray:
+def join_links(links: np.ndarray) -> np.ndarray:
     """Follow links: each text's, to the lowest that can be reached. Join joined ones with more at will.
 
         c b, b d, e e  ->  b c, b d
@@ -211,7 +211,7 @@ def join(links: np.ndarray) -> np.ndarray:
     return np.stack([stays, names], axis=1)[stays != names]
 
 
-def among(names: np.ndarray, listed: np.ndarray) -> np.ndarray:
+def is_listed(names: np.ndarray, listed: np.ndarray) -> np.ndarray:
     """bool [N]: which of the names are in the sorted list.
 
     a c e, listed b c  ->  no yes no

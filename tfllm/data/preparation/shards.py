@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from tfllm.corpus.sources import SourceError
-from tfllm.data.preparation.chunk_files import Piece, names_of, piece_path
-from tfllm.data.preparation.near_duplicates import among
+from tfllm.data.preparation.chunk_files import ChunkFile, chunk_file_path, names_of
+from tfllm.data.preparation.near_duplicates import is_listed
 from tfllm.files import write_atomically
 
 SHARD_IDS = 1 << 26
@@ -32,7 +32,7 @@ SHARD_IDS = 1 << 26
 
 
 @dataclass(frozen=True)
-class Shardwork:
+class ShardSettings:
     """What every worker needs to know."""
 
     pieces: Path
@@ -125,7 +125,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """The split settled: a document whose second hash number is below the threshold is for validation."""
 
     threshold: int
@@ -143,7 +143,7 @@ class Plan:
         return Counter(job.split for job in self.jobs)
 
 
-def settle(totals: Totals, validation: float, shards: int | None) -> Plan:
+def plan_shards(totals: Totals, validation: float, shards: int | None) -> ShardPlan:
     """The split and its shards.
 
     A fraction that would leave validation empty (a small corpus) gives it the one document with the lowest
@@ -162,25 +162,25 @@ def settle(totals: Totals, validation: float, shards: int | None) -> Plan:
     if not train_ids:
         raise SourceError(f"All {totals.documents} documents fall to validation={validation}. Lower it.")
     counts = {"train": shards or max(1, -(-train_ids // SHARD_IDS)), "validation": -(-validation_ids // SHARD_IDS)}
-    return Plan(threshold, tuple(ShardJob(split, number, of) for split, of in counts.items() for number in range(of)))
+    return ShardPlan(threshold, tuple(ShardJob(split, number, of) for split, of in counts.items() for number in range(of)))
 
 
 def _threshold(validation: float) -> int:
     return min(int(validation * 2**64), 2**64 - 1)
 
 
-def sum_up(folder: Path, pieces: int, dtype: str, near_duplicates: np.ndarray, validation: float) -> Totals:
+def count_documents(folder: Path, pieces: int, dtype: str, near_duplicates: np.ndarray, validation: float) -> Totals:
     """Add up what is in the pieces."""
     totals = Totals()
     for number in range(pieces):
-        piece = Piece.open(piece_path(folder, number), dtype)
-        goes = among(names_of(piece.index["hash"]), near_duplicates)
+        piece = ChunkFile.open(chunk_file_path(folder, number), dtype)
+        goes = is_listed(names_of(piece.index["hash"]), near_duplicates)
         totals += Totals(empty=piece.header["empty"], skipped=Counter(piece.header["skipped"]))
         totals += Totals.of(piece.index, goes, validation)
     return totals
 
 
-def write_shard(job: ShardJob, work: Shardwork) -> ShardRecord:
+def write_shard(job: ShardJob, work: ShardSettings) -> ShardRecord:
     """Merge one range of hashes of one split out of all pieces.
 
     pieces  b: 101   |   a: 100, b: 101 (again)      (sha256(b) < sha256(a), separator 1)
@@ -192,7 +192,7 @@ def write_shard(job: ShardJob, work: Shardwork) -> ShardRecord:
     index, piece_of = _gather_index(job, work)
     order = in_order(index["hash"])
     index, piece_of = index[order], piece_of[order]
-    ids, offsets = lay_out(index["length"], work.dtype, work.separator_id)
+    ids, offsets = empty_shard(index["length"], work.dtype, work.separator_id)
     _copy_ids(ids, index, piece_of, offsets, work)
     write_atomically(work.store / f"{job.name}.tokens", [ids], durable=True)
     write_atomically(work.store / f"{job.name}.offsets", [offsets], durable=True)
@@ -214,7 +214,7 @@ def in_order(hashes: np.ndarray) -> np.ndarray:
     return order[fresh]
 
 
-def lay_out(lengths: np.ndarray, dtype: str, separator_id: int) -> tuple[np.ndarray, np.ndarray]:
+def empty_shard(lengths: np.ndarray, dtype: str, separator_id: int) -> tuple[np.ndarray, np.ndarray]:
     """A shard with room for its documents' ids, and the offsets where each goes.
 
     lengths 2 1, separator 1  ->  1 1 1 1 1 1,  offsets 1 4
@@ -237,13 +237,13 @@ def describe(job: ShardJob, index: np.ndarray, ids: np.ndarray, offsets: np.ndar
     )
 
 
-def _pieces(work: Shardwork) -> Iterator[tuple[int, Piece]]:
+def _pieces(work: ShardSettings) -> Iterator[tuple[int, ChunkFile]]:
     """One piece open at a time: a big corpus has more of them than a process may hold files."""
     for number in range(work.number_of_pieces):
-        yield number, Piece.open(piece_path(work.pieces, number), work.dtype)
+        yield number, ChunkFile.open(chunk_file_path(work.pieces, number), work.dtype)
 
 
-def _gather_index(job: ShardJob, work: Shardwork) -> tuple[np.ndarray, np.ndarray]:
+def _gather_index(job: ShardJob, work: ShardSettings) -> tuple[np.ndarray, np.ndarray]:
     low, high = (first_hash(place, job.of) for place in (job.number, job.number + 1))
     parts, numbers = [], []
     for number, piece in _pieces(work):
@@ -252,20 +252,20 @@ def _gather_index(job: ShardJob, work: Shardwork) -> tuple[np.ndarray, np.ndarra
         last = len(top) if high > 2**64 - 1 else np.searchsorted(top, np.uint64(high))
         part = piece.index[first:last]
         part = part[(part["hash"][:, 1] < np.uint64(work.threshold)) == (job.split == "validation")]
-        part = part[~among(names_of(part["hash"]), work.near_duplicates)]
+        part = part[~is_listed(names_of(part["hash"]), work.near_duplicates)]
         parts.append(part)
         numbers.append(np.full(len(part), number, np.int64))
     return np.concatenate(parts), np.concatenate(numbers)
 
 
-def _copy_ids(ids: np.ndarray, index: np.ndarray, piece_of: np.ndarray, starts: np.ndarray, work: Shardwork) -> None:
+def _copy_ids(ids: np.ndarray, index: np.ndarray, piece_of: np.ndarray, starts: np.ndarray, work: ShardSettings) -> None:
     by_piece = np.argsort(piece_of, kind="stable")
     edges = np.searchsorted(piece_of[by_piece], np.arange(work.number_of_pieces + 1))
     for number in range(work.number_of_pieces):
         mine = by_piece[edges[number] : edges[number + 1]]
         if not len(mine):
             continue
-        source = Piece.open(piece_path(work.pieces, number), work.dtype).ids
+        source = ChunkFile.open(chunk_file_path(work.pieces, number), work.dtype).ids
         rows = index[mine]
         for to, start, length in zip(starts[mine].tolist(), rows["start"].tolist(), rows["length"].tolist(), strict=True):
             ids[to : to + length] = source[start : start + length]

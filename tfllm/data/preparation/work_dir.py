@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfllm.data.preparation.chunk_files import PIECE_FORMAT
+from tfllm.data.preparation.chunk_files import CHUNK_FILE_FORMAT
 from tfllm.data.preparation.inputs import Inputs
-from tfllm.data.store import FORMAT, Store, StoreError, work_folder
+from tfllm.data.store import FORMAT, Store, StoreError, work_dir_of
 from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
 
 
@@ -25,7 +25,7 @@ def fingerprint_of(inputs: Inputs, settings: dict[str, Any], identity: dict[str,
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_place(out: str | os.PathLike[str]) -> Path:
+def check_out(out: str | os.PathLike[str]) -> Path:
     """Where `out` is, links followed: a work folder can be renamed to it. Else a StoreError, before any work is done."""
     if is_remote(os.fspath(out)):
         raise StoreError(f"{out} is not on a disk. Give a folder here, or call prepare_with_beam.")
@@ -40,11 +40,11 @@ def check_place(out: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
+def open_finished_store(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint: str) -> Store:
     """The finished store in `folder`, if it was made of the same; else a StoreError that says what differs."""
     store = Store.open(folder, tokenizer)
     if store.manifest["fingerprint"] == fingerprint:
-        shutil.rmtree(work_folder(folder), ignore_errors=True)  # left if killed right after the last rename
+        shutil.rmtree(work_dir_of(folder), ignore_errors=True)  # left if killed right after the last rename
         return store
     old = store.manifest["settings"]
     names = dict.fromkeys([*old, *settings])
@@ -58,9 +58,9 @@ def existing(folder: Path, tokenizer: Any, settings: dict[str, Any], fingerprint
 
 
 @contextlib.contextmanager
-def working(out: Path, fingerprint: str) -> Iterator[Path]:
+def open_work_dir(out: Path, fingerprint: str) -> Iterator[Path]:
     """The work folder of this very preparation, ours alone; what one of other inputs or settings left is removed."""
-    work = work_folder(out)
+    work = work_dir_of(out)
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = (work / "lock").open("wb")
@@ -73,7 +73,7 @@ def working(out: Path, fingerprint: str) -> Iterator[Path]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
-        ours = work / f"{fingerprint[:16]}-{PIECE_FORMAT}"
+        ours = work / f"{fingerprint[:16]}-{CHUNK_FILE_FORMAT}"
         for entry in work.iterdir():
             if entry.is_dir() and entry != ours:
                 shutil.rmtree(entry, ignore_errors=True)
@@ -84,11 +84,11 @@ def working(out: Path, fingerprint: str) -> Iterator[Path]:
         yield ours
 
 
-def finish(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
+def publish_store(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Add the manifest and turn the work into the store, in one rename."""
     text = json.dumps(manifest, indent=1) + "\n"
     write_atomically(work / "store" / "manifest.json", [text.encode()], durable=True)
     sync_folder(work / "store")
     (work / "store").rename(folder)
     sync_folder(folder.parent)
-    shutil.rmtree(work_folder(folder), ignore_errors=True)  # the store stands; `existing` sweeps what is left
+    shutil.rmtree(work_dir_of(folder), ignore_errors=True)  # the store stands; `open_finished_store` sweeps what is left
