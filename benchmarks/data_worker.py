@@ -24,7 +24,7 @@ MASKED: dict[str, dict[str, Any]] = {
     "masked, tokens": {},
     "masked, words": {"unit": "word"},
     "masked, spans": {"unit": "span"},
-    "masked, pairs": {"pairs": "next", "unit": "word"},
+    "masked, pairs": {"pairs": "nsp", "unit": "word"},
 }
 
 

@@ -80,7 +80,7 @@ def pretrain(
         model,
         tokenizer=tokenizer,
         steps_per_epoch=settings.steps_per_epoch,
-        data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(rows)}",
+        data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(_as_stored(rows))}",
         weights_from=weights_from,
     )
     verbose = verbose if run.writes else 0
@@ -130,7 +130,7 @@ def _check(config: ModelConfig, settings: Pretraining) -> None:
         )
     if config.causal and settings.pairs != "none":
         raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
-    for name in ("mask_share", "mask_unit"):
+    for name in ("mask_rate", "mask_unit"):
         if config.causal and getattr(settings, name) != getattr(Pretraining, name):
             raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
     for name, optimizers in _OF_OPTIMIZERS.items():
@@ -179,12 +179,21 @@ def _rows(config: ModelConfig, settings: Pretraining) -> dict[str, Any]:
     )
     if config.causal:
         return rows
-    return rows | dict(mask_share=settings.mask_share, unit=settings.mask_unit, pairs=settings.pairs)
+    return rows | dict(mask_rate=settings.mask_rate, unit=settings.mask_unit, pairs=settings.pairs)
+
+
+def _as_stored(rows: dict[str, Any]) -> dict[str, Any]:
+    """`rows` under the names that the first version wrote into runs, so that their runs go on."""
+    values = {"nsp": "next", "sop": "order"}
+    return {
+        {"mask_rate": "mask_share"}.get(name, name): values.get(value, value) if name == "pairs" else value
+        for name, value in rows.items()
+    }
 
 
 def _targets(config: ModelConfig, settings: Pretraining) -> float:
     """Share of the tokens whose scores are computed."""
-    return 1.0 if config.causal else settings.mask_share
+    return 1.0 if config.causal else settings.mask_rate
 
 
 def _sampler(

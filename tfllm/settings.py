@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from tfllm.deprecation import renamed_arguments
 from tfllm.representation import settings_line
 
 StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu", "tensor_parallel"]
 """Where a model trains: see `tfllm.train.strategy`."""
 
 
+@renamed_arguments({"mask_share": "mask_rate"}, values={"pairs": {"next": "nsp", "order": "sop"}})
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """How to pretrain. Those of masks and pairs are for encoders."""
@@ -51,12 +53,12 @@ class Pretraining:
     """Parts a batch is computed in, for less memory."""
     document_masks: bool = False
     """Keep documents that share a row from seeing each other."""
-    mask_share: float = 0.15
+    mask_rate: float = 0.15
     """Of the tokens, how many are hidden."""
     mask_unit: Literal["token", "word", "span"] = "token"
     """What is hidden together."""
-    pairs: Literal["none", "next", "order"] = "none"
-    """Learn from two texts a row: whether the second follows the first, or their order."""
+    pairs: Literal["none", "nsp", "sop"] = "none"
+    """Learn from two texts a row: nsp, whether the second follows the first; sop, in which order they stand."""
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "float32"
     """mixed_bfloat16 is faster where the devices have it, and there auto is that."""
     seed: int = 0

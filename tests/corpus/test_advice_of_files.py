@@ -14,7 +14,7 @@ import pytest
 from advice import follow
 
 from tfllm.corpus.chunks import ReadOptions, plan_chunks
-from tfllm.corpus.documents import read
+from tfllm.corpus.documents import read_documents
 from tfllm.corpus.records import read_records
 from tfllm.corpus.sources import check_unchanged, find_sources
 from tfllm.corpus.texts import texts
@@ -300,7 +300,7 @@ def test_files_that_change(put):
     again = lambda: documents("a.txt") == ["one"]  # noqa: E731
     follow(
         " became shorter while it was read. Call again when nothing writes to it.",
-        lambda: list(read(chunks[0], reading)),
+        lambda: list(read_documents(chunks[0], reading)),
         again,
     )
     follow(" changed while it was read. Call again when nothing writes to it.", lambda: check_unchanged(found), again)

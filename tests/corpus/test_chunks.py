@@ -12,7 +12,7 @@ import zstandard
 
 from tfllm.corpus import documents as module
 from tfllm.corpus.chunks import ReadOptions, plan_chunks
-from tfllm.corpus.documents import read
+from tfllm.corpus.documents import read_documents
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.sources import find_sources
 
@@ -27,7 +27,7 @@ def chunks_of(path, chunk_bytes=1 << 20, **settings):
 
 def documents(path, chunk_bytes=1 << 20, **settings):
     reading = ReadOptions(**settings)
-    return [doc.data for chunk in chunks_of(path, chunk_bytes, **settings) for doc in read(chunk, reading)]
+    return [doc.data for chunk in chunks_of(path, chunk_bytes, **settings) for doc in read_documents(chunk, reading)]
 
 
 def test_plan_as_in_the_docstring(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
         with pytest.raises(SourceError, match=r"a\.parquet, row 151 \(byte 2 of the document is 0xff\): not valid UTF-8"):
             documents(tmp_path, chunk_bytes)
         reading = ReadOptions(invalid_utf8="skip")
-        texts = [doc.text for chunk in chunks_of(tmp_path, chunk_bytes) for doc in read(chunk, reading)]
+        texts = [doc.text for chunk in chunks_of(tmp_path, chunk_bytes) for doc in read_documents(chunk, reading)]
         assert texts == ["x"] * 150 + [None] + ["y"] * 149
     write(None)
     with pytest.raises(SourceError, match=r"a\.parquet, row 151: field 'text' is not a string but None\. Leave out the row"):
@@ -171,7 +171,7 @@ def test_invalid_utf8(tmp_path):
     with pytest.raises(SourceError, match=r"b\.jsonl, line 2 \(byte 10 .* is 0xe4\)"):
         documents(tmp_path / "b.jsonl")
     reading = ReadOptions(invalid_utf8="skip")
-    texts = [doc.text for chunk in chunks_of(tmp_path) for doc in read(chunk, reading)]
+    texts = [doc.text for chunk in chunks_of(tmp_path) for doc in read_documents(chunk, reading)]
     assert texts == [None, "x", None]
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_shrinks_is_an_error(tmp_path):
     chunks = chunks_of(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(SourceError, match="became shorter"):
-        list(read(chunks[0], ReadOptions()))
+        list(read_documents(chunks[0], ReadOptions()))
 
 
 def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
@@ -195,10 +195,10 @@ def test_lines_are_counted_for_errors_only_and_in_blocks(tmp_path, monkeypatch):
             sizes.append(size)
             return super().read(size)
 
-    monkeypatch.setattr(module, "opened", lambda path: File((tmp_path / "a.jsonl").read_bytes()))
-    assert [doc.text is None for doc in read(last, ReadOptions(invalid_utf8="skip"))][-2:] == [False, True]
+    monkeypatch.setattr(module, "open_file", lambda path: File((tmp_path / "a.jsonl").read_bytes()))
+    assert [doc.text is None for doc in read_documents(last, ReadOptions(invalid_utf8="skip"))][-2:] == [False, True]
     assert sizes == [span.end - span.start]
     with pytest.raises(SourceError, match=r"a\.jsonl, line 3001 \(byte 0"):
-        list(read(last, ReadOptions()))
+        list(read_documents(last, ReadOptions()))
     assert span.start > 1 << 20
     assert max(sizes[2:]) <= 1 << 20

@@ -22,7 +22,7 @@ import zstandard
 
 from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.decompression import BLOCK_BYTES
-from tfllm.corpus.documents import read
+from tfllm.corpus.documents import read_documents
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.lines import read_lines, split_lines
 from tfllm.corpus.records import json_shape, read_records
@@ -79,7 +79,7 @@ def test_every_form_says_the_same(tmp_path, name, suffix, mark):
     for chunk_bytes in (1, 700):
         chunks = list(plan_chunks(find_sources(path).sources, reading, chunk_bytes))
         assert len(chunks) > 3 or suffix  # a compressed file is cut after a megabyte at least
-        assert [document.text for chunk in chunks for document in read(chunk, reading)] == expected
+        assert [document.text for chunk in chunks for document in read_documents(chunk, reading)] == expected
     assert "".join(Corpus.of_paths(path).chunks) == "".join(expected)
     records = [record for record, _ in read_records(path)]
     assert [record["text"] for record in records] == expected
@@ -97,7 +97,7 @@ def test_compressed_text_is_split_as_plain_text(tmp_path, suffix, separator):
     reading = ReadOptions(separator=separator)
     for chunk_bytes in (1, 100, 1 << 20):
         chunks = list(plan_chunks(find_sources(path).sources, reading, chunk_bytes))
-        assert [document.text for chunk in chunks for document in read(chunk, reading)] == expected
+        assert [document.text for chunk in chunks for document in read_documents(chunk, reading)] == expected
 
 
 def test_zstd_with_the_longest_window(tmp_path):

@@ -222,24 +222,24 @@ def test_stores_of_batches(tmp_path):
         return True
 
     words = "Prepare it again with more documents (separator=… splits a file into several), or, for validation, with a larger "
-    follow(words, lambda: check(few, "next"), lambda: check(store, "next"))
+    follow(words, lambda: check(few, "nsp"), lambda: check(store, "nsp"))
 
     def ring(length, counts):
         shards = rows.Shards.open({store: 1.0}, "train")
-        return rows.of_rings({store: 1.0}, "train", counts, shards, length)
+        return rows.rows_of_shards({store: 1.0}, "train", counts, shards, length)
 
     follow("Give a smaller sequence_length, or more text.", lambda: ring(99, [0]), lambda: ring(2, [5]))
     for right in (store, {store: 2}):
         follow(
             "No store was given. Give a Store, or {store: weight}.",
-            lambda: rows.weighted({}, repeat=True),
-            lambda: store in rows.weighted(right, repeat=True),
+            lambda: rows.store_weights({}, repeat=True),
+            lambda: store in rows.store_weights(right, repeat=True),
         )
     both = {store: 1, few: 1}
     follow(
         "; with repeat=False give one store at a time.",
-        lambda: rows.weighted(both, repeat=False),
-        lambda: rows.weighted(few, repeat=False),
+        lambda: rows.store_weights(both, repeat=False),
+        lambda: rows.store_weights(few, repeat=False),
     )
     follow(
         " are not accepted: give finite numbers above 0.",
@@ -268,11 +268,11 @@ def test_settings_of_batches():
 
     for unit in ("token", "word"):
         follow(" is not accepted; give one of ", lambda: hidden(unit="letter"), lambda: hidden(unit=unit))
-    follow(" is not accepted; give a number ", lambda: hidden(mask_share=0), lambda: hidden(mask_share=0.1))
+    follow(" is not accepted; give a number ", lambda: hidden(mask_rate=0), lambda: hidden(mask_rate=0.1))
     follow(" is not accepted; give a number ", lambda: hidden(random_share=1), lambda: hidden(random_share=0))
     without_pairs = "document_masks=True is for rows without pairs; pairs="
-    for right in (dict(document_masks=True), dict(pairs="next")):
-        follow(without_pairs, lambda: hidden(pairs="next", document_masks=True), lambda: hidden(**right))
+    for right in (dict(document_masks=True), dict(pairs="nsp")):
+        follow(without_pairs, lambda: hidden(pairs="nsp", document_masks=True), lambda: hidden(**right))
     follow(
         "Give one with a mask: bytes, unigram, bpe, WordPiece, RoBERTa's.",
         lambda: Vocabulary.of(byte_like.Maskless()),

@@ -53,8 +53,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batches]:
         "causal, mixed": causal_lm({store: 0.7, other: 0.3}, **size),
         "causal, once": causal_lm(store, **size, **ends, stride=5),
         "masked": masked_lm(store, masked_batches.FRAMED, **size, unit="word"),
-        "pairs": masked_lm(store, masked_batches.FRAMED, **size, pairs="next"),
-        "pairs, once": masked_lm(store, masked_batches.FRAMED, **size, **ends, pairs="order"),
+        "pairs": masked_lm(store, masked_batches.FRAMED, **size, pairs="nsp"),
+        "pairs, once": masked_lm(store, masked_batches.FRAMED, **size, **ends, pairs="sop"),
         "labelled": rows.batches(12, start_step=3),
         "labelled, once": rows.batches(12, shuffle=False, repeat=False),
     }

@@ -18,8 +18,8 @@ from tfllm.tokenizers import ByteTokenizer
 KINDS = [
     {},
     {"document_masks": True, "unit": "word"},
-    {"pairs": "next"},
-    {"pairs": "order", "unit": "span"},
+    {"pairs": "nsp"},
+    {"pairs": "sop", "unit": "span"},
 ]
 
 
@@ -42,7 +42,7 @@ def lists(batch):
 def test_rows_as_in_the_docstring(tmp_path):
     store = make(tmp_path / "a", ["ABc", "DefG"])
     assert streams(store)[0].tolist() == [1, 71, 104, 105, 74, 1, 68, 69, 102, 1]
-    settings = {"sequence_length": 6, "batch_size": 2, "mask_share": 0.3, "shuffle": False}
+    settings = {"sequence_length": 6, "batch_size": 2, "mask_rate": 0.3, "shuffle": False}
     first = {
         "token_ids": [[259, 1, 71, 261, 105, 260], [259, 74, 1, 261, 69, 260]],
         "target_places": [[3, 0], [3, 0]],
@@ -60,7 +60,7 @@ def test_rows_as_in_the_docstring(tmp_path):
             "target_weights": [[1, 0], [0, 0]],
         },
     ]
-    settings |= {"sequence_length": 8, "pairs": "order", "repeat": False}
+    settings |= {"sequence_length": 8, "pairs": "sop", "repeat": False}
     assert [lists(batch) for batch in batches(store, FRAMED, **settings)] == [
         {
             "token_ids": [[259, 104, 105, 261, 260, 260, 71, 260], [259, 261, 260, 260, 68, 69, 260, 0]],
@@ -89,8 +89,8 @@ def test_types_and_static_shapes_and_no_python_in_the_loop(store):
         ({}, {}),
         ({"document_masks": True}, {"segment_ids": row, "positions": row}),
         ({"repeat": False}, {"segment_ids": row}),
-        ({"pairs": "next"}, pair),
-        ({"pairs": "order", "repeat": False}, pair | weights),
+        ({"pairs": "nsp"}, pair),
+        ({"pairs": "sop", "repeat": False}, pair | weights),
     ):
         dataset = masked_lm(store, FRAMED, sequence_length=16, batch_size=4, **settings)
         assert dataset.element_spec == base | more
@@ -115,7 +115,7 @@ def test_a_batch_is_a_function_of_seed_and_step(store, kind):
 @pytest.mark.slow
 def test_a_mixture_far_along_is_no_different(store):
     stores = {store: 0.3, Store.open(store.folder): 0.7}
-    settings = {"sequence_length": 16, "batch_size": 5, "pairs": "next"}
+    settings = {"sequence_length": 16, "batch_size": 5, "pairs": "nsp"}
     two = batches(stores, FRAMED, steps=2, start_step=10**9, **settings)
     assert equal(two[1], *batches(stores, FRAMED, steps=1, start_step=10**9 + 1, **settings))
     assert not equal(*two)
@@ -156,7 +156,7 @@ def test_other_masks_in_every_epoch(tmp_path):
     assert all(len(set(places)) > 18 for places in seen.values())
 
 
-@pytest.mark.parametrize(("unit", "pairs"), [("token", "none"), ("word", "next"), ("span", "order")])
+@pytest.mark.parametrize(("unit", "pairs"), [("token", "none"), ("word", "nsp"), ("span", "sop")])
 def test_what_is_hidden_and_what_is_not(store, unit, pairs):
     for batch in batches(store, FRAMED, sequence_length=32, batch_size=50, unit=unit, pairs=pairs, steps=20):
         ids, used = unmasked(batch), batch["target_weights"] > 0
@@ -191,7 +191,7 @@ def test_evaluation_reads_every_place_once_and_pads_with_weight_0(store):
     assert not all(equal(*pair) for pair in zip(once, other, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["next", "order"])
+@pytest.mark.parametrize("kind", ["nsp", "sop"])
 def test_evaluation_of_pairs_takes_every_window_once(store, kind):
     windows = sum(-(-len(ids) // 20) for ids in store.documents("validation") if len(ids) > 1)
     settings = {"sequence_length": 24, "split": "validation", "pairs": kind, "repeat": False}
@@ -267,16 +267,16 @@ def test_a_sentencepiece_store(tmp_path):
     ("settings", "message"),
     [
         ({"sequence_length": 2}, "sequence_length=2 is not accepted; give a whole number from 3"),
-        ({"sequence_length": 5, "pairs": "next"}, "sequence_length=5 is not accepted; give a whole number from 6"),
+        ({"sequence_length": 5, "pairs": "nsp"}, "sequence_length=5 is not accepted; give a whole number from 6"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"seed": -1}, "seed=-1"),
         ({"start_step": -1}, "start_step=-1"),
-        ({"mask_share": 0}, r"mask_share=0 is not accepted; give a number above 0 and below 1"),
-        ({"mask_share": 1.0}, r"mask_share=1\.0 is not accepted"),
-        ({"short_share": 1.5}, r"short_share=1\.5 is not accepted; give a number from 0 and below 1"),
+        ({"mask_rate": 0}, r"mask_rate=0 is not accepted; give a number above 0 and below 1"),
+        ({"mask_rate": 1.0}, r"mask_rate=1\.0 is not accepted"),
+        ({"short_seq_prob": 1.5}, r"short_seq_prob=1\.5 is not accepted; give a number from 0 and below 1"),
         ({"unit": "letter"}, "unit='letter' is not accepted; give one of 'token', 'word', 'span'"),
-        ({"pairs": "both"}, "pairs='both' is not accepted; give one of 'none', 'next', 'order'"),
-        ({"pairs": "next", "document_masks": True}, "document_masks=True is for rows without pairs"),
+        ({"pairs": "both"}, "pairs='both' is not accepted; give one of 'none', 'nsp', 'sop'"),
+        ({"pairs": "nsp", "document_masks": True}, "document_masks=True is for rows without pairs"),
         ({"split": "test"}, "no split 'test'"),
         ({"sequence_length": 100_000}, "too small for one row of 99998: the train split has .* targets in 3 shards"),
         ({"repeat": False, "start_step": 10_000}, "past the end: a pass has"),

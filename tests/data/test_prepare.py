@@ -109,10 +109,10 @@ def test_texts_in_memory_are_known_again_by_their_content(tmp_path, monkeypatch)
 
     documents = ["one", "two", "", "\u2028three\n"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "finish", interrupt)
+        patch.setattr(module, "publish_store", interrupt)
         call(documents)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "make_piece", interrupt)  # it goes on with what is there
+        patch.setattr(module, "write_chunk_file", interrupt)  # it goes on with what is there
         store = call(iter(documents))
         assert call(tuple(documents)).manifest == store.manifest
     assert sorted(store.texts("train", ByteTokenizer())) == sorted(filter(None, documents))
@@ -275,12 +275,12 @@ def test_interrupted_at_the_end_it_makes_nothing_twice(corpus, reference, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "finish", interrupt)
+        patch.setattr(module, "publish_store", interrupt)
         call()
     assert not (tmp_path / "out").exists()
     shards = {path: path.stat().st_mtime_ns for path in (tmp_path / ".out.preparing").rglob("*.tokens")}
     assert len(shards) == 4
-    monkeypatch.setattr(module, "make_piece", interrupt)
+    monkeypatch.setattr(module, "write_chunk_file", interrupt)
     store = call()
     assert tree(store.folder) == tree(reference.folder)
     assert sorted(shards.values()) == sorted(path.stat().st_mtime_ns for path in store.folder.glob("*.tokens"))
@@ -294,11 +294,11 @@ def test_changed_inputs_start_anew(corpus, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "finish", interrupt)
+        patch.setattr(module, "publish_store", interrupt)
         quiet(tmp_path / "in", tmp_path / "out")
     (tmp_path / "in/a.txt").write_text("other")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "finish", interrupt)
+        patch.setattr(module, "publish_store", interrupt)
         quiet(tmp_path / "in", tmp_path / "out")
     assert len(list(tmp_path.glob(".out.preparing/*/pieces"))) == 1, "the old work is gone"
     assert list(quiet(tmp_path / "in", tmp_path / "out").texts("train", ByteTokenizer())) == ["other"]
@@ -309,7 +309,7 @@ def test_finished_it_returns_at_once_and_refuses_others(tmp_path, monkeypatch):
     (tmp_path / "b.txt").write_text("two")
     first = quiet(tmp_path / "*.txt", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "make_piece", None)
+        patch.setattr(module, "write_chunk_file", None)
         assert quiet(tmp_path / "*.txt", tmp_path / "out").manifest == first.manifest
     with pytest.raises(StoreError, match=r"other settings: validation was 0\.005, now 0\.5\. Give another `out`"):
         quiet(tmp_path / "*.txt", tmp_path / "out", validation=0.5)
@@ -354,7 +354,7 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch):
             quiet(tmp_path / "a.txt", tmp_path / "out")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "finish", second)
+    monkeypatch.setattr(module, "publish_store", second)
     with pytest.raises(KeyboardInterrupt):
         quiet(tmp_path / "a.txt", tmp_path / "out")
 
@@ -367,7 +367,7 @@ def test_a_file_changed_meanwhile_is_an_error(tmp_path, monkeypatch):
         os.utime(tmp_path / "a.txt", ns=(1, 1))
         return make(chunk, work)
 
-    monkeypatch.setattr(module, "make_piece", touch)
+    monkeypatch.setattr(module, "write_chunk_file", touch)
     with pytest.raises(SourceError, match=r"a\.txt changed while it was read"):
         quiet(tmp_path / "a.txt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -490,7 +490,7 @@ def test_no_space_left_is_said_in_words(tmp_path, monkeypatch):
 
 
 def test_a_dead_worker_leaves_nothing_that_looks_finished(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "make_piece", byte_like.die)
+    monkeypatch.setattr(module, "write_chunk_file", byte_like.die)
     with pytest.raises(WorkerError, match=r"ended with .* while it worked on"):
         quiet(corpus[0], tmp_path / "out", processes=2)
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from masked_batches import FRAMED, batches, make, unmasked
 
 from tfllm.data import StoreError, masked_lm
 from tfllm.data.batching import sentence_pairs
-from tfllm.data.batching.rows import Drawn, Rows, Shards
+from tfllm.data.batching.rows import Rows, SampledRows, Shards
 
 
 def i64(*values):
@@ -97,12 +97,12 @@ def test_windows_begin_elsewhere_in_other_epochs(tmp_path):
         assert (windows.span(found, epochs, 0, False).start - found.start).numpy().tolist() == [starts[0]] * 400
 
 
-def drawn(store, kind, count, *, size=20, short_share=0.1, seed=3):
+def drawn(store, kind, count, *, size=20, short_seq_prob=0.1, seed=3):
     windows = windows_of(store, size)
     rows = Rows.of(windows.shards, windows.by_shard)
     draw = tf.range(count, dtype=tf.int64)
-    taken = Drawn(tf.zeros_like(draw), draw // rows.by_store[0], draw % rows.by_store[0])
-    pair = sentence_pairs.draw_pairs(kind, draw, taken, windows, rows, seed=seed, shuffle=True, short_share=short_share)
+    taken = SampledRows(tf.zeros_like(draw), draw // rows.by_store[0], draw % rows.by_store[0])
+    pair = sentence_pairs.draw_pairs(kind, draw, taken, windows, rows, seed=seed, shuffle=True, short_seq_prob=short_seq_prob)
     found = windows.find(taken.number)
     columns = {"window": found.start, "length": found.length, "shard": found.shard, "label": pair.label}
     for name, span in (("first", pair.first), ("second", pair.second)):
@@ -126,7 +126,7 @@ def test_half_of_the_pairs(store, kind):
     assert (pair["second_length"] > 0).all()
     follows = pair["second_start"] == pair["first_start"] + pair["first_length"]
     assert (inside(pair, "first") & inside(pair, "second") & follows)[~label].all()
-    if kind == "order":
+    if kind == "sop":
         before = pair["first_start"] == pair["second_start"] + pair["second_length"]
         assert (inside(pair, "first") & inside(pair, "second") & before)[label].all()
     else:
@@ -136,7 +136,7 @@ def test_half_of_the_pairs(store, kind):
 
 def test_second_texts_come_from_all_of_the_other_text(tmp_path):
     store = make(tmp_path / "a", ["a" * 100, "b" * 200, "c" * 300, "d"], shards=2)
-    pair = drawn(store, "next", 20_000, size=20)
+    pair = drawn(store, "nsp", 20_000, size=20)
     label = pair["label"]
     ids = [np.fromfile(path, store.dtype) for path in store.split().paths]
 
@@ -167,17 +167,17 @@ def test_lengths_say_nothing_of_the_label(store, kind):
     shorter = (total < 20)[long].mean()
     share = 0.1 * 18 / 19  # the drawn length, 2 to 20, may be the whole
     assert abs(shorter - share) < 4 * (share * (1 - share) / long.sum()) ** 0.5
-    assert not (drawn(store, kind, 5000, short_share=0.0)["first_length"] < 1).any()
+    assert not (drawn(store, kind, 5000, short_seq_prob=0.0)["first_length"] < 1).any()
     assert set(pair["first_length"][long & (total == 20) & ~label]) == set(range(1, 20)), "the cut is drawn"
 
 
 def test_what_an_epoch_of_order_reads(store):
-    """With short_share=0, every id of every document of two ids or more."""
+    """With short_seq_prob=0, every id of every document of two ids or more."""
     expected = Counter(tuple(ids.tolist()) for ids in store.documents() if len(ids) > 1)
     assert min(expected.values()) == 1
     read = {document: np.zeros(len(document), bool) for document in expected}
     where = {document[place : place + 4]: (document, place) for document in expected for place in range(len(document) - 3)}
-    settings = {"sequence_length": 24, "batch_size": 1, "pairs": "order", "short_share": 0.0}
+    settings = {"sequence_length": 24, "batch_size": 1, "pairs": "sop", "short_seq_prob": 0.0}
     rows = sum(-(-len(document) // 20) for document in expected)
     epochs = 3
     for step, batch in enumerate(batches(store, FRAMED, steps=epochs * rows, **settings)):
@@ -196,7 +196,7 @@ def test_what_an_epoch_of_order_reads(store):
             read = {document: np.zeros(len(document), bool) for document in expected}
 
 
-@pytest.mark.parametrize(("texts", "kind", "count"), [(["long enough", "x"], "next", 1), (["x", "y"], "order", 0)])
+@pytest.mark.parametrize(("texts", "kind", "count"), [(["long enough", "x"], "nsp", 1), (["x", "y"], "sop", 0)])
 def test_too_few_documents(tmp_path, texts, kind, count):
     store = make(tmp_path / "a", texts)
     with pytest.raises(StoreError, match=rf"a/store has {count} documents of two ids or more in split 'train'; pairs='{kind}'"):
@@ -207,7 +207,7 @@ def test_two_documents_are_enough_on_one_shard_or_nine(tmp_path):
     for shards in (1, 9):
         store = make(tmp_path / str(shards), ["a" * 50, "b" * 50], shards=shards)
         seen = Counter()
-        for batch in batches(store, FRAMED, sequence_length=24, batch_size=16, pairs="next", steps=20):
+        for batch in batches(store, FRAMED, sequence_length=24, batch_size=16, pairs="nsp", steps=20):
             ids = unmasked(batch)
             both = (ids == 100).any(axis=1) & (ids == 101).any(axis=1)
             assert (both == (batch["pair_labels"] == 1)).all()

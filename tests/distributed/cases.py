@@ -169,7 +169,7 @@ def make_data(case: dict[str, Any], store: Any) -> tuple[Any, Any]:
         training = tfllm.data.causal_lm(store, **rows)
         validation = tfllm.data.causal_lm(store, **rows, split="validation", repeat=False)
     else:
-        rows = dict(sequence_length=24, batch_size=BATCH, pairs="next")
+        rows = dict(sequence_length=24, batch_size=BATCH, pairs="nsp")
         training = tfllm.data.masked_lm(store, TOKENIZER, **rows)
         validation = tfllm.data.masked_lm(store, TOKENIZER, **rows, split="validation", repeat=False)
     return training, validation.take(3)

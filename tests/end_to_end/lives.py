@@ -36,7 +36,7 @@ def live(kind: str, folder: Path) -> None:
     store = tfllm.data.Store.open(folder / "store", tokenizer)
     settings = tfllm.Pretraining(
         **dict(epochs=EPOCHS, steps_per_epoch=STEPS_PER_EPOCH, batch_size=4, sequence_length=32, learning_rate=3e-3),
-        **dict(warmup_steps=8, pairs="next" if kind == "masked" else "none", validation_steps=1, samples_every=20),
+        **dict(warmup_steps=8, pairs="nsp" if kind == "masked" else "none", validation_steps=1, samples_every=20),
     )
     sizes = dict(vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=64, dropout=0.1, attention_dropout=0.1)
     config = tfllm.preset("bert-tiny" if kind == "masked" else "llama-tiny", **sizes)

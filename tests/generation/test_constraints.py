@@ -57,7 +57,7 @@ def test_the_graph_looks_the_table_up():
 
 
 def test_surfaces_joined_are_the_text(tokenizer):
-    surfaces = tokenizer.surfaces()
+    surfaces = tokenizer.token_byte_strings()
     for text in (CORPUS[3], "", " naïve\t\u2581 中文 😀\r\n", "<0x0A></s>"):
         assert b"".join(surfaces[id] for id in tokenizer.encode(text)).decode() == text
     assert len(surfaces) == tokenizer.vocab_size and [len(each) for each in surfaces] == tokenizer.token_bytes().tolist()
@@ -90,7 +90,7 @@ def test_an_expressions_table_takes_what_matches(tokenizer, pattern):
         "a",
         "a$",
     ]
-    singles = {surface: id for id, surface in reversed(list(enumerate(tokenizer.surfaces()))) if len(surface) == 1}
+    singles = {surface: id for id, surface in reversed(list(enumerate(tokenizer.token_byte_strings()))) if len(surface) == 1}
     for text in texts:
         expected = re.fullmatch(pattern, text) is not None
         assert walks(automaton, [*tokenizer.encode(text), tokenizer.eos_id]) == expected, text

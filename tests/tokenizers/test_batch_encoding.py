@@ -1,4 +1,4 @@
-"""`tokenizer(texts, …)`: rows of Hugging Face's `tokenizer(…)` and of `framing.frame`, and batches that models read."""
+"""`tokenizer(texts, …)`: rows of Hugging Face's `tokenizer(…)` and of `build_encoder_inputs`, as batches."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ def test_rows_of_framing(kind: str, pairs: bool, request: pytest.FixtureRequest)
     """What is trained on labelled data is what a call gives, for every kind."""
     import tensorflow as tf
 
-    from tfllm.data.encoder_inputs import frame
+    from tfllm.data.encoder_inputs import build_encoder_inputs
 
     tokenizer: Tokenizer = ByteTokenizer() if kind == "bytes" else request.getfixturevalue(kind)
     firsts, seconds = ["the cats sat on the mat.", "", "mat, mat", "x = 1\n"], ["the", "cat cat cat cat", "", "on"]
     first, second = (tokenizer.tokenize(tf.constant(texts)) for texts in (firsts, seconds))
-    framed = frame(first, second if pairs else None, tokenizer=tokenizer, max_length=11, multiple=1)
+    framed = build_encoder_inputs(first, second if pairs else None, tokenizer=tokenizer, max_length=11, multiple=1)
     found = tokenizer(firsts, seconds if pairs else None, padding=True, truncation=True, max_length=11)
     assert rows(found) == rows({name: value.numpy() for name, value in framed.items()})
 

@@ -120,7 +120,7 @@ def test_threads_share_a_memo(kind: str, languages: dict[str, str], request: pyt
     tokenizer = request.getfixturevalue(kind)
     texts = [languages[name] for name in sorted(languages)[:40]]
     wanted = [tokenizer.encode(text) for text in texts]
-    vars(tokenizer).pop("_memo", None)  # what other tests made known
+    vars(tokenizer).pop("_word_cache", None)  # what other tests made known
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: tokenizer.encode_batch([text])[0].tolist(), texts * 3))
     assert found == wanted * 3
@@ -160,7 +160,7 @@ def test_running_text_goes_by_words(
     """From the beginning, however short its blocks are, for new words become rare as the text goes on."""
     monkeypatch.setattr("tfllm.tokenizers.word_cache.NEW_SHARE", NEW_SHARE)
     tokenizer = request.getfixturevalue(kind)
-    vars(tokenizer).pop("_memo", None)  # what other tests made known
+    vars(tokenizer).pop("_word_cache", None)  # what other tests made known
     text = "".join(code)[:2_000_000]
     by_words = spy(monkeypatch)
     tokenizer.encode_batch([text[:1_000_000]])

@@ -209,7 +209,7 @@ def evaluate(
     batch_size: int = 16,
     stride: int | None = None,
     document_masks: bool = False,
-    pairs: Literal["next", "order"] = "next",
+    pairs: Literal["nsp", "sop"] = "nsp",
     limit: int | None = None,
 ) -> None:
     """Score a split of a store with a language model, and print the metrics as JSON.
@@ -224,7 +224,7 @@ def evaluate(
         batch_size: Rows of a batch.
         stride: For decoders: new tokens of a row, half of it unless given; each is scored with the rest of the row before it.
         document_masks: Keep documents that share a row from seeing each other; as in training.
-        pairs: For encoders that learnt from pairs: which pairs.
+        pairs: For encoders that learnt from pairs: which pairs (nsp: next sentence, sop: sentence order).
         limit: Score the first so many rows of the split only.
     """
     import keras

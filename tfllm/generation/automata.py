@@ -85,7 +85,7 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
     The syntax is that of Rust's `regex`, without look-around and references back. A `^` in front and a `$` behind are taken
     for what is meant anyway; inside there are none.
     """
-    core, surfaces = _core(), tokenizer.surfaces()
+    core, surfaces = _core(), tokenizer.token_byte_strings()
     pattern = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", r"\1", pattern)
     tokens: dict[bytes, list[int]] = {_END.encode(): [tokenizer.eos_id]}
     for token, surface in enumerate(surfaces):

@@ -95,7 +95,7 @@ class Tokenizer(Protocol):
     def token_bytes(self) -> np.ndarray:
         """int32 [V]: UTF-8 bytes each id stands for, 0 for specials. `token_bytes()[ids].sum()` is the text's size."""
 
-    def surfaces(self) -> list[bytes]:
+    def token_byte_strings(self) -> list[bytes]:
         """The UTF-8 bytes of each id, none for specials: joined, those of a text's ids are the text.
 
         ValueError where a text is more than its pieces joined (WordPiece).

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfllm.deprecation import warn_renamed
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS, TYPE_IDS
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.truncation import text_budget, truncate_longest_first
@@ -30,7 +31,7 @@ ELSEWHERE = {
 
 
 class CallableTokenizer:
-    """What a tokenizer of any kind can do besides."""
+    """The base class of all tokenizers: `tokenizer(texts)`, and how a tokenizer is printed."""
 
     def __call__(
         self: Tokenizer,
@@ -97,6 +98,11 @@ class CallableTokenizer:
 
             return {name: tf.constant(value) for name, value in batch.items()}
         return batch
+
+    def surfaces(self: Tokenizer) -> list[bytes]:
+        """The old name of `token_byte_strings`."""
+        warn_renamed("Tokenizer.surfaces()", "token_byte_strings()")
+        return self.token_byte_strings()
 
     def __repr__(self: Tokenizer) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size}, fingerprint={self.fingerprint()[:8]}…)"

@@ -164,7 +164,7 @@ class ByteBPETokenizer(CallableTokenizer):
     def token_bytes(self) -> np.ndarray:
         return np.array([len(surface) for surface in self._surfaces], np.int32)
 
-    def surfaces(self) -> list[bytes]:
+    def token_byte_strings(self) -> list[bytes]:
         return list(self._surfaces)
 
     def word_starts(self) -> np.ndarray:

@@ -84,13 +84,13 @@ class ByteTokenizer(CallableTokenizer):
 
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
-        joined = tf.strings.reduce_join(tf.gather(tf.constant(self.surfaces()), ids), axis=-1)
+        joined = tf.strings.reduce_join(tf.gather(tf.constant(self.token_byte_strings()), ids), axis=-1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
 
     def token_bytes(self) -> np.ndarray:
         return np.array([0] * SPECIALS + [1] * 256, np.int32)
 
-    def surfaces(self) -> list[bytes]:
+    def token_byte_strings(self) -> list[bytes]:
         return [b""] * SPECIALS + [bytes([byte]) for byte in range(256)]
 
     def word_starts(self) -> np.ndarray:

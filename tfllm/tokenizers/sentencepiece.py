@@ -186,7 +186,7 @@ class SentencePieceTokenizer(CallableTokenizer):
             np.int32,
         )
 
-    def surfaces(self) -> list[bytes]:
+    def token_byte_strings(self) -> list[bytes]:
         """Byte pieces are spelled "<0x0A>"."""
         native = self._native
         pieces = [b""] * len(SPECIAL_PIECES)

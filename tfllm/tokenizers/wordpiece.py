@@ -225,7 +225,7 @@ class WordPieceTokenizer(CallableTokenizer):
         sizes = [len(piece.removeprefix(CONTINUES).encode()) for piece in self._pieces]
         return np.where(self._is_text, sizes, 0).astype(np.int32)
 
-    def surfaces(self) -> list[bytes]:
+    def token_byte_strings(self) -> list[bytes]:
         raise ValueError("WordPiece puts spaces between words that are in no piece: its ids cannot be joined byte by byte")
 
     def word_starts(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from tfllm.data.batching.batches import Batches
 from tfllm.data.batching.sentence_pairs import PAIR_KINDS, PairKind, Windows, check_documents, draw_pairs
 from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.data.store import Store
+from tfllm.deprecation import renamed_arguments
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
 
@@ -25,6 +26,9 @@ MASKS = -(2 << 40)
 """Sets the keys of masks apart from all others."""
 
 
+@renamed_arguments(
+    {"mask_share": "mask_rate", "short_share": "short_seq_prob"}, values={"pairs": {"next": "nsp", "order": "sop"}}
+)
 def masked_lm(
     stores: rows.Stores,
     tokenizer: Tokenizer | str | Path,
@@ -34,10 +38,10 @@ def masked_lm(
     seed: int = 0,
     start_step: int = 0,
     split: str = "train",
-    mask_share: float = 0.15,
+    mask_rate: float = 0.15,
     unit: masking.Unit = "token",
-    pairs: Literal["none", "next", "order"] = "none",
-    short_share: float = 0.1,
+    pairs: Literal["none", "nsp", "sop"] = "none",
+    short_seq_prob: float = 0.1,
     document_masks: bool = False,
     shuffle: bool = True,
     repeat: bool = True,
@@ -45,14 +49,14 @@ def masked_lm(
     """Batches of rows with hidden tokens for an encoder, from step `start_step` on.
 
         shard 1 71 104 105 74 1 68 69 102 1; cls 259, sep 260, mask 261, two separators between texts
-        S = 6, B = 2, mask_share=0.3, shuffle=False
+        S = 6, B = 2, mask_rate=0.3, shuffle=False
         -> step 0: token_ids 259 1 71 261 105 260 | 259 74 1 261 69 260
                    target_places 3 0 | 3 0, target_ids 104 0 | 68 0, target_weights 1 0 | 1 0
         the same with repeat=False
         -> step 0: the same, and segment_ids 1 1 1 1 1 1 | 1 1 1 1 1 1
            step 1: token_ids 259 102 260 0 0 0 | 0 0 0 0 0 0, segment_ids 1 1 1 0 0 0 | 0 0 0 0 0 0
                    target_places 1 0 | 0 0, target_ids 102 0 | 0 0, target_weights 1 0 | 0 0
-        S = 8, pairs="order", repeat=False, the rest as before
+        S = 8, pairs="sop", repeat=False, the rest as before
         -> step 0: token_ids 259 104 105 261 260 260 71 260 | 259 261 260 260 68 69 260 0
                    type_ids    0   0   0   0   0   0  1   1 |   0   0   0   0  1  1   1 0
                    segment_ids 1   1   1   1   1   1  1   1 |   1   1   1   1  1  1   1 0
@@ -60,8 +64,8 @@ def masked_lm(
                    pair_labels 1 | 1 (both swapped), row_weights 1 | 1
 
     Training without pairs: an epoch takes every row of every shard once, as `causal_lm` does. Pairs: in an epoch every
-    document of two ids or more is covered by windows, and each window is a row (sentence_pairs.py). So with pairs="order" and
-    short_share=0 every id of every such document is read in every epoch. What a shortened row leaves out, and with "next" the
+    document of two ids or more is covered by windows, and each window is a row (sentence_pairs.py). So with pairs="sop" and
+    short_seq_prob=0 every id of every such document is read in every epoch. What a shortened row leaves out, and with "nsp" the
     end of the window where another document's text stands, waits for a later epoch, whose windows begin elsewhere.
 
     Evaluation (repeat=False): every row once, in full length; the last batch is padded with rows of weight 0. The dataset's
@@ -75,10 +79,11 @@ def masked_lm(
         seed: 0 to 2**32 - 1.
         start_step: the first step; any costs the same.
         split: "train" or "validation".
-        mask_share: of the tokens that are no specials, what is to be predicted; P is the whole number from S * mask_share up.
+        mask_rate: of the tokens that are no specials, what is to be predicted; P is the whole number from S * mask_rate up.
         unit: what is hidden together: "token", "word" (all its pieces) or "span" (1 to 10 words) (masking.py).
-        pairs: "none", "next" (half of the second texts are from another document) or "order" (half are swapped).
-        short_share: of the pairs in training, how many are shorter than they could be.
+        pairs: "none"; "nsp", next-sentence prediction: half of the second texts are from another document; or "sop",
+            sentence-order prediction: half of the pairs are swapped.
+        short_seq_prob: of the pairs in training, how many are shorter than they could be.
         document_masks: documents that share a row do not see each other: adds POSITIONS. For rows without pairs.
         shuffle: rows in a random order, another each epoch; else in the order of the store.
         repeat: for ever, or once, which is for evaluation: masks and pairs are then the same in every pass.
@@ -96,18 +101,18 @@ def masked_lm(
     tokenizer = tokenizers.get(tokenizer)
     weights = rows.store_weights(stores, repeat=repeat)
     rows.check({"batch_size": batch_size, "seed": seed, "start_step": start_step})
-    _check(tokenizer, sequence_length, unit, pairs, document_masks, {"mask_share": mask_share, "short_share": short_share})
+    _check(tokenizer, sequence_length, unit, pairs, document_masks, {"mask_rate": mask_rate, "short_seq_prob": short_seq_prob})
     vocabulary = masking.Vocabulary.of(tokenizer)
     for store in weights:
         store.check_tokenizer(tokenizer)
     shards = rows.Shards.open(weights, split)
     source = _Source(weights, split, shards, tokenizer, sequence_length, seed, shuffle, repeat)
-    layout = _single(source, document_masks) if pairs == "none" else _paired(source, pairs, short_share if repeat else 0.0)
+    layout = _single(source, document_masks) if pairs == "none" else _paired(source, pairs, short_seq_prob if repeat else 0.0)
 
     def batch(draw: tf.Tensor) -> dict[str, tf.Tensor]:
         texts = layout.texts(rows.sample_rows(draw, layout.epoch, shards, seed=seed, shuffle=shuffle), draw)
         key = shuffle_order.random_keys(seed, draw, tf.constant(MASKS, tf.int64))
-        return texts | masking.mask_tokens(texts[features.TOKEN_IDS], key, vocabulary, share=mask_share, unit=unit)
+        return texts | masking.mask_tokens(texts[features.TOKEN_IDS], key, vocabulary, share=mask_rate, unit=unit)
 
     return rows.dataset(batch, layout.epoch, batch_size=batch_size, start_step=start_step, repeat=repeat)
 
@@ -164,7 +169,7 @@ def _single(source: _Source, document_masks: bool) -> _Layout:
     return _Layout(epoch, texts)
 
 
-def _paired(source: _Source, kind: PairKind, short_share: float) -> _Layout:
+def _paired(source: _Source, kind: PairKind, short_seq_prob: float) -> _Layout:
     """[CLS] A [SEP] B [SEP]."""
     shards, room = source.shards, source.length - num_special_tokens(source.tokenizer, pair=True)
     windows = Windows.of(shards, room)
@@ -172,7 +177,9 @@ def _paired(source: _Source, kind: PairKind, short_share: float) -> _Layout:
     epoch = rows.Rows.of(shards, windows.by_shard)
 
     def texts(taken: rows.SampledRows, draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        pair = draw_pairs(kind, draw, taken, windows, epoch, seed=source.seed, shuffle=source.shuffle, short_share=short_share)
+        pair = draw_pairs(
+            kind, draw, taken, windows, epoch, seed=source.seed, shuffle=source.shuffle, short_seq_prob=short_seq_prob
+        )
         there = tf.fill(tf.shape(draw), True) if source.repeat else taken.epoch == 0
         both = pair.first.concat(pair.second)
         column = tf.minimum(tf.range(room - 1, dtype=tf.int64), both.length[:, None] - 1)
@@ -212,8 +219,8 @@ def _check(
         if value not in accepted:
             raise ValueError(f"{name}={value!r} is not accepted; give one of {', '.join(map(repr, accepted))}.")
     for name, share in shares.items():
-        if not 0 <= share < 1 or (name == "mask_share" and share == 0):
-            least_share = "above 0" if name == "mask_share" else "from 0"
+        if not 0 <= share < 1 or (name == "mask_rate" and share == 0):
+            least_share = "above 0" if name == "mask_rate" else "from 0"
             raise ValueError(f"{name}={share!r} is not accepted; give a number {least_share} and below 1.")
     if document_masks and pairs != "none":
         raise ValueError(f"document_masks=True is for rows without pairs; pairs={pairs!r} has two texts that see each other.")

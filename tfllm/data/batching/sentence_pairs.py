@@ -23,7 +23,7 @@ from tfllm.data.batching import shuffle_order
 from tfllm.data.batching.rows import Rows, SampledRows, Shards, read_mapped
 from tfllm.data.store import Store, StoreError, offsets_path
 
-PairKind = Literal["next", "order"]
+PairKind = Literal["nsp", "sop"]
 PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 BLOCK = 64
@@ -181,27 +181,27 @@ def draw_pairs(
     *,
     seed: int,
     shuffle: bool,
-    short_share: float,
+    short_seq_prob: float,
 ) -> SentencePair:
     """The two texts of each row.
 
-        "order", a window of ids 5 6 7 8 9, cut 2:  5 6 | 7 8 9, label 0, or  7 8 9 | 5 6, label 1
-        "next", the same: 5 6 | 7 8 9, label 0, or  5 6 | 41 42 43, label 1, from a window of another document;
+        "sop", a window of ids 5 6 7 8 9, cut 2:  5 6 | 7 8 9, label 0, or  7 8 9 | 5 6, label 1
+        "nsp", the same: 5 6 | 7 8 9, label 0, or  5 6 | 41 42 43, label 1, from a window of another document;
         has that only 41 42, then 5 6 7 | 41 42: rows of both labels are of the same lengths
 
     Args:
         draw: int64 [B].
-        short_share: rows that keep only a part of their window, 2 ids or more, the length and the place drawn evenly.
+        short_seq_prob: rows that keep only a part of their window, 2 ids or more, the length and the place drawn evenly.
     """
     luck = shuffle_order.random_uint32(shuffle_order.random_keys(seed, draw, tf.constant(PAIRS, tf.int64)), tf.range(8))
     document = windows.find(taken.number)
     window = windows.span(document, taken.epoch, seed, shuffle)
-    short = shuffle_order.random_bool(luck[:, 0], short_share)
+    short = shuffle_order.random_bool(luck[:, 0], short_seq_prob)
     total = tf.where(short, 2 + shuffle_order.random_below(luck[:, 1], window.length - 1), window.length)
     start = window.start + shuffle_order.random_below(luck[:, 2], window.length - total + 1)
     cut = 1 + shuffle_order.random_below(luck[:, 3], total - 1)
     label = shuffle_order.random_bool(luck[:, 4], 0.5)
-    if kind == "order":
+    if kind == "sop":
         first, second = TokenSpan(window.shard, start, cut), TokenSpan(window.shard, start + cut, total - cut)
         return SentencePair(first.or_where(label, second), second.or_where(label, first), label)
     another = windows.find(_of_another(document, taken.store, rows, luck[:, 5:7]))
@@ -215,12 +215,12 @@ def draw_pairs(
 
 
 def check_documents(weights: Mapping[Store, float], windows: Windows, kind: PairKind, split: str) -> None:
-    """StoreError for a store that has no document, or for "next" only one, of two ids or more."""
-    need = {"order": "one", "next": "two, for half of the second texts are from another document"}[kind]
+    """StoreError for a store that has no document, or for "nsp" only one, of two ids or more."""
+    need = {"sop": "one", "nsp": "two, for half of the second texts are from another document"}[kind]
     long_enough = iter(windows.long_enough)
     for store, shards in zip(weights, windows.shards.by_store, strict=True):
         count = sum(next(long_enough) for _ in range(shards))
-        if count < (2 if kind == "next" else 1):
+        if count < (2 if kind == "nsp" else 1):
             raise StoreError(
                 f"{store.folder} has {count} documents of two ids or more in split {split!r}; pairs={kind!r} needs {need}. "
                 "Prepare it again with more documents (separator=… splits a file into several), or, for validation, with a "
