@@ -12,7 +12,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 FOLDERS = ("data", "corpus", "interop", "text")
 
-MESSAGES = 298
+MESSAGES = 299
 """How many there are: a new one may have the words of another, and needs a test of its own all the same."""
 
 FOLLOWED_ELSEWHERE = {
@@ -65,6 +65,7 @@ ENDS_WITH_ADVICE = (
     " cannot be read (",
     ": in its first object ",
     " should be a copy of ",
+    " is the lone surrogate U+",
 )
 """Words of messages that end with another string, which is the advice, and of what is a part of another."""
 

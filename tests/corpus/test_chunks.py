@@ -138,7 +138,7 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
         ('{"body": "x", "id": 1}', "there is no 'text', only 'body', 'id'. Give field="),
         ('{"text": 5}', "field 'text' is not a string but 5"),
         ("[" * 100_000, "JSON nested too deeply to be read. Mend or remove it"),
-        ('{"text": "\\ud800"}', r"an unpaired surrogate\): not valid UTF-8"),
+        ('{"text": "\\ud800"}', r"a lone surrogate\): not valid UTF-8"),
     ],
 )
 def test_lines_that_cannot_be_read_are_numbered(tmp_path, line, message):

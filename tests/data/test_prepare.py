@@ -131,7 +131,7 @@ def test_texts_that_are_none(tmp_path):
         ("one string", TypeError, "texts is one string; accepted: an iterable of strings"),
         (["one", b"two"], TypeError, r"texts\[1\] is b'two'; accepted: strings"),
         (["", ""], SourceError, "texts holds 2 texts, all empty"),
-        (["one", "\ud800"], SourceError, r"texts, record 2 \(an unpaired surrogate\): not valid UTF-8"),
+        (["one", "\ud800"], SourceError, r"texts, record 2 \(a lone surrogate\): not valid UTF-8"),
     ):
         with pytest.raises(error, match=message):
             prepare(texts=given, tokenizer=ByteTokenizer(), out=tmp_path / "out", progress=False)

@@ -62,7 +62,7 @@ def _invalid(span: FileSpan, document: Document) -> str:
         document.data.decode()
     except UnicodeDecodeError as error:
         return not_utf8(place, error, span.path)
-    return f"{place} (an unpaired surrogate): not valid UTF-8. Remove it, exclude the file, or give invalid_utf8='skip'."
+    return f"{place} (a lone surrogate): not valid UTF-8. Remove it, exclude the file, or give invalid_utf8='skip'."
 
 
 def _bytes_of(span: FileSpan) -> bytes:

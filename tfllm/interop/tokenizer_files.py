@@ -9,6 +9,7 @@ from typing import Any
 
 from tfllm.config import ModelConfig
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.added_tokens import library_id
 from tfllm.tokenizers.base import read_asset, read_description
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
@@ -66,7 +67,7 @@ def _numbered(parts: dict[str, Any]) -> dict[str, Any]:
     """With added tokens in the vocabulary where `tokenizers`, which numbers on from its end, would give them other ids."""
     vocabulary = parts["model"]["vocab"]
     ids = dict(vocabulary)
-    if any(token["id"] != ids.setdefault(token["content"], len(ids)) for token in parts["added_tokens"]):
+    if any(token["id"] != library_id(token["content"], ids) for token in parts["added_tokens"]):
         names = vocabulary | {token["content"]: token["id"] for token in parts["added_tokens"]}
         parts["model"]["vocab"] = dict(sorted(names.items(), key=lambda entry: entry[1]))
     return parts

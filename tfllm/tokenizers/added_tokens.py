@@ -100,6 +100,26 @@ def check_apart(tokens: Sequence[AddedToken], pieces: Mapping[str, int]) -> None
             raise ValueError(f"the added token {token.content!r} has two ids, {ids[token.content]} and {token.id}")
 
 
+def library_id(content: str, ids: dict[str, int]) -> int:
+    """The id that the `tokenizers` library gives an added token: that of its piece, else the number after all ids so far.
+
+    "[PAD]" of {"a": 0, "[PAD]": 1} -> 1        "[E1]" -> 2, and {"a": 0, "[PAD]": 1, "[E1]": 2}
+
+    Args:
+        ids: of the pieces and of the added tokens before this one; the token is put in.
+    """
+    return ids.setdefault(content, len(ids))
+
+
+def check_library_id(token: AddedToken, ids: dict[str, int]) -> None:
+    """Raises ValueError where a token has another id than `library_id`, and puts it into `ids`."""
+    if token.id != (given := library_id(token.content, ids)):
+        raise ValueError(
+            f"the added token {token.content!r} has the id {token.id}, and `tokenizers` gives it {given}: ids of "
+            "added tokens continue after the vocabulary. Save the tokenizer again in Transformers"
+        )
+
+
 @lru_cache(maxsize=1)
 def word_characters() -> str:
     """Those beside which no `single_word` token is found, for brackets of a pattern.

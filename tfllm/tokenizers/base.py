@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tfllm.corpus.surrogates import lone_surrogate
 from tfllm.files import write_atomically
 
 if TYPE_CHECKING:
@@ -131,13 +132,9 @@ def check_text(text: Any) -> bytes:
     if not isinstance(text, str):
         ways = "decode bytes from UTF-8 first" if isinstance(text, bytes) else "give each as one string, and second texts apart"
         raise TypeError(f"got {type(text).__name__} {text!r:.60}; a text is a str: {ways}")
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the text holds the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
-            "UTF-8 cannot write it. Read the source as UTF-8 with errors='replace', or drop the character"
-        ) from None
+    if problem := lone_surrogate(text):
+        raise ValueError(f"{problem}. Read the source as UTF-8 with errors='replace', or remove the character.")
+    return text.encode()
 
 
 def check_texts(texts: Sequence[str]) -> None:

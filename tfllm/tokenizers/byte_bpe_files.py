@@ -16,7 +16,7 @@ from typing import Any
 from tfllm.tokenizers.added_tokens import AddedToken, check_apart
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
 from tfllm.tokenizers.split_patterns import GPT2, SMOLLM, SPLIT_PATTERNS, SplitPattern
-from tfllm.tokenizers.tokenizer_config import CONFIG, NamedTokens, read_json
+from tfllm.tokenizers.tokenizer_config import CONFIG, TokenizerConfig, read_json
 
 FILE_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 SPECIALS_OF_PAIRS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")
@@ -110,14 +110,14 @@ def read(path: str | Path) -> Vocabulary:
     path = Path(path)
     if not path.is_dir():
         return parse(path.read_bytes(), str(path))
-    named = NamedTokens.of(path)
+    named = TokenizerConfig.of(path)
     _accept(str(path / CONFIG), "add_prefix_space", named.config.get("add_prefix_space") or False, (False,))
     if (path / "tokenizer.json").is_file():
         vocabulary = parse((path / "tokenizer.json").read_bytes(), str(path / "tokenizer.json"))
-        added = named.beside(vocabulary.pieces, vocabulary.added, carried=carried)
+        added = named.beside(vocabulary.pieces, vocabulary.added, effective_flags=effective_flags)
     else:
         vocabulary = _read_pair(path, named.config.get("tokenizer_class"))
-        added = named.beside(vocabulary.pieces, usual=vocabulary.added, carried=carried)
+        added = named.beside(vocabulary.pieces, usual=vocabulary.added, effective_flags=effective_flags)
     if named.config.get("split_special_tokens") and any(token.special for token in vocabulary.found):
         raise ValueError(f"{path / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false")
     return replace(vocabulary, added=added)
@@ -166,7 +166,9 @@ def parse(content: bytes, name: str) -> Vocabulary:
     _accept(name, "decoder", (spec.get("decoder") or BYTE_LEVEL).get("type"), ("ByteLevel",))
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     merges = [(left, right) for left, right in pairs]
-    added = sorted((carried(AddedToken.of(token)) for token in spec.get("added_tokens", ())), key=lambda token: token.id)
+    added = sorted(
+        (effective_flags(AddedToken.of(token)) for token in spec.get("added_tokens", ())), key=lambda token: token.id
+    )
     pattern = _pattern(spec.get("pre_tokenizer") or {}, name)
     return Vocabulary(model["vocab"], merges, added, pattern, bool(normalizer), bool(model.get("ignore_merges")))
 
@@ -177,8 +179,8 @@ def _accept(name: str, what: str, found: Any, accepted: tuple[Any, ...]) -> None
         raise ValueError(f"{name}: the {what} is {found!r}; accepted: {known}. This tokenizer cannot be carried over")
 
 
-def carried(token: AddedToken) -> AddedToken:
-    """With the flags that can change ids: special tokens are text but for the mask, whose content has one form."""
+def effective_flags(token: AddedToken) -> AddedToken:
+    """The token without flags that change no ids: of special tokens only the mask is found in text, and never normalized."""
     if not token.special:
         return token
     return replace(token, normalized=False, single_word=token.single_word and token.content == MASK)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfllm.tokenizers.added_tokens import AddedToken
+from tfllm.tokenizers.added_tokens import AddedToken, check_library_id, library_id
 
 CONFIG = "tokenizer_config.json"
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -35,7 +35,7 @@ def read_json(path: Path) -> Any:
 
 
 @dataclass(frozen=True)
-class NamedTokens:
+class TokenizerConfig:
     """The tokens that a folder's files name beside the vocabulary.
 
     folder: where they are. config: `tokenizer_config.json`. decoder: its `added_tokens_decoder`. plain: `added_tokens.json`,
@@ -50,7 +50,7 @@ class NamedTokens:
     unused: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, folder: Path) -> NamedTokens:
+    def of(cls, folder: Path) -> TokenizerConfig:
         """Raises ValueError for a file that is damaged."""
         config, special, plain = (
             read_json(folder / name) if (folder / name).is_file() else {}
@@ -73,7 +73,7 @@ class NamedTokens:
         stated: Iterable[AddedToken] = (),
         *,
         usual: Iterable[AddedToken] = (),
-        carried: Callable[[AddedToken], AddedToken] = lambda token: token,
+        effective_flags: Callable[[AddedToken], AddedToken] = lambda token: token,
     ) -> list[AddedToken]:
         """All added tokens of a tokenizer, by their ids.
 
@@ -81,13 +81,13 @@ class NamedTokens:
             pieces: the vocabulary.
             stated: added tokens that `tokenizer.json` states.
             usual: what is added where no file speaks of it.
-            carried: a token with the flags that can change ids.
+            effective_flags: gives the token without the flags that change no ids.
 
         Raises ValueError where two files contradict each other, or an id is not the one that `tokenizers` gives.
         """
-        tokens = {token.content: carried(token) for token in stated}
+        tokens = {token.content: effective_flags(token) for token in stated}
         ids = {**pieces, **{token.content: token.id for token in tokens.values()}}
-        for token in map(carried, self.decoder):
+        for token in map(effective_flags, self.decoder):
             self._same(token, tokens.setdefault(token.content, token), CONFIG, "tokenizer.json")
             self._check_id(token, ids)
         usually = {token.content: token for token in usual}
@@ -99,12 +99,12 @@ class NamedTokens:
         for content, id in sorted(self.plain.items(), key=lambda entry: entry[1]):
             special = content in self.named
             new = AddedToken(id, content, special, normalized=not special)
-            known = tokens.setdefault(content, usually.get(content, carried(new)))
+            known = tokens.setdefault(content, usually.get(content, effective_flags(new)))
             self._same(replace(known, id=id), known, "added_tokens.json", "another file")
             self._check_id(known, ids)
         for content, fields in self.named.items():
-            id = ids.setdefault(content, len(ids))
-            token = carried(AddedToken.of({**fields, "content": content, "special": True}, id))
+            id = library_id(content, ids)
+            token = effective_flags(AddedToken.of({**fields, "content": content, "special": True}, id))
             tokens.setdefault(content, token if "lstrip" in fields else usually.get(content, token))
         return list(_by_id((usually | tokens).values()))
 
@@ -115,11 +115,10 @@ class NamedTokens:
             )
 
     def _check_id(self, token: AddedToken, ids: dict[str, int]) -> None:
-        if token.id != (given := ids.setdefault(token.content, len(ids))):
-            raise ValueError(
-                f"{self.folder}: the added token {token.content!r} has the id {token.id}, and `tokenizers` gives it {given}: "
-                "ids of added tokens go on where the vocabulary ends. Save the tokenizer again in Transformers"
-            )
+        try:
+            check_library_id(token, ids)
+        except ValueError as error:
+            raise ValueError(f"{self.folder}: {error}") from None
 
 
 def _by_id(tokens: Iterable[AddedToken]) -> tuple[AddedToken, ...]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tokenizers.models import WordPiece
 
-from tfllm.tokenizers.added_tokens import AddedToken, Patterns, check_apart, patterns_of
+from tfllm.tokenizers.added_tokens import AddedToken, Patterns, check_apart, check_library_id, patterns_of
 from tfllm.tokenizers.bert_character_tables import TextSettings
-from tfllm.tokenizers.tokenizer_config import CONFIG, NamedTokens, read_json
+from tfllm.tokenizers.tokenizer_config import CONFIG, TokenizerConfig, read_json
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
@@ -42,11 +42,7 @@ class WordPieceModel:
         check_apart(self.added, self.vocabulary)
         ids = dict(self.vocabulary)
         for token in sorted(self.added, key=lambda token: token.id):
-            if token.id != (given := ids.setdefault(token.content, len(ids))):
-                raise ValueError(
-                    f"the added token {token.content!r} has the id {token.id}, and `tokenizers` gives it {given}: ids of "
-                    "added tokens go on where the vocabulary ends"
-                )
+            check_library_id(token, ids)
         self.patterns()
 
     def patterns(self) -> Patterns:
@@ -64,7 +60,7 @@ class WordPieceModel:
 
 def with_specials(vocabulary: Mapping[str, int], text: TextSettings, unk: str = UNK) -> WordPieceModel:
     """The model in which BERT's five specials, as far as the vocabulary has them, are looked for in the text."""
-    added = carried(AddedToken(vocabulary[piece], piece) for piece in SPECIALS if piece in vocabulary)
+    added = effective_tokens(AddedToken(vocabulary[piece], piece) for piece in SPECIALS if piece in vocabulary)
     return WordPieceModel(vocabulary, text, added, unk)
 
 
@@ -91,19 +87,19 @@ def read_folder(folder: Path) -> WordPieceModel:
 
     Raises ValueError where files contradict each other, or say what is not carried.
     """
-    named = NamedTokens.of(folder)
+    named = TokenizerConfig.of(folder)
     stated = folder / "tokenizer.json"
     if stated.is_file():
         model = read_model(stated, TextSettings(True, True, True))
         _check_agree(folder, named.config, read_json(stated)["normalizer"])
-        added = named.beside(model.vocabulary, model.added, carried=_without_strips)
+        added = named.beside(model.vocabulary, model.added, effective_flags=effective_flags)
     else:
         _check_words(folder, named.config)
         lowercase, accents = named.config.get("do_lower_case", True), named.config.get("strip_accents")
         split_cjk = named.config.get("tokenize_chinese_chars", True)
         text = TextSettings(lowercase, lowercase if accents is None else accents, split_cjk)
         model = read_model(folder / "vocab.txt", text, named.role("unk_token") or UNK)
-        added = named.beside(model.vocabulary, usual=model.added, carried=_without_strips)
+        added = named.beside(model.vocabulary, usual=model.added, effective_flags=effective_flags)
     if named.config.get("split_special_tokens"):
         raise ValueError(
             f"{folder / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false"
@@ -112,7 +108,7 @@ def read_folder(folder: Path) -> WordPieceModel:
     for role, ours in roles.items():
         if (theirs := named.role(role)) not in (None, ours):
             raise ValueError(f"{folder}: the {role} is {theirs!r}, which is not carried; accepted: {ours!r}. Give tokenizer=…")
-    return replace(model, added=carried(added))
+    return replace(model, added=effective_tokens(added))
 
 
 def _check_words(folder: Path, said: Mapping[str, Any]) -> None:
@@ -157,25 +153,26 @@ def parse_model(content: bytes) -> WordPieceModel:
         _only("pre_tokenizer", (parts["pre_tokenizer"] or {}).get("type"), "BertPreTokenizer")
         lowercase, strip = normalizer["lowercase"], normalizer.get("strip_accents")
         text = TextSettings(lowercase, lowercase if strip is None else strip, normalizer["handle_chinese_chars"])
-        added = carried(AddedToken.of(fields) for fields in parts.get("added_tokens") or ())
+        added = effective_tokens(AddedToken.of(fields) for fields in parts.get("added_tokens") or ())
         return WordPieceModel(model["vocab"], text, added, model["unk_token"], model["max_input_chars_per_word"])
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"this is no tokenizer.json of a WordPiece tokenizer ({error!r})") from error
 
 
-def carried(tokens: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
-    """In the order of their ids, with the flags that can change ids.
+def effective_tokens(tokens: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
+    """The tokens in the order of their ids, without the flags that change no ids.
 
-    lstrip and rstrip take in white space, which WordPiece drops anyway: only a token that itself begins or ends with white
-    space can miss it.
+    lstrip and rstrip take in white space, which WordPiece drops anyway. They matter only where a token itself begins or ends
+    with white space: then all tokens keep them.
     """
     tokens = sorted(tokens, key=lambda token: token.id)
     if any(token.content != token.content.strip() for token in tokens):
         return tuple(tokens)
-    return tuple(map(_without_strips, tokens))
+    return tuple(map(effective_flags, tokens))
 
 
-def _without_strips(token: AddedToken) -> AddedToken:
+def effective_flags(token: AddedToken) -> AddedToken:
+    """The token without lstrip and rstrip, which change no ids where it neither begins nor ends with white space."""
     return token if token.content != token.content.strip() else replace(token, lstrip=False, rstrip=False)
 
 

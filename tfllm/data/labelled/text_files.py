@@ -15,6 +15,7 @@ from typing import Any
 
 from tfllm.corpus.formats import PathLike
 from tfllm.corpus.records import read_records
+from tfllm.corpus.surrogates import lone_surrogate
 from tfllm.data.labelled.label_values import read_label, read_labels, read_number
 
 Source = PathLike | Iterable[Mapping[str, Any]]
@@ -167,14 +168,9 @@ _USUAL = {
 
 
 def check_utf8(text: str, place: str) -> str:
-    """The text, or an error: JSON can spell a half of a surrogate pair, which no UTF-8 text holds."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{place}: character {error.start} is the lone surrogate U+{ord(text[error.start]):04X}, which UTF-8 cannot write. "
-            "Remove it."
-        ) from None
+    """The text, or a ValueError: JSON can spell one half of a surrogate pair."""
+    if problem := lone_surrogate(text):
+        raise ValueError(f"{place}: {problem}. Remove it.")
     return text
 
 
