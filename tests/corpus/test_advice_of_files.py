@@ -4,6 +4,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from advice import follow
 
 from tfllm.corpus.chunks import ReadOptions, plan_chunks
 from tfllm.corpus.documents import read_documents
+from tfllm.corpus.formats import SourceError
 from tfllm.corpus.records import read_records
 from tfllm.corpus.sources import check_unchanged, find_sources
 from tfllm.corpus.texts import texts
@@ -290,6 +292,22 @@ def test_settings(put):
             lambda: documents("a.txt", invalid_utf8="replace"),
             lambda: documents("a.txt", invalid_utf8=right) == ["one"],
         )
+
+
+def test_a_separator_of_other_line_ends(put):
+    put("a.txt", b"one\r\n\r\ntwo\r\n")
+    wrong = lambda: documents("a.txt", separator="\n\n")  # noqa: E731
+
+    def converted() -> bool:
+        with pytest.raises(SourceError, match=r"CRLF line ends\. Convert the file, (.*), or give") as error:
+            wrong()
+        subprocess.run(re.search(r"Convert the file, (.*), or give", str(error.value))[1], shell=True, check=True)
+        return documents("a.txt.lf", separator="\n\n") == ["one", "two\n"]
+
+    follow(" is not in it, but it is with CRLF line ends. Convert the file, tr -d '", wrong, converted)
+    follow(", or give CRLF in the separator.", wrong, lambda: documents("a.txt", separator="\r\n\r\n") == ["one", "two\r\n"])
+    put("b.txt", b"one\r\ntwo")
+    assert documents("b.txt", separator="\n\n") == ["one\r\ntwo"]
 
 
 def test_files_that_change(put):

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import lzma
 import random
 import shlex
@@ -272,12 +273,13 @@ def test_labelled_json_that_is_wrong(tmp_path, content, message):
         list(read_records(tmp_path / "t.json"))
 
 
-def test_pythons_own_library_is_read_as_it_is(capfd):
-    """Compiled files and libraries are passed by; every other file is a text."""
+def test_pythons_own_library_is_read_as_it_is(capfd, caplog):
+    """Compiled files and libraries are skipped; every other file is a text."""
     library = Path(sysconfig.get_path("stdlib"))
+    caplog.set_level(logging.INFO, "tfllm")
     found = find_sources(library, exclude=["site-packages", "test"])
     every = list(texts(library, exclude=["site-packages", "test"]))
     assert len(every) == len(found.sources) > 500
     assert (library / "os.py").read_text() in every
-    assert {".pyc", ".so"} <= set(found.passed_by.kinds)
-    assert capfd.readouterr().err == f"passed by {found.passed_by}\n"
+    assert {".pyc", ".so"} <= set(found.skipped.kinds)
+    assert caplog.messages == [f"skipped {found.skipped}"] and capfd.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Which files a corpus is, what is passed by and counted, and what is refused before anything is read."""
+"""Which files a corpus is, what is skipped and counted, and what is refused before anything is read."""
 
 import bz2
 import gzip
@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from tfllm.corpus.formats import Format, SourceError, format_of, suffix_of
-from tfllm.corpus.sources import PassedBy, find_sources
+from tfllm.corpus.sources import SkippedFiles, find_sources
 
 BINARY = b"\x7fELF\0\xff"
 
@@ -42,13 +42,13 @@ def paths(*args, **kwargs):
 
 
 def passed(*args, **kwargs):
-    return dict(find_sources(*args, **kwargs).passed_by.kinds)
+    return dict(find_sources(*args, **kwargs).skipped.kinds)
 
 
 def test_a_folder_as_in_the_docstring(lib):
     found = find_sources("lib", exclude=["site-packages", "test/bad_*"])
     assert [source.path for source in found.sources] == ["lib/LICENSE", "lib/json/tool.py", "lib/os.py"]
-    assert str(found.passed_by) == "1 file: 1 .so"
+    assert str(found.skipped) == "1 file: 1 .so"
 
 
 def test_folders_pass_over_hidden_names_and_what_is_no_text(lib):
@@ -88,18 +88,18 @@ def test_text_is_known_by_its_content_where_the_name_does_not_tell(lib):
         (lib / "lib" / name).write_bytes(data)
     assert paths("lib") == sorted(f"lib/{name}" for name in texts)
     assert passed("lib") == {"without suffix": 3, ".pyc": 1, ".latin": 1}
-    assert str(find_sources("lib").passed_by) == "5 files: 3 without suffix, 1 .latin, 1 .pyc"
+    assert str(find_sources("lib").skipped) == "5 files: 3 without suffix, 1 .latin, 1 .pyc"
 
 
 def test_a_line_names_the_most_common_kinds():
-    found = PassedBy()
+    found = SkippedFiles()
     for number in range(11):
         for _ in range(number + 1):
             found.add(f".{number}", "no text")
     assert str(found) == "66 files: 11 .10, 10 .9, 9 .8, 8 .7, 7 .6, 6 .5, 5 .4, 4 .3, 6 of other kinds"
 
 
-def test_json_without_texts_is_passed_by_in_a_folder_and_refused_by_name(lib):
+def test_json_without_texts_is_skipped_in_a_folder_and_refused_by_name(lib):
     files = {
         "package.json": json.dumps({"name": "x", "version": "1"}, indent=2),
         "tsconfig.json": '{ // with a comment\n "strict": true }',
@@ -124,9 +124,7 @@ def test_json_without_texts_is_passed_by_in_a_folder_and_refused_by_name(lib):
     }.items():
         with pytest.raises(SourceError, match=f"lib/{name}: {message}"):
             find_sources(f"lib/{name}")
-    with pytest.raises(
-        SourceError, match=r"(?s)Passed by 6 files: 6 \.json without a string 'text'\.\n  lib/empty\.json: is an"
-    ):
+    with pytest.raises(SourceError, match=r"(?s)Skipped 6 files: 6 \.json without a string 'text'\.\n  lib/empty\.json: is an"):
         find_sources("lib/*.json")
     assert paths("lib/package.json", field="name") == ["lib/package.json"]  # what the advice says
 
@@ -239,7 +237,7 @@ def test_what_is_wrong_with_a_compressed_file_is_said_and_mended_as_said(lib, co
         ("dangling.txt", (), "dangling.txt: No such file"),
         ("pipe", (), "pipe is not a regular file"),
         ("lib/x.so", (), "lib/x.so: is binary, no text. Exclude it"),
-        ("lib/*.so", (), r"(?s)'lib/\*.so' holds no file to read.*Passed by 1 file: 1 .so.*x.so: is binary"),
+        ("lib/*.so", (), r"(?s)'lib/\*.so' holds no file to read.*Skipped 1 file: 1 .so.*x.so: is binary"),
         ("a.zip", (), "a.zip: .zip files are not read. Unpack it"),
         ("a.tar.gz", (), "a.tar.gz: .tar files are not read. Unpack it"),
         (
@@ -249,7 +247,7 @@ def test_what_is_wrong_with_a_compressed_file_is_said_and_mended_as_said(lib, co
         ),
         ("a.arrow", (), r"Write it as JSON lines: datasets.Dataset.from_file\('a.arrow'\).to_json"),
         ("a.parquet.gz", (), "Parquet is compressed inside and is not read from .gz. Unpack it first"),
-        ("*.pkl", (), r"(?s)'\*.pkl' holds no file to read.*Passed by 1 file: 1 .pkl.*read_pickle"),
+        ("*.pkl", (), r"(?s)'\*.pkl' holds no file to read.*Skipped 1 file: 1 .pkl.*read_pickle"),
         ("latin", (), "latin: is no UTF-8 text. Convert the file; if Windows wrote it: iconv -f WINDOWS-1252 -t UTF-8 latin"),
         (
             "wide.txt",

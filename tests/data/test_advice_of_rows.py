@@ -145,7 +145,7 @@ def test_texts(tmp_path):
     for advice, wrong, right in (
         (". Give at least one.", [], [{"text": "a"}]),
         (" which is no string. Give a string.", [{"text": 5}], [{"text": "a"}]),
-        ("; accepted: a mapping from column to value.", ["a"], [{"text": "a"}]),
+        (" a mapping from column to value, or the path of a labelled file.", ["a"], [{"text": "a"}]),
         (" is empty. Fill it, or pass skip_empty=True.", [{"text": " "}], [{"text": "a"}]),
         (", which UTF-8 cannot write. Remove it.", [{"text": "a\ud800"}], [{"text": "a"}]),
     ):

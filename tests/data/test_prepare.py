@@ -146,14 +146,14 @@ def test_texts_that_are_none(tmp_path):
         prepare(tmp_path)
 
 
-def test_what_is_passed_by_is_printed_and_in_the_manifest(tmp_path, capsys):
+def test_what_is_skipped_is_printed_and_in_the_manifest(tmp_path, capsys):
     (tmp_path / "in/__pycache__").mkdir(parents=True)
     (tmp_path / "in/LICENSE").write_text("one")
     (tmp_path / "in/package.json").write_text('{"name": "x"}')
     for number in range(3):
         (tmp_path / f"in/__pycache__/{number}.pyc").write_bytes(b"\xa7\0")
     store = prepare(tmp_path / "in", ByteTokenizer(), tmp_path / "out", validation=0, processes=1)
-    assert capsys.readouterr().err.startswith("passed by 4 files: 3 .pyc, 1 .json without a string 'text'\n")
+    assert capsys.readouterr().err.startswith("skipped 4 files: 3 .pyc, 1 .json without a string 'text'\n")
     passed = {".json without a string 'text'": 1, ".pyc": 3}
     assert store.manifest["inputs"] == {"files": 1, "bytes": 3, "passed_by": passed}
     assert quiet(tmp_path / "in", tmp_path / "out", validation=0).fingerprint == store.fingerprint

@@ -101,6 +101,13 @@ def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
         assert is_iob2(converted(" ".join(fixed))[0].split())
 
 
+def test_types_in_angle_brackets_are_named():
+    words = "the tag is '<ORG>', which the other tags' scheme does not have. Write B-ORG for the first word of the entity"
+    refuses(f"t.txt, line 1: {words}", "O <ORG> <ORG> O <PER>")
+    assert converted("O B-ORG I-ORG O B-PER") == ["O B-ORG I-ORG O B-PER"]
+    assert converted("<s> NOUN </s>") == ["<s> NOUN </s>"]
+
+
 def test_tags_without_a_sign_between():
     """Two letters of a scheme before one type; one letter alone may begin a name."""
     refuses("t.txt, line 0: the tag is 'BPER', which the other tags' scheme does not have. Write B-PER.", "BPER IPER O BLOC")

@@ -13,8 +13,11 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from tfllm.data.labelled import tagging
 from tfllm.data.labelled.label_values import label_names
-from tfllm.data.labelled.text_files import Row, TextRecord, read_rows, read_texts
+from tfllm.data.labelled.question_files import read_questions
+from tfllm.data.labelled.text_files import Row, TextRecord, name_of, read_rows, read_texts
+from tfllm.tokenizers import ByteTokenizer
 
 
 def write(path, content):
@@ -184,6 +187,28 @@ def test_numbers_are_finite_numbers():
     for value in ("nan", "inf", "", None, "two", True, [1]):
         refuses("accepted: a finite number", [{"text": "a", "y": value}], number="y")
     refuses("record 1 is 'a'; accepted: a mapping", ["a"])
+
+
+def test_several_files_are_read_in_their_order(tmp_path):
+    one = write(tmp_path / "one.csv", "text,label\na,x\n")
+    other = write(tmp_path / "other.jsonl", '{"text": "b", "label": "y"}\n')
+    found = read_texts([str(one), other, {"text": "c", "label": "x"}], label="label")
+    assert [(each.text, each.labels, each.place) for each in found] == [
+        ("a", ("x",), f"{one}, line 2"),
+        ("b", ("y",), f"{other}, line 1"),
+        ("c", ("x",), "record 1"),
+    ]
+    assert name_of([one, other]) == f"{one} and 1 more" and name_of([{}]) == "the records given"
+    with pytest.raises(FileNotFoundError, match=re.escape("gone.csv")):
+        read_texts(["gone.csv"])
+    asked = {"question": "Who?", "context": "It was Ada.", "answers": ["Ada"], "answer_start": [7]}
+    squad = {"data": [{"paragraphs": [{"context": "It was Bo.", "qas": [{"id": "7", "question": "Who?", "answers": []}]}]}]}
+    files = [write(tmp_path / "a.jsonl", json.dumps(asked)), write(tmp_path / "b.json", json.dumps(squad))]
+    assert [each.context for each in read_questions(files)] == ["It was Ada.", "It was Bo."]
+    conll = write(tmp_path / "a.txt", "EU B-ORG\n"), write(tmp_path / "b.conllu", "1\tBo\t_\tPROPN" + "\t_" * 6 + "\n")
+    rows = tagging([str(conll[0]), {"tokens": ["Ada"], "tags": ["O"]}], ByteTokenizer())
+    assert [each.labels for each in rows.records] == [("B-ORG",), ("O",)]
+    assert [each.labels for each in tagging([conll[1]], ByteTokenizer()).records] == [("PROPN",)]
 
 
 def test_a_long_cell_is_read(tmp_path):

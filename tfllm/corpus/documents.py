@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -84,10 +85,20 @@ def _bytes_of(span: FileSpan) -> bytes:
 def _text_documents(span: FileSpan, separator: str | None) -> Iterator[Document]:
     data = _bytes_of(span)
     parts = data.split(separator.encode()) if separator else [data]
+    if separator and len(parts) == 1 and span.start == 0 and _ends_lines_with_crlf(data, separator):
+        raise SourceError(
+            f"{span.path}: the separator {separator!r} is not in it, but it is with CRLF line ends. Convert the file, "
+            f"tr -d '\\r' < {shlex.quote(span.path)} > {shlex.quote(span.path + '.lf')}, or give CRLF in the separator."
+        )
     if separator and not parts[-1]:
         parts.pop()
     for part in parts:
         yield Document(span.path, part, _decode(part))
+
+
+def _ends_lines_with_crlf(data: bytes, separator: str) -> bool:
+    """True where the separator's line ends, written as CRLF, are found in the file."""
+    return "\n" in separator and "\r" not in separator and separator.replace("\n", "\r\n").encode() in data
 
 
 def _json_documents(span: FileSpan, field: str) -> Iterator[Document]:

@@ -1,4 +1,8 @@
-"""Files behind a scheme that a path stands for. They are listed, not opened: in a folder the suffix tells what is text."""
+"""The files that a path with a scheme (gs://, s3://, hdfs://) names. A path in; the files to read out, and what was skipped.
+
+Files are listed, not opened: in a folder the suffix tells what is text. A file that is named itself or matched by a glob, and
+whose name does not tell (`part-00000`), is looked into, as on a disk.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tfllm.corpus.content_detection import look_into
 from tfllm.corpus.filesystem import inside, match, systems
-from tfllm.corpus.formats import NotTextError, SourceNotFoundError, format_of, is_named_as_text, kind_of
-from tfllm.corpus.sources import Found, PassedBy, Source, excluded, holds_store
+from tfllm.corpus.formats import Format, NotTextError, SourceNotFoundError, format_of, is_named_as_text, kind_of
+from tfllm.corpus.sources import Found, SkippedFiles, Source, excluded, holds_store
 
 
-def find_remote(path: str, exclude: Sequence[str]) -> Found:
+def find_remote(path: str, exclude: Sequence[str], field: str = "text") -> Found:
     """The files that a path with a scheme stands for: a file, a folder (all below it whose suffix says that they are text,
     token stores apart), a glob in which `*` matches within a name and `**` across folders. Names that begin with a dot are
-    passed over, `exclude` is compared as `find_sources` does.
+    skipped, `exclude` is compared as `find_sources` does.
 
         gs://corpus holds web/a.txt web/b.so web/c/d.txt
-        gs://corpus/web, or gs://corpus/web/  ->  web/a.txt web/c/d.txt; passed by 1 file: 1 .so
+        gs://corpus/web, or gs://corpus/web/  ->  web/a.txt web/c/d.txt; skipped 1 file: 1 .so
         gs://corpus/web/*                     ->  web/a.txt web/b.so
 
     Raises:
@@ -36,27 +41,30 @@ def find_remote(path: str, exclude: Sequence[str]) -> Found:
         root = plain.rpartition("/")[0]
         system = systems().get_filesystem(path)
         found = list(system.match_files(_below(root), path)) if system.has_dirs() else match(path)
-    sources, passed_by = [], PassedBy()
+    sources, skipped = [], SkippedFiles()
     for one in found:
         if _left_out(one.path.removeprefix(root).lstrip("/") or one.path.rpartition("/")[2], exclude):
             continue
         try:
             if folder and not is_named_as_text(one.path):
                 raise NotTextError(kind_of(one.path), f"{one.path}: its suffix does not say that it is text. Name it itself.")
-            sources.append(_source(one))
+            sources.append(_source(one, field))
         except NotTextError as reason:
             if plain == path and not folder:
                 raise
-            passed_by.add(reason.kind, str(reason))
+            skipped.add(reason.kind, str(reason))
     if not sources:
         raise SourceNotFoundError(
-            f"{path!r} holds no file to read. Name a file, a folder, or a glob such as 'gs://books/**.txt'.{passed_by.reason()}"
+            f"{path!r} holds no file to read. Name a file, a folder, or a glob such as 'gs://books/**.txt'.{skipped.reason()}"
         )
-    return Found(sources, passed_by)
+    return Found(sources, skipped)
 
 
-def _source(one: Any) -> Source:
+def _source(one: Any, field: str) -> Source:
+    """Opened only where its name does not say that it is text: `part-00000` may hold JSON lines."""
     kind, compression = format_of(one.path)
+    if not is_named_as_text(one.path) and (one.size_in_bytes or compression):
+        kind, _ = look_into(one.path, Format(kind, compression), field)
     return Source(one.path, kind, one.size_in_bytes, int(one.last_updated_in_seconds * 1e9), compression)
 
 

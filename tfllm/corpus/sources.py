@@ -1,8 +1,8 @@
-"""Where a corpus comes from. Paths, folders and globs in; the files to read out, and what was passed by.
+"""The files of a corpus. Paths, folders and globs in; the files to read out, and how many files were skipped, by kind.
 
-What is text is read, what is not is passed by and counted; formats.py lists the kinds by name. Where the name does not tell
-(`LICENSE`, `Makefile`, `a.log.1`), the first block of a file does: it is text if it is UTF-8 without a NUL.
-Files behind a scheme: remote_files.py. How all are read: chunks.py, documents.py.
+Text files are read. Other files are skipped and counted. formats.py lists the kinds by name. Where the name does not tell
+(`LICENSE`, `Makefile`, `a.log.1`), the first block of the file does: it is text if it is UTF-8 without a NUL.
+Files with a scheme (gs://): remote_files.py. How files are read: chunks.py, documents.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import itertools
+import logging
 import os
 import stat
 import sys
@@ -37,13 +38,13 @@ class Source:
     """Begins with a byte order mark, which is no part of its text. Known of local files only."""
 
 
-MOST_KINDS = 8
-"""Of what was passed by, in a line. A manifest lists all."""
+MAX_LISTED_KINDS = 8
+"""Kinds that the one-line summary of skipped files names. A manifest lists all."""
 
 
 @dataclass
-class PassedBy:
-    """What a search found and did not take: how many of each kind, and why the first of it was not."""
+class SkippedFiles:
+    """Files that a search found and skipped: how many of each kind, and why the first of each kind was skipped."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -52,33 +53,35 @@ class PassedBy:
         self.kinds[kind] += 1
         self.reasons.setdefault(kind, reason)
 
-    def update(self, other: PassedBy) -> None:
+    def update(self, other: SkippedFiles) -> None:
         self.kinds.update(other.kinds)
         self.reasons = self.reasons | other.reasons
 
     def __str__(self) -> str:
         """180 files: 120 .pyc, 40 .so, 20 without suffix"""
-        most = sorted(self.kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:MOST_KINDS]
+        most = sorted(self.kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:MAX_LISTED_KINDS]
         total, others = self.kinds.total(), self.kinds.total() - sum(number for _, number in most)
         kinds = [f"{number:,} {kind}" for kind, number in most] + [f"{others:,} of other kinds"] * (others > 0)
         return f"{total:,} file{'s' * (total != 1)}: {', '.join(kinds)}"
 
     def reason(self) -> str:
-        """For an error: what was passed by, and why the first of each kind was; "" for nothing."""
+        """For an error: the skipped files, and why the first of each kind was skipped; "" if there are none."""
         reasons = "".join(f"\n  {reason}" for reason in list(self.reasons.values())[:3])
-        return f" Passed by {self}.{reasons}" if reasons else ""
+        return f" Skipped {self}.{reasons}" if reasons else ""
 
-    def announce(self) -> None:
-        """Say it in a line, if there is something to say."""
-        if self.kinds:
-            print(f"passed by {self}", file=sys.stderr)
+    def report(self, *, shown: bool) -> None:
+        """One line about the skipped files, if there are any: printed to stderr if `shown`, else logged at level INFO."""
+        if self.kinds and shown:
+            print(f"skipped {self}", file=sys.stderr)
+        elif self.kinds:
+            logging.getLogger("tfllm").info("skipped %s", self)
 
 
 class Found(NamedTuple):
-    """The files of a corpus, and what was passed by on the way."""
+    """The files of a corpus, and the files that were skipped."""
 
     sources: list[Source]
-    passed_by: PassedBy
+    skipped: SkippedFiles
 
 
 def find_sources(paths: PathLike | Iterable[PathLike], exclude: Sequence[str] = (), field: str = "text") -> Found:
@@ -86,14 +89,14 @@ def find_sources(paths: PathLike | Iterable[PathLike], exclude: Sequence[str] = 
 
     A folder is searched to its depth for text; `**` in a glob stands for any number of folders. In both, names that begin
     with a dot and token stores are not looked into, nor counted, and links to folders are not gone into, but where a name
-    or a `*` of a glob is theirs. What is no text is passed by and counted, and so are JSON files and tables without `field`.
+    or a `*` of a glob is theirs. What is no text is skipped and counted, and so are JSON files and tables without `field`.
     A file that is named itself is read, or left out by `exclude`, or an error says why not. An `exclude` pattern is
     compared with the name of every file and folder below what was given (below the plain part of a glob), one with a
     slash with its path from there, in which `*` matches slashes too; what is excluded is not looked into.
 
         find_sources("lib", exclude=["site-packages", "test/bad_*"])
         lib/os.py  lib/json/tool.py  lib/LICENSE  lib/site-packages/pip.py  lib/test/bad_coding.py  lib/x.so
-        -> lib/LICENSE  lib/json/tool.py  lib/os.py; passed by 1 file: 1 .so
+        -> lib/LICENSE  lib/json/tool.py  lib/os.py; skipped 1 file: 1 .so
 
     Raises:
         SourceNotFoundError: a path is not there, or there is nothing to read in it.
@@ -102,22 +105,22 @@ def find_sources(paths: PathLike | Iterable[PathLike], exclude: Sequence[str] = 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise SourceError("No paths were given. Name files, folders or globs such as 'books/**/*.txt'.")
-    passed_by = PassedBy()
+    skipped = SkippedFiles()
     found: dict[str, Source] = {}
     for entry in given:
-        text, passed = os.fspath(entry), PassedBy()
+        text, passed = os.fspath(entry), SkippedFiles()
         sources = list(_sources(text, exclude, field, passed))
         for source in sources:
             found.setdefault(os.path.realpath(source.path), source)
         if not sources and not excluded(Path(text).name, exclude):
             raise SourceNotFoundError(_nothing(text, exclude, passed))
-        passed_by.update(passed)
+        skipped.update(passed)
     if not found:
-        raise SourceNotFoundError(_nothing(os.fspath(given[0]), exclude, passed_by))
+        raise SourceNotFoundError(_nothing(os.fspath(given[0]), exclude, skipped))
     every = sorted(found.values(), key=lambda source: source.path)
     if not any(source.size for source in every):
         raise SourceError(f"Every file is empty ({every[0].path} and {len(every) - 1} more). Nothing to read.")
-    return Found(every, passed_by)
+    return Found(every, skipped)
 
 
 def patterns_of(exclude: str | Sequence[str]) -> list[str]:
@@ -136,7 +139,7 @@ def check_unchanged(sources: Sequence[Source]) -> None:
             raise SourceError(f"{source.path} changed while it was read. Call again when nothing writes to it.")
 
 
-def _sources(text: str, exclude: Sequence[str], field: str, passed: PassedBy) -> Iterator[Source]:
+def _sources(text: str, exclude: Sequence[str], field: str, passed: SkippedFiles) -> Iterator[Source]:
     """The files that `text`, as it was given, stands for."""
     if not text or "://" in text:
         raise SourceError(
@@ -168,7 +171,7 @@ def _sources(text: str, exclude: Sequence[str], field: str, passed: PassedBy) ->
             passed.add(reason.kind, str(reason))
 
 
-def _nothing(text: str, exclude: Sequence[str], passed: PassedBy) -> str:
+def _nothing(text: str, exclude: Sequence[str], passed: SkippedFiles) -> str:
     left_out = f" All may be excluded by {list(exclude)}." if exclude else ""
     return (
         f"{text!r} holds no file to read.{left_out} Give text, JSON lines, JSON, CSV, TSV or Parquet; quote globs, and mind "

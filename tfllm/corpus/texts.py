@@ -37,7 +37,7 @@ def texts(
     """
     read_options = ReadOptions(field, separator, invalid_utf8)
     found = find_sources(paths, patterns_of(exclude), field)
-    found.passed_by.announce()
+    found.skipped.report(shown=False)
     return _texts(found.sources, read_options)
 
 

@@ -78,7 +78,7 @@ def train(
     field: the string field of JSON records, the column of tables and Parquet.
     exclude: patterns of files to leave out, such as "site-packages" or "test_*.py".
     invalid_utf8: "error" names the first file (or record) that is no UTF-8, "skip" leaves such ones out.
-    progress: show bars, and a line of what was passed by.
+    progress: show bars, and one line about the files that were skipped.
 
     Raises ValueError (a wrong setting, no text, a vocabulary the text cannot fill; SourceError: a file that cannot be read),
     FileNotFoundError (no such path, or no text in it).

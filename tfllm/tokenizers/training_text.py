@@ -47,9 +47,8 @@ class Corpus:
         progress: bool = False,
     ) -> Corpus:
         read_options = ReadOptions(field, invalid_utf8=invalid_utf8)
-        sources, passed_by = find_sources(paths, patterns_of(exclude), field)
-        if progress:
-            passed_by.announce()
+        sources, skipped = find_sources(paths, patterns_of(exclude), field)
+        skipped.report(shown=progress)
         plain = all(source.kind == "text" and not source.compression for source in sources)
         name = sources[0].path + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
         return cls(name, _read_all(sources, read_options), sum(source.size for source in sources) if plain else None)

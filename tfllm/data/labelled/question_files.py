@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 from tfllm.corpus.formats import PathLike, format_of, suffix_of
 from tfllm.corpus.lines import read_lines
 from tfllm.corpus.records import json_shape
-from tfllm.data.labelled.text_files import Row, Source, check_utf8, name_of, read_rows, string_of
+from tfllm.data.labelled.text_files import Row, Source, check_utf8, name_of, parts_of, read_rows, string_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,13 @@ def read_questions(source: Source) -> list[Question]:
 
 
 def _rows(source: Source) -> Iterator[Row]:
-    if isinstance(source, (str, os.PathLike)) and suffix_of(source) == ".json":
-        first = json_shape(source, format_of(source).compression).first
-        if not (isinstance(first, dict) and "question" in first):
-            return _squad_rows(source)
-    return read_rows(source)
+    for part in parts_of(source):
+        if not isinstance(part, list) and suffix_of(part) == ".json":
+            first = json_shape(part, format_of(part).compression).first
+            if not (isinstance(first, dict) and "question" in first):
+                yield from _squad_rows(part)
+                continue
+        yield from read_rows(part)
 
 
 def _question(row: Row, number: int) -> Question:

@@ -105,9 +105,11 @@ def _has_scheme(tags: set[str]) -> bool:
 
 
 def _meant(tag: str) -> str | None:
-    """The tag that was meant: b-PER -> B-PER; B_PER -> B-PER; PER-B -> B-PER; o -> O; NOUN -> None."""
+    """The tag that was meant: b-PER -> B-PER; B_PER -> B-PER; PER-B -> B-PER; <PER> -> B-PER …; o -> O; NOUN -> None."""
     if tag in ("o", "0"):
         return "O"
+    if found := re.fullmatch(r"<(\w[^<>]*)>", tag):
+        return f"B-{found[1]} for the first word of the entity, I-{found[1]} for its other words"
     found = _NEAR_TAG.fullmatch(tag)
     if not found:
         return None

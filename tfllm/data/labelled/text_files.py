@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfllm.corpus.formats import PathLike
+from tfllm.corpus.formats import KINDS, PathLike, suffix_of
 from tfllm.corpus.records import read_records
 from tfllm.corpus.surrogates import lone_surrogate
 from tfllm.data.labelled.label_values import read_label, read_labels, read_number
 
-Source = PathLike | Iterable[Mapping[str, Any]]
-"""A file, or records as they would stand in one: mappings from column to value."""
+Source = PathLike | Iterable[PathLike] | Iterable[Mapping[str, Any]]
+"""A file, several files, or records as they would stand in one: mappings from column to value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,26 @@ class TextRecord:
     """Where it came from: "train.csv, line 7"."""
 
 
+def parts_of(source: Any) -> list[PathLike | list[Any]]:
+    """The files of a source, and its records between them.
+
+    "a.csv" -> ["a.csv"]        ["a.csv", "b.csv"] -> ["a.csv", "b.csv"]        [{"text": "a"}] -> [[{"text": "a"}]]
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return [source]
+    parts: list[Any] = []
+    for each in source:
+        if _is_file(each):
+            parts.append(each)
+        elif parts and isinstance(parts[-1], list):
+            parts[-1].append(each)
+        else:
+            parts.append([each])
+    return parts
+
+
 def read_rows(source: Source) -> Iterator[Row]:
-    r"""The records of a file by its suffix, or of any iterable of mappings.
+    r"""The records of files by their suffixes, or of any iterable of mappings.
 
         t.csv:  "text,label\nfine,pos\n\"so,\nso\",neg\n"
         -> Row({"text": "fine", "label": "pos"}, "t.csv, line 2")
@@ -52,9 +70,11 @@ def read_rows(source: Source) -> Iterator[Row]:
     Raises:
         ValueError: the suffix, a line's JSON, its quotes or the number of its columns; an empty file.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        return (_given(columns, number) for number, columns in enumerate(source, 1))
-    return (Row(columns, place) for columns, place in read_records(source))
+    for part in parts_of(source):
+        if isinstance(part, list):
+            yield from (_given(columns, number) for number, columns in enumerate(part, 1))
+        else:
+            yield from (Row(columns, place) for columns, place in read_records(part))
 
 
 def read_texts(
@@ -119,8 +139,12 @@ _AS_ONE = (
 
 
 def name_of(source: Any) -> str:
-    """What an error calls a source."""
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the records given"
+    """The name of a source in errors and warnings: ["a.csv", "b.csv"] -> a.csv and 1 more."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (list, tuple)) and source and _is_file(source[0]):
+        return os.fspath(source[0]) + (f" and {len(source) - 1} more" if len(source) > 1 else "")
+    return "the records given"
 
 
 def column_of(row: Row, column: str, argument: str = "") -> Any:
@@ -182,9 +206,18 @@ def string_of(row: Row, column: str) -> str:
     return check_utf8(value, row.place)
 
 
+def _is_file(value: Any) -> bool:
+    """Is it a path? A string is if a file has this name, or if it ends as the name of a labelled file does."""
+    if not isinstance(value, str):
+        return isinstance(value, os.PathLike)
+    return suffix_of(value) in (*KINDS, ".conll", ".conllu") or os.path.isfile(value)  # noqa: PTH113 - any string, no Path
+
+
 def _given(columns: Any, number: int) -> Row:
     if not isinstance(columns, Mapping):
-        raise ValueError(f"record {number} is {columns!r:.60}; accepted: a mapping from column to value.")
+        raise ValueError(
+            f"record {number} is {columns!r:.60}; accepted: a mapping from column to value, or the path of a labelled file."
+        )
     return Row(columns, f"record {number}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tfllm.data.labelled.label_values import label_names
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.tag_schemes import iob2_labels
 from tfllm.data.labelled.tagged_rows import cutter, spans_of, word_rows
-from tfllm.data.labelled.text_files import Source, name_of
+from tfllm.data.labelled.text_files import Source, name_of, parts_of
 from tfllm.data.labelled.token_records import read_tokens
 from tfllm.data.labelled.word_spacing import Spaces, with_spaces
 from tfllm.text.tags import is_iob2
@@ -185,17 +184,18 @@ def tagging(
 def _sentences(
     source: Source | Iterable[Sentence], columns: dict[str, Any], labels: Sequence[str] | None, spaces: Spaces | None
 ) -> list[Sentence]:
-    """Sentences with entity tags as IOB2 and with their spaces."""
-    given: Any = source if isinstance(source, (str, os.PathLike)) else list(source)
-    if isinstance(given, list) and any(isinstance(each, Sentence) for each in given):
-        sentences, restored = as_iob2(given), False
-    elif isinstance(given, list) or KINDS.get(suffix_of(given)) in ("jsonl", "json", "parquet"):
-        sentences, restored = read_tokens(given, **columns, names=labels), True
-    else:
-        sentences, restored = read_sentences(given, **columns), suffix_of(given) != ".conllu"
-    if spaces is None and restored:
-        spaces = "restored"
-    return sentences if spaces is None else with_spaces(sentences, spaces)
+    """Sentences of all files and records, with entity tags as IOB2 and with their spaces."""
+    found: list[Sentence] = []
+    for part in parts_of(source) or [[]]:
+        if isinstance(part, list) and any(isinstance(each, Sentence) for each in part):
+            sentences, restored = as_iob2(part), False
+        elif isinstance(part, list) or KINDS.get(suffix_of(part)) in ("jsonl", "json", "parquet"):
+            sentences, restored = read_tokens(part, **columns, names=labels), True
+        else:
+            sentences, restored = read_sentences(part, **columns), suffix_of(part) != ".conllu"
+        wanted: Spaces | None = "restored" if spaces is None and restored else spaces
+        found += sentences if wanted is None else with_spaces(sentences, wanted)
+    return found
 
 
 def _warn(rows: Tagged, source: str) -> None:

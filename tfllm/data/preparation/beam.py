@@ -29,7 +29,7 @@ from tfllm.corpus.filesystem import (
 )
 from tfllm.corpus.formats import SourceError
 from tfllm.corpus.remote_files import find_remote
-from tfllm.corpus.sources import Found, PassedBy, Source, check_unchanged, find_sources
+from tfllm.corpus.sources import Found, SkippedFiles, Source, check_unchanged, find_sources
 from tfllm.data.preparation.chunk_files import ChunkFileSettings
 from tfllm.data.preparation.inputs import Files
 from tfllm.data.preparation.manifest import id_dtype, manifest_of, minhash_settings_of, report, settings_of, tokenizer_entry
@@ -95,7 +95,7 @@ def prepare_with_beam(
     options = _options(runner, beam_options)
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     files = Files(_find(given, settings["exclude"], field))
-    files.found.passed_by.announce()
+    files.found.skipped.report(shown=False)
     fingerprint = fingerprint_of(files, settings, tokenizer_entry(tokenizer))
     job = _BeamPreparation(given, tokenizer, settings, files, fingerprint, options)
     place = os.fspath(out)
@@ -155,7 +155,7 @@ class _BeamPreparation:
         target = Target(store, result, self.settings["validation"], self.settings["shards"])
         with apache_beam.Pipeline(options=self.options) as pipeline:
             build(pipeline, self.files.found.sources, chunk_settings, target)
-        _check(self.paths, self.settings["exclude"], self.files.found.sources)
+        _check(self.paths, self.settings["exclude"], self.settings["field"], self.files.found.sources)
         with open_file(result) as file:
             found = json.load(file)
         return manifest_of(
@@ -190,26 +190,26 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
 
 def _find(paths: Sequence[str], exclude: Sequence[str], field: str) -> Found:
     local = [path for path in paths if not is_remote(path)]
-    here = find_sources(local, exclude, field) if local or not paths else Found([], PassedBy())
-    there = _find_remote(paths, exclude)
-    there.passed_by.update(here.passed_by)
-    return Found(sorted([*here.sources, *there.sources], key=lambda source: source.path), there.passed_by)
+    here = find_sources(local, exclude, field) if local or not paths else Found([], SkippedFiles())
+    there = _find_remote(paths, exclude, field)
+    there.skipped.update(here.skipped)
+    return Found(sorted([*here.sources, *there.sources], key=lambda source: source.path), there.skipped)
 
 
-def _find_remote(paths: Sequence[str], exclude: Sequence[str]) -> Found:
-    sources, passed_by = {}, PassedBy()
-    for found in (find_remote(path, exclude) for path in paths if is_remote(path)):
+def _find_remote(paths: Sequence[str], exclude: Sequence[str], field: str) -> Found:
+    sources, skipped = {}, SkippedFiles()
+    for found in (find_remote(path, exclude, field) for path in paths if is_remote(path)):
         sources.update({source.path: source for source in found.sources})
-        passed_by.update(found.passed_by)
-    return Found(list(sources.values()), passed_by)
+        skipped.update(found.skipped)
+    return Found(list(sources.values()), skipped)
 
 
-def _check(paths: Sequence[str], exclude: Sequence[str], sources: Sequence[Source]) -> None:
+def _check(paths: Sequence[str], exclude: Sequence[str], field: str, sources: Sequence[Source]) -> None:
     """Raise SourceError if a file changed while it was read. What is not on a disk is listed as it was first, not asked for
     name by name: a name may look like a glob, and a listing tells of thousands of files at once."""
     check_unchanged([source for source in sources if not is_remote(source.path)])
     before = {source for source in sources if is_remote(source.path)}
-    if changed := before.symmetric_difference(_find_remote(paths, exclude).sources):
+    if changed := before.symmetric_difference(_find_remote(paths, exclude, field).sources):
         first = min(source.path for source in changed)
         raise SourceError(f"{first} changed while it was read. Call again when nothing writes to it.")
 

@@ -55,7 +55,7 @@ class Files:
         return [[_place(source.path), source.size, source.modified, *_read_anew(source)] for source in self.found.sources]
 
     def entry(self) -> dict[str, Any]:
-        passed = dict(sorted(self.found.passed_by.kinds.items()))
+        passed = dict(sorted(self.found.skipped.kinds.items()))
         return {"files": len(self.found.sources), "bytes": self.size, **({"passed_by": passed} if passed else {})}
 
     def chunks(self, read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:

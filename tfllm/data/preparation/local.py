@@ -67,7 +67,7 @@ def prepare(
 
     Args:
         paths: files, folders, globs: text, JSON lines, JSON, CSV, TSV and Parquet, compressed or not (docs/data.md says what
-            is read how, and what is passed by).
+            is read how, and what is skipped).
         tokenizer: follows `tfllm.tokenizers.Tokenizer`, or the path of its folder; must pickle for more than
             one process.
         out: the store's folder; a folder `.NAME.preparing` beside it holds the work until then.
@@ -84,7 +84,7 @@ def prepare(
         near_duplicates: remove documents this similar, 0.8 say: the estimated Jaccard similarity of their sets of five
             words in a row (near_duplicates.py). Of those that links of such similarity join, the one with the lowest
             hash stays, be it for training or validation. None: exact duplicates only.
-        progress: show a bar, in bytes of the files, and a line of what was passed by.
+        progress: show a bar, in bytes of the files, and one line about the files that were skipped.
 
     Raises:
         ValueError, TypeError: a setting is not accepted; both `paths` and `texts`, or none of them.
@@ -108,8 +108,8 @@ def prepare(
         raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
     folder = check_out(out)
     inputs = Texts(texts) if texts is not None else Files.at(paths, settings["exclude"], field)
-    if isinstance(inputs, Files) and progress:
-        inputs.found.passed_by.announce()
+    if isinstance(inputs, Files):
+        inputs.found.skipped.report(shown=progress)
     identity = tokenizer_entry(tokenizer)
     fingerprint = fingerprint_of(inputs, settings, identity)
     if folder.exists() and any(folder.iterdir()):
