@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from launched import Launched
 
-from tfllm.launching.lines import Lines
-from tfllm.launching.outlet import Outlet, standard_outlets
+from tfllm.launching.line_buffer import Lines
+from tfllm.launching.nonblocking_writer import Outlet, standard_outlets
 
 
 def test_lines_are_whole_however_they_come():

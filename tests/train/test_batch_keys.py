@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfllm
-from tfllm.train.batches import as_arrays, canonical, class_table
+from tfllm.train.standardize import as_arrays, canonical, class_table
 
 SIZES = dict(vocab_size=40, max_length=8, num_layers=1, hidden_size=8, num_heads=2, ffn_size=8)
 DECODER = tfllm.ModelConfig(**SIZES)

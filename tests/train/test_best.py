@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tfllm.train.runs.best import best_of
+from tfllm.train.runs.best_epoch import best_of
 
 
 def best(measure, *values):

@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_run import CONFIG, TOKENIZER, fit, make
 
-from tfllm.train.callbacks.evaluating import Evaluation
+from tfllm.train.callbacks.evaluation import Evaluation
 from tfllm.train.callbacks.samples import Samples
-from tfllm.train.runs.writing import WRITER
+from tfllm.train.runs.async_writer import WRITER
 
 
 def test_tensorboard_shows_what_it_promises(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from tfllm.train.callbacks import fonts
-from tfllm.train.callbacks.pictures import attention_picture, confusion_picture
+from tfllm.train.callbacks.images import attention_picture, confusion_picture
 
 
 def picture(size, times=1, name="label"):

@@ -25,7 +25,7 @@ from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.runs import weights as train_weights
 from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint, state_text
 from tfllm.train.runs.run import Run
-from tfllm.train.runs.writing import WRITER
+from tfllm.train.runs.async_writer import WRITER
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)

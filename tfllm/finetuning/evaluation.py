@@ -14,8 +14,8 @@ from tfllm.data.labelled import Labelled, Questions, Tagged
 from tfllm.prediction.question_answering import best_spans
 from tfllm.text.tags import is_iob2
 from tfllm.train import scores
-from tfllm.train.callbacks.evaluating import Evaluation
-from tfllm.train.callbacks.pictures import NAMED, confusion_picture
+from tfllm.train.callbacks.evaluation import Evaluation
+from tfllm.train.callbacks.images import NAMED, confusion_picture
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:

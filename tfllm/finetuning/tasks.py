@@ -17,7 +17,7 @@ from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.folder import get
 from tfllm.text.tags import is_iob2
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.callbacks.evaluating import Evaluation
+from tfllm.train.callbacks.evaluation import Evaluation
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 

@@ -4,6 +4,6 @@ Linux only; imports no TensorFlow. How TF_CONFIG gets to the machines of a clust
 """
 
 from tfllm.launching.launcher import launch
-from tfllm.launching.team import ASKED_TO_END
+from tfllm.launching.supervisor import ASKED_TO_END
 
 __all__ = ["ASKED_TO_END", "launch"]

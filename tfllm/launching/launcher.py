@@ -9,8 +9,8 @@ import threading
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
-from tfllm.launching.outlet import standard_outlets
-from tfllm.launching.team import ASKED_TO_END, WRONG_COMMAND, Signals, Team
+from tfllm.launching.nonblocking_writer import standard_outlets
+from tfllm.launching.supervisor import ASKED_TO_END, WRONG_COMMAND, Signals, Team
 
 PAUSE = 1.0
 """Seconds before a restart: whatever failed finds ports, memory and locks given back."""

@@ -15,7 +15,7 @@ from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.layers.devices import fastest_dtype, is_slow
 from tfllm.models.transformer import Features, Transformer
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.batches import canonical
+from tfllm.train.standardize import canonical
 from tfllm.train.distribution.tensor_parallel import arrange
 from tfllm.train.runs.weights import named
 from tfllm.train.step import TrainableModel

@@ -14,7 +14,7 @@ from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
-from tfllm.train.batch_keys import BatchKeys, targets
+from tfllm.train.batch_spec import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio

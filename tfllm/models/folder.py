@@ -23,7 +23,7 @@ from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
 from tfllm.train.runs.checkpoints import Snapshot, model_folder, read_task, write_model
-from tfllm.train.runs.remote import Remote, is_address
+from tfllm.train.runs.remote_folder import Remote, is_address
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}

@@ -23,7 +23,7 @@ from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.encoder_task import last_layer
 from tfllm.models.transformer import Features, Transformer, first_places
-from tfllm.train.batch_keys import BatchKeys, targets
+from tfllm.train.batch_spec import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio

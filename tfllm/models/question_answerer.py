@@ -12,7 +12,7 @@ from tfllm.features import ANSWER_PLACES, POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, S
 from tfllm.layers.masks import HIDDEN
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
-from tfllm.train.batch_keys import BatchKeys, targets
+from tfllm.train.batch_spec import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio

@@ -11,7 +11,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, TEXT_NUMBERS, TYPE_IDS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
-from tfllm.train.batch_keys import BatchKeys
+from tfllm.train.batch_spec import BatchKeys
 from tfllm.train.distribution.replicas import rows_of_all
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy

@@ -11,7 +11,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
-from tfllm.train.batch_keys import BatchKeys, Form
+from tfllm.train.batch_spec import BatchKeys, Form
 from tfllm.train.gradients import Objective
 from tfllm.train.metrics import Ratio
 

@@ -12,7 +12,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask, check_labels
 from tfllm.models.transformer import Features
-from tfllm.train.batch_keys import BatchKeys, targets
+from tfllm.train.batch_spec import BatchKeys, targets
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio

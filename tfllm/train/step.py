@@ -19,16 +19,16 @@ from tfllm.features import DROPOUT_SEED, ROW, TOKEN_IDS
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.devices import has_gpu
 from tfllm.layers.fused import fusing
-from tfllm.train.batches import canonical
+from tfllm.train.standardize import canonical
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.replicas import summed
 from tfllm.train.distribution.tensor_parallel import TensorParallel
-from tfllm.train.finiteness import assert_finite, naming_the_step
-from tfllm.train.fitting import FittingModel
+from tfllm.train.step_errors import assert_finite, naming_the_step
+from tfllm.train.keras_methods import FittingModel
 from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
 from tfllm.train.metrics import Ratio
-from tfllm.train.refusals import check_optimizer, check_training, optimizer_of, refuse_losses
-from tfllm.train.repeating import repeated
+from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses
+from tfllm.train.train_function import repeated
 
 
 class TrainableModel(FittingModel):
@@ -74,7 +74,7 @@ class TrainableModel(FittingModel):
             auto_scale_loss: Keras'; of training in float16, which is refused, so it changes nothing.
 
         Raises:
-            ValueError: it cannot be trained like this (refusals.py).
+            ValueError: it cannot be trained like this (compile_validation.py).
         """
         refuse_losses(self, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics)
         with self.distribute_strategy.scope():

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfllm.features import TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.callbacks.pictures import attention_picture
+from tfllm.train.callbacks.images import attention_picture
 from tfllm.train.callbacks.tensorboard import TensorBoard
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 

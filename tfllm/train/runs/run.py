@@ -29,15 +29,15 @@ from tfllm import tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import lock, patiently
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.callbacks.evaluating import Evaluating, Evaluation
+from tfllm.train.callbacks.evaluation import Evaluating, Evaluation
 from tfllm.train.callbacks.samples import Samples
 from tfllm.train.callbacks.tensorboard import TensorBoard
 from tfllm.train.callbacks.throughput import Throughput
 from tfllm.train.callbacks.watchdog import Watchdog
 from tfllm.train.distribution import strategies
 from tfllm.train.runs import weights
-from tfllm.train.runs.best import best_of
-from tfllm.train.runs.checkpointing import Checkpointing
+from tfllm.train.runs.best_epoch import best_of
+from tfllm.train.runs.checkpoint_callback import Checkpointing
 from tfllm.train.runs.checkpoints import (
     Snapshot,
     checkpoint_name,
@@ -48,10 +48,10 @@ from tfllm.train.runs.checkpoints import (
     take_weights,
     task_changes,
 )
-from tfllm.train.runs.keeping import Keeper
-from tfllm.train.runs.remote import Remote, is_address
-from tfllm.train.runs.sameness import check_same, settings_of
-from tfllm.train.runs.writing import WRITER
+from tfllm.train.runs.checkpoint_manager import Keeper
+from tfllm.train.runs.remote_folder import Remote, is_address
+from tfllm.train.runs.resume_checks import check_same, settings_of
+from tfllm.train.runs.async_writer import WRITER
 
 
 class Run:

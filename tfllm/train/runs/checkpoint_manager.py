@@ -19,7 +19,7 @@ from tfllm.train.runs.checkpoints import (
     write_checkpoint,
     write_history,
 )
-from tfllm.train.runs.remote import Remote
+from tfllm.train.runs.remote_folder import Remote
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.train.demands import NOT_ACCEPTED
+from tfllm.train.value_assertions import NOT_ACCEPTED
 
 _NON_FINITE = "not finite:"
 _OUTSIDE = r"\S* = -?\d+ is not in \[0, \d+\)|a label value of -?\d+ which is outside the valid range of \[0, \d+\)"

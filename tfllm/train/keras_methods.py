@@ -1,6 +1,6 @@
 """What users call to train and to ask: Keras' `fit`, `evaluate`, `predict` and their `…_on_batch`, argument by argument.
 
-Every argument of Keras' is used, or refused by name. Data goes on to `train.step`, where `train.batches` names it.
+Every argument of Keras' is used, or refused by name. Data goes on to `train.step`, where `train.standardize` names it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.features import LABELS, ROW_WEIGHTS, TARGET_WEIGHTS, TOKEN_IDS
-from tfllm.train.batch_keys import ALIASES, FORMS, BatchKeys
-from tfllm.train.batches import as_arrays, class_table
+from tfllm.train.batch_spec import ALIASES, FORMS, BatchKeys
+from tfllm.train.standardize import as_arrays, class_table
 from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
 from tfllm.train.distribution.strategies import distributed
-from tfllm.train.finiteness import naming_the_step
+from tfllm.train.step_errors import naming_the_step
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

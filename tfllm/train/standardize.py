@@ -32,8 +32,8 @@ from tfllm.features import (
     TOKEN_IDS,
 )
 from tfllm.layers.mesh import on_mesh
-from tfllm.train.batch_keys import ALIASES, LEARNT, MASKS, BatchKeys, Form
-from tfllm.train.demands import between_0_and_1, not_copied, spans
+from tfllm.train.batch_spec import ALIASES, LEARNT, MASKS, BatchKeys, Form
+from tfllm.train.value_assertions import between_0_and_1, not_copied, spans
 
 IGNORED = -100
 """Hugging Face's label of a place that does not count."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import IO, Literal
 
 from tfllm.launching.cluster import Task, tf_config
-from tfllm.launching.lines import Lines
-from tfllm.launching.outlet import Outlet
+from tfllm.launching.line_buffer import Lines
+from tfllm.launching.nonblocking_writer import Outlet
 
 ASKED_TO_END = 128 + signal.SIGTERM
 """143: the exit code of what SIGTERM has ended, and of a run that saved because of it."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 
 from tfllm.train.distribution import strategies
-from tfllm.train.runs.writing import WRITER
+from tfllm.train.runs.async_writer import WRITER
 
 EXIT_PREEMPTED = 143
 """The exit code after SIGTERM: 128 + 15, as the shell has it. The run was saved and can be started again."""

@@ -1,6 +1,6 @@
 """Which tensors a batch of each model holds, and other libraries' names of them.
 
-Each model class declares its `BatchKeys`; `train.batches` reads what a user hands in by them.
+Each model class declares its `BatchKeys`; `train.standardize` reads what a user hands in by them.
 """
 
 from __future__ import annotations

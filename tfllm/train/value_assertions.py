@@ -1,6 +1,6 @@
 """What values a batch may hold, where an operation would take any: checked in the graph, so a wrong one ends the step by name.
 
-Enters: a batch in the vocabulary of `tfllm.features`. Leaves: assertions, which `train.finiteness` makes a ValueError of.
+Enters: a batch in the vocabulary of `tfllm.features`. Leaves: assertions, which `train.step_errors` makes a ValueError of.
 """
 
 from __future__ import annotations
