@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 from harness import CACHE
 
 from tfllm import ModelConfig, preset
+from tfllm.files import publish_folder
 
 MODELS = {"gpt2-small": "gpt2", "llama-135m": "smollm2-135m", "gpt2-tiny": "gpt2-tiny", "llama-tiny": "llama-tiny"}
 """Presets by name; the tiny ones are for trying things out."""
@@ -62,15 +62,10 @@ def make(name: str) -> Path:
     """The folder, written unless it is there."""
     folder = folder_of(name)
     if not folder.exists():
-        beside = folder.with_name(f".{name}.{os.getpid()}.partial")
-        beside.mkdir(parents=True)
-        try:
-            write_huggingface(config_of(name), beside)
+        with publish_folder(folder) as partial:
+            write_huggingface(config_of(name), partial)
             for kind in QUANTIZATIONS:
-                write_gguf(beside, kind)
-            beside.rename(folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                write_gguf(partial, kind)
     return folder
 
 

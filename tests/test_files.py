@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfllm.files import WriteError, whole_folder, write_atomically
+from tfllm.files import WriteError, publish_folder, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -24,7 +24,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_folder_appears_whole(tmp_path):
-    with whole_folder(tmp_path / "runs" / "a") as folder:
+    with publish_folder(tmp_path / "runs" / "a") as folder:
         (folder / "part").write_text("x")
         assert not (tmp_path / "runs" / "a").exists()
     assert (tmp_path / "runs" / "a" / "part").read_text() == "x"
@@ -34,21 +34,21 @@ def test_a_folder_appears_whole(tmp_path):
 def test_a_link_to_an_empty_folder_stays(tmp_path, monkeypatch):
     (tmp_path / "large_disk").mkdir()
     (tmp_path / "a").symlink_to("large_disk")
-    with whole_folder(tmp_path / "a") as folder:
+    with publish_folder(tmp_path / "a") as folder:
         (folder / "part").write_text("x")
     assert (tmp_path / "a").is_symlink() and (tmp_path / "large_disk/part").read_text() == "x"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(FileExistsError, match="here is the current folder"), whole_folder(Path()):
+    with pytest.raises(FileExistsError, match="here is the current folder"), publish_folder(Path()):
         pass
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError), whole_folder(tmp_path / "a") as folder:
+    with pytest.raises(KeyError), publish_folder(tmp_path / "a") as folder:
         (folder / "part").touch()
         raise KeyError
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine").touch()
-    with pytest.raises(OSError, match="not empty"), whole_folder(tmp_path / "b"):
+    with pytest.raises(OSError, match="not empty"), publish_folder(tmp_path / "b"):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["b", "mine"]

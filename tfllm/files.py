@@ -1,6 +1,7 @@
-"""Bytes in, a whole file or folder out: written beside its place and renamed, so none is ever half there.
+"""Files and folders that appear complete or not at all, and locks on folders.
 
-What is beside is named `.NAME.PID.partial`; a process that was killed leaves it, and nothing else.
+Input: a path, and bytes or a function that writes. Output: the file or folder at that path. It is made at a temporary path in
+the same folder, `.NAME.PID.partial`, and renamed when it is complete. A process that is killed leaves the temporary path only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,57 +20,119 @@ from typing import Any, TextIO, TypeVar
 
 Result = TypeVar("Result")
 
-PASSING = frozenset(
+TRANSIENT_ERRORS = frozenset(
     {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENETDOWN}
     | {errno.ENETUNREACH, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 )
-"""Errors that may be gone a moment later."""
+"""Error numbers of network file systems. The same call may succeed a moment later."""
 
 
 class WriteError(OSError):
-    """A file could not be written: full disk, quota, permission. Names the file; `errno` is the system's."""
+    """A file could not be written: the disk is full, a quota is reached, a permission is missing. `errno` is the system's."""
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path names its file system.
+    """Returns whether a path has a scheme, so that it is not on a local file system.
 
-    gs://bucket/a.txt  ->  yes
+    gs://bucket/a.txt  ->  True
     """
     return "://" in path
 
 
-def beside(path: Path) -> Path:
-    """Where `path` is written until it is whole.
+@contextlib.contextmanager
+def temporary_path(path: Path) -> Iterator[Path]:
+    """A path for a file or folder that becomes `path` later. Whatever is left there is removed at the end of the block.
 
     runs/a.json, process 7  ->  runs/.a.json.7.partial
     """
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove(partial)  # a killed process of another container may have had the same number
+    try:
+        yield partial
+    finally:
+        _remove(partial)
+
+
+@contextlib.contextmanager
+def publish(path: Path, *, durable: bool = False, replace: bool = False) -> Iterator[Path]:
+    """A temporary path, to write a file or folder at. It is renamed to `path` when the block ends without an error.
+
+    Args:
+        path: a file that is there is replaced; so is an empty folder.
+        durable: write the contents and the new name to the disk before returning (fsync).
+        replace: also replace a folder that is not empty.
+
+    Raises:
+        OSError: the rename failed, for example because `path` is a folder that is not empty.
+    """
+    with temporary_path(path) as partial:
+        yield partial
+        move_into_place(partial, path, durable=durable, replace=replace)
+
+
+def move_into_place(source: Path, path: Path, *, durable: bool = False, replace: bool = False) -> None:
+    """Renames `source` to `path`, both on one file system. The arguments are those of `publish`.
+
+    With `replace`, neither the old nor the new folder is at `path` for the moment between two renames.
+    """
+    if durable:
+        for entry in (*source.rglob("*"), source):
+            sync(entry)
+    if replace and path.is_dir():
+        with temporary_path(path.with_name(f"{path.name}.old")) as old:
+            path.rename(old)
+            try:
+                source.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
+    else:
+        source.replace(path)
+    if durable:
+        sync(path.parent)
+
+
+@contextlib.contextmanager
+def publish_folder(path: Path, *, durable: bool = False, replace: bool = False) -> Iterator[Path]:
+    """An empty folder to fill. It becomes `path` when the block ends without an error.
+
+    Args:
+        path: missing folders above it are made. A symbolic link to an empty folder stays, and the folder is replaced.
+        durable, replace: as in `publish`.
+
+    Raises:
+        FileExistsError: `path` is the current folder. After the rename, the current folder would be a removed one.
+        OSError: as `publish`.
+    """
+    path = path.resolve()
+    if path.exists() and path.samefile("."):
+        raise FileExistsError(f"{path} is the current folder, in whose place no other can be put: name a folder in it")
+    with publish(path, durable=durable, replace=replace) as partial:
+        partial.mkdir(parents=True)
+        yield partial
 
 
 def write_atomically(path: Path, parts: Sequence[Any], *, durable: bool = False) -> None:
-    """Write the buffers one after another to `path`, or leave `path` as it was.
+    """Writes the buffers one after another to the file `path`, or leaves `path` as it was.
 
     Args:
-        path: the file; its folder is there.
-        parts: bytes-like objects (NumPy arrays too).
-        durable: wait until the disk has it.
+        path: its folder exists.
+        parts: bytes-like objects, NumPy arrays included.
+        durable: write the contents to the disk before returning. To make the name durable too, call `sync` on the folder;
+            once is enough for many files.
 
     Raises:
-        WriteError: naming the file, when the system refuses (ENOSPC, EFBIG, EACCES …).
+        WriteError: the system refused (ENOSPC, EFBIG, EACCES …). The message names the file.
     """
-    partial = beside(path)
     try:
         # File.write, not numpy.tofile: the latter hides errno, and with it the words "no space left".
-        with partial.open("wb") as file:
+        with publish(path) as partial, partial.open("wb") as file:
             for part in parts:
                 file.write(memoryview(part).cast("B") if memoryview(part).nbytes else b"")
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise WriteError(
             error.errno,
             f"Could not write {path}: {error.strerror or error}. Nothing that looks finished is left; make "
@@ -76,61 +140,8 @@ def write_atomically(path: Path, parts: Sequence[Any], *, durable: bool = False)
         ) from error
 
 
-@contextlib.contextmanager
-def whole_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` when the block ends well and is removed when it does not.
-
-    Args:
-        path: a link to an empty folder stays, and its folder is filled.
-        durable: wait until the disk has all of it.
-
-    Raises:
-        FileExistsError: `path` is the current folder, which would be another one afterwards.
-        OSError: from the renaming, where `path` is there already and not an empty folder.
-    """
-    path = path.resolve()
-    if path.exists() and path.samefile("."):
-        raise FileExistsError(f"{path} is the current folder, in whose place no other can be put: name a folder in it")
-    partial = beside(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if durable:
-            for entry in partial.rglob("*"):
-                sync(entry)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def patiently(call: Callable[[], Result], *, tries: int = 4, wait: float = 1.0) -> Result:
-    """What `call` returns; called again after 1, 2, 4 … times `wait` seconds where the system says an error may pass by itself.
-
-    Such are those of network file systems (EIO, ESTALE, ETIMEDOUT …). A full disk or a missing permission is not.
-
-    Raises:
-        OSError: the last one.
-    """
-    for attempt in range(tries - 1):
-        try:
-            return call()
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
-            delay = wait * 2**attempt
-            warnings.warn(f"{error}: tried again in {delay:g} s ({attempt + 1} of {tries - 1})", stacklevel=2)
-            time.sleep(delay)
-    return call()
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the renames in `folder` are on the disk."""
-    sync(folder)
-
-
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
+    """Waits until a file's contents, or a folder's list of names, are on the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -138,27 +149,73 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def lock(folder: Path) -> None:
-    """Held as long as this process lives: two that train in one folder would remove each other's checkpoints.
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, as far as it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def retry_transient(call: Callable[[], Result], *, tries: int = 4, wait: float = 1.0) -> Result:
+    """Returns what `call` returns; calls it again after errors in `TRANSIENT_ERRORS` (EIO, ESTALE, ETIMEDOUT …).
+
+    Args:
+        call: takes no arguments.
+        tries: calls at most.
+        wait: seconds before the second call; it doubles with each further one.
 
     Raises:
-        BlockingIOError: another process has it.
-        OSError: the file system gives no locks.
+        OSError: of the last call, or an error that does not pass by itself (a full disk, a missing permission).
+    """
+    for attempt in range(tries - 1):
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in TRANSIENT_ERRORS:
+                raise
+            delay = wait * 2**attempt
+            warnings.warn(f"{error}: tried again in {delay:g} s ({attempt + 1} of {tries - 1})", stacklevel=2)
+            time.sleep(delay)
+    return call()
+
+
+def lock_folder(folder: Path) -> bool:
+    """Takes the exclusive lock of a folder for this process, which keeps it until `unlock_folder` or its end.
+
+    The lock is on the file `lock` in the folder. It is a POSIX record lock, which child processes do not inherit.
+
+    Returns:
+        False where this process has the lock already.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        OSError: the file system has no locks.
     """
     path = (folder / "lock").resolve()
-    held = _HELD.get((os.getpid(), path))
-    if held is not None and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):
-        return
-    file = path.open("w")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise OSError(error.errno, f"{path} cannot be locked: {error.strerror}") from error
-        raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
-    _HELD[os.getpid(), path] = file
+    with _LOCKING:
+        held = _HELD.get((os.getpid(), path))
+        if held is not None and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):
+            return False
+        file = path.open("w")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise OSError(error.errno, f"{path} cannot be locked: {error.strerror}") from error
+            raise BlockingIOError(error.errno, f"another process has locked {folder}") from error
+        _HELD[os.getpid(), path] = file
+        return True
+
+
+def unlock_folder(folder: Path) -> None:
+    """Gives back the lock that `lock_folder` took."""
+    with _LOCKING:
+        _HELD.pop((os.getpid(), (folder / "lock").resolve())).close()
 
 
 _HELD: dict[tuple[int, Path], TextIO] = {}
-"""Locks of this process: to close any descriptor of such a file would give its lock back (POSIX)."""
+"""Locked files by process and path. Closing any descriptor of a file gives its lock back (POSIX), so none is opened twice."""
+_LOCKING = threading.Lock()

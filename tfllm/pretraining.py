@@ -83,7 +83,7 @@ def pretrain(
         data=f"store {store.fingerprint}, seed {settings.seed}, {json.dumps(_as_stored(rows))}",
         weights_from=weights_from,
     )
-    verbose = verbose if run.writes else 0
+    verbose = verbose if run.is_chief else 0
     if verbose:
         print(f"{model.config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
     held_out = None

@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import sys
 import tarfile
 import zipfile
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from fetching import fetch, fetch_deb, fetch_npm
+
+from tfllm.files import publish_folder
 
 ROOT = Path("runs/data")
 SPLITS = ("train", "validation", "test")
@@ -269,18 +270,17 @@ def _decoded(content: bytes) -> str:
 
 
 def _write(folder: Path, splits: Callable[[], Mapping[str, Rows | str]], suffix: str = ".jsonl") -> Path:
-    """The folder, made once: written beside, then renamed, so that what has the name is whole."""
+    """The folder, made once, complete or not at all."""
     if folder.is_dir():
         return folder
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for split, content in splits().items():
-        text = content if isinstance(content, str) else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
-        path = beside / f"{split}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return beside.rename(folder)
+    with publish_folder(folder) as partial:
+        for split, content in splits().items():
+            rows = content if not isinstance(content, str) else None
+            text = content if rows is None else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            path = partial / f"{split}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return folder
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tfllm.files import publish
+
 
 class FetchError(OSError):
     """The archive cannot be had. The message says what the downloader said."""
@@ -83,9 +85,8 @@ def fetch_deb(name: str, version: str, sha256: str) -> Path:
     archive = _kept(name, version, sha256, download)
     files = archive.parent / "files"
     if not files.is_dir():
-        with tempfile.TemporaryDirectory(dir=archive.parent) as beside:
-            _run(["dpkg-deb", "-x", str(archive), "files"], Path(beside))
-            (Path(beside) / "files").rename(files)
+        with publish(files) as partial:
+            _run(["dpkg-deb", "-x", str(archive), str(partial)], archive.parent)
     return files
 
 

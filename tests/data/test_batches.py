@@ -13,7 +13,7 @@ from tfllm.data import causal_lm, masked_lm
 from tfllm.data.batching.batches import Batches
 from tfllm.data.labelled import text_classification
 from tfllm.tokenizers import ByteTokenizer
-from tfllm.train.distribution.strategies import in_turn, numbered
+from tfllm.train.distribution.strategies import add_row_numbers, round_robin
 
 KINDS = ("causal", "causal, mixed", "causal, once", "masked", "pairs", "pairs, once", "labelled", "labelled, once")
 
@@ -27,12 +27,12 @@ def literal(first: int, count: int) -> tf.data.Dataset:
 def test_shares_and_parts_as_in_the_docstrings() -> None:
     whole = Batches(literal, lambda number: {}, 4)
     assert [batch["row"].tolist() for batch in whole.share(1, 2).as_numpy_iterator()] == [[9, 10], [13, 14]]
-    turns = in_turn([whole.share(0, 2), whole.share(1, 2)])
+    turns = round_robin([whole.share(0, 2), whole.share(1, 2)])
     assert [batch["row"].tolist() for batch in turns.as_numpy_iterator()] == [[7, 8], [9, 10], [11, 12], [13, 14]]
     assert turns.cardinality() == 4 and turns.element_spec["row"].shape == [2]
-    assert in_turn([whole.repeat(), whole.repeat()]).cardinality() == tf.data.INFINITE_CARDINALITY
+    assert round_robin([whole.repeat(), whole.repeat()]).cardinality() == tf.data.INFINITE_CARDINALITY
     assert [batch["row"].tolist() for batch in whole.take(1).share(0, 4).as_numpy_iterator()] == [[7]]
-    assert numbered({"token_ids": tf.constant([[7, 8], [9, 5], [6, 4]])}, first=3)["row"].numpy().tolist() == [3, 4, 5]
+    assert add_row_numbers({"token_ids": tf.constant([[7, 8], [9, 5], [6, 4]])}, first=3)["row"].numpy().tolist() == [3, 4, 5]
     with pytest.raises(ValueError, match="batch_size=4 cannot be shared by 3: give a multiple of 3"):
         whole.share(0, 3)
 

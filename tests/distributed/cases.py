@@ -46,7 +46,7 @@ def main(kind: str, devices: int, store: Path, out: Path, cases: list[dict[str, 
         (out / f"{number}-{worker}.json").write_text(
             json.dumps(trained(strategy, tfllm.data.Store.open(store, TOKENIZER), case))
         )
-    strategies.meet(strategy)
+    strategies.barrier(strategy)
 
 
 def make_strategy(kind: str, devices: int) -> tf.distribute.Strategy:

@@ -105,7 +105,7 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_export_left_is_not_in_the_way(stub, model, tmp_path):
-    left = tmp_path / f".{os.getpid()}.partial" / "assets.extra"
+    left = tmp_path / f".version.{os.getpid()}.partial" / "assets.extra"
     left.mkdir(parents=True)
     assert tfllm.export(model, ByteTokenizer(), tmp_path) == tmp_path / "1"
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]

@@ -81,7 +81,7 @@ def test_the_others_are_answered_by_names_that_there_are(name: str) -> None:
         (dict(suppress_tokens=[7]), "logit_bias={id: -1e9}", dict(logit_bias={7: -1e9})),
         (dict(dola_layers="low"), "penalty_alpha=0.6 with top_k=4", dict(penalty_alpha=0.6, top_k=4)),
         (dict(output_scores=True), "top_log_probs=5", dict(top_log_probs=5)),
-        (dict(best_of=4), "num_beams=… with num_sequences=1", dict(num_beams=4, num_sequences=1)),
+        (dict(best_epoch=4), "num_beams=… with num_sequences=1", dict(num_beams=4, num_sequences=1)),
         (dict(do_sample=1), "here temperature=1.0 draws, temperature=0 does not", dict(temperature=1.0)),
         (dict(do_sample=True, temperature=0), "leave one of them out", dict(do_sample=True)),
         (dict(do_sample=False, temperature=0.5), "leave one of them out", dict(do_sample=False)),

@@ -15,7 +15,7 @@ import tfllm
 from tfllm.commands.inspecting import info
 from tfllm.commands.using import convert
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def copy(written, tmp_path):
 def assert_same(ours, name):
     expected = strong(name)
     assert type(ours) is type(expected) and ours.config == expected.config and ours.settings() == expected.settings()
-    theirs = named(expected.variables)
-    for path, variable in named(ours.variables).items():
+    theirs = variables_by_name(expected.variables)
+    for path, variable in variables_by_name(ours.variables).items():
         np.testing.assert_array_equal(variable.numpy(), theirs[path].numpy(), err_msg=path)
 
 
@@ -227,7 +227,7 @@ def test_a_missing_field_of_the_config_is_named(copy):
 def test_another_task_gets_a_new_head_on_the_files_stack(written, name, task, settings):
     model, _ = from_huggingface(written[name], task=task, **settings)
     assert model.task == task and model.settings().items() >= settings.items()
-    ours, theirs = named(model.stack.variables), named(strong(name).stack.variables)
+    ours, theirs = variables_by_name(model.stack.variables), variables_by_name(strong(name).stack.variables)
     for path in ours:
         np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
 
@@ -242,7 +242,7 @@ def test_other_labels_than_the_folders(written):
     model, _ = from_huggingface(folder)
     again = eval(call, {"tfllm": tfllm, "model": model})
     assert again.labels == ("0", "1")
-    ours, theirs = named(again.stack.variables), named(model.stack.variables)
+    ours, theirs = variables_by_name(again.stack.variables), variables_by_name(model.stack.variables)
     for path in ours:
         np.testing.assert_array_equal(ours[path].numpy(), theirs[path].numpy(), err_msg=path)
 

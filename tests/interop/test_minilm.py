@@ -10,7 +10,7 @@ import tfllm
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.interop import from_huggingface, to_huggingface
 from tfllm.presets import preset
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 TEXTS = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
 COSINES = [0.6946, 0.9429, 0.2569]
@@ -50,6 +50,6 @@ def test_it_is_written_and_read_again_bit_for_bit(loaded, tmp_path):
     again, its_tokenizer = from_huggingface(to_huggingface(model, tokenizer, tmp_path / "out"))
     assert its_tokenizer.fingerprint() == tokenizer.fingerprint()
     assert again.settings() == model.settings()
-    theirs = named(again.variables)
-    for name, variable in named(model.variables).items():
+    theirs = variables_by_name(again.variables)
+    for name, variable in variables_by_name(model.variables).items():
         np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy(), err_msg=name)

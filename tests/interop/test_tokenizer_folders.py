@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 import tfllm
 from tfllm.interop.huggingface import from_huggingface, to_huggingface
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 WORDPIECE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##1", "##2", "[", "]", "e", "e1"]
 ROBERTA = [*SPECIALS, *byte_letters(), *("".join(pair) for pair in MERGES)]
@@ -266,7 +266,7 @@ def test_rows_that_a_file_names_are_kept(encoder: Path) -> None:
     (encoder / "added_tokens.json").write_text('{"[E1]": 60, "[E2]": 61}')
     model, tokenizer = from_huggingface(encoder)
     assert model.config.vocab_size == tokenizer.vocab_size == 62
-    table = next(value for name, value in named(model.variables).items() if value.shape == (62, 12))
+    table = next(value for name, value in variables_by_name(model.variables).items() if value.shape == (62, 12))
     np.testing.assert_array_equal(table.numpy()[60:], np.arange(24).reshape(2, 12))
     assert tokenizer.encode("the [E1] .") == [57, 60, 59]
 

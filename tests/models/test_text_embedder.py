@@ -13,7 +13,7 @@ from tfllm import features
 from tfllm.finetuning.evaluation import evaluate_vectors
 from tfllm.models.text_embedder import wrong_partners
 from tfllm.tokenizers import ByteTokenizer
-from tfllm.train.distribution.replicas import Rows
+from tfllm.train.distribution.replicas import GatheredRows
 
 CONFIG = tfllm.preset("bert-tiny", vocab_size=259, num_layers=1, hidden_size=16, num_heads=2)
 # Six questions of three answers; one pair stands twice, and the last question has two answers.
@@ -143,8 +143,8 @@ def test_replicas_compare_the_texts_of_all(monkeypatch):
     sums = []
     for first, count in ((0, 6), (6, 10)):
         monkeypatch.setattr(
-            "tfllm.models.text_embedder.rows_of_all",
-            lambda part, first=first, count=count: Rows(everything[part.dtype], tf.constant(first), tf.constant(count)),
+            "tfllm.models.text_embedder.gather_rows",
+            lambda part, first=first, count=count: GatheredRows(everything[part.dtype], tf.constant(first), tf.constant(count)),
         )
         part = {name: value[first : first + count] for name, value in batch.items()}
         found = embedder(vectors[first : first + count]).objective(part, training=False)

@@ -13,7 +13,7 @@ from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
 from tfllm.interop.weight_mapping import weight_mapping
 from tfllm.models.folder import TASKS
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 
 class Difference(NamedTuple):
@@ -35,7 +35,7 @@ def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, 
     table = weight_mapping(family_of(case.config), case.config, case.task, next_sentence=pairs)
     fill(model, {name: weight(name, shape, seed) for name, shape in shapes.items()}, table)
     features = {name: tf.constant(value) for name, value in batch.items()}
-    variables = named(model.trainable_variables)
+    variables = variables_by_name(model.trainable_variables)
     with tf.GradientTape() as tape:
         objective = model.objective(features | {"dropout_seed": tf.zeros(len(features["token_ids"]), tf.int32)}, training=True)
         loss = objective.loss / objective.weight

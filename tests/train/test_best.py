@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from tfllm.train.runs.best_epoch import best_of
+from tfllm.train.runs.best_epoch import best_epoch
 
 
 def best(measure, *values):
-    found = best_of([{"step": step, measure: value} for step, value in enumerate(values)], measure)
+    found = best_epoch([{"step": step, measure: value} for step, value in enumerate(values)], measure)
     return found and found["step"]
 
 
@@ -34,4 +34,4 @@ def test_the_first_of_equals_and_never_what_is_no_number(measure):
 
 def test_a_measure_that_is_not_there():
     with pytest.raises(ValueError, match="best='val_f1' was not measured; the epoch's measures are step, val_loss"):
-        best_of([{"step": 1, "val_loss": 2.0}], "val_f1")
+        best_epoch([{"step": 1, "val_loss": 2.0}], "val_f1")

@@ -9,11 +9,11 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from tfllm.train.callbacks import fonts
-from tfllm.train.callbacks.images import attention_picture, confusion_picture
+from tfllm.train.callbacks.images import attention_image, confusion_matrix_image
 
 
 def picture(size, times=1, name="label"):
-    return confusion_picture(np.eye(size, dtype=int) * times, [f"{name} {number}" for number in range(size)])
+    return confusion_matrix_image(np.eye(size, dtype=int) * times, [f"{name} {number}" for number in range(size)])
 
 
 def test_few_labels_take_little_place():
@@ -66,21 +66,21 @@ def test_what_no_font_has_is_escaped(only_dejavu):
 def test_pictures_of_all_scripts_give_no_warning(only_dejavu):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        attention_picture(np.zeros([2, len(SCRIPTS), len(SCRIPTS)]), SCRIPTS)
-        confusion_picture(np.eye(len(SCRIPTS), dtype=int), SCRIPTS)
+        attention_image(np.zeros([2, len(SCRIPTS), len(SCRIPTS)]), SCRIPTS)
+        confusion_matrix_image(np.eye(len(SCRIPTS), dtype=int), SCRIPTS)
 
 
 def test_an_installed_font_writes_what_it_has(only_dejavu, tmp_path):
     path = tmp_path / "cjk.ttf"
     _write_font(path, family="WenQuanYi Zen Hei", char="中")
-    escaped = attention_picture(np.zeros([1, 2, 2]), ["中", "cat"])
+    escaped = attention_image(np.zeros([1, 2, 2]), ["中", "cat"])
     font_manager.fontManager.addfont(path)
     fonts.installed.cache_clear()
     fonts._has.cache_clear()
     assert fonts.writable("中文") == r"中\u6587"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not np.array_equal(attention_picture(np.zeros([1, 2, 2]), ["中", "cat"]), escaped)
+        assert not np.array_equal(attention_image(np.zeros([1, 2, 2]), ["中", "cat"]), escaped)
 
 
 def _write_font(path, family, char):
@@ -104,15 +104,15 @@ def _write_font(path, family, char):
 
 
 def test_an_attention_picture_has_four_panels_in_a_row():
-    assert attention_picture(np.zeros([1, 3, 3]), ["a", "b", "c"]).shape == (400, 400, 4)
-    assert attention_picture(np.zeros([6, 3, 3]), ["a", "b", "c"]).shape == (800, 1600, 4)
+    assert attention_image(np.zeros([1, 3, 3]), ["a", "b", "c"]).shape == (400, 400, 4)
+    assert attention_image(np.zeros([6, 3, 3]), ["a", "b", "c"]).shape == (800, 1600, 4)
 
 
 def test_each_head_stands_in_its_panel():
     """The brightest place of head 5, query 2, key 0 is in the second row and column of panels."""
     heads = np.zeros([6, 3, 3], np.float32)
     heads[5, 2, 0] = 1
-    red = attention_picture(heads, ["a", "b", "c"])[..., 0].astype(int)
-    blue = attention_picture(heads, ["a", "b", "c"])[..., 2].astype(int)
+    red = attention_image(heads, ["a", "b", "c"])[..., 0].astype(int)
+    blue = attention_image(heads, ["a", "b", "c"])[..., 2].astype(int)
     rows, columns = np.nonzero((red > 200) & (blue < 60))  # viridis' yellow
     assert 400 < rows.min() <= rows.max() < 800 and 400 < columns.min() <= columns.max() < 800

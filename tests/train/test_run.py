@@ -20,12 +20,11 @@ import tensorflow as tf
 from events import points
 
 import tfllm
-from tfllm.files import lock
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.runs import weights as train_weights
-from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint, state_text
-from tfllm.train.runs.run import Run
 from tfllm.train.runs.async_writer import WRITER
+from tfllm.train.runs.checkpoints import checkpoints, latest_checkpoint, lock_run_folder, state_text
+from tfllm.train.runs.run import Run
 
 TOKENIZER = ByteTokenizer()
 CONFIG = tfllm.preset("llama-tiny", vocab_size=TOKENIZER.vocab_size, num_layers=1, dropout=0.1)
@@ -261,7 +260,7 @@ def test_two_processes_in_one_folder_are_refused(folder: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            lock(folder)
+            lock_run_folder(folder)
         except BlockingIOError as error:
             os._exit(17 if "another process trains" in str(error) else 1)
         os._exit(0)

@@ -11,9 +11,9 @@ from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS
 from tfllm.models import CausalLM
 from tfllm.train import losses, step
-from tfllm.train.step_errors import NonFiniteError
 from tfllm.train.gradients import Objective, gradients
 from tfllm.train.step import TrainableModel
+from tfllm.train.step_errors import NonFiniteError
 
 VOCAB, ROWS, LENGTH = 23, 8, 6
 CONFIG = ModelConfig(

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import tfllm
-from tfllm.train.distribution.replicas import rows_of_all, summed
-from tfllm.train.distribution.strategies import agree, is_chief, meet, workers
+from tfllm.train.distribution.replicas import gather_rows, sum_over_replicas
+from tfllm.train.distribution.strategies import barrier, is_chief, is_same_on_all_workers, num_workers
 
 CONFIG = tfllm.preset("llama-tiny", vocab_size=64, num_layers=1)
 CLUSTER = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
@@ -21,8 +21,8 @@ def test_one_device_is_what_auto_gives_here(monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setenv("TF_CONFIG", config)
     strategy = tfllm.train.strategy()
     assert strategy is tf.distribute.get_strategy()
-    assert is_chief(strategy) and workers(strategy) == 1 and agree(strategy, 7)
-    meet(strategy)
+    assert is_chief(strategy) and num_workers(strategy) == 1 and is_same_on_all_workers(strategy, 7)
+    barrier(strategy)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_optimizer_of_another_scope_is_refused() -> None:
 
 
 def test_one_replica_has_all_rows() -> None:
-    rows = rows_of_all(tf.constant([[1.0], [2.0]]))
+    rows = gather_rows(tf.constant([[1.0], [2.0]]))
     assert rows.values.numpy().tolist() == [[1.0], [2.0]]
-    assert rows.are_here(tf.constant([-1, 0, 1, 2])).numpy().tolist() == [False, True, True, False]
-    assert summed({"a": tf.constant(3.0)})["a"].numpy() == 3.0
+    assert rows.are_local(tf.constant([-1, 0, 1, 2])).numpy().tolist() == [False, True, True, False]
+    assert sum_over_replicas({"a": tf.constant(3.0)})["a"].numpy() == 3.0

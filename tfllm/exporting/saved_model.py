@@ -7,8 +7,6 @@ Nothing of tfllm or Keras is in it: variables, a graph of core and TensorFlow Te
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tfllm import __version__
 from tfllm.exporting import warm_up
 from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of, versions
 from tfllm.exporting.signatures import build, contract_name
+from tfllm.files import move_into_place, temporary_path
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
@@ -91,13 +90,9 @@ def export(
     if (folder / "saved_model.pb").exists():
         raise FileExistsError(f"{folder} is a version: give the folder that holds them, {folder.parent}")
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{os.getpid()}.partial"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process with the same number that was killed, in another container say
-    try:
-        _write(model, tokenizer, config, beside, draft_model, quantize, prepack)
-        return _rename(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with temporary_path(folder / "version") as partial:
+        _write(model, tokenizer, config, partial, draft_model, quantize, prepack)
+        return _publish_version(partial, folder)
 
 
 def _write(
@@ -143,11 +138,13 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
     } | ({"generation": config.to_dict()} if model.causal else {})
 
 
-def _rename(beside: Path, folder: Path) -> Path:
+def _publish_version(partial: Path, folder: Path) -> Path:
+    """Renames a complete export to the next free version number; returns its new path."""
     while True:
         path = folder / str(max(versions(folder), default=0) + 1)
         try:
-            return beside.rename(path)
+            move_into_place(partial, path)
+            return path
         except OSError:
             # Another export took the number in between; anything else is an error.
             if not path.is_dir():

@@ -15,7 +15,7 @@ from tfllm.prediction.question_answering import best_spans
 from tfllm.text.tags import is_iob2
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluation import Evaluation
-from tfllm.train.callbacks.images import NAMED, confusion_picture
+from tfllm.train.callbacks.images import NAMED, confusion_matrix_image
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:
@@ -34,7 +34,7 @@ def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], ba
     evaluation = _of_classes(found, model.labels, ("by_class", "confusion"))
     if len(model.labels) <= NAMED:  # a larger one would be most of the run's history
         evaluation.tables["confusion"] = found.confusion.tolist()
-    return evaluation._replace(pictures={"confusion": lambda: confusion_picture(found.confusion, model.labels)})
+    return evaluation._replace(images={"confusion": lambda: confusion_matrix_image(found.confusion, model.labels)})
 
 
 def _of_classes(found: Any, labels: Sequence[str], arrays: Sequence[str] = ("by_class",)) -> Evaluation:

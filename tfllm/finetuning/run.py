@@ -17,7 +17,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
 from tfllm.settings import Finetuning
 from tfllm.text.tags import is_iob2
-from tfllm.train.runs.weights import digest_of
+from tfllm.train.runs.weights import values_digest
 
 
 def finetune(
@@ -69,7 +69,7 @@ def finetune(
     _check_settings(settings, model, best)
     _read_as(model, training)
     # A run that begins with the weights of another checkpoint is another run.
-    start = digest_of(model.variables)[:16]
+    start = values_digest(model.variables)[:16]
     if settings.freeze is not None:
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
@@ -88,7 +88,7 @@ def finetune(
         best=best,
         patience=settings.patience,
     )
-    verbose = verbose if run.writes else 0
+    verbose = verbose if run.is_chief else 0
     if verbose:
         counts = f"{len(training)} rows to learn from, {len(validation)} to choose by"
         if shared := validation.shared_with(training):

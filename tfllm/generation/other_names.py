@@ -109,7 +109,7 @@ ANSWERS = {
     "attention_mask": Answer("prompts are texts, of any lengths: leave it out"),
     "batch_size": Answer("all prompts are one batch: call generate for some at a time"),
     "generation_config": Answer("it is called config, and is a tfllm.GenerationConfig: give config=…"),
-    "best_of": Answer("give num_beams=… with num_sequences=1 for the most probable of several", (1,)),
+    "best_epoch": Answer("give num_beams=… with num_sequences=1 for the most probable of several", (1,)),
     "transformers_version": Answer("this is a file of Transformers: write its settings with GenerationConfig.save"),
     "_from_model_config": Answer("this is a file of Transformers: write its settings with GenerationConfig.save"),
 }

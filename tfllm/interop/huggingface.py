@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tfllm.config import ModelConfig
-from tfllm.files import whole_folder
+from tfllm.files import publish_folder
 from tfllm.interop.configs import family_of, read_config, write_config
 from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
 from tfllm.interop.tensor_names import Weights, canonical, cut_vocabulary, stack_prefix
@@ -29,7 +29,7 @@ from tfllm.models.folder import TASKS, get_both
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.huggingface import named_ids, read_tokenizer
 from tfllm.tokenizers.tokenizer_config import read_json
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 MOST_UNUSED = 1024
 """Rows of a table behind the last id that a file names: published models have some hundred, to make its size a round one."""
@@ -117,12 +117,12 @@ def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str
     if config.causal:
         values |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
     weights = _weights(model, family)
-    with whole_folder(folder) as beside:
-        (beside / "config.json").write_text(json.dumps(values, indent=2) + "\n")
-        save_file(weights, beside / "model.safetensors", {"format": "pt"})
-        write_tokenizer(tokenizer, beside, config)
+    with publish_folder(folder) as partial:
+        (partial / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+        save_file(weights, partial / "model.safetensors", {"format": "pt"})
+        write_tokenizer(tokenizer, partial, config)
         if model.task == "text_embedder":
-            write_pooling(model, beside)
+            write_pooling(model, partial)
     return folder
 
 
@@ -132,7 +132,7 @@ def fill(model: LanguageModel, weights: Weights, table: WeightMapping) -> None:
     Raises:
         ValueError: tensors are missing, unexpected or of another shape.
     """
-    variables = named(model.variables)
+    variables = variables_by_name(model.variables)
     values = {name: np.full(variable.shape, np.nan, np.float32) for name, variable in variables.items()}
     problems = [f"{name} is missing" for name in sorted(table.keys() - weights.keys())]
     problems += [f"{name} is unexpected" for name in sorted(weights.keys() - table.keys())]
@@ -264,7 +264,7 @@ def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, se
 def _weights(model: LanguageModel, family: str) -> Weights:
     """Every parameter by its name in PyTorch; those of a bare stack without a prefix, as Transformers writes them."""
     table = weight_mapping(family, model.config, model.task, next_sentence=model.settings().get("next_sentence", False))
-    variables = named(model.variables)
+    variables = variables_by_name(model.variables)
     values = {name: np.asarray(variable, np.float32) for name, variable in variables.items()}
     if left := sorted(set(values) - {place.variable for place in table.values()}):
         raise ValueError(f"{family} has no place for {', '.join(left)}")

@@ -22,7 +22,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
 
 Values = dict[str, np.ndarray]
 _BACKBONES = ("BertBackbone", "RobertaBackbone")
@@ -65,7 +65,7 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[Any, Tokenize
         values["head/bias"] = np.asarray(head._bias)
     with assigned_soon():
         ours = task(config, dtype=dtype, **settings)
-    for name, variable in named(ours.variables).items():
+    for name, variable in variables_by_name(ours.variables).items():
         variable.assign(values[name])
     preprocessor = getattr(model, "preprocessor", None)
     return ours, None if preprocessor is None else _tokenizer(preprocessor.tokenizer)

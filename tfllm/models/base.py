@@ -15,9 +15,9 @@ from tfllm.features import DROPOUT_SEED, TOKEN_IDS
 from tfllm.layers.devices import fastest_dtype, is_slow
 from tfllm.models.transformer import Features, Transformer
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.standardize import canonical
 from tfllm.train.distribution.tensor_parallel import arrange
-from tfllm.train.runs.weights import named
+from tfllm.train.runs.weights import variables_by_name
+from tfllm.train.standardize import canonical
 from tfllm.train.step import TrainableModel
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -88,7 +88,7 @@ class LanguageModel(TrainableModel):
                 f"pretrained.config.replace(…); what may be changed is {', '.join(_FREE)}"
             )
         model = cls(config, **settings)
-        theirs, ours = named(pretrained.stack.variables), named(model.stack.variables)
+        theirs, ours = variables_by_name(pretrained.stack.variables), variables_by_name(model.stack.variables)
         if missing := sorted(ours.keys() - theirs.keys()):
             raise ValueError(
                 f"the pretrained {type(pretrained).__name__} has no such weights: {', '.join(missing[:8])}. Give a config "

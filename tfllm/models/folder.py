@@ -10,7 +10,7 @@ from typing import Any
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
-from tfllm.files import whole_folder
+from tfllm.files import publish_folder
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.causal_lm import CausalLM
@@ -23,7 +23,7 @@ from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
 from tfllm.train.runs.checkpoints import Snapshot, model_folder, read_task, write_model
-from tfllm.train.runs.remote_folder import Remote, is_address
+from tfllm.train.runs.remote_folder import RemoteFolder, is_address
 
 _CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
 TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
@@ -41,7 +41,7 @@ def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, f
         raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
     model, tokenizer = get_both(model, tokenizer)
     check_tokenizer(model, tokenizer)
-    with whole_folder(folder) as partial:
+    with publish_folder(folder) as partial:
         write_model(Snapshot.of(model, tokenizer), partial)
     return folder
 
@@ -64,8 +64,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
     """
     if not isinstance(folder, (str, Path)):
         raise TypeError(f"tfllm.load takes the path of a folder, got {type(folder).__name__}")
-    there = Remote(str(folder)) if is_address(folder) else None
-    folder = model_folder(folder) if there is None else there.fetch_model()
+    there = RemoteFolder(str(folder)) if is_address(folder) else None
+    folder = model_folder(folder) if there is None else there.download_model()
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")
     if tokenizer.vocab_size != config.vocab_size:

@@ -12,7 +12,7 @@ from tfllm.features import POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, TEXT_NUMBERS, TY
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_spec import BatchKeys
-from tfllm.train.distribution.replicas import rows_of_all
+from tfllm.train.distribution.replicas import gather_rows
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -101,18 +101,18 @@ class TextEmbedder(EncoderTask):
         """
         vectors = tf.math.l2_normalize(self(features, training=training), -1)
         weights = tf.cast(features.get(ROW_WEIGHTS, tf.ones(tf.shape(vectors)[:1])), tf.float32)
-        rows = rows_of_all(tf.concat([vectors, weights[:, None]], -1))
+        rows = gather_rows(tf.concat([vectors, weights[:, None]], -1))
         pairs = tf.reshape(rows.values[:, :-1], [-1, 2, self.config.hidden_size])
         weights = rows.values[::2, -1]
         cosines, targets = tf.matmul(pairs[:, 0], pairs[:, 1], transpose_b=True), tf.range(tf.shape(pairs)[0])
         scores = tf.concat([cosines, tf.transpose(cosines)], 0) / self._temperature
         compared = tf.tile(weights[None] > 0, [tf.shape(scores)[0], 1])
         if TEXT_NUMBERS in features:
-            texts = tf.reshape(rows_of_all(features[TEXT_NUMBERS]).values, [-1, 2])
+            texts = tf.reshape(gather_rows(features[TEXT_NUMBERS]).values, [-1, 2])
             wrong = tf.linalg.set_diag(wrong_partners(texts), tf.ones(tf.shape(texts)[:1], tf.bool))
             compared &= tf.concat([wrong, tf.transpose(wrong)], 0)
         scores -= tf.cast(~compared, tf.float32) * 1e9
-        weights = tf.where(rows.are_here(2 * targets), weights, 0.0)  # a pair counts where its first text is
+        weights = tf.where(rows.are_local(2 * targets), weights, 0.0)  # a pair counts where its first text is
         sums = class_cross_entropy(scores, tf.tile(targets, [2]), weights=tf.tile(weights, [2]))
         measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
         return Objective(sums.loss, sums.weight, measures)

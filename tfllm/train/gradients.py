@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfllm.layers.fused import fusing
 
 Features = dict[str, tf.Tensor]
-Measures = dict[str, tuple[tf.Tensor, tf.Tensor]]
+MetricSums = dict[str, tuple[tf.Tensor, tf.Tensor]]
 """Metric name -> (sum, weight), float32 [] each."""
 
 
@@ -24,7 +24,7 @@ class Objective(NamedTuple):
     """float32 []: sum over what is counted (tokens, rows), with a gradient."""
     weight: tf.Tensor
     """float32 []: how much was counted; the step minimises loss / weight."""
-    measures: Measures
+    measures: MetricSums
 
 
 def gradients(

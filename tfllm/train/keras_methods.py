@@ -18,10 +18,10 @@ import tensorflow as tf
 
 from tfllm.features import LABELS, ROW_WEIGHTS, TARGET_WEIGHTS, TOKEN_IDS
 from tfllm.train.batch_spec import ALIASES, FORMS, BatchKeys
-from tfllm.train.standardize import as_arrays, class_table
 from tfllm.train.callbacks.progress_lines import as_lines, without_bar
 from tfllm.train.distribution.parameter_server import Coordinator
-from tfllm.train.distribution.strategies import distributed
+from tfllm.train.distribution.strategies import distribute_dataset
+from tfllm.train.standardize import as_arrays, class_table
 from tfllm.train.step_errors import naming_the_step
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -50,16 +50,16 @@ class FittingModel(keras.Model):
         self._weigh_classes(given.pop("class_weight", None))
         self._keep_together(given)
         handler = signal.getsignal(signal.SIGTERM)
-        self.fitting = True
+        self.fit_status.running = True
         try:
             if self._on_servers:
                 with naming_the_step(self.optimizer):
                     return Coordinator(self).fit(**given)
             for name in ("x", "validation_data"):
-                given[name] = distributed(self.distribute_strategy, given.get(name))
+                given[name] = distribute_dataset(self.distribute_strategy, given.get(name))
             return super().fit(**given)
         finally:
-            self.fitting = False
+            self.fit_status.running = False
             # Callbacks that listen for it are not told of an error.
             if signal.getsignal(signal.SIGTERM) is not handler:
                 signal.signal(signal.SIGTERM, handler)
@@ -72,7 +72,7 @@ class FittingModel(keras.Model):
                 raise ValueError(f"evaluate under ParameterServerStrategy takes no {', '.join(unknown)}")
             scores = Coordinator(self).evaluate(given["x"])
             return scores if given.get("return_dict") else list(scores.values())
-        given["x"] = distributed(self.distribute_strategy, given.get("x"))
+        given["x"] = distribute_dataset(self.distribute_strategy, given.get("x"))
         return super().evaluate(**given)
 
     @_signature_of(keras.Model.predict)
@@ -80,7 +80,7 @@ class FittingModel(keras.Model):
         given = without_bar(self._given(keras.Model.predict, args, kwargs))
         if self._on_servers:
             raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
-        given["x"] = distributed(self.distribute_strategy, given.get("x"))
+        given["x"] = distribute_dataset(self.distribute_strategy, given.get("x"))
         with naming_the_step():
             return super().predict(**given)
 
@@ -166,7 +166,7 @@ class FittingModel(keras.Model):
                 "ParameterServerStrategy hands steps out to workers: call fit or evaluate, with data of tfllm.data"
             )
         strategy, batch = self.distribute_strategy, keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        dataset = distributed(strategy, tf.data.Dataset.from_tensors(batch))
+        dataset = distribute_dataset(strategy, tf.data.Dataset.from_tensors(batch))
         self.reset_metrics()
         logs = function(iter(strategy.experimental_distribute_dataset(dataset)))
         logs = {name: float(value) for name, value in logs.items()}

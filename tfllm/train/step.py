@@ -19,16 +19,17 @@ from tfllm.features import DROPOUT_SEED, ROW, TOKEN_IDS
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.devices import has_gpu
 from tfllm.layers.fused import fusing
-from tfllm.train.standardize import canonical
-from tfllm.train.decoupled import DecoupledOptimizer
-from tfllm.train.distribution.replicas import summed
-from tfllm.train.distribution.tensor_parallel import TensorParallel
-from tfllm.train.step_errors import assert_finite, naming_the_step
-from tfllm.train.keras_methods import FittingModel
-from tfllm.train.gradients import Features, Measures, Objective, at_least_epsilon, gradients
-from tfllm.train.metrics import Ratio
 from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses
-from tfllm.train.train_function import repeated
+from tfllm.train.decoupled import DecoupledOptimizer
+from tfllm.train.distribution.replicas import sum_over_replicas
+from tfllm.train.distribution.tensor_parallel import TensorParallel
+from tfllm.train.fit_status import FitStatus
+from tfllm.train.gradients import Features, MetricSums, Objective, at_least_epsilon, gradients
+from tfllm.train.keras_methods import FittingModel
+from tfllm.train.metrics import Ratio
+from tfllm.train.standardize import canonical
+from tfllm.train.step_errors import assert_finite, naming_the_step
+from tfllm.train.train_function import make_step_function
 
 
 class TrainableModel(FittingModel):
@@ -116,8 +117,7 @@ class TrainableModel(FittingModel):
             optimizer.build(self.trainable_variables)
         # XLA around forward and backward only.
         self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
-        self.steps_done_before = 0
-        self.end_asked = self.end_agreed = self.fitting = False
+        self.fit_status = FitStatus()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -130,11 +130,11 @@ class TrainableModel(FittingModel):
         """The metrics of validation."""
         return list(self._measures.values())
 
-    def train_step(self, data: Any) -> Measures:
+    def train_step(self, data: Any) -> MetricSums:
         """One step, run by every replica on its rows at the same time; what was measured of all rows."""
         features = self._canonical(data, class_weights=self.class_weights)
         seeds = self._row_seeds(data, tf.shape(features[TOKEN_IDS])[0])
-        slopes, objective = summed(self._run_gradients(features | {DROPOUT_SEED: seeds}))
+        slopes, objective = sum_over_replicas(self._run_gradients(features | {DROPOUT_SEED: seeds}))
         weight = at_least_epsilon(objective.weight)
         if not self._divides_first:
             slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
@@ -152,10 +152,10 @@ class TrainableModel(FittingModel):
         # 1, but not before there is a batch: a constant would be counted at the end of the data, too.
         return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
-    def test_step(self, data: Any) -> Measures:
-        return summed(self.objective(self._canonical(data), training=False)).measures
+    def test_step(self, data: Any) -> MetricSums:
+        return sum_over_replicas(self.objective(self._canonical(data), training=False)).measures
 
-    def add(self, measures: Measures) -> None:
+    def update_metrics(self, measures: MetricSums) -> None:
         """Takes into the metrics what a step has measured."""
         for metric in self.metrics:
             if metric.name in measures:
@@ -182,21 +182,15 @@ class TrainableModel(FittingModel):
                 f"the epoch was left after {steps_done} steps, which steps_per_execution={self.steps_per_execution} does not "
                 "divide: compile with a value that does"
             )
-        self.steps_done_before = steps_done
-
-    def skips_step(self) -> bool:
-        """Was the next step (or the next few, of `steps_per_execution`) done before the run was left inside its epoch?"""
-        skips = self.steps_done_before > 0
-        self.steps_done_before -= self.steps_per_execution if skips else 0
-        return skips
+        self.fit_status.steps_to_skip = steps_done
 
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
-        run = repeated(self, self.train_step, self.metrics)
+        run = make_step_function(self, self.train_step, self.metrics)
 
         def train_function(iterator: Any) -> Any:
-            if self.skips_step():
+            if self.fit_status.skip(self.steps_per_execution):
                 return self.get_metrics_result()
             with naming_the_step(self.optimizer):
                 return run(iterator)
@@ -205,7 +199,7 @@ class TrainableModel(FittingModel):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            run = repeated(self, self.test_step, self.measured)
+            run = make_step_function(self, self.test_step, self.measured)
 
             def test_function(iterator: Any) -> Any:
                 with naming_the_step():

@@ -1,6 +1,6 @@
-"""What `fit` and `evaluate` call: one step after the other, and the metrics then.
+"""The function that Keras' `fit` and `evaluate` call: it does one step, or several, and returns the metrics.
 
-Enters: a model, its step on one batch, metrics. Leaves: a function of an iterator over batches.
+Input: a model, its step on one batch, metrics. Output: a function of an iterator over batches.
 """
 
 from __future__ import annotations
@@ -10,52 +10,59 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.train.distribution.replicas import local, summed
-from tfllm.train.distribution.strategies import losing_no_worker, workers
+from tfllm.train.distribution.replicas import local_value, sum_over_replicas
+from tfllm.train.distribution.strategies import num_workers, report_lost_worker
 from tfllm.train.distribution.tensor_parallel import TensorParallel
-from tfllm.train.gradients import Measures
+from tfllm.train.gradients import MetricSums
 
 
-def repeated(model: Any, step: Callable[[Any], Measures], metrics: Sequence[Any]) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """A function that takes `steps_per_execution` batches of an iterator (or those that are left) -> the metrics then.
+def make_step_function(
+    model: Any, step: Callable[[Any], MetricSums], metrics: Sequence[Any]
+) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """A function that takes `steps_per_execution` batches of an iterator (fewer at its end) and returns the metrics then.
 
-    Keras' own takes the mean of each replica's metrics, which ends in an error on several workers (keras #20585).
+    Keras' own function averages each replica's metrics, which fails on several workers (keras #20585).
 
-    Raises (what it returns):
+    Args:
+        model: compiled; its `fit_status` is read and written.
+        step: one step on one batch, as each replica runs it.
+        metrics: those whose values are returned.
+
+    Raises (the function returned):
         StopIteration, OutOfRangeError: the iterator has no batch left.
         WorkerLostError: another worker did not take part.
     """
     strategy = model.distribute_strategy
-    several = workers(strategy) > 1
+    multi_worker = num_workers(strategy) > 1
     on_mesh = isinstance(strategy, TensorParallel)
 
-    def one(source: Any, asked: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def one_step(source: Any, stop: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         batch = source if on_mesh else next(source)
-        model.add(local(strategy, strategy.run(step, (batch,))))
-        if several:
-            asked = local(strategy, strategy.run(lambda: summed(tf.identity(asked))))
-        return asked, {metric.name: metric.result() for metric in metrics}
+        model.update_metrics(local_value(strategy, strategy.run(step, (batch,))))
+        if multi_worker:
+            stop = local_value(strategy, strategy.run(lambda: sum_over_replicas(tf.identity(stop))))
+        return stop, {metric.name: metric.result() for metric in metrics}
 
     if not model.run_eagerly:
         # A mesh splits known sizes only.
-        one = tf.function(one, reduce_retracing=not on_mesh, autograph=False)
+        one_step = tf.function(one_step, reduce_retracing=not on_mesh, autograph=False)
 
-    def function(iterator: Any) -> dict[str, tf.Tensor]:
+    def step_function(iterator: Any) -> dict[str, tf.Tensor]:
         results: dict[str, tf.Tensor] = {}
         # A loop in the graph is no faster, and collectives inside one mix up its rounds.
         for _ in range(model.steps_per_execution):
             try:
                 # An iterator over batches on a mesh is Python's own, not for the graph.
                 source = next(iterator) if on_mesh else iterator
-                agreed, results = one(source, tf.constant(float(model.end_asked)))
+                stop, results = one_step(source, tf.constant(float(model.fit_status.preemption_requested)))
             except (StopIteration, tf.errors.OutOfRangeError):
                 if not results:
                     raise
                 break
-        if on_mesh:  # an error of its devices is told to who reads, and to nobody else
+        if on_mesh:  # an error of its devices is raised where a result is read, and nowhere else
             next(iter(results.values())).numpy()
-        # Of one worker nothing is read back: that would wait for the device.
-        model.end_agreed = bool(agreed) if several else model.end_asked
+        # With one worker, nothing is read back from the device: that would wait for it.
+        model.fit_status.preemption_agreed = bool(stop) if multi_worker else model.fit_status.preemption_requested
         return results
 
-    return losing_no_worker(function) if several else function
+    return report_lost_worker(step_function) if multi_worker else step_function

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +14,7 @@ from typing import Any
 from tfllm.data.preparation.chunk_files import CHUNK_FILE_FORMAT
 from tfllm.data.preparation.inputs import Inputs
 from tfllm.data.store import FORMAT, Store, StoreError, work_dir_of
-from tfllm.files import WriteError, is_remote, sync_folder, write_atomically
+from tfllm.files import WriteError, is_remote, lock_folder, move_into_place, unlock_folder, write_atomically
 
 
 def fingerprint_of(inputs: Inputs, settings: dict[str, Any], identity: dict[str, Any]) -> str:
@@ -63,16 +61,14 @@ def open_work_dir(out: Path, fingerprint: str) -> Iterator[Path]:
     work = work_dir_of(out)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("wb")
+        locked = lock_folder(work)  # False where another thread of this process has it
+    except BlockingIOError:
+        locked = False
     except OSError as error:
         raise WriteError(error.errno, f"Could not write in {work}: {error.strerror}. Give another `out`") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.") from error
+    if not locked:
+        raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.")
+    try:
         ours = work / f"{fingerprint[:16]}-{CHUNK_FILE_FORMAT}"
         for entry in work.iterdir():
             if entry.is_dir() and entry != ours:
@@ -82,13 +78,13 @@ def open_work_dir(out: Path, fingerprint: str) -> Iterator[Path]:
             for leftover in (ours / name).glob("*.partial"):
                 leftover.unlink()
         yield ours
+    finally:
+        unlock_folder(work)
 
 
 def publish_store(work: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Add the manifest and turn the work into the store, in one rename."""
     text = json.dumps(manifest, indent=1) + "\n"
     write_atomically(work / "store" / "manifest.json", [text.encode()], durable=True)
-    sync_folder(work / "store")
-    (work / "store").rename(folder)
-    sync_folder(folder.parent)
+    move_into_place(work / "store", folder, durable=True)
     shutil.rmtree(work_dir_of(folder), ignore_errors=True)  # the store stands; `open_finished_store` sweeps what is left

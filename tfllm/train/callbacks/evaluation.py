@@ -13,13 +13,13 @@ class Evaluation(NamedTuple):
     """What an evaluation found."""
 
     scores: dict[str, float]
-    pictures: dict[str, Callable[[], np.ndarray]] = {}  # noqa: RUF012  (never changed)
+    images: dict[str, Callable[[], np.ndarray]] = {}  # noqa: RUF012  (never changed)
     """Drawn for TensorBoard when the epoch is saved: uint8 [height, width, 4]."""
     tables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
     """More numbers for the epoch's record, which no curve shows: lists and dictionaries, as JSON has them."""
 
 
-class Evaluating(keras.callbacks.Callback):
+class EvaluationCallback(keras.callbacks.Callback):
     """Adds `val_…` scores to each epoch's logs."""
 
     def __init__(self, evaluate: Callable[[], Evaluation]):
@@ -35,7 +35,7 @@ class Evaluating(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in self._latest.scores.items()})
 
-    def pictures(self) -> dict[str, np.ndarray]:
+    def images(self) -> dict[str, np.ndarray]:
         """Those of the newest evaluation, drawn now; of one made now, where there was none yet."""
         self._latest = self._latest or self._evaluate()
-        return {name: draw() for name, draw in self._latest.pictures.items()}
+        return {name: draw() for name, draw in self._latest.images.items()}

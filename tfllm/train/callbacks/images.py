@@ -19,7 +19,7 @@ NAMED = 60
 """Classes up to which the names can be read."""
 
 
-def confusion_picture(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+def confusion_matrix_image(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Truth down, prediction across, each row as shares of its sum. int [C, C].
 
     The counts stand in the cells of up to 20 classes; of more than 60, the numbers of some stand for the names.
@@ -38,7 +38,7 @@ def confusion_picture(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarra
     return np.asarray(canvas.buffer_rgba())
 
 
-def attention_picture(heads: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def attention_image(heads: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Queries down, keys across, one panel a head, of which four stand in a row. float32 [N, S, S].
 
     All panels are one image, and names stand at its edges only: to write names takes most of the time.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the curves: texts, pictures, and the token embeddings with their names in the projector."""
+"""What TensorBoard shows beside the curves: texts, images, and the token embeddings with their names in the projector."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfllm.features import TOKEN_IDS
 from tfllm.tokenizers import Tokenizer
-from tfllm.train.callbacks.images import attention_picture
+from tfllm.train.callbacks.images import attention_image
 from tfllm.train.callbacks.tensorboard import TensorBoard
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
@@ -24,15 +24,15 @@ STEPS_BETWEEN = 500
 
 
 class Samples(keras.callbacks.Callback):
-    """Shows texts and pictures after some epochs and after the last.
+    """Shows texts and images after some epochs and after the last.
 
-    It stands behind what saves the run: an error in a picture must not cost an epoch.
+    It stands behind what saves the run: an error in a image must not cost an epoch.
 
     Args:
         board: writes the curves; its files are used here, too.
         tokenizer: names the tokens.
-        sample: texts to show; the first is also drawn as an attention picture.
-        pictures: pictures to show, uint8 [height, width, 4].
+        sample: texts to show; the first is also drawn as an attention image.
+        images: images to show, uint8 [height, width, 4].
         every: epochs between two sets; so many that `STEPS_BETWEEN` steps lie between them, unless given.
     """
 
@@ -42,19 +42,19 @@ class Samples(keras.callbacks.Callback):
         *,
         tokenizer: Tokenizer,
         sample: Callable[[], list[str]] | None = None,
-        pictures: Callable[[], dict[str, np.ndarray]] | None = None,
+        images: Callable[[], dict[str, np.ndarray]] | None = None,
         every: int | None = None,
     ):
         super().__init__()
         if every is not None and every < 1:
             raise ValueError(f"samples_every={every} is invalid: expected at least 1 epoch, or None for the default")
         self._board, self._tokenizer, self._every = board, tokenizer, every
-        self._sample, self._pictures = sample, pictures
+        self._sample, self._images = sample, images
 
     def on_train_begin(self, logs: Any = None) -> None:
         step = self._step()
-        if step and step % self.params["steps"] == 0 and not self.model.steps_done_before:
-            self._show(step)  # where the process was killed between an epoch's record and its pictures
+        if step and step % self.params["steps"] == 0 and not self.model.fit_status.steps_to_skip:
+            self._show(step)  # where the process was killed between an epoch's record and its images
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._step() % self.params["steps"] == 0:
@@ -77,16 +77,16 @@ class Samples(keras.callbacks.Callback):
             texts = self._sample()
             # On a mesh no layer is called by itself.
             seen = texts[:1] if not isinstance(self.model.distribute_strategy, TensorParallel) else []
-            drawn = [picture for text in seen for picture in self._attention(text).items()]
+            drawn = [image for text in seen for image in self._attention(text).items()]
             with board.train.as_default():
-                for name, picture in drawn:
-                    tf.summary.image(name, picture[None], step=step)
+                for name, image in drawn:
+                    tf.summary.image(name, image[None], step=step)
                 for i, text in reversed(list(enumerate(texts))):  # where the first is there, all are
                     tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
-        if self._pictures and not board.has_pictures(step):
+        if self._images and not board.has_images(step):
             with board.validation.as_default():
-                for name, picture in self._pictures().items():
-                    tf.summary.image(name, picture[None], step=step)
+                for name, image in self._images().items():
+                    tf.summary.image(name, image[None], step=step)
         board.flush()
 
     def _attention(self, text: str) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ class Samples(keras.callbacks.Callback):
             layer: self.model.stack.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
             for layer in sorted({0, self.model.config.num_layers - 1})
         }
-        return {f"attention_block_{layer}": attention_picture(np.asarray(heads), names) for layer, heads in maps.items()}
+        return {f"attention_block_{layer}": attention_image(np.asarray(heads), names) for layer, heads in maps.items()}
 
     def _project_embeddings(self) -> None:
         """The first rows of the embedding table, as the projector's text files."""

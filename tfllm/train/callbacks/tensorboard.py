@@ -73,7 +73,7 @@ class TensorBoard(keras.callbacks.Callback):
         self.flush()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        resumed = self._resumed if self.model.steps_done_before else None
+        resumed = self._resumed if self.model.fit_status.steps_to_skip else None
         self._before = resumed["sums"] if resumed else self._sums()
         self._written = resumed["step"] if resumed else self._step()
 
@@ -101,7 +101,7 @@ class TensorBoard(keras.callbacks.Callback):
         for writer in _OPEN.pop(self.folder, ()):
             writer.close()
 
-    def has_pictures(self, step: int) -> bool:
+    def has_images(self, step: int) -> bool:
         """Did `validation` have more than curves at a step, when training began?"""
         curves = {tag for record in self._history for tag in _of_an_epoch("validation", record)}
         return any(at == step and tag not in curves for tag, at in self.shown["validation"])

@@ -43,7 +43,7 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._step_before = int(self.model.optimizer.iterations.numpy())
         self._started = self._tokens_at_end = None
-        self._earlier = self._resumed if self.model.steps_done_before else _NOTHING
+        self._earlier = self._resumed if self.model.fit_status.steps_to_skip else _NOTHING
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._ended = time.perf_counter()

@@ -53,7 +53,7 @@ class Watchdog(keras.callbacks.Callback):
 
     def _watch(self) -> None:
         # `fit` may also end with an error, of which no callback hears.
-        while self.model.fitting and not self._over.wait(min(1.0, self._seconds / 4)):
+        while self.model.fit_status.running and not self._over.wait(min(1.0, self._seconds / 4)):
             if time.monotonic() - self._latest > self._seconds:
                 print(
                     f"\nno step ended for {self._seconds:g} s: the input pipeline gives no batch, or another worker does not "

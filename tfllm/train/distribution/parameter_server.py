@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import tensorflow as tf
 
-from tfllm.train.gradients import Measures
+from tfllm.train.gradients import MetricSums
 
 IN_FLIGHT = 2
 """Steps handed out and not done, for each worker: one at work, one waiting for it."""
@@ -86,14 +86,15 @@ class Coordinator:
             callbacks.on_epoch_begin(epoch)
             for batch in range(steps):
                 callbacks.on_train_batch_begin(batch)
-                if not model.skips_step():
+                if not model.fit_status.skip(1):
                     step(number)
                     number += 1
-                if batch + 1 == steps or model.end_asked:
+                stop = model.fit_status.preemption_requested
+                if batch + 1 == steps or stop:
                     self._finish()
                     # Workers that count at the same time count one step for two.
                     model.optimizer.iterations.assign(done_before + number)
-                    model.end_agreed = model.end_asked
+                    model.fit_status.preemption_agreed = stop
                 callbacks.on_train_batch_end(batch)
             logs = dict(model.get_metrics_result())
             if validation_data is not None:
@@ -126,9 +127,9 @@ class Coordinator:
         """Waits for all steps handed out."""
         self._coordinator.join()
         while self._pending:
-            self._model.add(self._pending.pop(0).fetch())
+            self._model.update_metrics(self._pending.pop(0).fetch())
 
-    def _handed_out(self, step: Callable[[Any], Measures], data: Any) -> Callable[[int], None]:
+    def _handed_out(self, step: Callable[[Any], MetricSums], data: Any) -> Callable[[int], None]:
         """A function that has the batch of a number learnt from, when a worker is free."""
         if not isinstance(data, ByNumber):
             raise ValueError(
@@ -138,12 +139,12 @@ class Coordinator:
         strategy = self._model.distribute_strategy
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
-        def work(number: tf.Tensor) -> Measures:
+        def work(number: tf.Tensor) -> MetricSums:
             return strategy.run(step, (data.element(number),))
 
         def hand_out(number: int) -> None:
             if len(self._pending) >= IN_FLIGHT * self._workers:
-                self._model.add(self._pending.pop(0).fetch())
+                self._model.update_metrics(self._pending.pop(0).fetch())
             self._pending.append(self._coordinator.schedule(work, (tf.constant(number, tf.int64),)))
 
         return hand_out

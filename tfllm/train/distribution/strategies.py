@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfllm.features import ROW, TOKEN_IDS
 from tfllm.settings import StrategyName
 from tfllm.train.distribution import parameter_server
-from tfllm.train.distribution.replicas import local, summed
+from tfllm.train.distribution.replicas import local_value, sum_over_replicas
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 
@@ -63,7 +63,7 @@ def strategy(
         raise ValueError(f"mesh={mesh!r} goes with strategy 'tensor_parallel', got {kind!r}")
     cluster = _cluster()
     if kind == "auto":
-        kind = _kind_of(cluster, devices)
+        kind = _default_kind(cluster, devices)
     if kind in ("multi_worker", "parameter_server") and not cluster:
         raise ValueError(
             f"strategy {kind!r} wants TF_CONFIG to name the workers: start them with `tfllm launch --workers N -- …`"
@@ -90,44 +90,44 @@ def strategy(
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Is this the process that writes, for all workers?"""
     resolver = strategy.cluster_resolver
-    if resolver is None or workers(strategy) == 1:
+    if resolver is None or num_workers(strategy) == 1:
         return True
     return resolver.task_type == "chief" or (
         resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
     )
 
 
-def workers(strategy: tf.distribute.Strategy) -> int:
+def num_workers(strategy: tf.distribute.Strategy) -> int:
     """Processes that take every step together."""
     return strategy.extended._num_workers if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else 1
 
 
-def meet(strategy: tf.distribute.Strategy) -> None:
+def barrier(strategy: tf.distribute.Strategy) -> None:
     """Waits until every worker is here."""
-    agree(strategy, 0)
+    is_same_on_all_workers(strategy, 0)
 
 
-def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+def is_same_on_all_workers(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Is `number` the same for every worker?"""
-    if workers(strategy) == 1:
+    if num_workers(strategy) == 1:
         return True
-    return len(set(_said_by_all(strategy, number))) == 1
+    return len(set(_values_of_all(strategy, number))) == 1
 
 
-def of_first(strategy: tf.distribute.Strategy, number: float) -> float:
+def value_of_first_worker(strategy: tf.distribute.Strategy, number: float) -> float:
     """The first worker's `number`, for all of them."""
-    return number if workers(strategy) == 1 else _said_by_all(strategy, number)[0]
+    return number if num_workers(strategy) == 1 else _values_of_all(strategy, number)[0]
 
 
 @runtime_checkable
-class Shared(Protocol):
+class ShardableDataset(Protocol):
     """A dataset that can make a part of each batch without the rest: those of `tfllm.data` are."""
 
     def share(self, part: int, parts: int) -> tf.data.Dataset:
         """The part-th of `parts` equal parts of each batch, in its order of rows."""
 
 
-def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
+def distribute_dataset(strategy: tf.distribute.Strategy, data: Any) -> Any:
     """What `fit` is to be given for `data`: on several workers, each one's share; on several replicas, with each row's place.
 
     A dataset of `tfllm.data` is made in parts, each where it is needed; of any other dataset every worker makes all and keeps
@@ -139,29 +139,31 @@ def distributed(strategy: tf.distribute.Strategy, data: Any) -> Any:
     """
     if strategy.num_replicas_in_sync == 1 or not isinstance(data, tf.data.Dataset):
         return data
-    if workers(strategy) == 1:
-        return data.map(numbered)
+    if num_workers(strategy) == 1:
+        return data.map(add_row_numbers)
     policies = tf.data.experimental.AutoShardPolicy
-    if isinstance(data, Shared):
+    if isinstance(data, ShardableDataset):
         shared, replicas = data, strategy.num_replicas_in_sync
 
-        def of_replica(number: int) -> tf.data.Dataset:
+        def replica_dataset(number: int) -> tf.data.Dataset:
             share = shared.share(number, replicas)
             (rows, *_), *_ = (value.shape for value in share.element_spec.values())
-            return share.map(lambda batch: numbered(batch, first=number * rows))
+            return share.map(lambda batch: add_row_numbers(batch, first=number * rows))
 
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             # All workers' first replicas, then all second ones: so Keras puts what `predict` gives together again.
-            return in_turn([of_replica(i) for i in range(context.input_pipeline_id, replicas, context.num_input_pipelines)])
+            return round_robin(
+                [replica_dataset(i) for i in range(context.input_pipeline_id, replicas, context.num_input_pipelines)]
+            )
 
-        return strategy.distribute_datasets_from_function(of_worker)
+        return strategy.distribute_datasets_from_function(worker_dataset)
     options = tf.data.Options()
     if data.options().experimental_distribute.auto_shard_policy == policies.AUTO:
         options.experimental_distribute.auto_shard_policy = policies.DATA
-    return data.map(numbered).with_options(options)
+    return data.map(add_row_numbers).with_options(options)
 
 
-def numbered(batch: Any, *others: Any, first: int = 0) -> Any:
+def add_row_numbers(batch: Any, *others: Any, first: int = 0) -> Any:
     """A batch with the place of each row, the first being `first`.
 
     token_ids 7 8 | 9 5 | 6 4, by name or alone, first 3 -> row 3 4 5 beside them
@@ -175,7 +177,7 @@ def numbered(batch: Any, *others: Any, first: int = 0) -> Any:
     return (batch, *others) if others else batch
 
 
-def in_turn(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
+def round_robin(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
     """The first batch of each, then the second of each, and so on; all of a turn are of one shape.
 
     7 8 | 9 10 and 11 12 | 13 14 -> 7 8 | 11 12 | 9 10 | 13 14
@@ -188,23 +190,25 @@ def in_turn(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
     return turns.map(lambda *batches: tf.nest.map_structure(lambda *values: tf.stack(values), *batches)).unbatch()
 
 
-def _said_by_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
+def _values_of_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
     """Each replica's number, in their order; as float64, so whole numbers below 2**53 stay what they are."""
-    return local(strategy, _question(strategy)(tf.constant(number, tf.float64))).numpy().tolist()
+    return local_value(strategy, _gather_function(strategy)(tf.constant(number, tf.float64))).numpy().tolist()
 
 
 @functools.cache
-def _question(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
+def _gather_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
     """A number -> those of all replicas. Traced once."""
 
-    def in_place(number: tf.Tensor) -> tf.Tensor:
+    def gather(number: tf.Tensor) -> tf.Tensor:
         place = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return summed(tf.one_hot(place, strategy.num_replicas_in_sync, on_value=number, off_value=tf.zeros_like(number)))
+        return sum_over_replicas(
+            tf.one_hot(place, strategy.num_replicas_in_sync, on_value=number, off_value=tf.zeros_like(number))
+        )
 
-    return losing_no_worker(tf.function(lambda number: strategy.run(in_place, (number,)), autograph=False))
+    return report_lost_worker(tf.function(lambda number: strategy.run(gather, (number,)), autograph=False))
 
 
-def losing_no_worker(call: Callable[..., Any]) -> Callable[..., Any]:
+def report_lost_worker(call: Callable[..., Any]) -> Callable[..., Any]:
     """A step shared by several workers, whose error says so when one of them is gone."""
 
     def step(*args: Any) -> Any:
@@ -230,7 +234,7 @@ def _cluster() -> dict[str, list[str]]:
     return cluster if sum(map(len, cluster.values())) > 1 else {}
 
 
-def _kind_of(cluster: dict[str, list[str]], devices: Any) -> StrategyName:
+def _default_kind(cluster: dict[str, list[str]], devices: Any) -> StrategyName:
     if cluster:
         return "parameter_server" if cluster.get("ps") else "multi_worker"
     if devices is None:

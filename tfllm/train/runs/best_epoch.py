@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def best_of(history: Sequence[dict[str, Any]], measure: str) -> dict[str, Any] | None:
+def best_epoch(history: Sequence[dict[str, Any]], measure: str) -> dict[str, Any] | None:
     """The record with the best value of a measure, the first of equals; None where it was never a number.
 
     Losses, errors, perplexities and bits per byte are best low, all others high.
 
-    >>> best_of([{"step": 4, "val_loss": 2.0}, {"step": 8, "val_loss": 1.5}], "val_loss")
+    >>> best_epoch([{"step": 4, "val_loss": 2.0}, {"step": 8, "val_loss": 1.5}], "val_loss")
     {'step': 8, 'val_loss': 1.5}
 
     Raises:

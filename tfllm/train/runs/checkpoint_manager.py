@@ -1,6 +1,7 @@
-"""What a run keeps: checkpoints, the best model, the history; in a folder here, and at its address where it has one.
+"""What is kept of a run: checkpoints, the best model and the history, in a local folder and in its remote copy if it has one.
 
-Enters: what is to be kept, from the thread that writes. Errors that may pass are waited for (`files.patiently`).
+Input: snapshots and states, from the thread that writes. Output: files. Errors that may pass are retried
+(`files.retry_transient`).
 """
 
 from __future__ import annotations
@@ -9,52 +10,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfllm.files import patiently
+from tfllm.files import retry_transient
 from tfllm.train.runs.checkpoints import (
     STATE,
     Snapshot,
     checkpoint_name,
-    remove_all_but,
+    prune_checkpoints,
     replace_model,
     write_checkpoint,
     write_history,
 )
-from tfllm.train.runs.remote_folder import Remote
+from tfllm.train.runs.remote_folder import RemoteFolder
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Writes into a run's folder.
+class CheckpointManager:
+    """Writes checkpoints, and removes old ones.
 
     Args:
-        folder: here.
-        remote: the run's folder behind an address.
-        keep: checkpoints kept, the newest.
-        every: keep those of each multiple of so many steps, too.
+        folder: the run's local folder.
+        remote: the run's folder on an object store, or None.
+        keep: how many of the newest checkpoints stay.
+        keep_every_steps: checkpoints at multiples of this many steps stay, too; None for no others.
     """
 
     folder: Path
-    remote: Remote | None
+    remote: RemoteFolder | None
     keep: int
-    every: int | None
+    keep_every_steps: int | None
 
-    def checkpoint(self, snapshot: Snapshot, state: dict[str, Any]) -> None:
-        patiently(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
-        remove_all_but(self.folder, self.keep, every=self.every)
-        self._send(f"checkpoints/{checkpoint_name(state['step'])}", "config.json")
+    def save_checkpoint(self, snapshot: Snapshot, state: dict[str, Any]) -> None:
+        retry_transient(lambda: write_checkpoint(snapshot, folder=self.folder, state=state))
+        prune_checkpoints(self.folder, self.keep, keep_every_steps=self.keep_every_steps)
+        self._upload(f"checkpoints/{checkpoint_name(state['step'])}", "config.json")
         remote = self.remote
         if remote is not None:
-            patiently(lambda: remote.remove_all_but(self.keep, every=self.every))
+            retry_transient(lambda: remote.prune_checkpoints(self.keep, keep_every_steps=self.keep_every_steps))
 
-    def best(self, snapshot: Snapshot) -> None:
-        patiently(lambda: replace_model(snapshot, self.folder / "best"))
-        self._send("best")
+    def save_best(self, snapshot: Snapshot) -> None:
+        retry_transient(lambda: replace_model(snapshot, self.folder / "best"))
+        self._upload("best")
 
-    def history(self, history: list[dict[str, Any]], checkpoint: Path) -> None:
-        patiently(lambda: write_history(history, checkpoint))
-        self._send(f"checkpoints/{checkpoint.name}/{STATE}")
+    def save_history(self, history: list[dict[str, Any]], checkpoint: Path) -> None:
+        retry_transient(lambda: write_history(history, checkpoint))
+        self._upload(f"checkpoints/{checkpoint.name}/{STATE}")
 
-    def _send(self, *names: str) -> None:
+    def _upload(self, *names: str) -> None:
         remote = self.remote
         if remote is not None:
-            patiently(lambda: remote.send(*names))
+            retry_transient(lambda: remote.upload(*names))

@@ -7,15 +7,14 @@ Enters: a `Snapshot`, taken while training stands; it can be written while train
         optimizer.safetensors                          every variable of the optimizer, its step count among them
         state.json                                     step, metrics, history, settings, and the sha256 of each file
 
-A checkpoint is written beside (`.step-….partial`), flushed to the disk, then renamed; an old one is renamed before it is
-removed. So whatever has a plain name is complete, at whatever moment the process was killed.
+A checkpoint is written to a temporary folder (`.step-….partial`), flushed to the disk, then renamed. An old one is renamed
+before it is removed. So a folder named `step-…` is complete, whenever the process was killed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import numpy as np
 
 from tfllm import tokenizers
 from tfllm.config import ModelConfig
-from tfllm.files import sync_folder, whole_folder, write_atomically
+from tfllm.files import lock_folder, publish_folder, sync, write_atomically
 from tfllm.presets import preset_names
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
@@ -47,6 +46,19 @@ def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints below a run's folder, oldest first. Copies under other names are nobody's business."""
     found = [path for path in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
     return sorted((path for path in found if path.is_dir()), key=step_of)
+
+
+def lock_run_folder(folder: Path) -> None:
+    """Keeps other processes from training in a run's folder, as long as this one lives: they would remove its checkpoints.
+
+    Raises:
+        BlockingIOError: another process trains there.
+        OSError: the file system has no locks.
+    """
+    try:
+        lock_folder(folder)
+    except BlockingIOError as error:
+        raise BlockingIOError(f"another process trains in {folder}: wait for it, or choose another folder") from error
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -89,8 +101,8 @@ class Snapshot:
     @classmethod
     def of(cls, model: Any, tokenizer: Tokenizer, *, optimizer: bool = False) -> Snapshot:
         """Of a model, and of its optimizer's state if asked for."""
-        state = weights.values(model.optimizer.variables) if optimizer else {}
-        return cls(model.config, _task_of(model), tokenizer, weights.values(model.variables), state)
+        state = weights.copy_values(model.optimizer.variables) if optimizer else {}
+        return cls(model.config, _task_description(model), tokenizer, weights.copy_values(model.variables), state)
 
 
 def write_model(snapshot: Snapshot, folder: Path) -> None:
@@ -102,17 +114,11 @@ def write_model(snapshot: Snapshot, folder: Path) -> None:
 
 
 def replace_model(snapshot: Snapshot, folder: Path) -> None:
-    """Writes a model folder in the place of an older one: the old or the new one is there, but for the moment between."""
-    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for left in (new, old, *folder.parent.glob(f".{new.name}.*.partial")):
-        shutil.rmtree(left, ignore_errors=True)
-    with whole_folder(new, durable=True) as partial:
+    """Writes a model folder in the place of an older one. A reader finds the old or the new one, or, for a moment, none."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed: the lock is ours
+        shutil.rmtree(leftover, ignore_errors=True)
+    with publish_folder(folder, durable=True, replace=True) as partial:
         write_model(snapshot, partial)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_task(folder: Path) -> dict[str, Any]:
@@ -133,13 +139,13 @@ def read_task(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error!r}): restore it from a copy") from error
 
 
-def task_changes(folder: Path, model: Any) -> list[str]:
+def task_differences(folder: Path, model: Any) -> list[str]:
     """What differs between the task of a model folder and a model's own."""
-    there, here = read_task(folder), _task_of(model)
+    there, here = read_task(folder), _task_description(model)
     return [f"{name} was {there.get(name)}, is {here.get(name)}" for name in here | there if there.get(name) != here.get(name)]
 
 
-def _task_of(model: Any) -> dict[str, Any]:
+def _task_description(model: Any) -> dict[str, Any]:
     return json.loads(json.dumps({"task": model.task} | model.settings()))
 
 
@@ -154,28 +160,21 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
     Raises:
         OSError: the disk is full or the folder not writable; earlier checkpoints are untouched.
     """
-    final = folder / "checkpoints" / checkpoint_name(state["step"])
-    beside = final.with_name(f".{final.name}.partial")
-    if final.exists():  # tried again after the rename
-        sync_folder(final.parent)
+    path = folder / "checkpoints" / checkpoint_name(state["step"])
+    if path.exists():  # an earlier try failed after the rename
+        sync(path.parent)
         return
-    _remove_leftovers(final.parent)
+    _remove_leftovers(path.parent)
     try:
-        beside.mkdir(parents=True)
-        write_model(snapshot, beside)
-        weights.write(beside / "optimizer.safetensors", snapshot.optimizer)
-        files = sorted(path for path in beside.rglob("*") if path.is_file())
-        sums = {path.relative_to(beside).as_posix(): _flushed_sha256(path) for path in files}
-        (beside / STATE).write_text(state_text(state | {"sha256": sums}))
-        _flushed_sha256(beside / STATE)
-        for inner in (beside / "tokenizer", beside):
-            sync_folder(inner)
+        with publish_folder(path, durable=True) as partial:
+            write_model(snapshot, partial)
+            weights.write(partial / "optimizer.safetensors", snapshot.optimizer)
+            files = sorted(file for file in partial.rglob("*") if file.is_file())
+            checksums = {file.relative_to(partial).as_posix(): _sha256(file) for file in files}
+            (partial / STATE).write_text(state_text(state | {"sha256": checksums}))
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        said = f"could not write the checkpoint {final}; earlier ones are untouched: {error}"
-        raise OSError(error.errno, said) if error.errno else OSError(said) from error
-    beside.rename(final)
-    sync_folder(final.parent)
+        message = f"could not write the checkpoint {path}; earlier ones are untouched: {error}"
+        raise OSError(error.errno, message) if error.errno else OSError(message) from error
 
 
 def write_history(history: list[dict[str, Any]], folder: Path) -> None:
@@ -197,13 +196,13 @@ def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
             raise FileNotFoundError(f"{path} is missing: restore it, or remove {folder} to go on from the one before")
         if _sha256(path) != expected:
             raise ValueError(f"{path} is damaged (sha256 differs from {STATE}'s): remove {folder} to go on from the one before")
-    values = weights.fitting(folder / "model.safetensors", model.variables)
-    values += weights.fitting(folder / "optimizer.safetensors", model.optimizer.variables)
+    values = weights.read_matching(folder / "model.safetensors", model.variables)
+    values += weights.read_matching(folder / "optimizer.safetensors", model.optimizer.variables)
     weights.assign(values)
     return state
 
 
-def take_weights(model: Any, tokenizer: Tokenizer, source: Path) -> None:
+def load_initial_weights(model: Any, tokenizer: Tokenizer, source: Path) -> None:
     """Gives a model the weights of a model folder, as a start.
 
     Raises:
@@ -249,10 +248,10 @@ def _checksum(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(json.loads(json.dumps(state)), sort_keys=True).encode()).hexdigest()
 
 
-def remove_all_but(folder: Path, keep: int, *, every: int | None = None) -> None:
-    """Removes the oldest checkpoints of a run, so that `keep` are left, and those of each multiple of `every` steps."""
+def prune_checkpoints(folder: Path, keep: int, *, keep_every_steps: int | None = None) -> None:
+    """Removes the oldest checkpoints of a run, so that the newest `keep` stay, and those at multiples of `keep_every_steps`."""
     for path in checkpoints(folder)[:-keep]:
-        if every is not None and step_of(path) % every == 0:
+        if keep_every_steps is not None and step_of(path) % keep_every_steps == 0:
             continue
         doomed = path.with_name(f".{path.name}.removed")
         path.rename(doomed)
@@ -266,11 +265,4 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flushed_sha256(path: Path) -> str:
-    """The checksum of a file just written, which is on the disk when this returns."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()

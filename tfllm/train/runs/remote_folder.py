@@ -1,7 +1,8 @@
-"""Run folders on an object store (gs://, s3://, any that `tf.io.gfile` knows): a copy of what stands in a folder here.
+"""Run folders on an object store (gs://, s3://, whatever `tf.io.gfile` knows): copies of a local folder.
 
-Object stores rename nothing in one step, so a checkpoint is written here, whole, and copied with its `state.json` last: one
-without it is none. Enters: a folder here, an address there. Leaves: the same there, or here.
+Input: an address, a local folder. Output: the same files at the address, or in the local folder. Object stores have no atomic
+rename, so a checkpoint is written completely in the local folder, and copied with its `state.json` last: a remote checkpoint
+without `state.json` is incomplete and ignored.
 """
 
 from __future__ import annotations
@@ -19,100 +20,99 @@ from tfllm.train.runs.checkpoints import STATE, checkpoints, step_of
 
 
 def is_address(folder: str | Path) -> bool:
-    """Does a run's folder stand behind a scheme?
+    """Returns whether a run's folder has a scheme.
 
     Raises:
-        ValueError: a `Path` made of an address, which has lost one of its slashes.
+        ValueError: a `Path` made from an address; it has lost one of the address's slashes.
     """
     if isinstance(folder, Path) and len(folder.parts) > 1 and folder.parts[0].endswith(":"):
         raise ValueError(f"{folder} was an address before it became a Path: give it as a string")
     return is_remote(str(folder))
 
 
-class Remote:
-    """A run's folder there.
+class RemoteFolder:
+    """A run's folder on an object store.
 
     Args:
-        address: of the folder; made if it is not there.
+        address: of the folder; it is made if needed.
     """
 
     def __init__(self, address: str):
         self.address = address.rstrip("/")
-        self._kept = tempfile.TemporaryDirectory(prefix="tfllm-")
-        self.here = Path(self._kept.name)
-        """The folder here, as long as this object lives."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="tfllm-")
+        self.local = Path(self._temporary.name)
+        """The local copy. It is removed with this object."""
 
-    def fetch(self) -> Path:
-        """The newest complete checkpoint there, if there is one, in the folder here."""
+    def download(self) -> Path:
+        """Copies the newest complete checkpoint, if there is one; returns the local folder."""
         if found := self._checkpoints():
-            self._copy_here(f"checkpoints/{found[-1]}")
-        return self.here
+            self._download(f"checkpoints/{found[-1]}")
+        return self.local
 
-    def fetch_model(self) -> Path:
-        """The model folder there, or the newest checkpoint of the run there.
+    def download_model(self) -> Path:
+        """Copies the model folder, or the newest checkpoint of the run; returns its local path.
 
         Raises:
             FileNotFoundError: there is neither.
         """
         if tf.io.gfile.exists(f"{self.address}/model.safetensors"):
-            self._copy_here("")
-            return self.here
-        found = checkpoints(self.fetch())
+            self._download("")
+            return self.local
+        found = checkpoints(self.download())
         if not found:
             raise FileNotFoundError(f"{self.address} holds no model.safetensors, and no complete checkpoint")
         return found[-1]
 
-    def send(self, *names: str) -> None:
-        """Copies folders or files of the folder here; what says that a folder is complete comes last.
+    def upload(self, *names: str) -> None:
+        """Copies folders or files of the local folder to the address, `state.json` last.
 
         Raises:
-            OSError: it could not be copied; EIO where the store says that this may pass.
+            OSError: it could not be copied; its number is EIO where the store says that a later try may succeed.
         """
-        with _as_os_errors():
-            self._send(names)
+        with _store_errors_as_os_errors():
+            for name in names:
+                files = [path for path in (self.local / name).rglob("*") if path.is_file()] or [self.local / name]
+                for path in sorted(files, key=lambda path: path.name == STATE):
+                    target = f"{self.address}/{path.relative_to(self.local).as_posix()}"
+                    tf.io.gfile.makedirs(target.rpartition("/")[0])
+                    tf.io.gfile.copy(str(path), target, overwrite=True)
 
-    def _send(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            files = [path for path in (self.here / name).rglob("*") if path.is_file()] or [self.here / name]
-            for path in sorted(files, key=lambda path: path.name == STATE):
-                there = f"{self.address}/{path.relative_to(self.here).as_posix()}"
-                tf.io.gfile.makedirs(there.rpartition("/")[0])
-                tf.io.gfile.copy(str(path), there, overwrite=True)
+    def prune_checkpoints(self, keep: int, *, keep_every_steps: int | None = None) -> None:
+        """Removes old remote checkpoints, as `checkpoints.prune_checkpoints` does; `state.json` is removed first.
 
-    def remove_all_but(self, keep: int, *, every: int | None = None) -> None:
-        """As `checkpoints.remove_all_but`, there; `state.json` goes first. What was half removed, or half sent, goes, too.
+        Older checkpoints that were partly removed or partly copied are removed, too.
 
         Raises:
-            OSError: as `send`.
+            OSError: as `upload`.
         """
-        with _as_os_errors():
+        with _store_errors_as_os_errors():
             complete = self._checkpoints()
             for name in complete[:-keep]:
-                if every is None or step_of(Path(name)) % every:
+                if keep_every_steps is None or step_of(Path(name)) % keep_every_steps:
                     tf.io.gfile.remove(f"{self.address}/checkpoints/{name}/{STATE}")
                     tf.io.gfile.rmtree(f"{self.address}/checkpoints/{name}")
-            there = {path.split("/")[-2] for path in tf.io.gfile.glob(f"{self.address}/checkpoints/step-*/*")}
-            for name in there.difference(complete):
+            present = {path.split("/")[-2] for path in tf.io.gfile.glob(f"{self.address}/checkpoints/step-*/*")}
+            for name in present.difference(complete):
                 if complete and step_of(Path(name)) < step_of(Path(complete[-1])):
                     tf.io.gfile.rmtree(f"{self.address}/checkpoints/{name}")
 
     def _checkpoints(self) -> list[str]:
-        """Names of the complete ones there, oldest first."""
+        """Names of the complete remote checkpoints, oldest first."""
         found = tf.io.gfile.glob(f"{self.address}/checkpoints/step-*/{STATE}")
         return sorted((path.split("/")[-2] for path in found), key=lambda name: step_of(Path(name)))
 
-    def _copy_here(self, name: str) -> None:
-        top = f"{self.address}/{name}".rstrip("/")
-        for place, _, files in tf.io.gfile.walk(top):
-            below = place.rstrip("/").removeprefix(self.address).strip("/")
-            (self.here / below).mkdir(parents=True, exist_ok=True)
+    def _download(self, name: str) -> None:
+        """Copies a folder below the address, "" for all of it."""
+        for folder, _, files in tf.io.gfile.walk(f"{self.address}/{name}".rstrip("/")):
+            relative = folder.rstrip("/").removeprefix(self.address).strip("/")
+            (self.local / relative).mkdir(parents=True, exist_ok=True)
             for file in files:
-                tf.io.gfile.copy(f"{place.rstrip('/')}/{file}", str(self.here / below / file), overwrite=True)
+                tf.io.gfile.copy(f"{folder.rstrip('/')}/{file}", str(self.local / relative / file), overwrite=True)
 
 
 @contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """What an object store says may pass, as the system says it of a disk."""
+def _store_errors_as_os_errors() -> Iterator[None]:
+    """Turns an object store's errors that may pass into the EIO of a local disk, which `files.retry_transient` retries."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:

@@ -21,7 +21,7 @@ _CHECKSUM = "sha256"
 _REMEDY = "restore it from a copy or an earlier checkpoint"
 
 
-def named(variables: Iterable[Any]) -> dict[str, Any]:
+def variables_by_name(variables: Iterable[Any]) -> dict[str, Any]:
     """Keras variables by name.
 
     Raises:
@@ -36,9 +36,9 @@ def named(variables: Iterable[Any]) -> dict[str, Any]:
     return by_name
 
 
-def values(variables: Iterable[Any]) -> dict[str, np.ndarray]:
+def copy_values(variables: Iterable[Any]) -> dict[str, np.ndarray]:
     """Every variable's value, which stays as it is when the variable changes."""
-    return {name: np.array(variable) for name, variable in named(variables).items()}
+    return {name: np.array(variable) for name, variable in variables_by_name(variables).items()}
 
 
 def write(path: Path, values: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
@@ -64,7 +64,7 @@ def _checksum(values: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def digest_of(variables: Iterable[Any]) -> str:
+def values_digest(variables: Iterable[Any]) -> str:
     """sha256 hex of the values, in their order."""
     digest = hashlib.sha256()
     for variable in variables:
@@ -73,17 +73,17 @@ def digest_of(variables: Iterable[Any]) -> str:
 
 
 def read(path: Path, variables: Iterable[Any]) -> None:
-    """Assigns every variable from the file; nothing is assigned unless all fits. Raises what `fitting` raises."""
-    assign(fitting(path, variables))
+    """Assigns every variable from the file; nothing is assigned unless all fits. Raises what `read_matching` raises."""
+    assign(read_matching(path, variables))
 
 
 def assign(values: list[tuple[Any, np.ndarray]]) -> None:
-    """Assigns what `fitting` read."""
+    """Assigns what `read_matching` read."""
     for variable, value in values:
         variable.assign(value)
 
 
-def fitting(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]]:
+def read_matching(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]]:
     """Every variable with its value in the file.
 
     Raises:
@@ -100,7 +100,7 @@ def fitting(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]
         raise ValueError(f"{path} is damaged ({error}); {_REMEDY}") from error
     if expected is not None and expected != _checksum(values):
         raise ValueError(f"{path} is damaged (its values are not those that were written); {_REMEDY}")
-    targets = named(variables)
+    targets = variables_by_name(variables)
     problems = [f"{name} is missing" for name in sorted(targets.keys() - values.keys())]
     problems += [f"{name} is unexpected" for name in sorted(values.keys() - targets.keys())]
     problems += [
