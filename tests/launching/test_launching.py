@@ -15,18 +15,18 @@ import pytest
 from launched import COUNT, START, Launched, as_in_a_terminal, gone
 
 from tfllm.launching import launch
-from tfllm.launching.cluster import Task, cluster_tasks, reserve_port, tf_config
+from tfllm.launching.cluster import ClusterTask, cluster_tasks, reserve_port, tf_config
 from tfllm.launching.launcher import python_command
 
 
 def test_a_cluster_has_its_tasks():
-    assert cluster_tasks(2) == [Task("worker", 0), Task("worker", 1)]
+    assert cluster_tasks(2) == [ClusterTask("worker", 0), ClusterTask("worker", 1)]
     assert [str(task) for task in cluster_tasks(2, 1)] == ["chief 0", "worker 0", "worker 1", "ps 0"]
-    assert json.loads(tf_config(cluster_tasks(2), [4001, 4002], Task("worker", 1))) == {
+    assert json.loads(tf_config(cluster_tasks(2), [4001, 4002], ClusterTask("worker", 1))) == {
         "cluster": {"worker": ["127.0.0.1:4001", "127.0.0.1:4002"]},
         "task": {"type": "worker", "index": 1},
     }
-    assert json.loads(tf_config(cluster_tasks(1, 2), [1, 2, 3, 4], Task("ps", 1))) == {
+    assert json.loads(tf_config(cluster_tasks(1, 2), [1, 2, 3, 4], ClusterTask("ps", 1))) == {
         "cluster": {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"], "ps": ["127.0.0.1:3", "127.0.0.1:4"]},
         "task": {"type": "ps", "index": 1},
     }

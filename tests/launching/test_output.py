@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from launched import Launched
 
-from tfllm.launching.line_buffer import Lines
-from tfllm.launching.nonblocking_writer import Outlet, standard_outlets
+from tfllm.launching.line_buffer import LineBuffer
+from tfllm.launching.nonblocking_writer import NonblockingWriter, standard_writers
 
 
 def test_lines_are_whole_however_they_come():
-    lines = Lines()
+    lines = LineBuffer()
     assert lines.feed(b"one\ntw", 0.0) == [b"one"]
     assert lines.feed(b"o\n\n", 0.0) == [b"two", b""]
     assert lines.feed(b"last", 0.0) == []
     assert lines.rest() == [b"last"]
     text = b"".join(b"%d %s\n" % (n, b"\xff\x00\xe4" * (n % 7)) for n in range(300))
     draw = random.Random(0)
-    lines, found, left = Lines(), [], text
+    lines, found, left = LineBuffer(), [], text
     while left:
         size = draw.randrange(1, 40)
         found += lines.feed(left[:size], 0.0)
@@ -32,23 +32,23 @@ def test_lines_are_whole_however_they_come():
 
 
 def test_a_progress_bar_is_shown_now_and_then_and_at_its_end():
-    whole = Lines()
+    whole = LineBuffer()
     assert whole.feed(b"10%\r20%\r30%\n", 0.0) == [b"30%"]
     assert whole.feed(b"one\r\ntwo\r", 0.0) == [b"one", b"two"]
     assert whole.feed(b"\nthree\n", 0.0) == [b"three"]  # two was shown
-    bar, shown = Lines(interval=5.0), []
+    bar, shown = LineBuffer(interval=5.0), []
     for second in range(12):
         shown += bar.feed(b"\r%2d/12" % second, float(second))
     assert shown == [b" 0/12", b" 5/12", b"10/12"]  # a state is whole once the next begins
     assert bar.feed(b"\r12/12\ndone\n", 12.0) == [b"12/12", b"done"]
-    ended = Lines()
+    ended = LineBuffer()
     assert ended.feed(b"\r10%\r20%", 0.0) + ended.rest() == [b"10%", b"20%"]
-    wiped = Lines()
+    wiped = LineBuffer()
     assert wiped.feed(b"\r90%\r    \rdone\n", 0.0) == [b"done"]
 
 
 def test_a_line_without_end_does_not_fill_memory():
-    lines = Lines(longest=100)
+    lines = LineBuffer(longest=100)
     assert [len(line) for _ in range(5) for line in lines.feed(b"x" * 60, 0.0)] == [120, 120]
     assert lines.rest() == [b"x" * 60]
 
@@ -169,7 +169,7 @@ def test_a_terminal_that_nobody_reads_holds_nobody_up(monkeypatch):
 
     with os.fdopen(its, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        with standard_outlets() as (out, _):
+        with standard_writers() as (out, _):
             out.put(b"a line\n" * 100_000)
             signal.signal(signal.SIGALRM, too_long)
             signal.setitimer(signal.ITIMER_REAL, 2)
@@ -186,37 +186,37 @@ def test_a_terminal_that_nobody_reads_holds_nobody_up(monkeypatch):
 
 def test_a_descriptor_that_takes_nothing_for_once_is_not_lost(monkeypatch):
     ours, its = os.pipe()
-    outlet, write = Outlet(its), os.write
+    writer, write = NonblockingWriter(its), os.write
 
     def another_was_faster(*_):
         monkeypatch.setattr(os, "write", write)
         raise BlockingIOError
 
-    outlet.put(b"a line\n")
+    writer.put(b"a line\n")
     monkeypatch.setattr(os, "write", another_was_faster)
-    outlet.write()
-    assert outlet and not outlet.lost
-    outlet.write()
-    assert os.read(ours, 100) == b"a line\n" and not outlet
+    writer.write()
+    assert writer and not writer.error
+    writer.write()
+    assert os.read(ours, 100) == b"a line\n" and not writer
     for end in (ours, its):
         os.close(end)
 
 
 def test_what_nobody_takes_is_dropped_in_whole_lines():
     ours, its = os.pipe()
-    outlet = Outlet(its, most=100_000)
-    outlet.put(b"a line\n" * 10_000)
-    outlet.write()
-    assert outlet and not outlet.full
-    outlet.put(b"another\n" * 20_000)
-    assert outlet.full
-    outlet.drop()
-    outlet.put(b"the last\n")
+    writer = NonblockingWriter(its, max_bytes=100_000)
+    writer.put(b"a line\n" * 10_000)
+    writer.write()
+    assert writer and not writer.full
+    writer.put(b"another\n" * 20_000)
+    assert writer.full
+    writer.drop_pending()
+    writer.put(b"the last\n")
     os.set_blocking(ours, False)
     found = b""
-    while outlet:
+    while writer:
         found += os.read(ours, 1 << 20)
-        outlet.write()
+        writer.write()
     *before, note, last, nothing = (found + os.read(ours, 1 << 20)).split(b"\n")
     assert set(before) == {b"a line"} and 9_000 < len(before) < 10_000
     assert (note, last, nothing) == (b"tfllm launch: here is missing what nobody took", b"the last", b"")

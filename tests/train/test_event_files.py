@@ -60,7 +60,7 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     class Moments(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: object = None) -> None:
             if batch == 2:
-                run._watching["tensorboard"].flush()
+                run._stateful_callbacks["tensorboard"].flush()
                 keep("points behind the checkpoint")
 
         def on_test_begin(self, logs: object = None) -> None:

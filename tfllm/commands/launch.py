@@ -31,6 +31,8 @@ def launch(
         grace: Seconds a worker has to save between SIGTERM and SIGKILL.
         parameter_servers: With any, a cluster for ParameterServerStrategy: these, the workers and a chief.
     """
-    from tfllm.launching import launch as launch_team
+    from tfllm.launching import launch as launch_processes
 
-    raise SystemExit(launch_team(command, workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace))
+    raise SystemExit(
+        launch_processes(command, workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
+    )

@@ -1,6 +1,6 @@
-"""Who works with whom on this machine: counts in, tasks, ports and the TF_CONFIG of each process out.
+"""The processes of a cluster on this machine.
 
-TF_CONFIG: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable.
+Input: numbers of processes. Output: their tasks, free ports, and the TF_CONFIG of each. Source of the format: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Task:
-    """A place in the cluster."""
+class ClusterTask:
+    """One process of a cluster: its job (chief, worker or ps) and its number among the processes of that job."""
 
     kind: str
     index: int
@@ -22,35 +22,35 @@ class Task:
         return f"{self.kind} {self.index}"
 
 
-def cluster_tasks(workers: int, parameter_servers: int = 0) -> list[Task]:
-    """The processes of a cluster. With parameter servers there is a chief, who alone runs the steps.
+def cluster_tasks(workers: int, parameter_servers: int = 0) -> list[ClusterTask]:
+    """The processes of a cluster. With parameter servers there is also a chief, which hands out the steps.
 
     2     ->  worker 0, worker 1
     2, 1  ->  chief 0, worker 0, worker 1, ps 0
     """
-    servers = [Task("ps", index) for index in range(parameter_servers)]
-    chief = [Task("chief", 0)] if servers else []
-    return chief + [Task("worker", index) for index in range(workers)] + servers
+    servers = [ClusterTask("ps", index) for index in range(parameter_servers)]
+    chief = [ClusterTask("chief", 0)] if servers else []
+    return chief + [ClusterTask("worker", index) for index in range(workers)] + servers
 
 
-def tf_config(tasks: Sequence[Task], ports: Sequence[int], task: Task) -> str:
+def tf_config(tasks: Sequence[ClusterTask], ports: Sequence[int], task: ClusterTask) -> str:
     """The value of TF_CONFIG for one process. Of two workers, at ports 4001 and 4002, the second:
 
     {"cluster": {"worker": ["127.0.0.1:4001", "127.0.0.1:4002"]}, "task": {"type": "worker", "index": 1}}
     """
     cluster: dict[str, list[str]] = {}
-    for member, port in zip(tasks, ports, strict=True):
-        cluster.setdefault(member.kind, []).append(f"127.0.0.1:{port}")
+    for worker, port in zip(tasks, ports, strict=True):
+        cluster.setdefault(worker.kind, []).append(f"127.0.0.1:{port}")
     return json.dumps({"cluster": cluster, "task": {"type": task.kind, "index": task.index}})
 
 
 def reserve_port() -> socket.socket:
-    """A socket bound to a free port, to be held while a worker uses that port.
+    """A socket bound to a free port. Keep it open while a worker uses that port.
 
-    As long as it is bound and does not listen, Linux gives its port to nobody who asks for any free one; yet a server that
-    sets SO_REUSEADDR too may listen there, and TensorFlow's does.
+    While it is bound and does not listen, Linux gives its port to no process that asks for any free port. A server that sets
+    SO_REUSEADDR, as TensorFlow's does, may listen there.
     """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("", 0))
-    return held
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("", 0))
+    return reserved

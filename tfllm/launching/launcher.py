@@ -1,4 +1,7 @@
-"""`tfllm launch`: arguments in, the exit code of the workers they start out."""
+"""`tfllm launch`: runs a command in several local processes.
+
+Input: the command's arguments. Output: the exit code.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import threading
 from collections.abc import Sequence
 
 from tfllm.launching.cluster import cluster_tasks, reserve_port
-from tfllm.launching.nonblocking_writer import standard_outlets
-from tfllm.launching.supervisor import ASKED_TO_END, WRONG_COMMAND, Signals, Team
+from tfllm.launching.nonblocking_writer import standard_writers
+from tfllm.launching.supervisor import EXIT_TERMINATED, EXIT_USAGE_ERROR, Signals, Supervisor
 
 PAUSE = 1.0
-"""Seconds before a restart: whatever failed finds ports, memory and locks given back."""
+"""Seconds before a restart, so that ports, memory and locks of the failed processes are free again."""
 
 
 def launch(
@@ -36,7 +39,7 @@ def launch(
     Raises:
         ValueError: numbers out of range, nothing to run, or a TF_CONFIG that is set already.
         OSError: this is not Linux; or it has no port or process left to give.
-        RuntimeError: this is not the main thread, which alone hears signals.
+        RuntimeError: this is not the main thread. Only that one receives signals.
     """
     if sys.platform != "linux":
         raise OSError(f"launch works on Linux, this is {sys.platform}: start each worker with its own TF_CONFIG")
@@ -44,25 +47,25 @@ def launch(
         raise RuntimeError("launch hears signals, so it runs in the main thread only: call it there, or run `tfllm launch`")
     _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
     command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
-    with standard_outlets() as outlets, Signals() as signals, contextlib.ExitStack() as held:
-        team = Team(command, tasks, outlets, signals=signals, grace=grace, restarts=restarts)
+    with standard_writers() as writers, Signals() as signals, contextlib.ExitStack() as open_ports:
+        supervisor = Supervisor(command, tasks, writers, signals=signals, grace=grace, restarts=restarts)
         while True:
             reserved = [reserve_port() for _ in tasks]
-            held.close()  # not before: a restart gets other ports
+            open_ports.close()  # after the new ones are reserved, so that a restart gets other ports
             for port in reserved:
-                held.enter_context(port)
-            code = team.run([port.getsockname()[1] for port in reserved])
-            if code in (0, WRONG_COMMAND) or signals.asked or not team.restarts:
+                open_ports.enter_context(port)
+            code = supervisor.run([port.getsockname()[1] for port in reserved])
+            if code in (0, EXIT_USAGE_ERROR) or signals.stop_requested or not supervisor.restarts:
                 return code
-            team.restarts -= 1
-            team.say(f"starting all again in {PAUSE:g} s, {team.restarts} restarts left")
-            team.drain()
+            supervisor.restarts -= 1
+            supervisor.log(f"starting all again in {PAUSE:g} s, {supervisor.restarts} restarts left")
+            supervisor.drain()
             if signals.wait(PAUSE):
-                return ASKED_TO_END
+                return EXIT_TERMINATED
 
 
 def python_command(arguments: Sequence[str]) -> list[str]:
-    """What a process runs: a Python file, a module, or else a command of tfllm.
+    """The command line of each process: a Python file, a module, or a command of tfllm.
 
     train.py --epochs 3    ->  python train.py --epochs 3
     -m mine.train          ->  python -m mine.train

@@ -1,18 +1,20 @@
-r"""Output of a process as it comes in, whole lines out, so that several processes can share a terminal.
+r"""Cuts the output of a process into lines, so that several processes can share a terminal.
+
+Input: bytes, in parts of any size. Output: complete lines.
 
 one\ntw  o\n               ->  one  two
-10%\r20%\r30%\n            ->  10%  30%     a line that overwrites itself: its states now and then, and the last
+10%\r20%\r30%\n            ->  10%  30%     a progress bar: some of its states, and the last
 """
 
 from __future__ import annotations
 
 
-class Lines:
-    """Cuts bytes into lines.
+class LineBuffer:
+    """Collects bytes and returns complete lines.
 
     Args:
-        interval: seconds between states of a line that overwrites itself, a progress bar's.
-        longest: bytes of a line; a longer one comes in pieces.
+        interval: seconds between two states of a progress bar (a line that overwrites itself).
+        longest: bytes of a line; a longer line is returned in parts.
     """
 
     def __init__(self, *, interval: float = 5.0, longest: int = 1 << 20):
@@ -20,7 +22,12 @@ class Lines:
         self._open, self._shown, self._next = b"", b"", 0.0
 
     def feed(self, data: bytes, now: float) -> list[bytes]:
-        """The lines that can be shown once `data` has come, `now` in seconds."""
+        """Adds bytes; returns the lines that are complete now.
+
+        Args:
+            data: the bytes.
+            now: the time in seconds, of any clock.
+        """
         *whole, self._open = (self._open + data).split(b"\n")
         lines = []
         for line in whole:
@@ -41,7 +48,7 @@ class Lines:
         return lines
 
     def rest(self) -> list[bytes]:
-        """The last line, where no newline ended it."""
+        """Returns the last line, if no newline ended it."""
         return self.feed(b"\n", 0.0) if self._open else []
 
 

@@ -1,4 +1,7 @@
-"""Bytes in, written to a file descriptor when it takes them: a reader that is slow or gone holds nobody up."""
+"""Writes bytes to a file descriptor without ever blocking, so that a slow or missing reader delays nobody.
+
+Input: bytes. Output: the same bytes at the descriptor, as soon as it accepts them.
+"""
 
 from __future__ import annotations
 
@@ -9,68 +12,68 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-_AT_ONCE = select.PIPE_BUF
-"""Bytes that a pipe which `poll` calls writable takes without blocking (POSIX)."""
+_WRITE_SIZE = select.PIPE_BUF
+"""Bytes that a pipe accepts without blocking when `poll` calls it writable (POSIX)."""
 
 
-class Outlet:
-    """What is still to be written to a descriptor.
+class NonblockingWriter:
+    """A buffer of bytes that are still to be written to a descriptor.
 
     Args:
-        number: of the descriptor.
-        most: bytes kept until its reader takes them.
+        descriptor: of the file, pipe or terminal.
+        max_bytes: size from which the buffer counts as full.
     """
 
-    def __init__(self, number: int, *, most: int = 1 << 20):
-        self.number, self._most = number, most
-        self._waiting = bytearray()
-        self.lost = ""
-        """What is wrong with it, in the system's words: its reader is gone, the disk is full. What comes now goes nowhere."""
+    def __init__(self, descriptor: int, *, max_bytes: int = 1 << 20):
+        self.descriptor, self._max_bytes = descriptor, max_bytes
+        self._buffer = bytearray()
+        self.error = ""
+        """The system's message, when writing has failed: the reader is gone, the disk is full. Further bytes are dropped."""
 
     def __bool__(self) -> bool:
-        """Is there something to write?"""
-        return bool(self._waiting)
+        """Returns whether bytes are still to be written."""
+        return bool(self._buffer)
 
     @property
     def full(self) -> bool:
-        return len(self._waiting) >= self._most
+        return len(self._buffer) >= self._max_bytes
 
     def put(self, data: bytes) -> None:
-        """Takes whole lines that are to be written, however many wait."""
-        if not self.lost:
-            self._waiting += data
+        """Adds complete lines to the buffer, however full it is."""
+        if not self.error:
+            self._buffer += data
 
-    def drop(self) -> None:
-        """Forgets what nobody took, but for the line that may have begun."""
-        self._waiting[self._waiting.find(b"\n") + 1 :] = b"tfllm launch: here is missing what nobody took\n"
+    def drop_pending(self) -> None:
+        """Drops the bytes that are not written, except the rest of a line that may have begun."""
+        self._buffer[self._buffer.find(b"\n") + 1 :] = b"tfllm launch: here is missing what nobody took\n"
 
     def write(self) -> None:
-        """Writes as much as goes without waiting."""
+        """Writes as much as the descriptor accepts now."""
         ready = select.poll()  # which takes files on a disk, too
-        ready.register(self.number, select.POLLOUT)
+        ready.register(self.descriptor, select.POLLOUT)
         try:
-            while self._waiting and ready.poll(0):
-                del self._waiting[: os.write(self.number, self._waiting[:_AT_ONCE])]
+            while self._buffer and ready.poll(0):
+                del self._buffer[: os.write(self.descriptor, self._buffer[:_WRITE_SIZE])]
         except BlockingIOError:
             return
-        except OSError as error:  # its reader is gone (`| head`), the terminal closed, the disk full
-            self.lost = error.strerror or str(error)
-            self._waiting.clear()
+        except OSError as error:  # the reader is gone (`| head`), the terminal is closed, the disk is full
+            self.error = error.strerror or str(error)
+            self._buffer.clear()
 
 
 @contextlib.contextmanager
-def standard_outlets() -> Iterator[tuple[Outlet, Outlet]]:
-    """Those of standard output and standard error: one, where both are the same stream."""
-    with contextlib.ExitStack() as open_file:
-        out, error = _descriptor(sys.stdout, 1, open_file), _descriptor(sys.stderr, 2, open_file)
-        first = Outlet(_that_never_waits(out, open_file))
-        yield first, (first if error == out else Outlet(_that_never_waits(error, open_file)))
+def standard_writers() -> Iterator[tuple[NonblockingWriter, NonblockingWriter]]:
+    """Writers for standard output and standard error; the same one twice where both are the same stream."""
+    with contextlib.ExitStack() as opened:
+        out, error = _descriptor(sys.stdout, 1, opened), _descriptor(sys.stderr, 2, opened)
+        first = NonblockingWriter(_nonblocking(out, opened))
+        yield first, (first if error == out else NonblockingWriter(_nonblocking(error, opened)))
 
 
-def _descriptor(stream: TextIO | None, otherwise: int, open_file: contextlib.ExitStack) -> int:
+def _descriptor(stream: TextIO | None, otherwise: int, opened: contextlib.ExitStack) -> int:
     """The descriptor behind a standard stream, which a notebook or a test may have replaced by something without one."""
     if stream is None:  # closed before Python began (`>&-`): its number may be another file's by now
-        return _open(os.devnull, os.O_WRONLY, open_file)
+        return _open_descriptor(os.devnull, os.O_WRONLY, opened)
     try:
         stream.flush()
         return stream.fileno()
@@ -78,18 +81,19 @@ def _descriptor(stream: TextIO | None, otherwise: int, open_file: contextlib.Exi
         return otherwise
 
 
-def _that_never_waits(number: int, open_file: contextlib.ExitStack) -> int:
-    """The same descriptor, but of a terminal one of its own, for there `poll` promises room for one byte only.
+def _nonblocking(descriptor: int, opened: contextlib.ExitStack) -> int:
+    """Returns a descriptor that never blocks: the given one, or, of a terminal, a new one.
 
-    Not the given one made non-blocking: a shell or an editor shares it.
+    Of a terminal, `poll` promises room for one byte only. The given descriptor cannot be made non-blocking, because a shell
+    or an editor shares it.
     """
     try:
-        return _open(os.ttyname(number), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, open_file)
+        return _open_descriptor(os.ttyname(descriptor), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, opened)
     except OSError:  # no terminal, or another user's
-        return number
+        return descriptor
 
 
-def _open(path: str, flags: int, open_file: contextlib.ExitStack) -> int:
-    number = os.open(path, flags)
-    open_file.callback(os.close, number)
-    return number
+def _open_descriptor(path: str, flags: int, opened: contextlib.ExitStack) -> int:
+    descriptor = os.open(path, flags)
+    opened.callback(os.close, descriptor)
+    return descriptor
