@@ -40,7 +40,7 @@ def test_every_block_runs(ran):
 def test_every_key_of_every_task_is_on_the_page(ran):
     page = PAGE.read_text()
     for model in ran[1]:
-        for name in model.batch_keys.forms:
+        for name in model.batch_keys.specs:
             assert f"`{name}`" in page or name == "dropout_seed", name
 
 

@@ -23,10 +23,11 @@ from tfllm.generation import generate
 from tfllm.models import CausalLM, MaskedLM
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import predict
-from tfllm.settings import Pretraining
+from tfllm.settings import Pretraining, takes_settings
 from tfllm.tokenizers import Tokenizer
 
 
+@takes_settings(Pretraining)
 def pretrain(
     store: Store | str | Path,
     tokenizer: Tokenizer | str | Path,

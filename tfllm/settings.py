@@ -1,12 +1,21 @@
-"""How to train: two records, data only. `tfllm.pretrain` and `tfllm.finetune` take them, and the command line shows them."""
+"""Settings of training as two frozen dataclasses, which `tfllm.pretrain`, `tfllm.finetune` and the command line take.
+
+Input: values. Output: the same values with names, defaults and descriptions. Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from tfllm.deprecation import renamed_arguments
 from tfllm.representation import settings_line
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 StrategyName = Literal["auto", "one", "mirrored", "multi_worker", "parameter_server", "tpu", "tensor_parallel"]
 """Where a model trains: see `tfllm.train.strategy`."""
@@ -107,3 +116,29 @@ class Finetuning:
     """Epochs between two pictures for TensorBoard; unless given, at least 500 steps lie between two."""
 
     __repr__ = settings_line
+
+
+def takes_settings(settings: type) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Decorates a function with a `settings` argument: a setting that is given as an argument of its own gets advice.
+
+    finetune(…, epochs=3)  ->  TypeError: finetune(epochs=3) is invalid: … Give settings=tfllm.Finetuning(epochs=3)
+    """
+    names = {field.name for field in dataclasses.fields(settings)}
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        own = inspect.signature(function).parameters
+
+        @functools.wraps(function)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            misplaced: dict[str, Any] = {name: value for name, value in kwargs.items() if name in names and name not in own}
+            if misplaced:
+                given = ", ".join(f"{name}={value!r:.80}" for name, value in misplaced.items())
+                raise TypeError(
+                    f"{function.__name__}({given}) is invalid: {', '.join(misplaced)} belongs to the settings. "
+                    f"Give settings=tfllm.{settings.__name__}({given})"
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

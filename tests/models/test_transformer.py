@@ -213,5 +213,5 @@ def test_a_row_that_learned_positions_do_not_reach(known: bool) -> None:
     with pytest.raises(ValueError, match=message):
         model({"token_ids": np.ones([1, 20], np.int32)})
     model.fit(rows(16), steps_per_epoch=1, verbose=0)
-    with pytest.raises(ValueError, match=r"an id of the batch is in no table \(.* = 9 is not in \[0, 9\)\)"):
+    with pytest.raises(ValueError, match=r"an id of the batch is out of range \(.* = 9 is not in \[0, 9\)\)"):
         model.evaluate(rows(16).map(lambda batch: batch | {"token_ids": batch["token_ids"] * 9}), verbose=0)

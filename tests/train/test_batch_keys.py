@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 import tfllm
-from tfllm.train.standardize import as_arrays, canonical, class_table
+from tfllm.train.array_inputs import class_weight_table, to_arrays
+from tfllm.train.standardize import standardize_batch
 
 SIZES = dict(vocab_size=40, max_length=8, num_layers=1, hidden_size=8, num_heads=2, ffn_size=8)
 DECODER = tfllm.ModelConfig(**SIZES)
@@ -32,9 +33,9 @@ def keys():
 
 @pytest.fixture(scope="module")
 def read(keys):
-    def read(task, *data, learns=True, **settings):
+    def read(task, *data, with_targets=True, **settings):
         data = tuple(None if each is None else tf.nest.map_structure(tf.constant, each) for each in data)
-        found = canonical(keys[task][0], data, model=keys[task][1], learns=learns, **settings)
+        found = standardize_batch(keys[task][0], data, model_name=keys[task][1], with_targets=with_targets, **settings)
         return {name: value.numpy().tolist() for name, value in found.items()}
 
     return read
@@ -47,7 +48,9 @@ HERE = {"token_ids": IDS.tolist(), "segment_ids": MASK.tolist()}
 
 def test_the_docstrings_example(keys):
     given = {"input_ids": tf.constant([[101, 7, 102, 0]], tf.int64), "attention_mask": tf.constant([[1, 1, 1, 0]], tf.int64)}
-    found = canonical(keys["classes"][0], (given, tf.constant([1], tf.int64)), model="TextClassifier", learns=True)
+    found = standardize_batch(
+        keys["classes"][0], (given, tf.constant([1], tf.int64)), model_name="TextClassifier", with_targets=True
+    )
     assert {name: (value.numpy().tolist(), value.dtype.name) for name, value in found.items()} == {
         "token_ids": ([[101, 7, 102, 0]], "int32"),
         "segment_ids": ([[1, 1, 1, 0]], "int32"),
@@ -137,29 +140,29 @@ def test_classes_are_weighted(read):
 
 
 def test_a_table_of_class_weights(keys):
-    assert class_table(keys["classes"][0], {1: 2.5}, model="TextClassifier").tolist() == [1, 2.5, 1]
-    assert class_table(keys["number"][0], None, model="TextRegressor") is None
+    assert class_weight_table(keys["classes"][0], {1: 2.5}, model_name="TextClassifier").tolist() == [1, 2.5, 1]
+    assert class_weight_table(keys["number"][0], None, model_name="TextRegressor") is None
     for given in ({3: 1.0}, {"O": 1.0}, [1, 2, 3]):
         with pytest.raises(ValueError, match="give a dict of class numbers, 0 to 2, and weights: dict"):
-            class_table(keys["classes"][0], given, model="TextClassifier")
+            class_weight_table(keys["classes"][0], given, model_name="TextClassifier")
     for task in ("causal", "masked", "several", "number", "answer", "vector"):
         with pytest.raises(ValueError, match=f"class_weight: a {keys[task][1]} tells no classes apart"):
-            class_table(keys[task][0], {0: 1.0}, model=keys[task][1])
+            class_weight_table(keys[task][0], {0: 1.0}, model_name=keys[task][1])
 
 
 def test_ids_beyond_int32_become_no_other_id(read):
-    assert read("causal", np.array([[2**32 + 5]]), learns=False) == {"token_ids": [[2**31 - 1]]}
+    assert read("causal", np.array([[2**32 + 5]]), with_targets=False) == {"token_ids": [[2**31 - 1]]}
 
 
 def test_strings_and_places_of_rows_are_not_read(read):
     given = {"token_ids": IDS, "text": np.array(["a", "b"]), "row": np.array([0, 1])}
-    assert read("causal", given, learns=False) == {"token_ids": IDS.tolist()}
+    assert read("causal", given, with_targets=False) == {"token_ids": IDS.tolist()}
 
 
 def test_a_forward_pass_reads_no_targets(read):
     labelled = {"token_ids": IDS, "labels": np.array([0.5, 1]), "row_weights": np.ones(2), "pair_labels": np.array([0, 1])}
     for task in MODELS:
-        assert read(task, labelled, learns=False) == {"token_ids": IDS.tolist()}
+        assert read(task, labelled, with_targets=False) == {"token_ids": IDS.tolist()}
 
 
 def test_a_batch_in_our_vocabulary_costs_no_operation(keys):
@@ -168,7 +171,7 @@ def test_a_batch_in_our_vocabulary_costs_no_operation(keys):
         dtypes = {name: tf.float32 if "weights" in name else tf.int32 for name in names}
         given = {name: tf.compat.v1.placeholder(dtypes[name], [2, None]) for name in names}
         count = len(graph.get_operations())
-        found = canonical(keys["causal"][0], given, model="CausalLM", learns=True)
+        found = standardize_batch(keys["causal"][0], given, model_name="CausalLM", with_targets=True)
         assert found.keys() == given.keys() and all(found[name] is given[name] for name in given)
         assert len(graph.get_operations()) == count
 
@@ -261,7 +264,7 @@ def test_what_is_refused(read, task, data, message):
 def test_half_a_pair_is_refused_where_the_size_is_known_late(keys):
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def read(ids):
-        return canonical(keys["vector"][0], ids, model="TextEmbedder", learns=True)["token_ids"]
+        return standardize_batch(keys["vector"][0], ids, model_name="TextEmbedder", with_targets=True)["token_ids"]
 
     assert read(IDS.astype(np.int32)).shape == (2, 4)
     with pytest.raises(tf.errors.InvalidArgumentError, match="a batch of pairs has an even number of rows"):
@@ -273,20 +276,20 @@ def test_ragged_ids_are_refused_with_the_way(keys):
     with pytest.raises(
         ValueError, match=r"token_ids is ragged: give token_ids.to_tensor\(\), and attention_mask=tf.sequence_mask"
     ):
-        canonical(keys["causal"][0], ragged, model="CausalLM", learns=False)
+        standardize_batch(keys["causal"][0], ragged, model_name="CausalLM", with_targets=False)
     given = {"token_ids": ragged.to_tensor(), "attention_mask": tf.sequence_mask(ragged.row_lengths())}
-    found = canonical(keys["causal"][0], given, model="CausalLM", learns=False)
+    found = standardize_batch(keys["causal"][0], given, model_name="CausalLM", with_targets=False)
     assert found["segment_ids"].numpy().tolist() == [[1, 1], [1, 0]]
 
 
 def test_lists_are_arrays():
-    assert as_arrays({"input_ids": [[1, 2], [3, 4]]})["input_ids"].tolist() == [[1, 2], [3, 4]]
-    starts, ends = as_arrays(([1, 2], [3, 4]), parts=2)
+    assert to_arrays({"input_ids": [[1, 2], [3, 4]]})["input_ids"].tolist() == [[1, 2], [3, 4]]
+    starts, ends = to_arrays(([1, 2], [3, 4]), num_tensors=2)
     assert (starts.tolist(), ends.tolist()) == ([1, 2], [3, 4])
     with pytest.raises(
         ValueError, match="rows of 1 to 2 numbers make no tensor: give all the same number; pad tokens, and give attention_mask"
     ):
-        as_arrays([[1, 2], [3]])
+        to_arrays([[1, 2], [3]])
     with pytest.raises(ValueError, match="a list of 2 arrays is several inputs, which go by name: give a dict"):
-        as_arrays([IDS, MASK])
-    assert as_arrays({"text": ["a", "b"]})["text"].dtype == tf.string
+        to_arrays([IDS, MASK])
+    assert to_arrays({"text": ["a", "b"]})["text"].dtype == tf.string

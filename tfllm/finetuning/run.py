@@ -15,11 +15,12 @@ from tfllm.data.labelled import Labelled, Questions
 from tfllm.finetuning.tasks import OWN_SETTINGS, check_data, evaluator, task_of
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
-from tfllm.settings import Finetuning
+from tfllm.settings import Finetuning, takes_settings
 from tfllm.text.tags import is_iob2
 from tfllm.train.runs.weights import values_digest
 
 
+@takes_settings(Finetuning)
 def finetune(
     model: LanguageModel | str | Path,
     training: Labelled,

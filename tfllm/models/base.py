@@ -17,7 +17,7 @@ from tfllm.models.transformer import Features, Transformer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.distribution.tensor_parallel import arrange
 from tfllm.train.runs.weights import variables_by_name
-from tfllm.train.standardize import canonical
+from tfllm.train.standardize import standardize_batch
 from tfllm.train.step import TrainableModel
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -109,7 +109,7 @@ class LanguageModel(TrainableModel):
 
     def read(self, features: Any, training: bool) -> Features:
         """What `call` computes with: inputs by our names, and fresh seeds of dropout where they are needed and none came."""
-        inputs = canonical(self.batch_keys, features, model=type(self).__name__, learns=False)
+        inputs = standardize_batch(self.batch_keys, features, model_name=type(self).__name__, with_targets=False)
         if training and DROPOUT_SEED not in inputs:
             rows = tf.shape(inputs[TOKEN_IDS])[:1]
             inputs[DROPOUT_SEED] = tf.random.uniform(rows, maxval=tf.int32.max, dtype=tf.int32)

@@ -14,7 +14,7 @@ from tfllm.layers.cache import Cache
 from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
-from tfllm.train.batch_spec import BatchKeys, targets
+from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
@@ -31,7 +31,7 @@ class CausalLM(LanguageModel):
 
     task = "causal_lm"
     causal = True
-    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS), targets=targets(TARGET_IDS), next_token=True)
+    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS), targets=target_specs(TARGET_IDS), predicts_next_token=True)
 
     def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
@@ -74,7 +74,7 @@ class CausalLM(LanguageModel):
 
     def compile(
         self,
-        optimizer: keras.optimizers.Optimizer | str,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: None = None,
         *,
         label_smoothing: float = 0.0,

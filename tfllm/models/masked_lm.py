@@ -23,7 +23,7 @@ from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.encoder_task import last_layer
 from tfllm.models.transformer import Features, Transformer, first_places
-from tfllm.train.batch_spec import BatchKeys, targets
+from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio
@@ -97,7 +97,7 @@ class MaskedLM(LanguageModel):
     def batch_keys(self) -> BatchKeys:  # type: ignore[override]
         pairs = () if self.pair_head is None else (PAIR_LABELS,)
         inputs = (POSITIONS, SEGMENT_IDS, TYPE_IDS, TARGET_PLACES)
-        return BatchKeys(inputs=inputs, targets=targets(TARGET_IDS, *pairs))
+        return BatchKeys(inputs=inputs, targets=target_specs(TARGET_IDS, *pairs))
 
     def settings(self) -> dict[str, Any]:
         same = {"transform_activation": self.config.activation, "transform_epsilon": self.config.norm_epsilon}

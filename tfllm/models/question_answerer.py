@@ -12,7 +12,7 @@ from tfllm.features import ANSWER_PLACES, POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, S
 from tfllm.layers.masks import HIDDEN
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
-from tfllm.train.batch_spec import BatchKeys, targets
+from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -36,7 +36,9 @@ class QuestionAnswerer(EncoderTask):
 
     task = "question_answerer"
     counted = "rows"
-    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, ANSWER_PLACES), targets=targets(SPAN_STARTS, SPAN_ENDS))
+    batch_keys = BatchKeys(
+        inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, ANSWER_PLACES), targets=target_specs(SPAN_STARTS, SPAN_ENDS)
+    )
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_labels, check_pooling
 from tfllm.models.transformer import Features
-from tfllm.train.batch_spec import BatchKeys, Form
+from tfllm.train.batch_keys import BatchKeys, KeySpec
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -57,8 +57,8 @@ class TextClassifier(EncoderTask):
 
     @property
     def batch_keys(self) -> BatchKeys:  # type: ignore[override]
-        form = Form("float32", "BC") if self.multi_label else Form("int32", "B")
-        return BatchKeys(targets={LABELS: form}, classes=len(self.labels))
+        spec = KeySpec("float32", "BC") if self.multi_label else KeySpec("int32", "B")
+        return BatchKeys(targets={LABELS: spec}, num_classes=len(self.labels))
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {
@@ -78,7 +78,12 @@ class TextClassifier(EncoderTask):
         return tf.sigmoid(scores) if self.multi_label else tf.nn.softmax(scores)
 
     def compile(
-        self, optimizer: keras.optimizers.Optimizer | str, loss: None = None, *, label_smoothing: float = 0.0, **kwargs: Any
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        loss: None = None,
+        *,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         """Says how to train; the other arguments are `TrainableModel.compile`'s.
 

@@ -11,7 +11,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, TEXT_NUMBERS, TYPE_IDS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
-from tfllm.train.batch_spec import BatchKeys
+from tfllm.train.batch_keys import BatchKeys
 from tfllm.train.distribution.replicas import gather_rows
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
@@ -52,7 +52,7 @@ class TextEmbedder(EncoderTask):
 
     task = "text_embedder"
     counted = "rows"
-    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, TEXT_NUMBERS), together=2)
+    batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, TEXT_NUMBERS), group_size=2)
 
     def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
         self.pooling, self.normalize = check_pooling(pooling, config), normalize
@@ -68,7 +68,12 @@ class TextEmbedder(EncoderTask):
         return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
 
     def compile(
-        self, optimizer: keras.optimizers.Optimizer | str, loss: None = None, *, temperature: float = 0.05, **kwargs: Any
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        loss: None = None,
+        *,
+        temperature: float = 0.05,
+        **kwargs: Any,
     ) -> None:
         """Says how to train; the other arguments are `TrainableModel.compile`'s.
 

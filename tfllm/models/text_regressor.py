@@ -11,7 +11,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
-from tfllm.train.batch_spec import BatchKeys, Form
+from tfllm.train.batch_keys import BatchKeys, KeySpec
 from tfllm.train.gradients import Objective
 from tfllm.train.metrics import Ratio
 
@@ -30,7 +30,7 @@ class TextRegressor(EncoderTask):
 
     task = "text_regressor"
     counted = "rows"
-    batch_keys = BatchKeys(targets={LABELS: Form("float32", "B")})
+    batch_keys = BatchKeys(targets={LABELS: KeySpec("float32", "B")})
 
     def __init__(
         self, config: ModelConfig, *, pairs: bool = False, pooling: Pooling | None = None, seed: int = 0, **kwargs: Any

@@ -12,7 +12,7 @@ from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask, check_labels
 from tfllm.models.transformer import Features
-from tfllm.train.batch_spec import BatchKeys, targets
+from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import Objective
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
@@ -38,7 +38,7 @@ class TokenClassifier(EncoderTask):
 
     @property
     def batch_keys(self) -> BatchKeys:  # type: ignore[override]
-        return BatchKeys(targets=targets(TARGET_IDS), classes=len(self.labels))
+        return BatchKeys(targets=target_specs(TARGET_IDS), num_classes=len(self.labels))
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"labels": list(self.labels)}

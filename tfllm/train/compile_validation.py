@@ -1,13 +1,20 @@
-"""What `compile` refuses, before anything of it takes effect: what would train otherwise than it says, or not at all."""
+"""Checks of `compile`'s arguments, before any of them takes effect.
+
+Input: a model and the arguments. Output: nothing, or an error for what would not train, or would train differently than the
+arguments say.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.tensor_parallel import TensorParallel
+from tfllm.train.optimizers import AdamW
 
 
 def check_training(
@@ -68,6 +75,20 @@ def refuse_losses(model: Any, **given: Any) -> None:
                 f"{name}={value!r:.80}: a {type(model).__name__} brings its loss, and the metrics {metrics}: leave {name} out; "
                 "compile(optimizer) is enough"
             )
+
+
+def refuse_unknown(arguments: Mapping[str, Any]) -> None:
+    """Raises TypeError for arguments that `compile` does not have; those of an optimizer are named as such."""
+    for name, value in arguments.items():
+        if name in inspect.signature(AdamW).parameters:
+            rate = "" if name == "learning_rate" else "learning_rate=1e-3, "
+            raise TypeError(
+                f"compile({name}={value!r:.80}) is invalid: {name} is an argument of the optimizer. Give it there: "
+                f"compile(tfllm.train.adamw({rate}{name}={value!r:.80}))"
+            )
+        raise TypeError(
+            f"compile({name}={value!r:.80}) is invalid: compile has no such argument. Leave it out, or see help(model.compile)"
+        )
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -1,6 +1,7 @@
-"""What users call to train and to ask: Keras' `fit`, `evaluate`, `predict` and their `…_on_batch`, argument by argument.
+"""Keras' `fit`, `evaluate`, `predict` and their `…_on_batch`, for batches with named tensors and for every strategy.
 
-Every argument of Keras' is used, or refused by name. Data goes on to `train.step`, where `train.standardize` names it.
+Input: the arguments of Keras' methods; each is used, or refused by name. Output: what Keras' methods return. Batches go on to
+`train.step`, where `train.standardize` converts them.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfllm.features import LABELS, ROW_WEIGHTS, TARGET_WEIGHTS, TOKEN_IDS
-from tfllm.train.batch_spec import ALIASES, FORMS, BatchKeys
-from tfllm.train.callbacks.progress_lines import as_lines, without_bar
-from tfllm.train.distribution.parameter_server import Coordinator
+from tfllm.features import LABELS
+from tfllm.train.array_inputs import class_weight_table, merge_sample_weight, to_arrays
+from tfllm.train.batch_keys import ALIASES, SPECS, BatchKeys
+from tfllm.train.callbacks.progress_lines import with_progress_lines, without_progress_bar
+from tfllm.train.distribution.parameter_server import ParameterServerTrainer
 from tfllm.train.distribution.strategies import distribute_dataset
-from tfllm.train.standardize import as_arrays, class_table
-from tfllm.train.step_errors import naming_the_step
+from tfllm.train.fit_status import FitStatus
+from tfllm.train.step_errors import explain_errors
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -32,63 +34,66 @@ def _signature_of(method: Any) -> Callable[[Method], Method]:
     return functools.wraps(method)  # type: ignore[return-value]
 
 
-class FittingModel(keras.Model):
-    """A `keras.Model` that is handed batches by name, and trains under any strategy."""
+class KerasMethods(keras.Model):
+    """A `keras.Model` whose methods take batches with named tensors, and train under any strategy."""
 
     batch_keys: BatchKeys
     """What a batch of the model holds."""
     train_function: Callable[[Any], Any] | None
     test_function: Callable[[Any], Any] | None
     class_weights: np.ndarray | None = None
-    """float32 [C], of the `fit` that runs."""
+    """float32 [C], of the current `fit`."""
+    fit_status: FitStatus
+    """Made by `compile`."""
 
     @_signature_of(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        given = as_lines(self._given(keras.Model.fit, args, kwargs))
-        if isinstance(held_out := given.get("validation_data"), tuple | list):
-            given["validation_data"] = self._arrays(dict(zip(("x", "y", "sample_weight"), held_out, strict=False)))
-        self._weigh_classes(given.pop("class_weight", None))
-        self._keep_together(given)
+        self._assert_compile_called("fit")
+        given = with_progress_lines(self._given(keras.Model.fit, args, kwargs))
+        if isinstance(validation := given.get("validation_data"), tuple | list):
+            given["validation_data"] = self._arrays(dict(zip(("x", "y", "sample_weight"), validation, strict=False)))
+        self._set_class_weights(given.pop("class_weight", None))
+        self._check_groups(given)
         handler = signal.getsignal(signal.SIGTERM)
         self.fit_status.running = True
         try:
             if self._on_servers:
-                with naming_the_step(self.optimizer):
-                    return Coordinator(self).fit(**given)
+                with explain_errors(self.optimizer):
+                    return ParameterServerTrainer(self).fit(**given)
             for name in ("x", "validation_data"):
                 given[name] = distribute_dataset(self.distribute_strategy, given.get(name))
             return super().fit(**given)
         finally:
             self.fit_status.running = False
-            # Callbacks that listen for it are not told of an error.
+            # Keras does not call callbacks after an error, so the checkpoint callback cannot restore the handler.
             if signal.getsignal(signal.SIGTERM) is not handler:
                 signal.signal(signal.SIGTERM, handler)
 
     @_signature_of(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        given = without_bar(self._given(keras.Model.evaluate, args, kwargs))
+        given = without_progress_bar(self._given(keras.Model.evaluate, args, kwargs))
         if self._on_servers:
             if unknown := sorted(given.keys() - {"x", "return_dict", "verbose"}):
                 raise ValueError(f"evaluate under ParameterServerStrategy takes no {', '.join(unknown)}")
-            scores = Coordinator(self).evaluate(given["x"])
+            scores = ParameterServerTrainer(self).evaluate(given["x"])
             return scores if given.get("return_dict") else list(scores.values())
         given["x"] = distribute_dataset(self.distribute_strategy, given.get("x"))
         return super().evaluate(**given)
 
     @_signature_of(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        given = without_bar(self._given(keras.Model.predict, args, kwargs))
+        given = without_progress_bar(self._given(keras.Model.predict, args, kwargs))
         if self._on_servers:
             raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
         given["x"] = distribute_dataset(self.distribute_strategy, given.get("x"))
-        with naming_the_step():
+        with explain_errors():
             return super().predict(**given)
 
     @_signature_of(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         self._assert_compile_called("train_on_batch")
         given = self._given(keras.Model.train_on_batch, args, kwargs)
-        self._weigh_classes(given.pop("class_weight", None))
+        self._set_class_weights(given.pop("class_weight", None))
         self.make_train_function()
         return self._on_batch(self.train_function, **given)
 
@@ -101,24 +106,24 @@ class FittingModel(keras.Model):
     @_signature_of(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
         # Keras' own asks each replica for all rows.
-        return self.predict(tf.data.Dataset.from_tensors(as_arrays(x)), verbose=0)
+        return self.predict(tf.data.Dataset.from_tensors(to_arrays(x)), verbose=0)
 
     def __call__(self, features: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """`call` on a dict, on token ids, or by name, as in Transformers: `model(input_ids=ids, attention_mask=mask)`."""
-        if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*FORMS, *ALIASES, LABELS)}:
+        """Calls the model on a dict, on token ids, or on named tensors: `model(input_ids=ids, attention_mask=mask)`."""
+        if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*SPECS, *ALIASES, LABELS)}:
             if features is not None:
                 raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
             features = named
         if args and isinstance(args[0], np.ndarray | list | tf.Tensor) and np.ndim(args[0]):
             raise TypeError("a model takes one dict of tensors: model({'token_ids': ids, 'attention_mask': mask})")
-        return super().__call__(as_arrays(features), *args, **kwargs)
+        return super().__call__(to_arrays(features), *args, **kwargs)
 
     @property
     def _on_servers(self) -> bool:
         return isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy)
 
     def _given(self, of: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-        """The arguments that a call of Keras' method `of` was given, by name, with data as arrays."""
+        """The arguments of a call of Keras' method `of`, by name, with lists as arrays."""
         given = dict(inspect.signature(of).bind(self, *args, **kwargs).arguments)
         del given["self"]
         given |= given.pop("kwargs", {})
@@ -128,34 +133,39 @@ class FittingModel(keras.Model):
         return given | dict(zip(names, self._arrays({name: given[name] for name in names}), strict=True))
 
     def _arrays(self, data: dict[str, Any]) -> tuple[Any, ...]:
-        """x, y and sample_weight, those there are."""
-        parts = {"y": len(self.batch_keys.targets)}
-        arrays = {name: as_arrays(value, parts=parts.get(name, 1)) for name, value in data.items()}
-        if parts["y"] > 1 and arrays.get("sample_weight") is not None:
-            arrays |= {"x": _weighted(arrays["x"], arrays["sample_weight"]), "sample_weight": None}
+        """x, y and sample_weight as arrays, those that were given."""
+        num_tensors = {"y": len(self.batch_keys.targets)}
+        arrays = {name: to_arrays(value, num_tensors=num_tensors.get(name, 1)) for name, value in data.items()}
+        if num_tensors["y"] > 1 and arrays.get("sample_weight") is not None:
+            arrays |= {"x": merge_sample_weight(arrays["x"], arrays["sample_weight"]), "sample_weight": None}
         return tuple(arrays.values())
 
-    def _weigh_classes(self, class_weight: Any) -> None:
-        table = class_table(self.batch_keys, class_weight, model=type(self).__name__)
-        if not np.array_equal(table, self.class_weights):  # type: ignore[arg-type] # it is part of the graph
+    def _set_class_weights(self, class_weight: Any) -> None:
+        table = class_weight_table(self.batch_keys, class_weight, model_name=type(self).__name__)
+        if not np.array_equal(table, self.class_weights):  # type: ignore[arg-type] # the table is a constant of the graph
             self.train_function = None
         self.class_weights = table
 
-    def _keep_together(self, given: dict[str, Any]) -> None:
-        """Keras shuffles the rows of arrays; rows that belong together stay where they are."""
-        x, together = given.get("x"), self.batch_keys.together
+    def _check_groups(self, given: dict[str, Any]) -> None:
+        """Keeps Keras from shuffling the rows of arrays where groups of rows must stay together (`BatchKeys.group_size`)."""
+        x, group_size = given.get("x"), self.batch_keys.group_size
         if not isinstance(x, Mapping | np.ndarray | tf.Tensor):
-            if not isinstance(x, keras.utils.PyDataset):  # whose batches Keras shuffles; of others it warns that it does not
+            # Keras shuffles the batches of a PyDataset. For other data it would warn that it does not shuffle.
+            if not isinstance(x, keras.utils.PyDataset):
                 given.setdefault("shuffle", False)
             return
-        if together == 1:
+        if group_size == 1:
             return
         if given.setdefault("shuffle", False):
             raise ValueError("shuffle=True would part rows 2i and 2i + 1, which are partners: shuffle pairs yourself, before")
         rows = len(next(iter(x.values())) if isinstance(x, Mapping) else x)
-        learnt = math.floor(rows * (1 - given.get("validation_split", 0.0)))
-        for name, count in (("batch_size", given.get("batch_size") or 32), ("rows", rows), ("rows to learn from", learnt)):
-            if count % together:
+        training_rows = math.floor(rows * (1 - given.get("validation_split", 0.0)))
+        for name, count in (
+            ("batch_size", given.get("batch_size") or 32),
+            ("rows", rows),
+            ("rows to learn from", training_rows),
+        ):
+            if count % group_size:
                 raise ValueError(f"{name}: {count} would part rows 2i and 2i + 1, which are partners: give an even number")
 
     def _on_batch(
@@ -171,21 +181,3 @@ class FittingModel(keras.Model):
         logs = function(iter(strategy.experimental_distribute_dataset(dataset)))
         logs = {name: float(value) for name, value in logs.items()}
         return logs if return_dict else self._flatten_metrics_in_order(logs)
-
-
-def _weighted(x: Any, weight: Any) -> dict[str, Any]:
-    """Arrays with their weights among them: of several targets Keras would give each a weight of its own.
-
-    Raises:
-        ValueError: x is no arrays, there are several weights, or x has them already.
-    """
-    if not isinstance(x, Mapping | np.ndarray | tf.Tensor) or isinstance(weight, Mapping | tuple | list):
-        raise ValueError(
-            f"sample_weight is a {type(weight).__name__}, x a {type(x).__name__}: give arrays, and one weight a row"
-        )
-    of_rows = len(weight.shape) == 1 or (len(weight.shape) == 2 and weight.shape[1] == 1)
-    name = ROW_WEIGHTS if of_rows else TARGET_WEIGHTS
-    values = dict(x) if isinstance(x, Mapping) else {TOKEN_IDS: x}
-    if name in values:
-        raise ValueError(f"{name} is given twice, as sample_weight, and in x: give it once")
-    return values | {name: weight}

@@ -19,20 +19,20 @@ from tfllm.features import DROPOUT_SEED, ROW, TOKEN_IDS
 from tfllm.layers.counter_random import fold_in
 from tfllm.layers.devices import has_gpu
 from tfllm.layers.fused import fusing
-from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses
+from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses, refuse_unknown
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.replicas import sum_over_replicas
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 from tfllm.train.fit_status import FitStatus
 from tfllm.train.gradients import Features, MetricSums, Objective, at_least_epsilon, gradients
-from tfllm.train.keras_methods import FittingModel
+from tfllm.train.keras_methods import KerasMethods
 from tfllm.train.metrics import Ratio
-from tfllm.train.standardize import canonical
-from tfllm.train.step_errors import assert_finite, naming_the_step
+from tfllm.train.standardize import standardize_batch
+from tfllm.train.step_errors import assert_finite, explain_errors
 from tfllm.train.train_function import make_step_function
 
 
-class TrainableModel(FittingModel):
+class TrainableModel(KerasMethods):
     """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
 
     counted = "tokens"
@@ -48,7 +48,7 @@ class TrainableModel(FittingModel):
 
     def compile(
         self,
-        optimizer: keras.optimizers.Optimizer | str,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: None = None,
         *,
         loss_weights: None = None,
@@ -60,6 +60,7 @@ class TrainableModel(FittingModel):
         jit_compile: bool | Literal["auto"] = "auto",
         run_eagerly: bool = False,
         auto_scale_loss: bool = True,
+        **unknown: Any,
     ) -> None:
         """Says how to train.
 
@@ -76,7 +77,9 @@ class TrainableModel(FittingModel):
 
         Raises:
             ValueError: it cannot be trained like this (compile_validation.py).
+            TypeError: an argument is unknown, or belongs to the optimizer.
         """
+        refuse_unknown(unknown)
         refuse_losses(self, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics)
         with self.distribute_strategy.scope():
             optimizer = optimizer_of(optimizer)
@@ -132,7 +135,7 @@ class TrainableModel(FittingModel):
 
     def train_step(self, data: Any) -> MetricSums:
         """One step, run by every replica on its rows at the same time; what was measured of all rows."""
-        features = self._canonical(data, class_weights=self.class_weights)
+        features = self._standardized(data, class_weights=self.class_weights)
         seeds = self._row_seeds(data, tf.shape(features[TOKEN_IDS])[0])
         slopes, objective = sum_over_replicas(self._run_gradients(features | {DROPOUT_SEED: seeds}))
         weight = at_least_epsilon(objective.weight)
@@ -153,7 +156,7 @@ class TrainableModel(FittingModel):
         return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
     def test_step(self, data: Any) -> MetricSums:
-        return sum_over_replicas(self.objective(self._canonical(data), training=False)).measures
+        return sum_over_replicas(self.objective(self._standardized(data), training=False)).measures
 
     def update_metrics(self, measures: MetricSums) -> None:
         """Takes into the metrics what a step has measured."""
@@ -165,9 +168,9 @@ class TrainableModel(FittingModel):
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self(features)
 
-    def _canonical(self, data: Any, **settings: Any) -> Features:
+    def _standardized(self, data: Any, **settings: Any) -> Features:
         """A batch with its targets, in the vocabulary of `tfllm.features`."""
-        return canonical(self.batch_keys, data, model=type(self).__name__, learns=True, **settings)
+        return standardize_batch(self.batch_keys, data, model_name=type(self).__name__, with_targets=True, **settings)
 
     def resume_inside_epoch(self, steps_done: int) -> None:
         """Lets the next epoch of `fit` count `steps_done` steps as done: they run nothing and read no batch.
@@ -192,7 +195,7 @@ class TrainableModel(FittingModel):
         def train_function(iterator: Any) -> Any:
             if self.fit_status.skip(self.steps_per_execution):
                 return self.get_metrics_result()
-            with naming_the_step(self.optimizer):
+            with explain_errors(self.optimizer):
                 return run(iterator)
 
         self.train_function = train_function
@@ -202,7 +205,7 @@ class TrainableModel(FittingModel):
             run = make_step_function(self, self.test_step, self.measured)
 
             def test_function(iterator: Any) -> Any:
-                with naming_the_step():
+                with explain_errors():
                     return run(iterator)
 
             self.test_function = test_function

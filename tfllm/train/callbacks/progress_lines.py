@@ -56,7 +56,7 @@ def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) > 1e-3 or not value else f"{value:.4e}"
 
 
-def as_lines(arguments: dict[str, Any]) -> dict[str, Any]:
+def with_progress_lines(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `fit`, in which `verbose="auto"` means lines where standard output is no terminal."""
     if arguments.get("verbose", "auto") != "auto" or shows_bars(sys.stdout):
         return arguments
@@ -68,7 +68,7 @@ def as_lines(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments | {"verbose": 0, "callbacks": callbacks}
 
 
-def without_bar(arguments: dict[str, Any]) -> dict[str, Any]:
+def without_progress_bar(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `evaluate` or `predict`, whose bar would stand among the results where standard output is no terminal."""
     if arguments.get("verbose", "auto") != "auto" or shows_bars(sys.stdout):
         return arguments

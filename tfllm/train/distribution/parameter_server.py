@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from tfllm.train.gradients import MetricSums
 
-IN_FLIGHT = 2
+MAX_PENDING = 2
 """Steps handed out and not done, for each worker: one at work, one waiting for it."""
 
 
 @runtime_checkable
-class ByNumber(Protocol):
+class IndexedBatches(Protocol):
     """A dataset whose batches can be made one by one: those of `tfllm.data` are."""
 
     def element(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -40,7 +40,7 @@ def serve() -> None:
         server.join()
 
 
-class Coordinator:
+class ParameterServerTrainer:
     """Hands out a model's steps."""
 
     def __init__(self, model: Any):
@@ -78,7 +78,7 @@ class Coordinator:
             callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps, model=model
         )
         model.stop_training = False
-        step, number = self._handed_out(model.train_step, x), 0
+        step, number = self._scheduler(model.train_step, x), 0
         done_before = int(model.optimizer.iterations.numpy())
         callbacks.on_train_begin()
         for epoch in range(initial_epoch, epochs):
@@ -91,7 +91,7 @@ class Coordinator:
                     number += 1
                 stop = model.fit_status.preemption_requested
                 if batch + 1 == steps or stop:
-                    self._finish()
+                    self._join()
                     # Workers that count at the same time count one step for two.
                     model.optimizer.iterations.assign(done_before + number)
                     model.fit_status.preemption_agreed = stop
@@ -114,24 +114,24 @@ class Coordinator:
         callbacks = callbacks or keras.callbacks.CallbackList(model=model, steps=length)
         callbacks.on_test_begin()
         model.reset_metrics()
-        step = self._handed_out(model.test_step, x)
+        step = self._scheduler(model.test_step, x)
         for number in range(length):
             callbacks.on_test_batch_begin(number)
             step(number)
             callbacks.on_test_batch_end(number)
-        self._finish()
+        self._join()
         callbacks.on_test_end()
         return {metric.name: float(metric.result()) for metric in model.measured}
 
-    def _finish(self) -> None:
+    def _join(self) -> None:
         """Waits for all steps handed out."""
         self._coordinator.join()
         while self._pending:
             self._model.update_metrics(self._pending.pop(0).fetch())
 
-    def _handed_out(self, step: Callable[[Any], MetricSums], data: Any) -> Callable[[int], None]:
+    def _scheduler(self, step: Callable[[Any], MetricSums], data: Any) -> Callable[[int], None]:
         """A function that has the batch of a number learnt from, when a worker is free."""
-        if not isinstance(data, ByNumber):
+        if not isinstance(data, IndexedBatches):
             raise ValueError(
                 f"ParameterServerStrategy wants data of tfllm.data (causal_lm, masked_lm, batches), whose batches can be made "
                 f"one by one; got {type(data).__name__}"
@@ -142,12 +142,12 @@ class Coordinator:
         def work(number: tf.Tensor) -> MetricSums:
             return strategy.run(step, (data.element(number),))
 
-        def hand_out(number: int) -> None:
-            if len(self._pending) >= IN_FLIGHT * self._workers:
+        def schedule(number: int) -> None:
+            if len(self._pending) >= MAX_PENDING * self._workers:
                 self._model.update_metrics(self._pending.pop(0).fetch())
             self._pending.append(self._coordinator.schedule(work, (tf.constant(number, tf.int64),)))
 
-        return hand_out
+        return schedule
 
 
 def _length(data: Any) -> int | None:
