@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from encoders import ENTITIES, strong
+from entity_reference import entities
 
 import tfllm
 from tfllm import data
 from tfllm.data.labelled.conll_files import Sentence
 from tfllm.finetuning import evaluator
-from tfllm.train.scores import accuracy_on_text, entities, f1_on_text
+from tfllm.train.scores import accuracy_on_text, f1_on_text
 
 FILE = """\
 He O

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from encoders import ENTITIES, OTHERS, TEXTS, columns, strong
+from entity_reference import entities
 
 import tfllm
 from tfllm import data
@@ -17,7 +18,6 @@ from tfllm.prediction import batched_map, fill_mask
 from tfllm.prediction.fill_mask import CHOICES
 from tfllm.prediction.question_answering import best_spans
 from tfllm.text.words import split_words
-from tfllm.train.scores import entities
 
 
 def scores_of(model, rows: data.Labelled, batch_size: int = 4) -> np.ndarray:

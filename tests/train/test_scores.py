@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from entity_reference import Entity, entities
 from seqeval.metrics.sequence_labeling import get_entities
 
 from tfllm.train import scores
@@ -71,14 +72,12 @@ def test_lengths_must_agree(pair):
     with pytest.raises(ValueError, match="accepted: the same shape"):
         scores.class_scores([0], [0, 1], 2)
     with pytest.raises(ValueError, match="accepted: one a word"):
-        scores.entities("a", [0], [1], ["O", "O"], [1.0])
+        entities("a", [0], [1], ["O", "O"], [1.0])
 
 
 def test_entities_as_in_the_docstring():
-    found = scores.entities(
-        "Ada Byron, London", [0, 4, 9, 11], [3, 9, 10, 17], ["B-PER", "I-PER", "O", "I-LOC"], [0.9, 0.8, 1.0, 0.7]
-    )
-    assert found == [scores.Entity("PER", 0, 9, "Ada Byron", 0.8), scores.Entity("LOC", 11, 17, "London", 0.7)]
+    found = entities("Ada Byron, London", [0, 4, 9, 11], [3, 9, 10, 17], ["B-PER", "I-PER", "O", "I-LOC"], [0.9, 0.8, 1.0, 0.7])
+    assert found == [Entity("PER", 0, 9, "Ada Byron", 0.8), Entity("LOC", 11, 17, "London", 0.7)]
 
 
 def test_entities_are_those_that_seqeval_counts():
@@ -86,7 +85,7 @@ def test_entities_are_those_that_seqeval_counts():
     for _ in range(500):
         tags = draw.choices(["O", "B-X", "I-X", "B-Y", "I-Y"], k=draw.randrange(12))
         words = range(len(tags))
-        found = scores.entities("w" * len(tags), words, [word + 1 for word in words], tags, [1.0] * len(tags))
+        found = entities("w" * len(tags), words, [word + 1 for word in words], tags, [1.0] * len(tags))
         assert [(one.label, one.start, one.end - 1) for one in found] == get_entities(tags)
 
 

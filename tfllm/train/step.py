@@ -82,44 +82,26 @@ class TrainableModel(KerasMethods):
         refuse_unknown(unknown)
         refuse_losses(self, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics)
         with self.distribute_strategy.scope():
-            optimizer = optimizer_of(optimizer)
-        check_optimizer(optimizer)
-        self._compiled_with = {
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile,
-            "run_eagerly": run_eagerly,
-        }
-        if jit_compile == "auto":
-            jit_compile = not run_eagerly and _on_one_gpu(self.distribute_strategy)
-        check_training(
-            self,
-            optimizer,
-            gradient_accumulation=gradient_accumulation,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
+            keras_optimizer = optimizer_of(optimizer)
+        check_optimizer(keras_optimizer)
+        execution: dict[str, Any] = {"steps_per_execution": steps_per_execution, "run_eagerly": run_eagerly}
+        use_xla = not run_eagerly and _on_one_gpu(self.distribute_strategy) if jit_compile == "auto" else jit_compile
+        settings: dict[str, Any] = {"gradient_accumulation": gradient_accumulation, "jit_compile": use_xla}
+        check_training(self, keras_optimizer, **execution, **settings)
+        self._compiled_with = execution | {"jit_compile": jit_compile}
+        self.training_settings = settings | {"seed": seed}
         self.gradient_accumulation, self.seed = gradient_accumulation, seed
-        self.training_settings: dict[str, Any] = {
-            "seed": seed,
-            "gradient_accumulation": gradient_accumulation,
-            "jit_compile": jit_compile,
-        }
-        super().compile(
-            optimizer=optimizer,
-            steps_per_execution=steps_per_execution,
-            run_eagerly=run_eagerly,
-            jit_compile=False,  # Keras would put the optimizer inside the XLA function (keras #18145)
-        )
+        # Without Keras' jit_compile, which would put the optimizer inside the XLA function (keras #18145).
+        super().compile(optimizer=keras_optimizer, jit_compile=False, **execution)
         with self.distribute_strategy.scope():
-            # Past Keras' tracking, which lets nothing with state come after build(); `metrics` names them all.
+            # Past Keras' tracking, which accepts nothing with state after build(); `metrics` names them all.
             self.__dict__.update(
                 _measures={metric.name: metric for metric in self.measures()},
                 _gradient_norm=Ratio("gradient_norm"),
             )
-            optimizer.build(self.trainable_variables)
+            keras_optimizer.build(self.trainable_variables)
         # XLA around forward and backward only.
-        self._run_gradients = tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
+        self._run_gradients = tf.function(self._gradients, jit_compile=True) if use_xla else self._gradients
         self.fit_status = FitStatus()
 
     @property

@@ -73,7 +73,8 @@ def _explained(message: str, step: int | None) -> Exception | None:
     if out_of_range := re.search(_OUT_OF_RANGE, message):
         return ValueError(
             f"{where}an id of the batch is out of range ({out_of_range[0]}): expected token ids and targets from 0 to "
-            "vocab_size - 1, type ids from 0 to num_types - 1. A target that does not count has weight 0, and an id in this range"
+            "vocab_size - 1, type ids from 0 to num_types - 1. A target that does not count has weight 0 and an id in this "
+            "range"
         )
     if not_accepted := re.search(_NOT_ACCEPTED, message):
         return ValueError(f"{where}{not_accepted[1].replace(VALUE, str(not_accepted[2]))}")
