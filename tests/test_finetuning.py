@@ -119,6 +119,13 @@ def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path, killed_a
     assert again.step == 18 and len(again.history) == 3
 
 
+def test_settings_as_arguments_get_advice():
+    for call, name in ((tfllm.finetune, "Finetuning"), (tfllm.pretrain, "Pretraining")):
+        message = rf"is invalid: expected among the settings. Give settings=tfllm.{name}\(epochs=3, batch_size=8\)"
+        with pytest.raises(TypeError, match=message):
+            call(epochs=3, batch_size=8)
+
+
 def _first_epochs(reviews, folder, killed_at):
     """The same call, killed after the last step of an epoch, before its validation."""
 

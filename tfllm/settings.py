@@ -121,7 +121,7 @@ class Finetuning:
 def takes_settings(settings: type) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorates a function with a `settings` argument: a setting that is given as an argument of its own gets advice.
 
-    finetune(…, epochs=3)  ->  TypeError: finetune(epochs=3) is invalid: … Give settings=tfllm.Finetuning(epochs=3)
+    finetune(…, epochs=3)  ->  TypeError: finetune(epochs=3) is invalid: expected among the settings. Give settings=tfllm.Finetuning(epochs=3)
     """
     names = {field.name for field in dataclasses.fields(settings)}
 
@@ -134,7 +134,7 @@ def takes_settings(settings: type) -> Callable[[Callable[Parameters, Result]], C
             if misplaced:
                 given = ", ".join(f"{name}={value!r:.80}" for name, value in misplaced.items())
                 raise TypeError(
-                    f"{function.__name__}({given}) is invalid: {', '.join(misplaced)} belongs to the settings. "
+                    f"{function.__name__}({given}) is invalid: expected among the settings. "
                     f"Give settings=tfllm.{settings.__name__}({given})"
                 )
             return function(*args, **kwargs)

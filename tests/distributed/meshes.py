@@ -110,10 +110,15 @@ def finetuned(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]
 
 
 def broken(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """A weight that is no number."""
+    """Ids that are their own targets, then a weight that is no number."""
     with strategy.scope():
         model = cases.make_model({"task": "causal"})
         model.compile(tfllm.train.adamw(1e-3))
+    try:
+        model.fit(np.ones((4, 8), np.int32), np.ones((4, 8), np.int32), verbose=0)
+        copied = ""
+    except ValueError as error:
+        copied = str(error)
     first = model.trainable_variables[0]
     first.assign(np.full(first.shape, np.nan, np.float32))
     training, _ = cases.make_data({"task": "causal"}, store)
@@ -122,7 +127,7 @@ def broken(strategy: tf.distribute.Strategy, store: Any, case: dict[str, Any]) -
         said = ""
     except tfllm.train.NonFiniteError as error:
         said = str(error)
-    return {"said": said}, []
+    return {"said": said, "copied": copied}, []
 
 
 def held(model: Any, strategy: tf.distribute.Strategy) -> int:

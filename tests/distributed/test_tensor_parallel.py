@@ -51,6 +51,7 @@ def test_the_same_run(store: Path, tmp_path: Path) -> None:
     cases = [QUICK | {"layout": "one"}, QUICK | {"layout": "2x2"}, {"do": "break", "layout": "1x2"}]
     alone, together, (broken, _) = run(store, tmp_path, cases)
     assert "step 0: the loss or the gradient is not finite" in broken["said"]
+    assert "step 0: y is token_ids itself" in broken["copied"]
     compare(QUICK, alone, together)
     print(f"{alone[0]['bytes']} bytes of weights and slots on one device, {together[0]['bytes']} each here")
     assert together[0]["bytes"] < 0.65 * alone[0]["bytes"]  # positions and norms stand whole on each

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 
 import keras
 import numpy as np
@@ -168,6 +169,21 @@ COMPILE = {
     "run_eagerly": (True, None),
     "auto_scale_loss": (False, None),
 }
+
+
+def test_what_compile_does_not_have_gets_advice():
+    model = tfllm.TextClassifier(CONFIG, labels=["a", "b"])
+    for given, advice in (
+        ({"learning_rate": 0.1}, "compile(tfllm.train.adamw(learning_rate=0.1))"),
+        ({"clip_norm": 0.5, "optimizer": "sgd"}, "compile(tfllm.train.adamw(learning_rate=1e-3, clip_norm=0.5))"),
+    ):
+        with pytest.raises(TypeError, match="is an argument of the optimizer. Give it there: " + re.escape(advice)):
+            model.compile(**given)
+        eval(f"model.{advice}", {"model": model, "tfllm": tfllm})
+    with pytest.raises(TypeError, match=r"compile\(epochs=3\) is invalid: compile has no such argument"):
+        model.compile("sgd", epochs=3)
+    with pytest.raises(ValueError, match="optimizer=None: give one, such as"):
+        model.compile()
 
 
 @pytest.mark.parametrize("argument", COMPILE)
@@ -428,6 +444,7 @@ def test_dropout_differs_between_replicas_of_arrays():
 def test_values_that_would_be_taken_for_others_are_refused():
     """Each said once in the graph of `fit`, once step by step; what is right beside it is learnt."""
     several = tfllm.TextClassifier(CONFIG, labels=["a", "b", "c"], multi_label=True)
+    single, tagger = (kind(CONFIG, labels=["O", "B-A", "I-A"]) for kind in (tfllm.TextClassifier, tfllm.TokenClassifier))
     answers = tfllm.QuestionAnswerer(CONFIG)
     decoder = tfllm.CausalLM(tfllm.ModelConfig(vocab_size=40, max_length=8, num_layers=1, hidden_size=8, num_heads=2))
     one, mask = {"token_ids": IDS[:2]}, np.array([[1] * 6, [1] * 4 + [0] * 2])
@@ -447,6 +464,8 @@ def test_values_that_would_be_taken_for_others_are_refused():
         (answers, wrong_span, (masked, ([1, 3], [1, 4])), (masked, ([1, 3], [1, 3]))),
         (answers, wrong_span, (places, ([2, 0], [3, 0])), (places, ([3, 0], [4, 0]))),
         (decoder, "y is token_ids itself", (IDS, IDS), ({"token_ids": IDS, "labels": IDS},)),
+        (single, "labels=3 is invalid: expected class numbers from 0 to 2", (one, [3, 0]), (one, [2, 0])),
+        (tagger, "target_ids=-1 is invalid: expected class numbers from 0 to 2", (one, -mask), (one, mask * 102 - 100)),
     ):
         model.compile("sgd", run_eagerly=True)
         with pytest.raises(ValueError, match=words):
@@ -455,6 +474,9 @@ def test_values_that_would_be_taken_for_others_are_refused():
     answers.compile("sgd")
     with pytest.raises(ValueError, match=wrong_span):
         answers.fit(one, ([4, 1], [3, 1]), verbose=0)
+    single.compile("sgd")
+    with pytest.raises(ValueError, match="step 0: labels=7 is invalid: expected class numbers from 0 to 2"):
+        single.fit(one, [0, 7], verbose=0)
     with pytest.raises(ValueError, match="attention_mask are from 0 to 1"):
         several.predict(one | {"attention_mask": (1 - mask) * -10000}, verbose=0)
 
