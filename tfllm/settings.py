@@ -121,7 +121,8 @@ class Finetuning:
 def takes_settings(settings: type) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorates a function with a `settings` argument: a setting that is given as an argument of its own gets advice.
 
-    finetune(…, epochs=3)  ->  TypeError: finetune(epochs=3) is invalid: expected among the settings. Give settings=tfllm.Finetuning(epochs=3)
+    finetune(…, epochs=3)
+    ->  TypeError: finetune(epochs=3) is invalid: expected among the settings. Give settings=tfllm.Finetuning(epochs=3)
     """
     names = {field.name for field in dataclasses.fields(settings)}
 
