@@ -15,7 +15,7 @@ from tfllm.prediction.question_answering import best_spans
 from tfllm.text.tags import is_iob2
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluation import Evaluation
-from tfllm.train.callbacks.images import NAMED, confusion_matrix_image
+from tfllm.train.callbacks.images import MAX_WITH_NAMES, confusion_matrix_image
 
 
 def _outputs(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Iterator[np.ndarray]:
@@ -32,7 +32,7 @@ def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], ba
         return _of_classes(scores.multi_label_scores(outputs > 0, truth > 0.5), model.labels)
     found = scores.class_scores(outputs.argmax(-1), truth, len(model.labels))
     evaluation = _of_classes(found, model.labels, ("by_class", "confusion"))
-    if len(model.labels) <= NAMED:  # a larger one would be most of the run's history
+    if len(model.labels) <= MAX_WITH_NAMES:  # a larger one would be most of the run's history
         evaluation.tables["confusion"] = found.confusion.tolist()
     return evaluation._replace(images={"confusion": lambda: confusion_matrix_image(found.confusion, model.labels)})
 

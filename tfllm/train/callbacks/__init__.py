@@ -1,1 +1,1 @@
-"""What watches a run: curves, pictures, speed, further scores, and whether it stands still."""
+"""Callbacks of a run: curves, images, speed, further scores, and a watchdog for steps that do not end."""

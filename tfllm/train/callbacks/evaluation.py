@@ -1,4 +1,7 @@
-"""Scores that no sum over batches gives (an F1, a correlation): found after each epoch, beside Keras' own validation."""
+"""Scores that are not sums over batches (an F1, a correlation), computed after each epoch in addition to Keras' validation.
+
+Input: a function that evaluates the model. Output: `val_…` entries in the epoch's logs, images and tables.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ import numpy as np
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation found."""
+    """The results of one evaluation."""
 
     scores: dict[str, float]
-    images: dict[str, Callable[[], np.ndarray]] = {}  # noqa: RUF012  (never changed)
-    """Drawn for TensorBoard when the epoch is saved: uint8 [height, width, 4]."""
-    tables: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-    """More numbers for the epoch's record, which no curve shows: lists and dictionaries, as JSON has them."""
+    images: dict[str, Callable[[], np.ndarray]] = {}  # noqa: RUF012  (never mutated)
+    """Functions that draw images for TensorBoard, uint8 [height, width, 4]; called after the epoch is saved."""
+    tables: dict[str, Any] = {}  # noqa: RUF012  (never mutated)
+    """Lists and dictionaries (as in JSON) for the epoch's record; no curve shows them."""
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -27,7 +30,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._evaluate = evaluate
         self._latest: Evaluation | None = None
         self.tables: dict[str, Any] = {}
-        """`val_…` tables of the newest evaluation."""
+        """`val_…` tables of the latest evaluation."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._latest = self._evaluate()
@@ -36,6 +39,6 @@ class EvaluationCallback(keras.callbacks.Callback):
             logs.update({f"val_{name}": value for name, value in self._latest.scores.items()})
 
     def images(self) -> dict[str, np.ndarray]:
-        """Those of the newest evaluation, drawn now; of one made now, where there was none yet."""
+        """Draws the images of the latest evaluation; evaluates first if there was none yet."""
         self._latest = self._latest or self._evaluate()
         return {name: draw() for name, draw in self._latest.images.items()}

@@ -1,6 +1,6 @@
-"""Event files that TensorBoard reads, made right when a run goes on: a life that was killed leaves points that come again.
+"""Cleans TensorBoard's event files when a run continues: a process that was killed leaves points that will be written again.
 
-Enters: a folder of event files, here or at an address. Leaves: the same folder, in which each tag has each step once.
+Input: a folder of event files, local or at an address. Output: the same folder, in which each tag has each step once.
 Source: the record format of `tf.io.TFRecordWriter` (length, checksum, bytes, checksum), one `Event` a record.
 """
 
@@ -16,18 +16,18 @@ from tensorboard.compat.proto.event_pb2 import Event
 Point = tuple[str, int]
 """A tag and a step."""
 
-_FRAME = 16
-"""Bytes of a record beside its content."""
+_RECORD_OVERHEAD = 16
+"""Bytes of a record in addition to its content: length, checksums."""
 
 
 class EventFile(NamedTuple):
-    """What stands in one file."""
+    """The contents of one event file."""
 
     path: str
     points: list[list[Point]]
-    """Of each record; none in the first, which says the format's version."""
-    whole: bool
-    """Was its last record written to the end?"""
+    """The points of each record. The first record has none: it holds the version of the format."""
+    complete: bool
+    """Whether its last record was written to the end."""
 
 
 def event_files(folder: str) -> list[EventFile]:
@@ -38,20 +38,20 @@ def event_files(folder: str) -> list[EventFile]:
     files = []
     for path in sorted(tf.io.gfile.glob(f"{folder}/events.out.tfevents.*")):
         records = list(RawEventFileLoader(path).Load())
-        size = sum(len(record) + _FRAME for record in records)
+        size = sum(len(record) + _RECORD_OVERHEAD for record in records)
         files.append(EventFile(path, [_points(record) for record in records], size == tf.io.gfile.stat(path).length))
     return files
 
 
-def keep(files: list[EventFile], wanted: Callable[[str, int], bool]) -> set[Point]:
-    """Removes from files all but what is wanted, what comes again later, and a last record that was half written.
+def prune(files: list[EventFile], wanted: Callable[[str, int], bool]) -> set[Point]:
+    """Removes points that are not wanted, points that a later file has again, and a last record that was written in part.
 
     Args:
-        files: of one folder, in their order.
-        wanted: is a tag's step to stay?
+        files: of one folder, the oldest first.
+        wanted: says of a tag and a step whether the point stays.
 
     Returns:
-        What is left.
+        The points that are left.
     """
     left: set[Point] = set()
     for file in reversed(files):
@@ -62,21 +62,21 @@ def keep(files: list[EventFile], wanted: Callable[[str, int], bool]) -> set[Poin
                 left.update(points)
         if not any(points for points, stays in zip(reversed(file.points), kept, strict=True) if stays):
             tf.io.gfile.remove(file.path)
-        elif not all(kept) or not file.whole:
+        elif not all(kept) or not file.complete:
             _rewrite(file.path, kept[::-1])
     return left
 
 
 def _rewrite(path: str, kept: list[bool]) -> None:
-    """Leaves out records. Written beside and renamed: a file is the old one or the new one."""
-    beside = f"{path.rpartition('/')[0]}/rewritten.partial"
-    if tf.io.gfile.exists(beside):
-        tf.io.gfile.remove(beside)
-    with tf.io.TFRecordWriter(beside) as file:
+    """Keeps the records whose flag is True. The new file replaces the old one by a rename."""
+    partial = f"{path.rpartition('/')[0]}/rewritten.partial"
+    if tf.io.gfile.exists(partial):
+        tf.io.gfile.remove(partial)
+    with tf.io.TFRecordWriter(partial) as file:
         for record, stays in zip(RawEventFileLoader(path).Load(), kept, strict=True):
             if stays:
                 file.write(record)
-    tf.io.gfile.rename(beside, path, overwrite=True)
+    tf.io.gfile.rename(partial, path, overwrite=True)
 
 
 def _points(record: bytes) -> list[Point]:

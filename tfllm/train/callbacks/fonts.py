@@ -1,4 +1,7 @@
-"""Which fonts write a text in a picture, and what stands for characters that none of them has."""
+"""Fonts for the text in images, and escapes for characters that no installed font has.
+
+Input: a text. Output: a text that the installed fonts can show.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ FAMILIES = (
     *("Loma", "Garuda", "Lohit Devanagari", "Lohit Bengali", "Lohit Tamil", "Noto Sans", "FreeSans", "Unifont"),
     *("Arial Unicode MS", "Tahoma", "Nirmala UI", "Thonburi", "Devanagari MT"),
 )
-"""Those that are looked for, the first that has a character writes it."""
+"""Font families by preference: the first that has a character draws it."""
 
 
 @functools.cache
 def installed() -> dict[str, frozenset[int]]:
-    """The families that Matplotlib finds, with the characters each can write."""
+    """The families that Matplotlib finds, with the characters each of them has."""
     from matplotlib import font_manager, ft2font
 
     there = {entry.name for entry in font_manager.fontManager.ttflist}
@@ -29,7 +32,7 @@ def installed() -> dict[str, frozenset[int]]:
 
 
 def writable(text: str) -> str:
-    r"""A text with escapes for what no installed font has, and for what is no visible character.
+    r"""Replaces characters that no installed font has, and invisible characters, by escapes.
 
     cat  ->  cat        中  ->  中, or \u4e2d without a font for it        a, tab, b  ->  a\tb
     """

@@ -1,4 +1,7 @@
-"""What TensorBoard shows beside the curves: texts, images, and the token embeddings with their names in the projector."""
+"""Texts, images and token embeddings for TensorBoard.
+
+Input: functions that return texts and images, and the model. Output: event files, and the projector's text files.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,20 @@ from tfllm.train.distribution.tensor_parallel import TensorParallel
 MOST_PROJECTED = 10_000
 MOST_ATTENTION_TOKENS = 48
 STEPS_BETWEEN = 500
-"""Training steps between two sets of samples, unless said otherwise. A set takes about a second."""
+"""Default distance between two sets of samples, in training steps. A set takes about a second."""
 
 
 class Samples(keras.callbacks.Callback):
     """Shows texts and images after some epochs and after the last.
 
-    It stands behind what saves the run: an error in a image must not cost an epoch.
+    It comes after the callback that saves the run: an error in an image must not lose an epoch.
 
     Args:
-        board: writes the curves; its files are used here, too.
-        tokenizer: names the tokens.
-        sample: texts to show; the first is also drawn as an attention image.
-        images: images to show, uint8 [height, width, 4].
-        every: epochs between two sets; so many that `STEPS_BETWEEN` steps lie between them, unless given.
+        board: the callback that writes the curves; samples go to its event files.
+        tokenizer: gives the tokens' names.
+        sample: returns texts to show; of the first, the attention is shown as an image, too.
+        images: returns images to show, uint8 [height, width, 4].
+        every: epochs between two sets; by default as many as have `STEPS_BETWEEN` steps.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Samples(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         step = self._step()
         if step and step % self.params["steps"] == 0 and not self.model.fit_status.steps_to_skip:
-            self._show(step)  # where the process was killed between an epoch's record and its images
+            self._show(step)  # the process was killed between the epoch's record and its images
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._step() % self.params["steps"] == 0:
@@ -67,7 +70,7 @@ class Samples(keras.callbacks.Callback):
         return int(self.model.optimizer.iterations.numpy())
 
     def _show(self, step: int) -> None:
-        """Draws what is due after `step` and not there yet."""
+        """Writes the samples that are due after `step` and not there yet."""
         epoch = step // self.params["steps"]
         every = self._every or math.ceil(STEPS_BETWEEN / self.params["steps"])
         if epoch % every and epoch < self.params["epochs"] and not self.model.stop_training:
@@ -75,13 +78,13 @@ class Samples(keras.callbacks.Callback):
         board = self._board
         if self._sample and ("sample_0", step) not in board.shown["train"]:
             texts = self._sample()
-            # On a mesh no layer is called by itself.
+            # On a mesh a layer cannot be called by itself.
             seen = texts[:1] if not isinstance(self.model.distribute_strategy, TensorParallel) else []
             drawn = [image for text in seen for image in self._attention(text).items()]
             with board.train.as_default():
                 for name, image in drawn:
                     tf.summary.image(name, image[None], step=step)
-                for i, text in reversed(list(enumerate(texts))):  # where the first is there, all are
+                for i, text in reversed(list(enumerate(texts))):  # the first text is written last: where it is there, all are
                     tf.summary.text(f"sample_{i}", f"```\n{text}\n```", step=step)
         if self._images and not board.has_images(step):
             with board.validation.as_default():
@@ -90,7 +93,7 @@ class Samples(keras.callbacks.Callback):
         board.flush()
 
     def _attention(self, text: str) -> dict[str, np.ndarray]:
-        """Pictures of the first and the last block's attention over the tokens of a text."""
+        """Images of the attention of the first and the last block, for a text."""
         ids = [self._tokenizer.bos_id, *self._tokenizer.encode(text)][
             : min(MOST_ATTENTION_TOKENS, self.model.config.max_length)
         ]
@@ -102,7 +105,7 @@ class Samples(keras.callbacks.Callback):
         return {f"attention_block_{layer}": attention_image(np.asarray(heads), names) for layer, heads in maps.items()}
 
     def _project_embeddings(self) -> None:
-        """The first rows of the embedding table, as the projector's text files."""
+        """Writes the first rows of the embedding table as the projector's text files."""
         table = np.asarray(self.model.stack.token_embedding.embeddings)[:MOST_PROJECTED]
         names = [json.dumps(self._tokenizer.id_to_piece(i), ensure_ascii=False)[1:-1] for i in range(len(table))]
         self._write("embeddings.tsv", "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in table))

@@ -1,4 +1,7 @@
-"""A point of a curve, with the name and the description that TensorBoard shows beside it."""
+"""Writes one point of a curve, with the name and the description that TensorBoard shows.
+
+Input: tag, value, step. Output: an event in the default writer.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ DESCRIPTIONS = {
 
 
 def name_and_description(tag: str) -> tuple[str, str]:
-    """What TensorBoard shows of a tag.
+    """The name and the description that TensorBoard shows for a tag.
 
     bits_per_byte  ->  "bits per byte", "Bits of the text's tokens over its UTF-8 bytes; comparable across tokenizers."
     f1_PER         ->  "F1 of PER", "F1 of the entities of this label."

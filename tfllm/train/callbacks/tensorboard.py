@@ -1,8 +1,10 @@
-"""A run's curves in TensorBoard: the same however often the process died on the way.
+"""Writes a run's curves for TensorBoard. They are the same however often the process was killed.
 
-Points of training every few steps (each the mean over those steps), of validation and speed at the end of each epoch, the run's
-config, and its settings as hyperparameters. A process that was killed leaves points that come again; when the run goes on they
-are removed, and what is missing of an epoch is taken from the run's history.
+Input: the metrics of training, the run's history and settings. Output: event files: points of training every few steps (each
+    the
+mean over those steps), points of validation and speed at the end of each epoch, the run's config, and its settings as
+hyperparameters. When a run continues, points that will be written again are removed, and missing points of an epoch are
+written from the run's history.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
-from tfllm.train.callbacks.event_files import Point, event_files, keep
+from tfllm.train.callbacks.event_files import Point, event_files, prune
 from tfllm.train.callbacks.scalars import write_scalar
 
 Sums = dict[str, list[float]]
@@ -24,14 +26,14 @@ Sums = dict[str, list[float]]
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes the curves. It stands before what saves the run: a point is on its way to the disk before its checkpoint is.
+    """Writes the curves. It comes before the callback that saves the run, so a point is written before its checkpoint.
 
     Args:
-        folder: where to, a path or an address (gs://…); below it `train` and `validation`.
-        history: the run's records, one an epoch, each with its step.
-        hparams: settings to show as hyperparameters, beside the model's and the optimizer's.
+        folder: a path or an address (gs://…); event files go to `train` and `validation` below it.
+        history: the run's records, one per epoch, each with its step.
+        hparams: settings to show as hyperparameters, in addition to the model's and the optimizer's.
         every: steps between two points of a curve.
-        state: what `state` gave, where the run goes on inside an epoch.
+        state: what `state` returned, if the run continues inside an epoch.
     """
 
     def __init__(
@@ -49,10 +51,10 @@ class TensorBoard(keras.callbacks.Callback):
         self._before: Sums = {}
         self._written = 0
         self.shown: dict[str, set[Point]] = {}
-        """What stood in `train` and in `validation` when training began."""
+        """The points in `train` and in `validation` when training began."""
 
     def on_train_begin(self, logs: Any = None) -> None:
-        for writer in _OPEN.pop(self.folder, ()):  # an earlier `fit` of this process was left by an error
+        for writer in _OPEN.pop(self.folder, ()):  # an earlier `fit` of this process ended with an error
             writer.close()
         files = {name: event_files(f"{self.folder}/{name}") for name in ("train", "validation")}
         step, recorded = self._step(), self._history[-1]["step"] if self._history else 0
@@ -64,7 +66,7 @@ class TensorBoard(keras.callbacks.Callback):
                 last = step if name == "train" and tag in of_steps else recorded
                 return at <= last and at < gaps.get(tag, at + 1)
 
-            self.shown[name] = keep(found, wanted)
+            self.shown[name] = prune(found, wanted)
         self._write_settings()
         self.train, self.validation = (tf.summary.create_file_writer(f"{self.folder}/{name}") for name in files)
         _OPEN[self.folder] = (self.train, self.validation)
@@ -93,7 +95,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._before, self._written = sums, step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._step() % self.params["steps"] == 0:  # an epoch that was left has no record, and no points
+        if self._step() % self.params["steps"] == 0:  # an epoch that was interrupted has no record and no points
             self._write_epoch(logs or {}, self._step())
         self.flush()
 
@@ -102,8 +104,8 @@ class TensorBoard(keras.callbacks.Callback):
             writer.close()
 
     def has_images(self, step: int) -> bool:
-        """Did `validation` have more than curves at a step, when training began?"""
-        curves = {tag for record in self._history for tag in _of_an_epoch("validation", record)}
+        """Whether `validation` had images at this step when training began."""
+        curves = {tag for record in self._history for tag in _epoch_points("validation", record)}
         return any(at == step and tag not in curves for tag, at in self.shown["validation"])
 
     def flush(self) -> None:
@@ -111,29 +113,29 @@ class TensorBoard(keras.callbacks.Callback):
         self.validation.flush()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, so that the next point is the mean over all of its steps; all points so far are written."""
+        """The state for a checkpoint, so that the next point is the mean over all of its steps. Flushes all points first."""
         self.flush()
         return {"step": self._written, "sums": self._before}
 
     def _write_epoch(self, record: Mapping[str, Any], step: int) -> None:
-        """Writes what an epoch's record says and what is not there yet."""
+        """Writes the points of an epoch's record that are not there yet."""
         for folder, writer in (("train", self.train), ("validation", self.validation)):
             with writer.as_default():
-                for tag, value in _of_an_epoch(folder, record).items():
+                for tag, value in _epoch_points(folder, record).items():
                     if (tag, step) not in self.shown[folder]:
                         write_scalar(tag, value, step)
 
     def _first_missing(self, folder: str, there: set[Point]) -> dict[str, int]:
-        """The first step that each tag lacks of the history. What comes after it is written again: readers want an order."""
+        """For each tag, the first step of the history that has no point. Later points are written again, to keep the order."""
         missing: dict[str, int] = {}
         for record in self._history:
-            for tag in _of_an_epoch(folder, record):
+            for tag in _epoch_points(folder, record):
                 if (tag, record["step"]) not in there:
                     missing.setdefault(tag, record["step"])
         return missing
 
     def _write_settings(self) -> None:
-        """The config and the hyperparameters, in the place of those an earlier life wrote."""
+        """Writes the config and the hyperparameters, in place of those of an earlier process."""
         for file in event_files(self.folder):
             tf.io.gfile.remove(file.path)
         config = self.model.config.to_dict()
@@ -154,11 +156,11 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 _OPEN: dict[str, tuple[Any, Any]] = {}
-"""Writers of this process by folder."""
+"""This process' open writers by folder."""
 
 
-def _of_an_epoch(folder: str, record: Mapping[str, Any]) -> dict[str, float]:
-    """What of an epoch's record stands in `train` or in `validation`, by tag.
+def _epoch_points(folder: str, record: Mapping[str, Any]) -> dict[str, float]:
+    """The points of an epoch's record for `train` or for `validation`, by tag.
 
     loss 2.1, tokens_per_second 9e4, val_loss 2.2, val_confusion [[…]]  ->  train: tokens_per_second; validation: loss
     """

@@ -1,4 +1,7 @@
-"""How fast the steps are."""
+"""Measures the speed of training.
+
+Input: the clock and the metrics of `fit`. Output: tokens per second and utilisation in the epoch's logs.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ import tensorflow as tf
 class Throughput(keras.callbacks.Callback):
     """Adds `tokens_per_second` to the epoch's logs, and `flops_utilisation` where `flops_per_token` is given.
 
-    Tokens are what the loss counts, unless `tokens_per_step` says how many a step reads. Of a model whose loss counts something
-    else (`model.counted`: rows, words), that many a second are given without it.
+    Tokens are those that the loss counts, or `tokens_per_step` for each step if it is given. Without it, a model whose loss
+    counts something else (`model.counted`: rows, words) gets `rows_per_second` or `words_per_second`.
 
-    Time counts from the end of the first step, which builds the graph, to the end of the last, without validation and saving.
-    Of an epoch that several processes trained, `state` is what the ones before measured of it.
-    The utilisation is the share of what one large matrix product reaches here, timed once before training.
+    Time is measured from the end of the first step, which builds the graph, to the end of the last, without validation. If
+    several processes trained the epoch, `state` holds what the earlier ones measured.
+    The utilisation is the share of the speed of one large matrix product on this machine, timed once before training.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Throughput(keras.callbacks.Callback):
             logs["flops_utilisation"] = tokens / seconds * self._flops_per_token / self._peak
 
     def state(self) -> dict[str, float]:
-        """What was measured of this epoch."""
+        """Tokens and seconds of this epoch so far."""
         tokens, seconds = self._earlier["tokens"], self._earlier["seconds"]
         if self._started is not None:
             tokens += (self._tokens() if self._tokens_at_end is None else self._tokens_at_end) - self._started[1]
@@ -79,7 +82,7 @@ _NOTHING = {"tokens": 0.0, "seconds": 0.0}
 
 
 def matmul_flops_per_second(dtype: str) -> float:
-    """What a 2048 x 2048 x 2048 product reaches on the default device, the best of eight, in FLOP/s (a multiply-add is two)."""
+    """The speed of a 2048 x 2048 x 2048 product on the default device, the best of eight, in FLOP/s (a multiply-add is two)."""
     size = 2048
     left = tf.cast(tf.random.stateless_normal([size, size], [0, 1]), dtype)
     product = tf.function(lambda a: tf.reduce_sum(tf.cast(tf.matmul(a, a), tf.float32)))
