@@ -1,4 +1,7 @@
-"""How far long work is: a bar on a terminal or in a notebook, lines at intervals in a file or a pipe."""
+"""Progress of long work: a bar on a terminal or in a notebook, lines at intervals in a file or a pipe.
+
+Input: counts. Output: text on standard error.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ INTERVAL = 30.0
 
 
 def shows_bars(stream: TextIO) -> bool:
-    """Does a stream show a line that overwrites itself?"""
+    """Whether a stream shows a bar that overwrites itself."""
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())
 
 
 def progress_bar(*, total: float | None, title: str, unit: str, shown: bool = True, **options: Any) -> tqdm:
-    """A progress bar on standard error, to be used as tqdm's.
+    """A progress bar on standard error, with tqdm's interface.
 
     sharding: 100%|██████████| 8/8 [00:02<00:00, 3.9shard/s]     where it is a terminal
     sharding: 100%, 8/8 shard, 00:02                             where it is not
@@ -33,7 +36,7 @@ def progress_bar(*, total: float | None, title: str, unit: str, shown: bool = Tr
 
 
 class _Lines:
-    """Takes what tqdm writes over its last state, and writes it as a line."""
+    """A stream for tqdm that writes each state of the bar as a line of its own."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

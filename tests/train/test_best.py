@@ -33,5 +33,5 @@ def test_the_first_of_equals_and_never_what_is_no_number(measure):
 
 
 def test_a_measure_that_is_not_there():
-    with pytest.raises(ValueError, match="best='val_f1' was not measured; the epoch's measures are step, val_loss"):
+    with pytest.raises(ValueError, match="best='val_f1' was not measured; the epoch's metrics are step, val_loss"):
         best_epoch([{"step": 1, "val_loss": 2.0}], "val_f1")

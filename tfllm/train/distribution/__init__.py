@@ -1,1 +1,1 @@
-"""Where a model trains: one device or several, several workers, parameter servers, weights split over a mesh."""
+"""Distributed training: several devices or workers, parameter servers, weights split over a mesh."""

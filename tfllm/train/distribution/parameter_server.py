@@ -1,9 +1,10 @@
-"""`fit` under `ParameterServerStrategy`: variables on servers, steps on workers, each when it is ready.
+"""`fit` under `ParameterServerStrategy`: variables on servers, steps on workers, without synchronisation.
 
-Keras' `fit` cannot (keras #18624). Enters: a model made in the strategy's scope, and a dataset of `tfllm.data`: the batch of
-any step can be made by itself, so the chief hands out steps by number, and a step whose worker dies is done by another, with
-the same batch. Workers do not wait for each other (Li et al. 2014): a gradient may be of weights some steps old, and no two
-runs are the same.
+Input: a model made in the strategy's scope, and a dataset of `tfllm.data`. Output: a trained model and Keras' history. Keras'
+    own
+`fit` does not support this strategy (keras #18624). The batch of any step can be made independently, so the chief schedules
+steps by number; when a worker dies, another one does its step with the same batch. Workers do not wait for each other (Li et
+al. 2014): a gradient may belong to weights some steps old, and no two runs are the same.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import tensorflow as tf
 from tfllm.train.gradients import MetricSums
 
 MAX_PENDING = 2
-"""Steps handed out and not done, for each worker: one at work, one waiting for it."""
+"""Scheduled steps per worker that are not done: one that it works on, one that waits."""
 
 
 @runtime_checkable
 class IndexedBatches(Protocol):
-    """A dataset whose batches can be made one by one: those of `tfllm.data` are."""
+    """A dataset whose batches can be made independently, by number, as those of `tfllm.data`."""
 
     def element(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The batch that comes after `number` (int64 []) others."""
+        """The batch with this number (int64 []), counted from 0."""
 
     def cardinality(self) -> tf.Tensor: ...
 
 
 def serve() -> None:
-    """In a worker or a server: waits for the chief's work, and does not return. In the chief: nothing."""
+    """Serves the chief, and does not return, in a worker or a server. In the chief it does nothing."""
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if resolver.task_type in ("worker", "ps"):
         server = tf.distribute.Server(
@@ -41,7 +42,7 @@ def serve() -> None:
 
 
 class ParameterServerTrainer:
-    """Hands out a model's steps."""
+    """Schedules a model's steps on the workers of a cluster."""
 
     def __init__(self, model: Any):
         self._model = model
@@ -61,10 +62,10 @@ class ParameterServerTrainer:
         verbose: int | str = "auto",
         **others: Any,
     ) -> keras.callbacks.History:
-        """As `keras.Model.fit`; metrics are shown at the end of each epoch.
+        """As `keras.Model.fit`; metrics are computed at the end of each epoch.
 
         Raises:
-            ValueError: the data is not of `tfllm.data`, or an argument is one this strategy has no use for.
+            ValueError: the data is not from `tfllm.data`, or an argument has no meaning under this strategy.
         """
         model, steps = self._model, steps_per_epoch or _length(x)
         others.pop("shuffle", None)
@@ -92,7 +93,7 @@ class ParameterServerTrainer:
                 stop = model.fit_status.preemption_requested
                 if batch + 1 == steps or stop:
                     self._join()
-                    # Workers that count at the same time count one step for two.
+                    # Two workers that increment the counter at the same time may increment it once.
                     model.optimizer.iterations.assign(done_before + number)
                     model.fit_status.preemption_agreed = stop
                 callbacks.on_train_batch_end(batch)
@@ -107,7 +108,7 @@ class ParameterServerTrainer:
         return model.history
 
     def evaluate(self, x: Any, *, callbacks: Any = None) -> dict[str, float]:
-        """The metrics of all batches of a dataset that ends."""
+        """The metrics over all batches of a finite dataset."""
         model, length = self._model, _length(x)
         if length is None:
             raise ValueError("evaluate under ParameterServerStrategy wants data that ends: take(…) some of it")
@@ -124,13 +125,13 @@ class ParameterServerTrainer:
         return {metric.name: float(metric.result()) for metric in model.measured}
 
     def _join(self) -> None:
-        """Waits for all steps handed out."""
+        """Waits for all scheduled steps."""
         self._coordinator.join()
         while self._pending:
             self._model.update_metrics(self._pending.pop(0).fetch())
 
     def _scheduler(self, step: Callable[[Any], MetricSums], data: Any) -> Callable[[int], None]:
-        """A function that has the batch of a number learnt from, when a worker is free."""
+        """A function that schedules the step on the batch with a given number."""
         if not isinstance(data, IndexedBatches):
             raise ValueError(
                 f"ParameterServerStrategy wants data of tfllm.data (causal_lm, masked_lm, batches), whose batches can be made "
@@ -151,6 +152,6 @@ class ParameterServerTrainer:
 
 
 def _length(data: Any) -> int | None:
-    """Batches of a dataset, None where it has no end."""
+    """The number of batches of a dataset; None if it is infinite."""
     length = int(data.cardinality())
     return None if length < 0 else length

@@ -1,4 +1,7 @@
-"""What replicas that take a step together tell each other, and what one of them knows."""
+"""Sums and rows over the replicas that do a step together.
+
+Input: tensors of one replica, inside `strategy.run`. Output: tensors that are the same on all replicas.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,24 @@ class GatheredRows(NamedTuple):
     """The rows of all replicas."""
 
     values: tf.Tensor
-    """[R, ...], with a gradient to the replica that each row is of."""
+    """[R, ...]; gradients flow to the replica that a row comes from."""
     first: tf.Tensor
-    """int32 []: where this replica's begin."""
+    """int32 []: index of this replica's first row."""
     count: tf.Tensor
-    """int32 []: how many are this replica's."""
+    """int32 []: number of this replica's rows."""
 
-    def are_local(self, places: tf.Tensor) -> tf.Tensor:
-        """Are the rows at these places this replica's? bool, as the places."""
-        return (places >= self.first) & (places < self.first + self.count)
+    def are_local(self, indices: tf.Tensor) -> tf.Tensor:
+        """Whether the rows at these indices are this replica's. int32 [...] -> bool [...]"""
+        return (indices >= self.first) & (indices < self.first + self.count)
 
 
 def local_value(strategy: tf.distribute.Strategy, value: Any) -> Any:
-    """Of a result that is the same on all replicas, this worker's."""
+    """This worker's copy of a result that is the same on all replicas."""
     return tf.nest.map_structure(lambda each: strategy.experimental_local_results(each)[0], value)
 
 
 def sum_over_replicas(values: Any) -> Any:
-    """Each tensor sum_over_replicas over all replicas, from inside `strategy.run`."""
+    """Sums each tensor over all replicas; called inside `strategy.run`."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return values
@@ -36,7 +39,7 @@ def sum_over_replicas(values: Any) -> Any:
 
 
 def gather_rows(rows: tf.Tensor) -> GatheredRows:
-    """The rows of all replicas, in the replicas' order; a replica may have more of them than another, or none.
+    """Gathers the rows of all replicas, in the order of the replicas. Their numbers may differ, and be 0.
 
     Replica 0 has a, b; replica 1 has c -> both: a b c; first 0 and 2.
     """

@@ -1,9 +1,9 @@
-"""Which part of which weight stands on which device of a (data, model) mesh.
+"""How weights are split over the devices of a (data, model) mesh.
 
-Enters: a variable's path and value. Leaves: a variable whose parts stand on the devices of the mesh's model axis.
-
-The layout is Megatron's (Shoeybi et al. 2019, arXiv:1909.08053): the first product of a pair by columns, the second by rows, so
-that a block sums over devices twice; the vocabulary by rows. All that the table does not name stands whole on every device.
+Input: a variable's path and value. Output: a variable whose parts are on the devices of the mesh's model axis.
+Source: Megatron (Shoeybi et al. 2019, arXiv:1909.08053). The first matrix of a pair is split by columns, the second by rows,
+    so that
+a block sums over devices twice; the vocabulary is split by rows. Every other variable is whole on every device.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ DATA, MODEL = "data", "model"
 
 
 class Rule(NamedTuple):
-    """Variables whose path the pattern finds are split along the first of `axes` that the mesh divides."""
+    """Variables whose path matches the pattern are split along the first of `axes` whose length the mesh divides."""
 
     pattern: str
     axes: tuple[int, ...]
     size: str
-    """What in a `ModelConfig` gives the axis its length."""
+    """The fields of `ModelConfig` that determine the axis' length, for messages."""
 
 
 RULES = (
@@ -41,7 +41,7 @@ RULES = (
 
 
 def split_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
-    """The axis along which a variable is split over the mesh's model axis; None: it stands whole on every device.
+    """The axis along which a variable is split over the mesh's model axis; None if it is whole on every device.
 
     >>> split_axis("causal_lm/decoder/block_0/feedforward/up/kernel", [64, 256], 2)
     1
@@ -62,12 +62,12 @@ def split_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
 
 
 class MeshVariable(dtensor.DVariable):
-    """A variable in parts, one a device of the model axis, the same for all of the data axis.
+    """A variable in parts, one per device of the model axis, with the same parts along the data axis.
 
-    Whoever reads it with `numpy`, or assigns a plain value, sees the whole in its usual order.
+    `numpy` returns the whole in its usual order, and a plain value is assigned in that order.
 
-    Maps that are fused into one kernel are split each by itself, so every device's columns are such a kernel in small:
-    q q k k v v on two devices, fused (2, 2, 2): q k v | q k v.
+    Matrices that are fused into one kernel are split separately, so that each device's columns are a smaller kernel of this
+    kind: q q k k v v on two devices, fused (2, 2, 2): q k v | q k v.
     """
 
     axis: int | None
@@ -79,16 +79,16 @@ class MeshVariable(dtensor.DVariable):
 
     @property
     def devices(self) -> int:
-        """How many parts."""
+        """Number of parts."""
         return self.mesh.dim_size(MODEL)
 
     @property
     def groups(self) -> int:
-        """Devices that have a part each of every fused map."""
+        """Number of devices that have a part of each fused matrix."""
         return self.devices if self.fused else 1
 
     def fuse(self, widths: Sequence[int]) -> None:
-        """Says that the last axis is several maps side by side, and lays each of them out by itself."""
+        """Declares that the last axis holds several matrices side by side, and splits each of them separately."""
         whole = self.numpy()
         self.fused = tuple(widths)
         self.assign(whole)
@@ -99,7 +99,7 @@ class MeshVariable(dtensor.DVariable):
         return super().assign(value, *args, **kwargs)
 
     def numpy(self) -> np.ndarray:
-        """The whole, in its usual order."""
+        """The whole value, in its usual order."""
         parts = [part.numpy() for part in dtensor.unpack(self.read_value())[: self.devices]]
         if self.axis is None:
             return parts[0]
@@ -120,11 +120,11 @@ class MeshVariable(dtensor.DVariable):
         return tf.reshape(flat, tf.concat([tf.shape(indices), self.shape[1:]], 0))
 
     def local_bytes(self) -> int:
-        """Bytes on one device."""
+        """Bytes of the part on one device."""
         return int(np.prod(dtensor.unpack(self.read_value())[0].shape)) * self.dtype.size
 
     def _placed(self, value: Any) -> tf.Tensor:
-        """The value in parts, on the devices."""
+        """The value as a tensor in parts on the devices."""
         value = tf.convert_to_tensor(value, getattr(self, "_dtype", None))
         layout = layout_of(self.mesh, len(value.shape), self.axis)
         return dtensor.pack(self._parts(value) * self.mesh.dim_size(DATA), layout)
@@ -139,12 +139,12 @@ class MeshVariable(dtensor.DVariable):
 
 
 def layout_of(mesh: dtensor.Mesh, rank: int, axis: int | None) -> dtensor.Layout:
-    """Split along `axis` over the mesh's model axis."""
+    """The layout of a tensor that is split along `axis` over the mesh's model axis; None for whole."""
     return dtensor.Layout([MODEL if i == axis else dtensor.UNSHARDED for i in range(rank)], mesh)
 
 
 def _rows(table: MeshVariable, ids: tf.Tensor) -> tf.Tensor:
-    """Each device looks up the rows that it has, and all add up what they found."""
+    """Looks up rows of a table that is split by rows: each device looks up its own, and the results are added."""
     devices, (rows, size), rank = table.devices, table.shape, len(ids.shape)
     rows //= devices
     parts = tf.reshape(table.read_value(), [devices, rows, size])

@@ -1,7 +1,8 @@
-"""Where a model trains: one device, several, or several workers; and what the workers of a run say to each other.
+"""Strategies: where a model trains, how batches are shared out, and what the workers of a run agree on.
 
-Enters: a strategy's name, or any `tf.distribute.Strategy`. Leaves: the strategy, in whose scope the model is made, and the
-datasets that give each worker its share of a batch.
+Input: a strategy's name, or any `tf.distribute.Strategy`. Output: the strategy, in whose scope the model is made, and
+    datasets that
+give each worker its part of a batch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker of the run has ended, or cannot be reached: the step it shared could not be done."""
+    """Another worker of the run has ended or cannot be reached, so a step could not be done."""
 
 
 def strategy(
@@ -32,7 +33,7 @@ def strategy(
     devices: int | Sequence[str] | None = None,
     mesh: tuple[int, int] | None = None,
 ) -> tf.distribute.Strategy:
-    """Makes the strategy that a model is to train under.
+    """Makes a strategy to train a model under.
 
     >>> with tfllm.train.strategy("mirrored", devices=2).scope():
     ...     model = tfllm.CausalLM(config)
@@ -88,7 +89,7 @@ def strategy(
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Is this the process that writes, for all workers?"""
+    """Whether this process writes checkpoints and logs, for all workers."""
     resolver = strategy.cluster_resolver
     if resolver is None or num_workers(strategy) == 1:
         return True
@@ -98,41 +99,41 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """Processes that take every step together."""
+    """The number of processes that do every step together."""
     return strategy.extended._num_workers if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else 1
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:
-    """Waits until every worker is here."""
+    """Waits until every worker has called this."""
     is_same_on_all_workers(strategy, 0)
 
 
 def is_same_on_all_workers(strategy: tf.distribute.Strategy, number: int) -> bool:
-    """Is `number` the same for every worker?"""
+    """Whether all workers give the same `number`. All of them must call this."""
     if num_workers(strategy) == 1:
         return True
     return len(set(_values_of_all(strategy, number))) == 1
 
 
 def value_of_first_worker(strategy: tf.distribute.Strategy, number: float) -> float:
-    """The first worker's `number`, for all of them."""
+    """The first worker's `number`, on all workers. All of them must call this."""
     return number if num_workers(strategy) == 1 else _values_of_all(strategy, number)[0]
 
 
 @runtime_checkable
 class ShardableDataset(Protocol):
-    """A dataset that can make a part of each batch without the rest: those of `tfllm.data` are."""
+    """A dataset that can make a part of each batch without the rest, as those of `tfllm.data`."""
 
     def share(self, part: int, parts: int) -> tf.data.Dataset:
-        """The part-th of `parts` equal parts of each batch, in its order of rows."""
+        """Part number `part` of `parts` equal parts of each batch, in the order of its rows."""
 
 
 def distribute_dataset(strategy: tf.distribute.Strategy, data: Any) -> Any:
-    """What `fit` is to be given for `data`: on several workers, each one's share; on several replicas, with each row's place.
+    """Shares a dataset out to workers and replicas, and numbers the rows.
 
-    A dataset of `tfllm.data` is made in parts, each where it is needed; of any other dataset every worker makes all and keeps
-    its part, unless its own `auto_shard_policy` says otherwise. In both cases all workers' rows together are the batch of one
-    device, and each row's place in it goes with it (`features.ROW`).
+    A dataset of `tfllm.data` is made in parts, each on the worker that needs it. Of any other dataset, every worker makes all
+    and keeps its part, unless the dataset's `auto_shard_policy` says otherwise. In both cases the rows of all workers together
+    are the batch of one device, and each row carries its index in that batch (`features.ROW`).
 
     Raises:
         ValueError: the batch cannot be shared out evenly.
@@ -151,7 +152,7 @@ def distribute_dataset(strategy: tf.distribute.Strategy, data: Any) -> Any:
             return share.map(lambda batch: add_row_numbers(batch, first=number * rows))
 
         def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            # All workers' first replicas, then all second ones: so Keras puts what `predict` gives together again.
+            # All workers' first replicas, then all second ones: the order in which Keras joins the results of `predict`.
             return round_robin(
                 [replica_dataset(i) for i in range(context.input_pipeline_id, replicas, context.num_input_pipelines)]
             )
@@ -164,7 +165,7 @@ def distribute_dataset(strategy: tf.distribute.Strategy, data: Any) -> Any:
 
 
 def add_row_numbers(batch: Any, *others: Any, first: int = 0) -> Any:
-    """A batch with the place of each row, the first being `first`.
+    """Adds the index of each row to a batch, counted from `first`.
 
     token_ids 7 8 | 9 5 | 6 4, by name or alone, first 3 -> row 3 4 5 beside them
     """
@@ -178,26 +179,26 @@ def add_row_numbers(batch: Any, *others: Any, first: int = 0) -> Any:
 
 
 def round_robin(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
-    """The first batch of each, then the second of each, and so on; all of a turn are of one shape.
+    """The first batch of each dataset, then the second of each, and so on. Batches with the same number have one shape.
 
     7 8 | 9 10 and 11 12 | 13 14 -> 7 8 | 11 12 | 9 10 | 13 14
 
-    It says how many batches it has, as they do: of an unknown number several workers would get batches of unknown size.
+    The result knows its number of batches: without it, several workers would get batches of unknown size.
     """
     if len(datasets) == 1:
         return datasets[0]
-    turns = tf.data.Dataset.zip(*datasets)
-    return turns.map(lambda *batches: tf.nest.map_structure(lambda *values: tf.stack(values), *batches)).unbatch()
+    rounds = tf.data.Dataset.zip(*datasets)
+    return rounds.map(lambda *batches: tf.nest.map_structure(lambda *values: tf.stack(values), *batches)).unbatch()
 
 
 def _values_of_all(strategy: tf.distribute.Strategy, number: float) -> list[float]:
-    """Each replica's number, in their order; as float64, so whole numbers below 2**53 stay what they are."""
+    """Each replica's number, in their order. float64 keeps whole numbers below 2**53 exact."""
     return local_value(strategy, _gather_function(strategy)(tf.constant(number, tf.float64))).numpy().tolist()
 
 
 @functools.cache
 def _gather_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
-    """A number -> those of all replicas. Traced once."""
+    """A function from a number to the numbers of all replicas. Cached, so that it is traced once."""
 
     def gather(number: tf.Tensor) -> tf.Tensor:
         place = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -209,7 +210,7 @@ def _gather_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], 
 
 
 def report_lost_worker(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A step shared by several workers, whose error says so when one of them is gone."""
+    """Wraps a step of several workers: when one of them has gone, the error is a WorkerLostError."""
 
     def step(*args: Any) -> Any:
         try:
@@ -225,7 +226,7 @@ def report_lost_worker(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _cluster() -> dict[str, list[str]]:
-    """The cluster of TF_CONFIG, {} where it names one worker or none."""
+    """The cluster of TF_CONFIG; {} if it names one process or none."""
     config = os.environ.get("TF_CONFIG", "")
     try:
         cluster = json.loads(config or "{}").get("cluster", {})
@@ -248,7 +249,7 @@ def _gpus() -> int:
 
 
 def _devices(devices: int | Sequence[str] | None) -> list[str]:
-    """Names of the devices to take."""
+    """The names of the devices to use."""
     if isinstance(devices, Sequence):
         return list(devices)
     kind = "GPU" if _gpus() else "CPU"

@@ -1,7 +1,8 @@
-"""Weights and optimizer slots split over devices by DTensor: a strategy for models that are too large for one.
+"""Tensor parallelism with DTensor: a strategy for models that are too large for one device.
 
-Enters: the shape of a (data, model) mesh. Leaves: a `tf.distribute.Strategy`: rows are split over the mesh's data axis, weights
-over its model axis (`sharding.RULES`), and one program runs on all devices, which DTensor makes of the one that is written.
+Input: the shape of a (data, model) mesh. Output: a `tf.distribute.Strategy`. Rows are split over the mesh's data axis,
+    weights and
+optimizer slots over its model axis (`sharding.RULES`). DTensor turns the program for one device into one for all devices.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tfllm.train.distribution.sharding import DATA, MODEL, MeshVariable, layout_
 
 
 class TensorParallel(tf.distribute.Strategy):
-    """One program over a mesh of devices: a whole batch goes in, and what comes out is the whole, too.
+    """Runs one program on a mesh of devices. Inputs are whole batches; results are whole, too.
 
     Args:
         mesh: sizes of its data and model axes.
@@ -28,14 +29,14 @@ class TensorParallel(tf.distribute.Strategy):
     """
 
     def __init__(self, mesh: tuple[int, int], *, devices: Sequence[str]):
-        # Sums joined into one are taken later, and with them the writes that need them: a read behind such a write gave the
-        # value of before.
+        # Combined sums are computed later, and so are the writes that need them: a read after such a write returned the old
+        # value.
         os.environ["DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"] = "0"
         self.mesh = dtensor.create_mesh([(DATA, mesh[0]), (MODEL, mesh[1])], devices=list(devices))
         super().__init__(_Extended(self, self.mesh))
 
     def function(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call` as a graph on the mesh. Tensors from outside are put on every device; results stay on the mesh."""
+        """`call` as a graph on the mesh. Ordinary tensors are copied to every device; results stay on the mesh."""
 
         @tf.function(autograph=False)
         def inside(*args: Any) -> Any:
@@ -45,16 +46,16 @@ class TensorParallel(tf.distribute.Strategy):
         return lambda *args: inside(*tf.nest.map_structure(self._everywhere, args))
 
     def from_outside(self, call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        """`call` with ordinary tensors in and an ordinary one out."""
+        """`call` for ordinary tensors, with an ordinary tensor as its result."""
         on_mesh = self.function(lambda *args: self.whole(call(*args)))
         return lambda *args: self.here(on_mesh(*args))
 
     def whole(self, value: tf.Tensor) -> tf.Tensor:
-        """The same, all of it on every device."""
+        """The same tensor, whole on every device."""
         return dtensor.relayout(value, layout_of(self.mesh, len(value.shape), None))
 
     def here(self, value: tf.Tensor) -> tf.Tensor:
-        """An ordinary tensor from one that stands whole on every device."""
+        """An ordinary tensor from one that is whole on every device."""
         return dtensor.unpack(value)[0]
 
     def _everywhere(self, value: Any) -> Any:
@@ -64,7 +65,7 @@ class TensorParallel(tf.distribute.Strategy):
 
 
 class _Extended(tf.distribute.StrategyExtended):
-    """What `tf.distribute` asks of a strategy that has one replica, spread over a mesh."""
+    """The methods that `tf.distribute` calls, for a strategy with one replica on a mesh."""
 
     def __init__(self, strategy: TensorParallel, mesh: dtensor.Mesh):
         super().__init__(strategy)
@@ -90,7 +91,7 @@ class _Extended(tf.distribute.StrategyExtended):
 
     def _update(self, var: Any, fn: Callable[..., Any], args: Any, kwargs: Any, group: bool) -> Any:
         def like_variable(value: Any) -> Any:
-            # DTensor dies of a fused update whose gradient is split otherwise than its variable.
+            # DTensor crashes in a fused update whose gradient is split differently from its variable.
             alike = isinstance(value, tf.Tensor) and value.shape == var.shape
             return dtensor.relayout(value, var.layout) if alike else value
 
@@ -132,7 +133,7 @@ class _Extended(tf.distribute.StrategyExtended):
 
 
 class MeshBatches:
-    """A dataset whose batches stand on the mesh. Strings, which no mesh takes, are left out."""
+    """A dataset whose batches are on the mesh. Strings, which a mesh does not support, are left out."""
 
     def __init__(self, dataset: tf.data.Dataset, mesh: dtensor.Mesh):
         self._dataset, self._mesh = dataset, mesh
@@ -144,7 +145,7 @@ class MeshBatches:
 
 
 def spread(batch: Any, mesh: dtensor.Mesh) -> Any:
-    """Rows split over the data axis; all rows on every device where they do not divide evenly."""
+    """Splits the rows over the data axis; copies all rows to every device if they do not divide evenly."""
     data, model = mesh.dim_size(DATA), mesh.dim_size(MODEL)
 
     def put(value: tf.Tensor) -> tf.Tensor:
@@ -159,7 +160,7 @@ def spread(batch: Any, mesh: dtensor.Mesh) -> Any:
 
 
 def arrange(model: Any) -> None:
-    """Lets every device have whole heads, and gate and value of the same units, of a model that was made on a mesh.
+    """Arranges the fused kernels of a model on a mesh: each device has whole heads, and gate and value of the same units.
 
     Raises:
         ValueError: there are fewer heads than devices.
@@ -177,7 +178,7 @@ def arrange(model: Any) -> None:
                 )
             if layer.heads[1] % devices == 0:
                 _fuse(layer.qkv, devices)
-            else:  # fewer key heads than devices: kernels are split, but every device attends with all heads
+            else:  # fewer key heads than devices: kernels are split, but every device computes all heads
                 layer.output_projection.gathers = True
         elif isinstance(layer, FeedForward) and layer.gated:
             _fuse(layer.up, devices)

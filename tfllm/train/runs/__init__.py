@@ -1,1 +1,1 @@
-"""What outlives a process: runs, their checkpoints, and who writes them."""
+"""Runs and their checkpoints, which outlive a process."""

@@ -1,4 +1,7 @@
-"""Which epoch of a run was the best."""
+"""Finds the best epoch of a run.
+
+Input: the run's history. Output: one of its records.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def best_epoch(history: Sequence[dict[str, Any]], measure: str) -> dict[str, Any] | None:
-    """The record with the best value of a measure, the first of equals; None where it was never a number.
+def best_epoch(history: Sequence[dict[str, Any]], metric: str) -> dict[str, Any] | None:
+    """The record with the best value of a metric, the first of equals; None if the metric was always nan.
 
     Losses, errors, perplexities and bits per byte are best low, all others high.
 
@@ -17,10 +20,10 @@ def best_epoch(history: Sequence[dict[str, Any]], measure: str) -> dict[str, Any
     {'step': 8, 'val_loss': 1.5}
 
     Raises:
-        ValueError: the last epoch has no such measure.
+        ValueError: the last epoch has no such metric.
     """
-    if measure not in history[-1]:
-        raise ValueError(f"best={measure!r} was not measured; the epoch's measures are {', '.join(history[-1])}")
-    low = re.fullmatch("val_(.*_)?(loss|error|perplexity|bits_per_byte)", measure)
-    measured = [record for record in history if not math.isnan(record[measure])]
-    return (min if low else max)(measured, key=lambda record: record[measure], default=None)
+    if metric not in history[-1]:
+        raise ValueError(f"best={metric!r} was not measured; the epoch's metrics are {', '.join(history[-1])}")
+    low_is_best = re.fullmatch("val_(.*_)?(loss|error|perplexity|bits_per_byte)", metric)
+    measured = [record for record in history if not math.isnan(record[metric])]
+    return (min if low_is_best else max)(measured, key=lambda record: record[metric], default=None)

@@ -1,6 +1,6 @@
-"""Checkpoints: a model folder with the state of training beside it, written whole or not at all.
+"""Checkpoints: a model folder and the state of training, written completely or not at all.
 
-Enters: a `Snapshot`, taken while training stands; it can be written while training goes on. Leaves:
+Input: a `Snapshot`, taken between two steps; it is written while training goes on. Output:
 
     checkpoints/step-00000400/
         config.json  task.json  model.safetensors  tokenizer/     the model, as `tfllm.load` reads it
@@ -43,7 +43,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints below a run's folder, oldest first. Copies under other names are nobody's business."""
+    """The complete checkpoints below a run's folder, oldest first. Folders with other names are ignored."""
     found = [path for path in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
     return sorted((path for path in found if path.is_dir()), key=step_of)
 
@@ -62,12 +62,12 @@ def lock_run_folder(folder: Path) -> None:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint below a run's folder, if there is one."""
+    """The newest complete checkpoint below a run's folder; None if there is none."""
     return next(reversed(checkpoints(folder)), None)
 
 
 def model_folder(folder: str | Path) -> Path:
-    """The folder with the weights: `folder` itself, or the newest checkpoint where it is a run's.
+    """The folder with the weights: `folder` itself, or its newest checkpoint if it is a run's.
 
     Raises:
         FileNotFoundError: it is neither.
@@ -89,7 +89,7 @@ def model_folder(folder: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A model as it is now, whatever becomes of it."""
+    """A copy of a model's state, which does not change when the model does."""
 
     config: ModelConfig
     task: dict[str, Any]
@@ -100,7 +100,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Tokenizer, *, optimizer: bool = False) -> Snapshot:
-        """Of a model, and of its optimizer's state if asked for."""
+        """Copies a model's state, with its optimizer's if `optimizer`."""
         state = weights.copy_values(model.optimizer.variables) if optimizer else {}
         return cls(model.config, _task_description(model), tokenizer, weights.copy_values(model.variables), state)
 
@@ -122,7 +122,7 @@ def replace_model(snapshot: Snapshot, folder: Path) -> None:
 
 
 def read_task(folder: Path) -> dict[str, Any]:
-    """The `task.json` of a model folder; without one it is a causal model's, as all were once.
+    """The `task.json` of a model folder. Folders without one are older and hold a causal language model.
 
     Raises:
         ValueError: it is damaged.
@@ -140,7 +140,7 @@ def read_task(folder: Path) -> dict[str, Any]:
 
 
 def task_differences(folder: Path, model: Any) -> list[str]:
-    """What differs between the task of a model folder and a model's own."""
+    """The differences between the task of a model folder and a model's own."""
     there, here = read_task(folder), _task_description(model)
     return [f"{name} was {there.get(name)}, is {here.get(name)}" for name in here | there if there.get(name) != here.get(name)]
 
@@ -153,9 +153,9 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
     """Writes the checkpoint of `state["step"]` below a run's folder.
 
     Args:
-        snapshot: with the optimizer's state.
-        folder: of the run.
-        state: goes into `state.json`, with the files' checksums added.
+        snapshot: includes the optimizer's state.
+        folder: the run's.
+        state: the contents of `state.json`; checksums of the files are added.
 
     Raises:
         OSError: the disk is full or the folder not writable; earlier checkpoints are untouched.
@@ -178,13 +178,13 @@ def write_checkpoint(snapshot: Snapshot, *, folder: Path, state: dict[str, Any])
 
 
 def write_history(history: list[dict[str, Any]], folder: Path) -> None:
-    """Puts the epochs' records into the `state.json` of a checkpoint."""
+    """Writes the epochs' records into the `state.json` of a checkpoint."""
     state = read_state(folder) | {"history": history}
     write_atomically(folder / STATE, [state_text(state).encode()], durable=True)
 
 
 def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
-    """Assigns every variable of the model and of its optimizer, and returns the state; nothing is assigned unless all is whole.
+    """Assigns every variable of the model and its optimizer, or none if a file is damaged. Returns the state.
 
     Raises:
         FileNotFoundError, ValueError: a file is missing, damaged, or does not fit the model; the message names it.
@@ -203,13 +203,13 @@ def read_checkpoint(model: Any, folder: Path) -> dict[str, Any]:
 
 
 def load_initial_weights(model: Any, tokenizer: Tokenizer, source: Path) -> None:
-    """Gives a model the weights of a model folder, as a start.
+    """Assigns the weights of a model folder as a model's first weights.
 
     Raises:
-        ValueError: they are another model's, or were learnt with another tokenizer.
+        ValueError: they are another model's, or were trained with another tokenizer.
     """
-    free = {"remat", "dropout", "attention_dropout", "initializer_range"}
-    changed = ModelConfig.load(source / "config.json").differences(model.config, but_for=free)
+    may_differ = {"remat", "dropout", "attention_dropout", "initializer_range"}
+    changed = ModelConfig.load(source / "config.json").differences(model.config, but_for=may_differ)
     if changed:
         raise ValueError(f"{source} holds the weights of another model: {'; '.join(changed)}")
     theirs = tokenizers.load(source / "tokenizer").fingerprint()
@@ -239,7 +239,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def state_text(state: dict[str, Any]) -> str:
-    """With the checksum of all the rest."""
+    """The text of `state.json`, with a checksum of its contents."""
     return json.dumps(state | {"checksum": _checksum(state)}, indent=2) + "\n"
 
 
@@ -255,7 +255,7 @@ def prune_checkpoints(folder: Path, keep: int, *, keep_every_steps: int | None =
             continue
         doomed = path.with_name(f".{path.name}.removed")
         path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)  # what somebody still reads is left for the next time
+        shutil.rmtree(doomed, ignore_errors=True)  # files that another process still reads may stay until the next time
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -1,7 +1,9 @@
-"""Variables in a safetensors file, by name: what is written is all there is, and what is read must fit to the last name.
+"""Reads and writes variables as safetensors files.
 
-The file carries a sha256 of its values; where they have changed since, it is refused. A name is a variable's path without the
-model's or optimizer's own: `decoder/block_0/attention/qkv/kernel`.
+Input: Keras variables. Output: a file with every value by name, and a sha256 of the values. A file is read only if its names
+    and shapes
+are those of the variables, and its values those that were written. A name is a variable's path without the first part, which
+is the model's or optimizer's own name: `decoder/block_0/attention/qkv/kernel`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 _CHECKSUM = "sha256"
-"""In a file's metadata; files of others have none."""
+"""The key in a file's metadata. Files of other libraries have none."""
 _REMEDY = "restore it from a copy or an earlier checkpoint"
 
 
@@ -37,7 +39,7 @@ def variables_by_name(variables: Iterable[Any]) -> dict[str, Any]:
 
 
 def copy_values(variables: Iterable[Any]) -> dict[str, np.ndarray]:
-    """Every variable's value, which stays as it is when the variable changes."""
+    """Copies of every variable's value, by name."""
     return {name: np.array(variable) for name, variable in variables_by_name(variables).items()}
 
 
@@ -49,7 +51,7 @@ def write(path: Path, values: Mapping[str, np.ndarray], metadata: dict[str, str]
     """
     try:
         save_file(dict(values), path, (metadata or {}) | {_CHECKSUM: _checksum(values)})
-    except SafetensorError as error:  # how safetensors reports what the system refuses
+    except SafetensorError as error:  # how safetensors reports errors of the system
         number = re.search(r"os error (\d+)", str(error))
         said = f"{path} cannot be written: {error}"
         raise (OSError(int(number[1]), said) if number else OSError(said)) from error
@@ -73,18 +75,18 @@ def values_digest(variables: Iterable[Any]) -> str:
 
 
 def read(path: Path, variables: Iterable[Any]) -> None:
-    """Assigns every variable from the file; nothing is assigned unless all fits. Raises what `read_matching` raises."""
+    """Assigns every variable from the file, or none if the file does not fit. Raises what `read_matching` raises."""
     assign(read_matching(path, variables))
 
 
 def assign(values: list[tuple[Any, np.ndarray]]) -> None:
-    """Assigns what `read_matching` read."""
+    """Assigns values that `read_matching` returned."""
     for variable, value in values:
         variable.assign(value)
 
 
 def read_matching(path: Path, variables: Iterable[Any]) -> list[tuple[Any, np.ndarray]]:
-    """Every variable with its value in the file.
+    """Pairs of every variable and its value in the file.
 
     Raises:
         FileNotFoundError: no such file.
