@@ -61,14 +61,15 @@ def test_the_optimizer_is_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting reaches it; those left out are the optimizer's own."""
     asked: list[tuple[Any, dict]] = []
     model = SimpleNamespace(causal=False, compile=lambda optimizer, **options: asked.append((optimizer, options)))
+    steps = dict(epochs=1, steps_per_epoch=10)
     betas = dict(beta_1=0.8, beta_2=0.9, weight_decay=0.3, clip_norm=None)
     shape = dict(learning_rate=2.0, schedule="wsd", warmup_steps=2, decay_steps=4, final_fraction=0.5)
     for settings in (
-        tfllm.Pretraining(optimizer="muon", epsilon=1e-5, momentum=0.7, **betas, **shape),
-        tfllm.Pretraining(optimizer="lion", **betas),
-        tfllm.Pretraining(),
+        tfllm.Pretraining(optimizer="muon", epsilon=1e-5, momentum=0.7, **betas, **shape, **steps),
+        tfllm.Pretraining(optimizer="lion", **betas, **steps),
+        tfllm.Pretraining(**steps),
     ):
-        pretraining._compile(model, ByteTokenizer(), settings, steps=10)
+        pretraining._compile(model, ByteTokenizer(), settings)
     muon, lion, adamw = (optimizer.get_config() for optimizer, _ in asked)
     for name, value in (betas | dict(epsilon=1e-5, momentum=0.7)).items():
         assert muon[name] == value

@@ -1,6 +1,8 @@
-"""Pretraining from end to end: a token store and an architecture in; a run with its checkpoints out.
+"""Pretraining in one call.
 
-A decoder learns every next token (`CausalLM`), an encoder hidden tokens (`MaskedLM`), and pairs of texts if asked for.
+Input: a token store, a tokenizer, a model config, settings. Output: a run with checkpoints and TensorBoard logs. A decoder is
+    trained
+to predict every next token (`CausalLM`), an encoder to predict masked tokens (`MaskedLM`), and pairs of texts if asked for.
 """
 
 from __future__ import annotations
@@ -40,26 +42,29 @@ def pretrain(
     strategy: tf.distribute.Strategy | None = None,
     verbose: int | str = "auto",
 ) -> train.Run:
-    """Trains a language model; killed at any moment, the same call goes on where the run was.
+    """Trains a language model. If the process is killed, the same call continues from the last checkpoint.
 
     >>> config = tfllm.preset("bert-mini", vocab_size=tokenizer.vocab_size)
     >>> run = tfllm.pretrain(store, tokenizer, config=config, folder="runs/mini")
     >>> model, tokenizer = tfllm.load("runs/mini")
 
     Args:
-        store, tokenizer: or the paths of their folders.
-        config: the architecture; its `pooler` is left out where no pairs are learnt from.
-        folder: of the run: checkpoints and TensorBoard logs.
-        weights_from: a model folder, checkpoint or run to start from, where this run has no checkpoint of its own.
-        prompts: shown to the model after some epochs (`samples_every`), for TensorBoard: a decoder continues them, an encoder
-            fills what they hide.
-        strategy: where to train (`tfllm.train.strategy`); the one in whose scope this is called, unless given. Batches, losses
-            and dropout are the same for all.
-        verbose: as Keras' `fit` has it; "auto" is lines where standard output is no terminal. Of several workers the first
-            alone speaks.
+        store, tokenizer: the objects, or the paths of their folders.
+        config: the architecture. Its `pooler` is ignored: the model has one if it is trained on pairs.
+        folder: the run's, for checkpoints and TensorBoard logs.
+        settings: how to train; the defaults of `tfllm.Pretraining` unless given.
+        weights_from: a model folder, checkpoint or run whose weights are the first ones, unless this run has a checkpoint.
+        prompts: texts for the samples in TensorBoard, after some epochs (`samples_every`): a decoder continues them, an encoder
+            fills in their masks.
+        strategy: where to train (`tfllm.train.strategy`). By default the one in whose scope this is called. Batches, losses and
+            dropout are the same for all strategies.
+        verbose: as in Keras' `fit`; "auto" prints lines if standard output is not a terminal. Only the first worker prints.
+
+    Returns:
+        The run, with a record per epoch in `history`.
 
     Raises:
-        TypeError: the store, the tokenizer or the config is none.
+        TypeError: the store, the tokenizer or the config has the wrong type, or a setting is given outside `settings`.
         ValueError: a setting is out of range, or the store, the tokenizer and the model do not fit each other.
     """
     settings = settings or Pretraining()
@@ -70,12 +75,11 @@ def pretrain(
             "vocab_size=tokenizer.vocab_size) makes one, tfllm.ModelConfig.load(path) reads one"
         )
     store.check_tokenizer(tokenizer)
-    _check(config, settings)
-    steps = settings.epochs * settings.steps_per_epoch
+    _check_settings(config, settings)
     with (strategy or tf.distribute.get_strategy()).scope():
-        model = _model(config, settings)
-        _compile(model, tokenizer, settings, steps)
-    rows = _rows(config, settings)
+        model = _build_model(config, settings)
+        _compile(model, tokenizer, settings)
+    rows = _row_settings(config, settings)
     run = train.Run(
         folder,
         model,
@@ -86,40 +90,55 @@ def pretrain(
     )
     verbose = verbose if run.is_chief else 0
     if verbose:
+        steps = settings.epochs * settings.steps_per_epoch
         print(f"{model.config.num_parameters():,} parameters; {folder} is at step {run.step} of {steps}")
-    held_out = None
+    _fit(run, store, rows, settings=settings, prompts=prompts, verbose=verbose)
+    return run
+
+
+def _fit(
+    run: train.Run,
+    store: Store,
+    rows: dict[str, Any],
+    *,
+    settings: Pretraining,
+    prompts: Sequence[str],
+    verbose: int | str,
+) -> None:
+    """Trains from where the run is to the last epoch."""
+    model, tokenizer, config = run.model, run.tokenizer, run.model.config
+    validation = None
     if store.manifest["splits"]["validation"]["documents"]:
-        held_out = batches(model, store, tokenizer, **rows, split="validation", repeat=False).take(settings.validation_steps)
-    tokens = settings.batch_size * settings.sequence_length
+        validation = batches(model, store, tokenizer, **rows, split="validation", repeat=False).take(settings.validation_steps)
+    share_scored = 1.0 if config.causal else settings.mask_rate  # of the tokens
     model.fit(
         batches(model, store, tokenizer, **rows, seed=settings.seed, start_step=run.step),
-        validation_data=held_out,
+        validation_data=validation,
         epochs=settings.epochs,
         initial_epoch=run.epoch,
         steps_per_epoch=settings.steps_per_epoch,
         callbacks=run.callbacks(
             sample=_sampler(model, tokenizer, prompts, settings.sequence_length // 2) if prompts else None,
-            flops_per_token=3 * config.forward_flops_per_token(settings.sequence_length, targets=_targets(config, settings)),
-            tokens_per_step=None if config.causal else tokens,
+            flops_per_token=3 * config.forward_flops_per_token(settings.sequence_length, targets=share_scored),
+            tokens_per_step=None if config.causal else settings.batch_size * settings.sequence_length,
             hparams=dataclasses.asdict(settings),
             samples_every=settings.samples_every,
         ),
         verbose=verbose,
     )
-    return run
 
 
-_OF_OPTIMIZERS = {
+_OPTIMIZER_SETTINGS = {
     "beta_1": ("adamw", "muon", "lion"),
     "beta_2": ("adamw", "muon", "lion"),
     "epsilon": ("adamw", "muon"),
     "momentum": ("muon",),
 }
-"""Setting -> the optimizers that take it."""
+"""Settings of optimizers, and the optimizers that have them."""
 
 
-def _check(config: ModelConfig, settings: Pretraining) -> None:
-    """Raises ValueError for what is out of range, or of another kind of model or optimizer."""
+def _check_settings(config: ModelConfig, settings: Pretraining) -> None:
+    """Raises ValueError for a setting that is out of range, or that the model or the optimizer does not have."""
     for name in ("epochs", "steps_per_epoch", "batch_size", "sequence_length"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
@@ -134,7 +153,7 @@ def _check(config: ModelConfig, settings: Pretraining) -> None:
     for name in ("mask_rate", "mask_unit"):
         if config.causal and getattr(settings, name) != getattr(Pretraining, name):
             raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
-    for name, optimizers in _OF_OPTIMIZERS.items():
+    for name, optimizers in _OPTIMIZER_SETTINGS.items():
         if getattr(settings, name) is not None and settings.optimizer not in optimizers:
             raise ValueError(
                 f"{name}={getattr(settings, name)} is for {' and '.join(optimizers)}: leave it out with "
@@ -143,11 +162,11 @@ def _check(config: ModelConfig, settings: Pretraining) -> None:
 
 
 def batches(model: LanguageModel, store: Store, tokenizer: Tokenizer, **rows: Any) -> Batches:
-    """The batches that a language model learns from; `rows` as `data.causal_lm` and `data.masked_lm` take them."""
+    """The batches for a language model; `rows` are arguments of `data.causal_lm` or `data.masked_lm`."""
     return causal_lm(store, **rows) if model.causal else masked_lm(store, tokenizer, **rows)
 
 
-def _model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
+def _build_model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
     options: dict[str, Any] = dict(seed=settings.seed, dtype=settings.dtype)
     if config.causal:
         return CausalLM(config, **options)
@@ -155,7 +174,8 @@ def _model(config: ModelConfig, settings: Pretraining) -> LanguageModel:
     return MaskedLM(config.replace(pooler=pairs), next_sentence=pairs, **options)
 
 
-def _compile(model: Any, tokenizer: Tokenizer, settings: Pretraining, steps: int) -> None:
+def _compile(model: Any, tokenizer: Tokenizer, settings: Pretraining) -> None:
+    steps = settings.epochs * settings.steps_per_epoch
     warmup = min(100, steps // 10) if settings.warmup_steps is None else settings.warmup_steps
     rates = train.schedule(
         settings.schedule,
@@ -165,16 +185,16 @@ def _compile(model: Any, tokenizer: Tokenizer, settings: Pretraining, steps: int
         decay_steps=settings.decay_steps,
         final_fraction=settings.final_fraction,
     )
-    own = {name: value for name in _OF_OPTIMIZERS if (value := getattr(settings, name)) is not None}
+    own = {name: value for name in _OPTIMIZER_SETTINGS if (value := getattr(settings, name)) is not None}
     optimizer = getattr(train, settings.optimizer)(
         rates, weight_decay=settings.weight_decay, clip_norm=settings.clip_norm, **own
     )
-    measures = {"token_bytes": tokenizer.token_bytes()} if model.causal else {}
-    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **measures)
+    metrics = {"token_bytes": tokenizer.token_bytes()} if model.causal else {}  # for bits per byte
+    model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **metrics)
 
 
-def _rows(config: ModelConfig, settings: Pretraining) -> dict[str, Any]:
-    """What the batches are made of, as far as `batches` takes it."""
+def _row_settings(config: ModelConfig, settings: Pretraining) -> dict[str, Any]:
+    """The arguments of `batches` that say what a row and a batch are."""
     rows = dict(
         sequence_length=settings.sequence_length, batch_size=settings.batch_size, document_masks=settings.document_masks
     )
@@ -192,14 +212,10 @@ def _as_stored(rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _targets(config: ModelConfig, settings: Pretraining) -> float:
-    """Share of the tokens whose scores are computed."""
-    return 1.0 if config.causal else settings.mask_rate
-
-
 def _sampler(
     model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], max_new_tokens: int
 ) -> Callable[[], list[str]]:
+    """A function that returns texts for TensorBoard: continued prompts, or prompts with their masks filled in."""
     if model.causal:
         return lambda: [each.prompt + each.text for each in generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)]
     return lambda: [each["text"] for each in predict(model, tokenizer, prompts)]
