@@ -25,12 +25,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tfllm.data.Store:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "epochs=0 must be at least 1"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch=0 must be at least 1"),
-        ({"sequence_length": 0}, "sequence_length=0 must be at least 1"),
+        ({"epochs": 0}, "epochs=0 is invalid: expected at least 1"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch=0 is invalid: expected at least 1"),
+        ({"sequence_length": 0}, "sequence_length=0 is invalid: expected at least 1"),
         (
             {"epochs": 2, "steps_per_epoch": 5, "warmup_steps": 10},
-            r"must be from 0 to 9: the run has 10 steps \(epochs=2 of steps",
+            r"is invalid: expected 0 to 9, for the run has 10 steps \(epochs=2 of steps",
         ),
         ({"pairs": "nsp"}, "pairs='nsp' is for encoders: the config is a decoder's"),
         ({"mask_rate": 0.2}, "mask_rate=0.2 is for encoders"),
@@ -39,8 +39,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tfllm.data.Store:
         ({"momentum": 0.9}, "momentum=0.9 is for muon: leave it out with optimizer='adamw'"),
         ({"beta_2": 1.0}, "beta_2"),
         ({"clip_norm": 0.0}, "clip_norm"),
-        ({"schedule": "constant", "final_fraction": 0.1}, "final_fraction=0.1: a constant schedule has no decay; leave it out"),
-        ({"decay_steps": 5}, "decay_steps=5 with shape='cosine': only 'wsd' takes it"),
+        (
+            {"schedule": "constant", "final_fraction": 0.1},
+            "final_fraction=0.1 is invalid: a constant schedule has no decay. Leave it out",
+        ),
+        ({"decay_steps": 5}, "decay_steps=5 is invalid with shape='cosine': only 'wsd' has it"),
     ],
 )
 def test_settings_are_refused(store: tfllm.data.Store, tmp_path: Path, settings: dict, message: str) -> None:

@@ -141,11 +141,11 @@ def _check_settings(config: ModelConfig, settings: Pretraining) -> None:
     """Raises ValueError for a setting that is out of range, or that the model or the optimizer does not have."""
     for name in ("epochs", "steps_per_epoch", "batch_size", "sequence_length"):
         if getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
+            raise ValueError(f"{name}={getattr(settings, name)} is invalid: expected at least 1.")
     steps = settings.epochs * settings.steps_per_epoch
     if settings.warmup_steps is not None and not 0 <= settings.warmup_steps < steps:
         raise ValueError(
-            f"warmup_steps={settings.warmup_steps} must be from 0 to {steps - 1}: the run has {steps} steps "
+            f"warmup_steps={settings.warmup_steps} is invalid: expected 0 to {steps - 1}, for the run has {steps} steps "
             f"(epochs={settings.epochs} of steps_per_epoch={settings.steps_per_epoch})"
         )
     if config.causal and settings.pairs != "none":

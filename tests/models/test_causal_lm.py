@@ -154,8 +154,8 @@ def test_the_objective_is_the_cross_entropy_of_the_logits(training):
         (dict(label_smoothing=-0.1), r"label_smoothing=-0.1 must be in"),
         (dict(z_loss=-1e-4), r"z_loss=-0.0001 at least 0"),
         (dict(token_bytes=np.ones(40, int)), r"token_bytes has 40 entries, the model's vocabulary 41"),
-        (dict(gradient_accumulation=0), r"gradient_accumulation=0 must be at least 1"),
-        (dict(steps_per_execution=0), r"steps_per_execution=0 must be at least 1"),
+        (dict(gradient_accumulation=0), r"gradient_accumulation=0 is invalid: expected a whole number of at least 1"),
+        (dict(steps_per_execution=0), r"steps_per_execution=0 is invalid: expected a whole number of at least 1"),
     ],
 )
 def test_settings_that_cannot_be_trained_with_are_refused(arguments, message):
@@ -195,5 +195,5 @@ def test_padding_is_not_seen_in_float16():
 
 
 def test_float16_is_refused():
-    with pytest.raises(ValueError, match=r"float16 needs loss scaling.*mixed_bfloat16"):
+    with pytest.raises(ValueError, match=r"float16 is not supported, because it needs loss scaling.*mixed_bfloat16"):
         CausalLM(FAMILIES["gpt2"], dtype="mixed_float16").compile(keras.optimizers.SGD())

@@ -163,8 +163,8 @@ COMPILE = {
     "loss_weights": ([1.0], r"loss_weights=\[1.0\]: a TextClassifier brings its loss"),
     "metrics": (["accuracy"], r"metrics=\['accuracy'\]: a TextClassifier brings its loss, and the metrics loss, accuracy"),
     "weighted_metrics": (["accuracy"], r"weighted_metrics=\['accuracy'\]: .* leave weighted_metrics out"),
-    "steps_per_execution": ("auto", "steps_per_execution='auto' must be at least 1, a whole number"),
-    "jit_compile": ("yes", "jit_compile='yes': give True, False or 'auto'"),
+    "steps_per_execution": ("auto", "steps_per_execution='auto' is invalid: expected a whole number of at least 1"),
+    "jit_compile": ("yes", "jit_compile='yes' is invalid: expected True, False or 'auto'"),
     "optimizer": ("adamm", "adamm"),
     "run_eagerly": (True, None),
     "auto_scale_loss": (False, None),
@@ -385,7 +385,7 @@ def test_a_model_is_called_by_name_as_in_transformers(model):
     np.testing.assert_array_equal(model(**{"input_ids": IDS.tolist(), "attention_mask": mask.tolist()}), ours)
     batch = {"input_ids": IDS, "attention_mask": mask, "labels": CLASSES}  # with targets, as data sets have them
     np.testing.assert_array_equal(model(**batch), ours)
-    with pytest.raises(ValueError, match="attention_mask beside features: give all in one dict, or all by name"):
+    with pytest.raises(ValueError, match="attention_mask in addition to features: give all in one dict, or all by name"):
         model(IDS, attention_mask=mask)
 
 

@@ -65,7 +65,7 @@ def test_round_trip_and_graph(shape):
         ({"steps": 0}, "warmup_steps < steps"),
         ({"final_fraction": 1.5}, "0 to 1"),
         ({"shape": "constant", "final_fraction": 0.1}, "no decay"),
-        ({"decay_steps": 3}, "only 'wsd'"),
+        ({"decay_steps": 3}, "only 'wsd' has it"),
         ({"shape": "wsd", "warmup_steps": 8, "decay_steps": 3}, "decay_steps <= steps - warmup_steps"),
         ({"shape": "wsd", "decay_steps": 0}, "1 <= decay_steps"),
     ],

@@ -176,7 +176,7 @@ def test_xla_is_for_a_single_gpu(monkeypatch, gpu, strategy, settings, xla):
 
 @pytest.mark.parametrize("given", ["Auto", None, 1])
 def test_xla_is_asked_for_by_name(given):
-    with pytest.raises(ValueError, match=rf"jit_compile={given!r}: give True, False or 'auto'"):
+    with pytest.raises(ValueError, match=rf"jit_compile={given!r} is invalid: expected True, False or 'auto'"):
         compiled(jit_compile=given)
 
 

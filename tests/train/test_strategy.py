@@ -28,14 +28,14 @@ def test_one_device_is_what_auto_gives_here(monkeypatch: pytest.MonkeyPatch, con
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("mirored", {}, "strategy 'mirored' is unknown; it is one of auto, one, mirrored, multi_worker, parameter_server, tpu"),
-        ("multi_worker", {}, "wants TF_CONFIG to name the workers: start them with `tfllm launch"),
-        ("parameter_server", {}, "wants TF_CONFIG to name the workers"),
-        ("mirrored", {"mesh": (1, 2)}, r"mesh=\(1, 2\) goes with strategy 'tensor_parallel', got 'mirrored'"),
-        ("mirrored", {"devices": 0}, "devices=0: give 1 or more"),
-        ("tensor_parallel", {}, "mesh=None: give how many devices to split a batch's rows over"),
-        ("tensor_parallel", {"mesh": (0, 2)}, r"mesh=\(0, 2\): give how many"),
-        ("auto", {"mesh": (1, 2), "devices": ["CPU:0"]}, r"mesh=\(1, 2\) has 2 places for 1 devices"),
+        ("mirored", {}, "kind='mirored' is invalid: expected one of auto, one, mirrored, multi_worker, parameter_server, tpu"),
+        ("multi_worker", {}, "needs a TF_CONFIG that names the workers: start them with `tfllm launch"),
+        ("parameter_server", {}, "needs a TF_CONFIG that names the workers"),
+        ("mirrored", {"mesh": (1, 2)}, r"mesh=\(1, 2\) is invalid with kind='mirrored': expected kind='tensor_parallel'"),
+        ("mirrored", {"devices": 0}, "devices=0 is invalid: expected 1 or more"),
+        ("tensor_parallel", {}, "mesh=None is invalid: expected two numbers of devices"),
+        ("tensor_parallel", {"mesh": (0, 2)}, r"mesh=\(0, 2\) is invalid: expected two numbers"),
+        ("auto", {"mesh": (1, 2), "devices": ["CPU:0"]}, r"mesh=\(1, 2\) is invalid: it needs 2 devices, and there are 1"),
     ],
 )
 def test_what_cannot_be_had_is_refused(kind: str, options: dict, message: str) -> None:

@@ -44,7 +44,7 @@ def launch(
     if sys.platform != "linux":
         raise OSError(f"launch works on Linux, this is {sys.platform}: start each worker with its own TF_CONFIG")
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("launch hears signals, so it runs in the main thread only: call it there, or run `tfllm launch`")
+        raise RuntimeError("launch receives signals, so it runs in the main thread only: call it there, or run `tfllm launch`")
     _check(workers=workers, parameter_servers=parameter_servers, restarts=restarts, grace=grace)
     command, tasks = python_command(arguments), cluster_tasks(workers, parameter_servers)
     with standard_writers() as writers, Signals() as signals, contextlib.ExitStack() as open_ports:
@@ -82,7 +82,7 @@ def python_command(arguments: Sequence[str]) -> list[str]:
 def _check(*, workers: int, parameter_servers: int, restarts: int, grace: float) -> None:
     if workers < 1 or parameter_servers < 0 or restarts < 0 or not 0 <= grace < float("inf"):
         given = f"workers={workers}, parameter_servers={parameter_servers}, restarts={restarts}, grace={grace}"
-        raise ValueError(f"launch got {given}: it takes at least 1 worker, and nothing below 0")
+        raise ValueError(f"launch({given}) is invalid: expected at least 1 worker, and no number below 0.")
     if "TF_CONFIG" in os.environ:
         raise ValueError(
             f"TF_CONFIG is set ({os.environ['TF_CONFIG']}), so this process is one of a cluster already: run the command "

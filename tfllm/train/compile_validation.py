@@ -29,16 +29,18 @@ def check_training(
     """Raises ValueError where a model cannot be trained like this; the arguments are `TrainableModel.compile`'s."""
     for name, value in (("gradient_accumulation", gradient_accumulation), ("steps_per_execution", steps_per_execution)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1, a whole number")
+            raise ValueError(f"{name}={value!r} is invalid: expected a whole number of at least 1.")
     if not isinstance(jit_compile, bool):
-        raise ValueError(f"jit_compile={jit_compile!r}: give True, False or 'auto'")
+        raise ValueError(f"jit_compile={jit_compile!r} is invalid: expected True, False or 'auto'.")
     if model.dtype_policy.compute_dtype == "float16":
-        raise ValueError("training in float16 needs loss scaling, which is not offered: use dtype='mixed_bfloat16'")
+        raise ValueError(
+            "training in float16 is not supported, because it needs loss scaling: make the model with dtype='mixed_bfloat16'"
+        )
     strategy = model.distribute_strategy
     if (jit_compile or run_eagerly) and isinstance(strategy, TensorParallel):
         raise ValueError(
-            f"jit_compile={jit_compile}, run_eagerly={run_eagerly}: on a mesh DTensor makes the program, from a graph and "
-            "without XLA; leave both out"
+            f"jit_compile={jit_compile}, run_eagerly={run_eagerly}: a mesh supports neither XLA nor eager execution. Leave "
+            "both out"
         )
     if keras.distribution.distribution() is not None:
         raise ValueError(

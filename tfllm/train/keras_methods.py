@@ -84,7 +84,7 @@ class KerasMethods(keras.Model):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         given = without_progress_bar(self._given(keras.Model.predict, args, kwargs))
         if self._on_servers:
-            raise ValueError("predict wants weights that are here: save the model, and load it outside ParameterServerStrategy")
+            raise ValueError("predict needs local weights: save the model, and load it outside ParameterServerStrategy")
         given["x"] = distribute_dataset(self.distribute_strategy, given.get("x"))
         with explain_errors():
             return super().predict(**given)
@@ -112,7 +112,7 @@ class KerasMethods(keras.Model):
         """Calls the model on a dict, on token ids, or on named tensors: `model(input_ids=ids, attention_mask=mask)`."""
         if named := {name: kwargs.pop(name) for name in [*kwargs] if name in (*SPECS, *ALIASES, LABELS)}:
             if features is not None:
-                raise ValueError(f"{', '.join(named)} beside features: give all in one dict, or all by name")
+                raise ValueError(f"{', '.join(named)} in addition to features: give all in one dict, or all by name")
             features = named
         if args and isinstance(args[0], np.ndarray | list | tf.Tensor) and np.ndim(args[0]):
             raise TypeError("a model takes one dict of tensors: model({'token_ids': ids, 'attention_mask': mask})")
@@ -172,9 +172,7 @@ class KerasMethods(keras.Model):
         self, function: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> dict[str, float] | list[float]:
         if self._on_servers:
-            raise ValueError(
-                "ParameterServerStrategy hands steps out to workers: call fit or evaluate, with data of tfllm.data"
-            )
+            raise ValueError("ParameterServerStrategy runs steps on workers: call fit or evaluate, with data of tfllm.data")
         strategy, batch = self.distribute_strategy, keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         dataset = distribute_dataset(strategy, tf.data.Dataset.from_tensors(batch))
         self.reset_metrics()

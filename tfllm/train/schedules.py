@@ -1,6 +1,6 @@
 """Learning rate as a function of the step: warm-up, then cosine, linear, constant or warm-up-stable-decay.
 
-Enters: the step, counted from 0. Leaves: the learning rate, float32 scalar. No state to save.
+Input: the step, counted from 0. Output: the learning rate, float32 []. It has no state.
 
 Sources: cosine, half a period: Loshchilov & Hutter 2017 (arXiv:1608.03983); warm-up-stable-decay: MiniCPM, Hu
 et al. 2024 (arXiv:2404.06395), its decay 1-sqrt: Hägele et al. 2024 (arXiv:2405.18392).
@@ -17,10 +17,10 @@ Shape = Literal["cosine", "linear", "constant", "wsd"]
 
 @keras.saving.register_keras_serializable(package="tfllm")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises in a straight line to `peak`, then follows `shape` to `final_fraction * peak`.
+    """Rises linearly to `peak`, then follows `shape` down to `final_fraction * peak`.
 
-    Step 0 gets `peak / warmup_steps`, not 0, and the final value belongs to step `steps`, the first after the
-    run: neither end wastes a step. From then on the rate stays.
+    Step 0 has the rate `peak / warmup_steps`, not 0. The final rate is that of step `steps`, the first after the run, and of
+    all later ones.
 
         schedule("linear", peak=1.0, steps=6, warmup_steps=2, final_fraction=0.0)
         step   0    1    2    3     4    5     6    7
@@ -34,11 +34,12 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         shape: "cosine", "linear", "constant", or "wsd" (constant, then 1-sqrt over the last `decay_steps`).
         peak: the highest rate, > 0.
         steps: optimizer steps of the whole run.
-        warmup_steps: steps that rise; fewer than `steps`.
-        final_fraction: end over peak, 0 to 1; 0.1 unless given. Not for "constant".
-        decay_steps: length of the decay, only for "wsd"; a fifth of `steps` unless given.
+        warmup_steps: steps of the rise; fewer than `steps`.
+        final_fraction: the final rate divided by the peak, 0 to 1; 0.1 by default. Not for "constant".
+        decay_steps: length of the decay, only for "wsd"; by default a fifth of `steps`.
+
     Raises:
-        ValueError: what came, what is accepted.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -52,17 +53,17 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         decay_steps: int | None = None,
     ) -> None:
         if shape not in get_args(Shape):
-            raise ValueError(f"shape={shape!r}: give one of {', '.join(get_args(Shape))}")
+            raise ValueError(f"shape={shape!r} is invalid: expected one of {', '.join(get_args(Shape))}.")
         if not (peak > 0 and math.isfinite(peak)):
-            raise ValueError(f"peak={peak!r}: the peak learning rate must be a finite number above 0")
+            raise ValueError(f"peak={peak!r} is invalid: expected a finite learning rate above 0.")
         if not 0 <= warmup_steps < steps:
-            raise ValueError(f"warmup_steps={warmup_steps!r}, steps={steps!r}: 0 <= warmup_steps < steps is needed")
+            raise ValueError(f"warmup_steps={warmup_steps!r} is invalid: expected 0 or more, and fewer than steps={steps!r}.")
         if shape == "constant" and final_fraction is not None:
-            raise ValueError(f"final_fraction={final_fraction!r}: a constant schedule has no decay; leave it out")
+            raise ValueError(f"final_fraction={final_fraction!r} is invalid: a constant schedule has no decay. Leave it out.")
         if final_fraction is not None and not 0 <= final_fraction <= 1:
-            raise ValueError(f"final_fraction={final_fraction!r}: a share of the peak, 0 to 1, is needed")
+            raise ValueError(f"final_fraction={final_fraction!r} is invalid: expected a share of the peak, from 0 to 1.")
         if shape != "wsd" and decay_steps is not None:
-            raise ValueError(f"decay_steps={decay_steps!r} with shape={shape!r}: only 'wsd' takes it; leave it out")
+            raise ValueError(f"decay_steps={decay_steps!r} is invalid with shape={shape!r}: only 'wsd' has it. Leave it out.")
         self.shape: Shape = shape
         self.peak = float(peak)
         self.steps = int(steps)
@@ -77,8 +78,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         length = max(1, self.steps // 5) if self.decay_steps is None else self.decay_steps
         if not 0 < length <= self.steps - self.warmup_steps:
             raise ValueError(
-                f"decay_steps={length!r} of steps={self.steps!r} after warmup_steps={self.warmup_steps!r}: "
-                "1 <= decay_steps <= steps - warmup_steps is needed"
+                f"decay_steps={length!r} is invalid: expected 1 to {self.steps - self.warmup_steps}, the steps after the warm-up "
+                f"(steps={self.steps!r}, warmup_steps={self.warmup_steps!r})."
             )
         return self.steps - length
 

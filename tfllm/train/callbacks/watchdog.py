@@ -31,7 +31,7 @@ class Watchdog(keras.callbacks.Callback):
     def __init__(self, seconds: float):
         super().__init__()
         if not seconds > 0:
-            raise ValueError(f"stall_after={seconds}: give seconds, more than 0, or None for no watchdog")
+            raise ValueError(f"stall_after={seconds} is invalid: expected seconds, more than 0, or None for no watchdog.")
         self._seconds, self._latest = seconds, 0.0
         self._stopped = threading.Event()
 

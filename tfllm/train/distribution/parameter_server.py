@@ -72,9 +72,9 @@ class ParameterServerTrainer:
         if others:
             raise ValueError(f"fit under ParameterServerStrategy takes no {', '.join(sorted(others))}")
         if steps is None:
-            raise ValueError("fit under ParameterServerStrategy wants steps_per_epoch, for the data has no end")
+            raise ValueError("fit under ParameterServerStrategy needs steps_per_epoch, because the data is infinite: give it")
         if model.steps_per_execution > 1:
-            raise ValueError("ParameterServerStrategy hands steps out one by one: compile without steps_per_execution")
+            raise ValueError("ParameterServerStrategy schedules single steps: compile without steps_per_execution")
         callbacks = keras.callbacks.CallbackList(
             callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps, model=model
         )
@@ -111,7 +111,7 @@ class ParameterServerTrainer:
         """The metrics over all batches of a finite dataset."""
         model, length = self._model, _length(x)
         if length is None:
-            raise ValueError("evaluate under ParameterServerStrategy wants data that ends: take(…) some of it")
+            raise ValueError("evaluate under ParameterServerStrategy needs finite data: take(…) some of it")
         callbacks = callbacks or keras.callbacks.CallbackList(model=model, steps=length)
         callbacks.on_test_begin()
         model.reset_metrics()
@@ -134,8 +134,8 @@ class ParameterServerTrainer:
         """A function that schedules the step on the batch with a given number."""
         if not isinstance(data, IndexedBatches):
             raise ValueError(
-                f"ParameterServerStrategy wants data of tfllm.data (causal_lm, masked_lm, batches), whose batches can be made "
-                f"one by one; got {type(data).__name__}"
+                f"ParameterServerStrategy needs data of tfllm.data (causal_lm, masked_lm, batches), whose batches can be made "
+                f"independently; got {type(data).__name__}"
             )
         strategy = self._model.distribute_strategy
 

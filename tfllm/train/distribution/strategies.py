@@ -57,17 +57,19 @@ def strategy(
         RuntimeError: TensorFlow has been used before, so that the processor cannot be split any more.
     """
     if kind not in get_args(StrategyName):
-        raise ValueError(f"strategy {kind!r} is unknown; it is one of {', '.join(get_args(StrategyName))}")
+        raise ValueError(f"kind={kind!r} is invalid: expected one of {', '.join(get_args(StrategyName))}.")
     if kind == "tensor_parallel" or (kind == "auto" and mesh is not None):
         return _tensor_parallel(mesh, devices)
     if mesh is not None:
-        raise ValueError(f"mesh={mesh!r} goes with strategy 'tensor_parallel', got {kind!r}")
+        raise ValueError(
+            f"mesh={mesh!r} is invalid with kind={kind!r}: expected kind='tensor_parallel'. Leave one of them out."
+        )
     cluster = _cluster()
     if kind == "auto":
         kind = _default_kind(cluster, devices)
     if kind in ("multi_worker", "parameter_server") and not cluster:
         raise ValueError(
-            f"strategy {kind!r} wants TF_CONFIG to name the workers: start them with `tfllm launch --workers N -- …`"
+            f"kind={kind!r} needs a TF_CONFIG that names the workers: start them with `tfllm launch --workers N -- …`"
         )
     if kind == "tpu":
         return _tpu()
@@ -77,7 +79,8 @@ def strategy(
     if kind == "multi_worker":
         if devices is not None:
             raise ValueError(
-                f"devices={devices!r}: every worker takes all its GPUs, or its one processor; CUDA_VISIBLE_DEVICES hides some"
+                f"devices={devices!r} is invalid with several workers: each uses all its GPUs, or its processor. Leave it out, and set "
+                "CUDA_VISIBLE_DEVICES to use fewer GPUs"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":
@@ -255,7 +258,7 @@ def _devices(devices: int | Sequence[str] | None) -> list[str]:
     kind = "GPU" if _gpus() else "CPU"
     if devices is not None:
         if devices < 1:
-            raise ValueError(f"devices={devices}: give 1 or more, or their names")
+            raise ValueError(f"devices={devices} is invalid: expected 1 or more, or the names of devices.")
         if kind == "CPU":
             processor = tf.config.list_physical_devices("CPU")[0]
             if len(tf.config.get_logical_device_configuration(processor) or [None]) < devices:
@@ -263,18 +266,24 @@ def _devices(devices: int | Sequence[str] | None) -> list[str]:
                 tf.config.set_logical_device_configuration(processor, parts)
     found = [device.name for device in tf.config.list_logical_devices(kind)]
     if devices is not None and len(found) < devices:
-        raise ValueError(f"devices={devices}: there are {len(found)} ({', '.join(found)})")
+        raise ValueError(f"devices={devices} is invalid: expected at most {len(found)}, for there are {', '.join(found)}.")
     return found[:devices]
 
 
 def _tensor_parallel(mesh: tuple[int, int] | None, devices: int | Sequence[str] | None) -> tf.distribute.Strategy:
     if mesh is None or len(mesh) != 2 or min(mesh) < 1:
-        raise ValueError(f"mesh={mesh!r}: give how many devices to split a batch's rows over, and how many the weights: (1, 2)")
+        raise ValueError(
+            f"mesh={mesh!r} is invalid: expected two numbers of devices, for the rows of a batch and for the weights: (1, 2)"
+        )
     if _cluster():
-        raise ValueError("strategy 'tensor_parallel' takes the devices of one process, and TF_CONFIG names several")
+        raise ValueError(
+            "kind='tensor_parallel' uses the devices of one process, and TF_CONFIG names several processes: unset it"
+        )
     names = _devices(math.prod(mesh) if devices is None else devices)
     if len(names) != math.prod(mesh):
-        raise ValueError(f"mesh={mesh!r} has {math.prod(mesh)} places for {len(names)} devices ({', '.join(names)})")
+        raise ValueError(
+            f"mesh={mesh!r} is invalid: it needs {math.prod(mesh)} devices, and there are {len(names)} ({', '.join(names)})."
+        )
     return TensorParallel(mesh, devices=names)
 
 

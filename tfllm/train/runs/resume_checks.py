@@ -35,14 +35,16 @@ def check_arguments(
         )
     for name, count in (("steps_per_epoch", steps_per_epoch), ("keep", keep), ("keep_every", keep_every)):
         if count is not None and count < 1:
-            raise ValueError(f"{name}={count} must be at least 1")
+            raise ValueError(f"{name}={count} is invalid: expected at least 1.")
     if patience is not None and (patience < 1 or best is None):
-        raise ValueError(f"patience={patience} goes with best={best!r}: give a metric's name, and at least 1 epoch")
+        raise ValueError(
+            f"patience={patience} is invalid with best={best!r}: expected at least 1 epoch, and the name of a metric as best."
+        )
     if not model.compiled:
         raise ValueError("the model is not compiled: call model.compile(optimizer) before Run, which restores both")
     if steps_per_epoch % model.steps_per_execution:
         raise ValueError(
-            f"steps_per_epoch={steps_per_epoch} is not a multiple of steps_per_execution={model.steps_per_execution}"
+            f"steps_per_epoch={steps_per_epoch} is invalid: expected a multiple of steps_per_execution={model.steps_per_execution}."
         )
 
 
