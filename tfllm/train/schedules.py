@@ -78,8 +78,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         length = max(1, self.steps // 5) if self.decay_steps is None else self.decay_steps
         if not 0 < length <= self.steps - self.warmup_steps:
             raise ValueError(
-                f"decay_steps={length!r} is invalid: expected 1 to {self.steps - self.warmup_steps}, the steps after the warm-up "
-                f"(steps={self.steps!r}, warmup_steps={self.warmup_steps!r})."
+                f"decay_steps={length!r} is invalid: expected 1 to {self.steps - self.warmup_steps}, the steps after the "
+                f"warm-up (steps={self.steps!r}, warmup_steps={self.warmup_steps!r})."
             )
         return self.steps - length
 

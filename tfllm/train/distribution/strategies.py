@@ -79,8 +79,8 @@ def strategy(
     if kind == "multi_worker":
         if devices is not None:
             raise ValueError(
-                f"devices={devices!r} is invalid with several workers: each uses all its GPUs, or its processor. Leave it out, and set "
-                "CUDA_VISIBLE_DEVICES to use fewer GPUs"
+                f"devices={devices!r} is invalid with several workers: each uses all its GPUs, or its processor. Leave it out, "
+                "and set CUDA_VISIBLE_DEVICES to use fewer GPUs"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":

@@ -44,7 +44,8 @@ def check_arguments(
         raise ValueError("the model is not compiled: call model.compile(optimizer) before Run, which restores both")
     if steps_per_epoch % model.steps_per_execution:
         raise ValueError(
-            f"steps_per_epoch={steps_per_epoch} is invalid: expected a multiple of steps_per_execution={model.steps_per_execution}."
+            f"steps_per_epoch={steps_per_epoch} is invalid: expected a multiple of steps_per_execution="
+            f"{model.steps_per_execution}."
         )
 
 
