@@ -121,7 +121,7 @@ def test_targets_in_the_order_of_the_task(read):
     for y in ((starts, ends), {"start_positions": starts, "span_ends": ends}):
         found = read("answer", IDS, y)
         assert (found["span_starts"], found["span_ends"]) == ([1, 2], [2, 3])
-    assert read("pairs", IDS, (IDS, starts))["pair_labels"] == [1, 2]
+    assert read("pairs", IDS, (IDS, starts - 1))["pair_labels"] == [0, 1]
 
 
 def test_columns_are_vectors(read):

@@ -38,6 +38,8 @@ from tfllm.train.value_assertions import assert_0_to_1, assert_class_numbers, as
 
 IGNORED = -100
 """Hugging Face's label of a token that does not count."""
+MORE_LABELS = "Make the model with as many labels as the data has"
+"""Advice for class numbers that are too high."""
 
 
 def standardize_batch(
@@ -224,9 +226,10 @@ class _Batch:
             assertions.append(assert_not_copied(values))
         self._after(TOKEN_IDS, assertions)
         if LABELS in values and self.keys.num_classes and self.keys.specs[LABELS].shape == "B":
-            self._after(LABELS, [assert_class_numbers(LABELS, values[LABELS], self.keys.num_classes)])
+            self._after(LABELS, [assert_class_numbers(LABELS, values[LABELS], self.keys.num_classes, MORE_LABELS)])
         if PAIR_LABELS in values:
-            self._after(PAIR_LABELS, [assert_class_numbers(PAIR_LABELS, values[PAIR_LABELS], 2)])
+            advice = "0 says that the second text follows the first, 1 that it does not"
+            self._after(PAIR_LABELS, [assert_class_numbers(PAIR_LABELS, values[PAIR_LABELS], 2, advice)])
 
     def add_weights(self, class_weights: np.ndarray | None) -> None:
         """Combines the weights: those given, 0 for ignored targets, those of rows, those of classes."""
@@ -243,7 +246,7 @@ class _Batch:
         if self.may_have_ignored or TARGET_WEIGHTS not in values:
             self._add_target_weights()
         if keys.num_classes:
-            self._after(TARGET_IDS, [assert_class_numbers(TARGET_IDS, values[TARGET_IDS], keys.num_classes)])
+            self._after(TARGET_IDS, [assert_class_numbers(TARGET_IDS, values[TARGET_IDS], keys.num_classes, MORE_LABELS)])
         if ROW_WEIGHTS in values:
             values[TARGET_WEIGHTS] *= values[ROW_WEIGHTS][:, None]
         if class_weights is not None:

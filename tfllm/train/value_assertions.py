@@ -23,13 +23,12 @@ def assert_0_to_1(name: str, values: tf.Tensor, advice: str) -> tf.Operation:
     return _assert(tf.reduce_all((values >= 0) & (values <= 1)), f"{name} are from 0 to 1: {advice}")
 
 
-def assert_class_numbers(name: str, values: tf.Tensor, num_classes: int) -> tf.Operation:
+def assert_class_numbers(name: str, values: tf.Tensor, num_classes: int, advice: str) -> tf.Operation:
     """labels [0, 3], 3 classes -> an error that names 3"""
     lowest, highest = tf.reduce_min(values), tf.reduce_max(values)
     return _assert(
         (lowest >= 0) & (highest < num_classes),
-        f"{name}={VALUE} is invalid: expected class numbers from 0 to {num_classes - 1}. Make the model with as many labels as "
-        "the data has",
+        f"{name}={VALUE} is invalid: expected class numbers from 0 to {num_classes - 1}. {advice}",
         tf.where(highest < num_classes, lowest, highest),
     )
 
