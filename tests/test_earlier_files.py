@@ -28,7 +28,7 @@ RECORDED = json.loads((EARLIER / "recorded.json").read_text())
 TEXTS = RECORDED["texts"]
 MEASURED = ("tokens_per_second", "rows_per_second", "flops_utilisation", "checkpoint_pause")
 """Of an epoch's record, what depends on the time."""
-RENAMED_OPTIONS: dict[str, dict[str, str]] = {}
+RENAMED_OPTIONS = {"pretrain": {"--mask-share": "--mask-rate"}}
 """Command -> option of the earlier version that help no longer lists -> its name today."""
 
 
@@ -93,7 +93,7 @@ def test_a_model_folder_says_the_same_of_its_task(written: Path, tmp_path: Path,
 def test_a_run_goes_on_inside_its_epoch_to_the_same_losses(written: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(written / "runs" / name, tmp_path / name)
     run = earlier.go_on(name, tmp_path / name, written)
-    assert (run.step, run.unrecorded) == (RECORDED["runs"][name][-1]["step"], 0)
+    assert (run.step, run.steps_since_record) == (RECORDED["runs"][name][-1]["step"], 0)
     for record, recorded in zip(run.history, RECORDED["runs"][name], strict=True):
         assert_same(*({key: each[key] for key in recorded if key not in MEASURED} for each in (record, recorded)))
 
