@@ -55,16 +55,16 @@ def test_columns_and_labels_on_the_command_line(
 
     monkeypatch.setattr(training, "load_model", lambda folder: (anything, None))
     monkeypatch.setattr(tfllm.finetuning, "read", reads)
-    monkeypatch.setattr(tfllm.finetuning, "learner", lambda *args, **options: anything)
+    monkeypatch.setattr(tfllm.finetuning, "build_model", lambda *args, **options: anything)
     monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: anything)
     files = ["--data", "a.txt", "--validation", "b.txt", "--run", str(tmp_path)]
-    command(monkeypatch, "finetune", "m", "--task", "tagging", *files, "--word-column", "1", "--label", "-1")
+    command(monkeypatch, "finetune", "m", "--task", "token_classifier", *files, "--word-column", "1", "--label", "-1")
     assert [each["word_column"] for each in read] == ["1", "1"] and [each["label"] for each in read] == ["-1", "-1"]
     assert [each["labels"] for each in read] == [None, ("B-X", "I-X", "O")]
     read.clear()
-    command(monkeypatch, "finetune", "m", "--task", "classification", *files, "--labels", "-1", "0", "1", "2")
+    command(monkeypatch, "finetune", "m", "--task", "text_classifier", *files, "--labels", "-1", "0", "1", "2")
     assert [each["labels"] for each in read] == [("-1", "0", "1", "2")] * 2
-    for task, option in (("classification", "--word-column"), ("regression", "--labels")):
+    for task, option in (("text_classifier", "--word-column"), ("text_regressor", "--labels")):
         with pytest.raises(ValueError, match=f"{option} (is|are) for"):
             command(monkeypatch, "finetune", "m", "--task", task, *files, option, "1")
 
@@ -76,11 +76,11 @@ def test_a_fine_tuning_at_an_address(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(training, "load_model", lambda folder: asked.append(folder) or (anything, None))
     monkeypatch.setattr(tfllm, "load", lambda folder: asked.append(folder) or (anything, None))
     monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: given.update(options) or anything)
-    for name in ("read", "learner"):
+    for name in ("read", "build_model"):
         monkeypatch.setattr(tfllm.finetuning, name, lambda *args, **options: anything)
     monkeypatch.setattr(tfllm.finetuning, "evaluator", lambda *args: lambda: anything)
     files = ["--data", "a.csv", "--validation", "b.csv", "--test", "c.csv"]
-    command(monkeypatch, "finetune", "gs://bucket/first", "--task", "classification", "--run", "gs://bucket/topics", *files)
+    command(monkeypatch, "finetune", "gs://bucket/first", "--task", "text_classifier", "--run", "gs://bucket/topics", *files)
     assert given["folder"] == "gs://bucket/topics"
     assert asked == ["gs://bucket/first", "gs://bucket/topics/best"]
     assert "done: tfllm predict gs://bucket/topics/best …" in capsys.readouterr().out
@@ -179,7 +179,7 @@ def test_fine_tuning_from_a_preset_by_a_share(
     given: list[tuple] = []
     real = tfllm.finetune
     monkeypatch.setattr(tfllm, "finetune", lambda *args, **options: given.append(args) or real(*args, **options))
-    words = ["finetune", "--preset", "bert-tiny", "--tokenizer", str(labelled / "words"), "--task", "classification"]
+    words = ["finetune", "--preset", "bert-tiny", "--tokenizer", str(labelled / "words"), "--task", "text_classifier"]
     words += [
         "--data",
         str(labelled / "rows.jsonl"),
@@ -220,7 +220,7 @@ def test_fine_tuning_from_a_preset_by_a_share(
 )
 def test_fine_tuning_needs_a_beginning(labelled: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
     monkeypatch.chdir(labelled)
-    always = ["--task", "classification", "--data", "rows.jsonl", "--run", "run"]
+    always = ["--task", "text_classifier", "--data", "rows.jsonl", "--run", "run"]
     always += [] if "--validation" in words else ["--validation", "0.1"]
     with pytest.raises(ValueError, match=message):
         command(monkeypatch, "finetune", *words, *always)

@@ -18,8 +18,8 @@ from sklearn.metrics import classification_report, confusion_matrix, f1_score
 import tfllm
 from tfllm import data, finetuning
 from tfllm.data.labelled.conll_files import Sentence
-from tfllm.finetuning import tasks as tasks_module
 from tfllm.finetuning.run import _compile
+from tfllm.tasks import finetuning_of, task_of
 from tfllm.tokenizers import ByteTokenizer
 from tfllm.train.callbacks.scalars import DESCRIPTIONS, name_and_description
 from tfllm.train.runs.checkpoints import latest_checkpoint
@@ -98,9 +98,11 @@ def test_every_score_has_a_description():
     for model in models:
         model.compile(tfllm.train.adamw(1e-3))
     names = {metric.name for model in models for metric in model.metrics} | {"bits_per_byte", "learning_rate"}
-    tasks = [value for value in vars(tasks_module).values() if isinstance(value, tasks_module.Task)]
-    assert len(tasks) == 7
-    names |= {score for task in tasks for score in task.scores}
+    judged = [tfllm.TokenClassifier(config, labels=labels) for labels in (["O", "B-PER"], ["NOUN", "VERB"])]
+    judged += [tfllm.TextClassifier(config, labels=["a", "b"], multi_label=several) for several in (False, True)]
+    judged += [tfllm.QuestionAnswerer(config), *models[1:]]
+    assert {model.task for model in judged} == {spec.name for spec in tfllm.tasks.BUILT_IN if spec.finetuning}
+    names |= {score for model in judged for score in finetuning_of(task_of(model)).metrics_of(model).names} - {"f1_PER"}
     assert names <= DESCRIPTIONS.keys()
     assert name_and_description("f1_PER") == ("F1 of PER", "F1 of the entities of this label.")
 
@@ -187,7 +189,7 @@ def test_every_setting_reaches_the_optimizer_and_the_step():
         label_smoothing=0.125,
         seed=9,
     )
-    _compile(model, settings, 10)
+    _compile(model, settings, 10, ["label_smoothing"])
     optimizer, config = model.optimizer.get_config(), model.get_compile_config()
     assert {name: optimizer[name] for name in ("weight_decay", "layer_decay")} == {"weight_decay": 0.25, "layer_decay": 0.75}
     rates = optimizer["learning_rate"]["config"]
@@ -253,15 +255,15 @@ MANY = [
     for i in range(24)
 ]
 TASKS = {
-    "tagging": (WORDS, {"precision", "recall", "f1", "f1_on_text", "accuracy", "f1_PER", "f1_LOC"}, "val_f1"),
-    "question-answering": (
+    "token_classifier": (WORDS, {"precision", "recall", "f1", "f1_on_text", "accuracy", "f1_PER", "f1_LOC"}, "val_f1"),
+    "question_answerer": (
         QUESTIONS,
         {"exact_match", "f1", "exact_match_answerable", "f1_answerable", "right_unanswerable", "oracle_exact_match"},
         "val_f1",
     ),
-    "embedding": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
-    "regression": (RATED, {"pearson", "spearman", "mean_squared_error"}, "val_loss"),
-    "classification": (
+    "text_embedder": (PAIRS, {"recall_at_1", "mean_reciprocal_rank"}, "val_recall_at_1"),
+    "text_regressor": (RATED, {"pearson", "spearman", "mean_squared_error"}, "val_loss"),
+    "text_classifier": (
         MANY,
         {"accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "precision_by_label", "recall_by_label"},
         "val_micro_f1",
@@ -271,26 +273,29 @@ TASKS = {
 
 @pytest.mark.parametrize(
     "task",
-    [task if task in ("tagging", "question-answering") else pytest.param(task, marks=pytest.mark.slow) for task in TASKS],
+    [
+        task if task in ("token_classifier", "question_answerer") else pytest.param(task, marks=pytest.mark.slow)
+        for task in TASKS
+    ],
 )
 def test_every_task_learns_and_is_scored(task, tmp_path):
     """By heart: what is learnt is what is asked."""
     source, measures, best = TASKS[task]
-    options = {"multi_label": True} if task == "classification" else {}
+    options = {"multi_label": True} if task == "text_classifier" else {}
     rows = finetuning.read(task, source, ByteTokenizer(), max_length=48, **options)
     pretrained = tfllm.MaskedLM(CONFIG.replace(num_layers=2, hidden_size=64))
-    model = finetuning.learner(task, pretrained, rows, seed=1, **options)
+    model = finetuning.build_model(task, pretrained, rows, seed=1)
     settings = tfllm.Finetuning(epochs=8, batch_size=6, learning_rate=5e-3)
     run = tfllm.finetune(model, rows, rows, folder=tmp_path / "run", settings=settings, verbose=0)
     assert run.best == best
     assert {f"val_{name}" for name in measures} <= set(run.history[-1])
     scores = finetuning.evaluator(model, rows)().scores
     wanted = {
-        "tagging": "f1",
-        "question-answering": "f1",
-        "embedding": "recall_at_1",
-        "regression": "pearson",
-        "classification": "macro_f1",
+        "token_classifier": "f1",
+        "question_answerer": "f1",
+        "text_embedder": "recall_at_1",
+        "text_regressor": "pearson",
+        "text_classifier": "macro_f1",
     }
     assert scores[wanted[task]] > 0.8, scores
 
@@ -323,7 +328,9 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
     ):
         typo = tfllm.Finetuning(epochs=1, best="val_rouge")
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=typo)
-    with pytest.raises(ValueError, match=r"task='clasification' is unknown; it is one of classification, regression"):
+    with pytest.raises(
+        ValueError, match=r"task='clasification' is invalid: expected one of causal_lm, masked_lm, text_classifier"
+    ):
         finetuning.read("clasification", "train.csv", ByteTokenizer())
     assert not (tmp_path / "run").exists()
 
@@ -346,9 +353,9 @@ def test_advice_on_labels_that_differ_is_followed():
     finetuning.check_data(published, rows)
 
 
-@pytest.mark.parametrize("task", ["classification", "regression", "embedding"])
+@pytest.mark.parametrize("task", ["text_classifier", "text_regressor", "text_embedder"])
 def test_rows_of_an_empty_text_are_passed_over_where_that_is_asked(task):
-    other = {"text_pair": "b"} if task == "embedding" else {"label": 1}
+    other = {"text_pair": "b"} if task == "text_embedder" else {"label": 1}
     table = [{"text": "a", **other}, {"text": " ", **other}]
     with pytest.raises(ValueError, match=r"record 2: the column 'text' is empty\. Fill it, or pass skip_empty=True"):
         finetuning.read(task, table, ByteTokenizer())
@@ -415,7 +422,9 @@ def test_settings_are_refused_before_the_run_has_a_folder(reviews, tmp_path):
 
 
 def test_a_kind_of_entity_that_is_nowhere_has_its_score_in_every_epoch():
-    rows = finetuning.read("tagging", WORDS, ByteTokenizer(), labels=["O", "B-PER", "B-LOC", "B-MISC", "I-MISC"], max_length=48)
+    rows = finetuning.read(
+        "token_classifier", WORDS, ByteTokenizer(), labels=["O", "B-PER", "B-LOC", "B-MISC", "I-MISC"], max_length=48
+    )
     model = tfllm.TokenClassifier(CONFIG, labels=rows.labels)
     model.head.bias.assign([1e3, 0, 0, 0, 0])  # says "O" always
     scores = finetuning.evaluator(model, rows)().scores

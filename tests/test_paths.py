@@ -72,7 +72,7 @@ READERS = {
     "text_pairs": lambda words: data.text_pairs([{"text": row["text"], "text_pair": row["text_pair"]} for row in ROWS], words),
     "tagging": lambda words: data.tagging(WORDS, words),
     "question_answering": lambda words: data.question_answering(ASKED, words),
-    "read": lambda words: finetuning.read("classification", ROWS, words),
+    "read": lambda words: finetuning.read("text_classifier", ROWS, words),
 }
 
 

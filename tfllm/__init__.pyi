@@ -9,6 +9,7 @@ from . import layers as layers
 from . import models as models
 from . import prediction as prediction
 from . import pretraining as pretraining
+from . import tasks as tasks
 from . import tokenizers as tokenizers
 from . import train as train
 from .config import ModelConfig as ModelConfig

@@ -12,7 +12,7 @@ From a folder of text files to a served model:
 
 From a pretrained encoder and labelled texts:
 
-    tfllm finetune minilm --task classification --data train.csv --validation held_out.csv --run runs/topics
+    tfllm finetune minilm --task text_classifier --data train.csv --validation held_out.csv --run runs/topics
     tfllm predict runs/topics/best "What is this about?"
     tfllm export runs/topics/best --name topics
 
@@ -52,6 +52,7 @@ def main() -> None:
         answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")
     warnings.formatwarning = _warned
+    warnings.filterwarnings("default", ".* is deprecated: use", DeprecationWarning, r"tfllm\.")  # old names of ours
     if sys.argv[1:] == ["--version"]:
         print(f"tfllm {__version__}")
         return

@@ -11,8 +11,8 @@ import tensorflow as tf
 from c_program import serve
 
 import tfllm
-from tfllm.exporting.contract import CONTRACTS
-from tfllm.exporting.signatures import contract_name
+from tfllm.exporting.contract import contract_of
+from tfllm.exporting.signatures import contract_name_of
 from tfllm.prediction.answers import inputs_of
 
 
@@ -34,7 +34,7 @@ def assert_python_says_the_same(model: Any, tokenizer: Any, folder: Path, asked:
 
 def assert_c_says_the_same(program: Path, model: Any, folder: Path, asked: Sequence[list[str]]) -> None:
     """Strings byte for byte; numbers to the last places, for C prints nine digits."""
-    outputs = list(CONTRACTS[contract_name(model)].signatures["serving_default"].outputs)
+    outputs = list(contract_of(contract_name_of(model)).signatures["serving_default"].outputs)
     found = serve(program, folder, dict(zip(inputs_of(model), asked, strict=True)), *outputs)
     assert found.returncode == 0, found.stderr.decode()[-2000:]
     answered, rest = served(model, folder, asked), found.stdout

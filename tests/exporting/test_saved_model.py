@@ -9,11 +9,11 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.exporting import saved_model, warm_up
-from tfllm.exporting.contract import CONTRACTS
+from tfllm.exporting.contract import contract_of
 from tfllm.generation import GenerationConfig
 from tfllm.tokenizers import ByteTokenizer
 
-SIGNATURES, REQUESTS = CONTRACTS["causal_lm"]
+SIGNATURES, REQUESTS = contract_of("causal_lm")
 
 # PredictionLog(predict_log=PredictLog(request=PredictRequest(model_spec=ModelSpec(signature_name="score"), inputs={"text":
 # make_tensor_proto(["", "é"])}))), as written by tensorflow-serving-api 2.21.0.
@@ -67,7 +67,7 @@ def test_warm_up_asks_every_signature(greedy):
 
 
 def test_warm_up_is_what_the_serving_api_writes(tmp_path):
-    warm_up.write(tmp_path / "requests", CONTRACTS["causal_lm"]._replace(requests={"score": {"text": ["", "é"]}}))
+    warm_up.write(tmp_path / "requests", contract_of("causal_lm")._replace(requests={"score": {"text": ["", "é"]}}))
     _, both = tf.data.TFRecordDataset(str(tmp_path / "requests")).as_numpy_iterator()
     assert both.hex() == WRITTEN_BY_THE_API
 
@@ -75,7 +75,7 @@ def test_warm_up_is_what_the_serving_api_writes(tmp_path):
 @pytest.mark.parametrize("damage", [lambda b: b[:-3], lambda b: b[:12] + b"\xff" + b[13:], lambda b: b"nonsense" * 9])
 def test_damaged_warm_up_is_an_error(tmp_path, damage):
     path = tmp_path / "requests"
-    warm_up.write(path, CONTRACTS["causal_lm"])
+    warm_up.write(path, contract_of("causal_lm"))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="is not a file of requests"):
         list(warm_up.read(path))

@@ -8,8 +8,8 @@ from prompts import PROMPTS
 
 import tfllm
 from tfllm import tokenizers
-from tfllm.exporting.contract import CONTRACTS, SETTINGS
-from tfllm.exporting.signatures import _continuing
+from tfllm.exporting.contract import SETTINGS, contract_of
+from tfllm.exporting.signatures import generation_functions
 from tfllm.generation import GenerationConfig
 from tfllm.generation.row_settings import same_for_all
 from tfllm.generation.scoring import scores_of
@@ -24,7 +24,7 @@ ROWS = [
 
 
 def ask(signature, name: str, **inputs):
-    fields = CONTRACTS["causal_lm"].signatures[name].inputs
+    fields = contract_of("causal_lm").signatures[name].inputs
     return {k: v.numpy() for k, v in signature(**{k: tf.constant(v, fields[k].dtype) for k, v in inputs.items()}).items()}
 
 
@@ -182,7 +182,7 @@ def test_a_config_may_ask_for_more_tokens_than_the_models_length():
     """A request may have as many as the config has, and no more."""
     tiny = {"num_layers": 1, "hidden_size": 8, "num_heads": 1, "num_kv_heads": 1, "ffn_size": 8, "max_length": 8}
     model = tfllm.CausalLM(tfllm.preset("llama-tiny", vocab_size=259, **tiny))
-    generate = _continuing(model, tokenizers.ByteTokenizer(), GenerationConfig(max_new_tokens=11), None)["generate"]
+    generate = generation_functions(model, tokenizers.ByteTokenizer(), GenerationConfig(max_new_tokens=11), None)["generate"]
     found = generate(tf.constant(["a"]), max_new_tokens=tf.constant([11]), min_new_tokens=tf.constant([11]))
     assert found["num_tokens"].numpy()[0] >= 11
     with pytest.raises(tf.errors.InvalidArgumentError, match="max_new_tokens is invalid: expected an integer from 1 to 11"):

@@ -5,8 +5,8 @@ from answers import assert_c_says_the_same, assert_python_says_the_same
 from encoders import MAKERS, columns, strong
 
 import tfllm
-from tfllm.exporting.contract import CONTRACTS
-from tfllm.exporting.signatures import contract_name
+from tfllm.exporting.contract import contract_names
+from tfllm.exporting.signatures import contract_name_of
 from tfllm.generation import GenerationConfig
 from tfllm.tokenizers import ByteTokenizer
 
@@ -34,7 +34,7 @@ def test_the_contract_is_kept(exported):
     report = tfllm.check(exported[1])
     assert report.ok, str(report)
     assert report.signatures == ("serving_default",)
-    assert set(CONTRACTS) == {"causal_lm"} | {contract_name(strong(name, ByteTokenizer())) for name in NAMES} | {
+    assert set(contract_names()) == {"causal_lm"} | {contract_name_of(strong(name, ByteTokenizer())) for name in NAMES} | {
         "text_regressor of pairs"
     }
 

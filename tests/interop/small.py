@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfllm import tasks
 from tfllm.config import ModelConfig
-from tfllm.models.folder import TASKS
 from tfllm.tokenizers.byte_bpe import ByteBPETokenizer
 from tfllm.tokenizers.byte_bpe_merges import byte_letters
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
@@ -51,7 +51,7 @@ MODELS: dict[str, tuple[str, ModelConfig, dict[str, Any]]] = {
 def strong(name: str) -> Any:
     """One of `MODELS`, with weights of which none can be exchanged unseen."""
     task, config, settings = MODELS[name]
-    model = TASKS[task](config, **settings)
+    model = tasks.get(task).model_class(config, **settings)
     random = np.random.default_rng(0)
     for variable in model.variables:
         centre = 1.0 if variable.path.endswith("scale") else 0.0

@@ -22,7 +22,7 @@ from test_torch_files import zipped
 import tfllm
 from tfllm.interop import from_huggingface, to_huggingface
 from tfllm.interop.configs import family_of, read_config, write_config
-from tfllm.interop.heads import _check_class, found_task, labels_of, read_settings
+from tfllm.interop.heads import found_task, head_of, labels_of, read_settings
 from tfllm.interop.huggingface import _vocab_size
 from tfllm.interop.tensor_names import canonical
 from tfllm.interop.tokenizer_files import check_writable
@@ -122,15 +122,15 @@ def test_heads(tmp_path):
         ("text_embedder", "; give TextEmbedder one of those", "pooler", "mean"),
         ("text_embedder", "; give TextEmbedder one of those", "pooler", "first"),
     ):
-        check = lambda pooling: _check_class(task_, {"pooling": pooling}, BERT, "bert") is None  # noqa: E731
+        check = lambda pooling: head_of(task_).check({"pooling": pooling}, BERT, "bert") is None  # noqa: E731
         follow(words, lambda: check(wrong), lambda: check(right))
     pairs = tfllm.MaskedLM(ROBERTA.replace(pooler=True), next_sentence=True)
     own = {"transform_activation": "gelu"}
     behind = "; leave it behind with MaskedLM.from_pretrained"
     follow(
         behind,
-        lambda: _check_class("masked_lm", pairs.settings() | own, ROBERTA, "roberta"),
-        lambda: _check_class("masked_lm", tfllm.MaskedLM.from_pretrained(pairs).settings() | own, ROBERTA, "roberta") is None,
+        lambda: head_of("masked_lm").check(pairs.settings() | own, ROBERTA, "roberta"),
+        lambda: head_of("masked_lm").check(tfllm.MaskedLM.from_pretrained(pairs).settings() | own, ROBERTA, "roberta") is None,
     )
     words = "has no form in Hugging Face; those of "
     follow(words, lambda: check_writable(ByteTokenizer()), lambda: check_writable(tokenizer_for(BERT, tmp_path)) is None)
@@ -258,7 +258,7 @@ def test_folders(folder, tmp_path):
     size = lambda config: _vocab_size(config, theirs, folder, {}) == theirs.vocab_size  # noqa: E731
     follow(sizes, lambda: size(BERT), lambda: size(BERT.replace(vocab_size=theirs.vocab_size)))
     follow(
-        " is unknown; it is one of ",
+        " is invalid: expected one of ",
         lambda: from_huggingface(folder, task="chat"),
         lambda: from_huggingface(folder, task="masked_lm"),
     )

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from cases import Case, Outcome, there, weight
 
+from tfllm import tasks
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
 from tfllm.interop.weight_mapping import weight_mapping
-from tfllm.models.folder import TASKS
 from tfllm.train.runs.weights import variables_by_name
 
 
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], seed: int) -> Outcome:
     """Logits, loss and gradients of our model with the weights of `seed`, by the names of PyTorch."""
-    model = TASKS[case.task](case.config, **case.settings)
+    model = tasks.get(case.task).model_class(case.config, **case.settings)
     model.compile(keras.optimizers.SGD())
     pairs = case.settings.get("next_sentence", False)
     table = weight_mapping(family_of(case.config), case.config, case.task, next_sentence=pairs)

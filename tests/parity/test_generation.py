@@ -9,6 +9,7 @@ import tensorflow as tf
 from cases import CASES, GOLDEN, weight
 from generations import EOS_BIAS, MAX_NEW_TOKENS, MODELS, PROMPTS, SETTINGS
 
+from tfllm import tasks
 from tfllm.generation import GenerationConfig, text
 from tfllm.generation.reading import Prompts
 from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
@@ -16,7 +17,6 @@ from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
 from tfllm.interop.weight_mapping import weight_mapping
-from tfllm.models.folder import TASKS
 
 ANSWERS = json.loads((GOLDEN / "generation.json").read_text())
 
@@ -24,7 +24,7 @@ ANSWERS = json.loads((GOLDEN / "generation.json").read_text())
 @cache
 def model_of(name):
     case = CASES[name]
-    model = TASKS[case.task](case.config)
+    model = tasks.get(case.task).model_class(case.config)
     with np.load(GOLDEN / f"{name}.npz") as file:
         shapes = {key.removeprefix("gradient/"): file[key].shape for key in file if key.startswith("gradient/")}
     fill(

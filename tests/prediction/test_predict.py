@@ -12,7 +12,6 @@ from entity_reference import entities
 import tfllm
 from tfllm import data
 from tfllm.data.labelled.conll_files import Sentence
-from tfllm.finetuning.run import _read_as
 from tfllm.models.question_answerer import LONGEST_ANSWER
 from tfllm.prediction import batched_map, fill_mask
 from tfllm.prediction.fill_mask import CHOICES
@@ -274,7 +273,7 @@ def test_answers_may_be_as_long_as_those_that_were_learnt(wordpiece):
     rows = data.question_answering(records, wordpiece, max_length=300, stride=99)
     model = strong("question_answerer", wordpiece, max_length=300)
     assert rows.longest_answer > 30 and "longest_answer" not in model.settings()
-    _read_as(model, rows)
+    model.set_lengths_of(rows)
     assert model.longest_answer == model.settings()["longest_answer"] == rows.longest_answer
     scores = np.full((1, 2, 300), -10.0, np.float32)
     scores[0, 0, 2], scores[0, 1, 1 + rows.longest_answer] = 9, 9

@@ -1,19 +1,46 @@
-"""Pretraining, fine-tuning, and what came of them."""
+"""`tfllm pretrain`, `tfllm finetune` and `tfllm evaluate`.
+
+The options of `finetune` that only some tasks take come from the tasks (`tfllm/tasks/`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from tfllm import tasks
 from tfllm.commands.arguments import Address, Folder, Model, below, load_model
 from tfllm.config import ModelConfig
 from tfllm.presets import preset as named_preset
 from tfllm.settings import Finetuning, Pretraining, StrategyName
 
-Task = Literal["classification", "regression", "tagging", "question-answering", "embedding"]
+
+def _tasks_with(option: tasks.Option) -> str:
+    """Names of the tasks that take an option."""
+    return ", ".join(spec.name for spec in tasks.all_tasks() if option in tasks.options_of(spec))
+
+
+def _help(option: tasks.Option) -> str:
+    return f"{option.help} For {_tasks_with(option)}."
+
+
+TaskName = Annotated[
+    str, tyro.conf.arg(metavar="{" + ",".join(spec.name for spec in tasks.all_tasks() if spec.finetuning) + "}")
+]
+TaskOptions: Any = dataclasses.make_dataclass(
+    "TaskOptions",
+    [
+        (option.name, Annotated[option.type, tyro.conf.arg(help=_help(option))], dataclasses.field(default=option.default))
+        for option in tasks.finetuning_options().values()
+    ],
+    frozen=True,
+    kw_only=True,
+)
+"""Options of which each task takes some."""
 
 
 def pretrain(
@@ -73,7 +100,7 @@ def pretrain(
 def finetune(
     model: Model = "",
     *,
-    task: Task,
+    task: TaskName,
     data: Path,
     validation: Annotated[str, tyro.conf.arg(metavar="PATH|SHARE")],
     run: Address,
@@ -81,16 +108,8 @@ def finetune(
     config: Path | None = None,
     tokenizer: Path | None = None,
     test: Path | None = None,
-    text: str = "text",
-    pair: str | None = None,
-    label: str | None = None,
-    word_column: str | None = None,
-    labels: tuple[str, ...] = (),
-    multi_label: bool = False,
-    skip_empty: bool = False,
     max_length: int | None = None,
-    spaces: Literal["restored", "single"] | None = None,
-    pooling: Literal["pooler", "first", "mean"] | None = None,
+    options: Annotated[TaskOptions, tyro.conf.arg(name="")] = TaskOptions(),  # noqa: B008  (frozen)
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "float32",
     strategy: StrategyName = "auto",
     devices: int | None = None,
@@ -113,55 +132,25 @@ def finetune(
         config: A JSON file with an architecture of your own, in place of a preset.
         tokenizer: Folder of the tokenizer, where no model is given.
         test: Scored once, at the end, with the best model.
-        text: Column of the text.
-        pair: Column of the second text, where rows are pairs.
-        label: Column of the label; of CoNLL files its number, else its name.
-        word_column: Column of the words; of CoNLL files its number, else its name.
-        labels: All labels in the order of their numbers, where those of the training file, sorted, will not do.
-        multi_label: Any number of labels may hold.
-        skip_empty: Pass over rows with an empty text, which are errors otherwise.
         max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
-        spaces: Between the words of a CoNLL file: those of ordinary typography, which is the default, or one after each word.
-        pooling: What stands for a row: the pooled first token, the first token, or the mean of all.
         dtype: mixed_bfloat16 is faster where the devices have it, and there auto is that.
         strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
         devices: How many GPUs of this machine; without one, parts of its processor.
         mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.
     """
+    spec = tasks.get(task)
+    finetuned = tasks.finetuning_of(spec)
+    of_reader, of_model = _options_of(spec, options)
     import tfllm
     from tfllm import finetuning
 
-    if multi_label and task != "classification":
-        raise ValueError(f"--multi-label is for classification, the task is {task}")
-    if labels and task not in ("classification", "tagging"):
-        raise ValueError(f"--labels are for classification and tagging, the task is {task}")
-    if word_column and task != "tagging":
-        raise ValueError(f"--word-column is for tagging, the task is {task}")
-    if skip_empty and task in ("tagging", "question-answering"):
-        raise ValueError(f"--skip-empty is for tasks on whole texts, the task is {task}")
-    if spaces and task != "tagging":
-        raise ValueError(f"--spaces is for tagging, the task is {task}")
-    if pooling and task in ("tagging", "question-answering"):
-        raise ValueError(f"--pooling is for tasks on whole texts, the task is {task}")
     place = tfllm.train.strategy(strategy, devices=devices, mesh=mesh)  # before TensorFlow does anything else
-    pretrained, words = _start(model, preset, config, tokenizer)
-    longest = (384 if task == "question-answering" else 128) if max_length is None else max_length
-    longest = min(longest, (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length)
-    columns: dict[str, Any] = dict(text=text, pair=pair, label=label, word_column=word_column, multi_label=multi_label)
-    columns |= dict(max_length=longest, spaces=spaces, skip_empty=skip_empty)
-    rows = finetuning.read(task, data, words, **columns, labels=labels or None)
-    share = _share(validation)
-    if share is None:
-        held_out = finetuning.read(task, Path(validation), words, **columns, labels=rows.labels)
-    else:
-        rows, held_out = tfllm.data.split(rows, validation=share)
-        kept, apart = len(rows.records), len(held_out.records)
-        print(f"{data}: {apart} of {kept + apart} records held out to choose the best epoch by (validation {share})")
-    asked = None if test is None else finetuning.read(task, test, words, **columns, labels=rows.labels)
+    pretrained, words = _start(spec, model, preset, config, tokenizer)
+    most = (pretrained if isinstance(pretrained, ModelConfig) else pretrained.config).max_length
+    of_reader["max_length"] = min(finetuned.max_length if max_length is None else max_length, most)
+    rows, held_out, asked = _read_rows(spec.name, words, data, validation, test, of_reader)
     with place.scope():
-        learner = finetuning.learner(
-            task, pretrained, rows, multi_label=multi_label, pooling=pooling, seed=settings.seed, dtype=dtype
-        )
+        learner = finetuning.build_model(spec.name, pretrained, rows, seed=settings.seed, dtype=dtype, **of_model)
     finished = tfllm.finetune(learner, rows, held_out, folder=run, settings=settings)
     best_epoch = {name: value for name, value in (finished.best_record or {}).items() if isinstance(value, int | float)}
     print(json.dumps({"best epoch": best_epoch}, indent=2))
@@ -171,7 +160,47 @@ def finetune(
     print(f"done: tfllm predict {below(run, 'best')} …; tfllm export {below(run, 'best')} --name …")
 
 
-def _start(model: str, preset: str | None, config: Path | None, tokenizer: Path | None) -> tuple[Any, Any]:
+def _options_of(spec: tasks.TaskSpec, options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the task's reader, and those of its model.
+
+    Raises:
+        ValueError: an option was given that the task does not take.
+    """
+    finetuned = tasks.finetuning_of(spec)
+    reader, model = (
+        {each.name: getattr(options, each.name) for each in group}
+        for group in (finetuned.reader_options, finetuned.model_options)
+    )
+    for option in tasks.finetuning_options().values():
+        if option.name not in reader | model and getattr(options, option.name) != option.default:
+            flag = f"--{option.name.replace('_', '-')}"
+            raise ValueError(f"{flag} is for {_tasks_with(option)}; the task is {spec.name}: leave {flag} out")
+    return reader, model
+
+
+def _read_rows(
+    task: str, words: Any, data: Path, validation: str, test: Path | None, options: dict[str, Any]
+) -> tuple[Any, Any, Any]:
+    """Rows to learn from, to choose the best epoch by, and to be tested by, if any; all with the labels of the first."""
+    import tfllm
+    from tfllm import finetuning
+
+    rows = finetuning.read(task, data, words, **options)
+    if rows.labels:
+        options = options | {"labels": rows.labels}
+    share = _share(validation)
+    if share is None:
+        held_out = finetuning.read(task, Path(validation), words, **options)
+    else:
+        rows, held_out = tfllm.data.split(rows, validation=share)
+        kept, apart = len(rows.records), len(held_out.records)
+        print(f"{data}: {apart} of {kept + apart} records held out to choose the best epoch by (validation {share})")
+    return rows, held_out, None if test is None else finetuning.read(task, test, words, **options)
+
+
+def _start(
+    spec: tasks.TaskSpec, model: str, preset: str | None, config: Path | None, tokenizer: Path | None
+) -> tuple[Any, Any]:
     """What a fine-tuning begins with: a pretrained model, or an architecture; and the tokenizer."""
     import tfllm
 
@@ -187,7 +216,7 @@ def _start(model: str, preset: str | None, config: Path | None, tokenizer: Path 
         raise ValueError(f"{chosen[0]} needs --tokenizer, too: the folder that tfllm tokenizer --out wrote")
     words = tfllm.tokenizers.load(tokenizer)
     architecture = ModelConfig.load(config) if config else named_preset(preset or "")
-    if architecture.causal:
+    if architecture.causal and not spec.model_class.causal:
         raise ValueError(f"{chosen[0]} names a decoder, and encoders are fine-tuned: bert-tiny or modern-encoder-mini, say")
     return architecture.replace(vocab_size=words.vocab_size), words
 
@@ -233,7 +262,7 @@ def evaluate(
     from tfllm.pretraining import batches
 
     loaded, words = load_model(model)
-    if loaded.task not in ("causal_lm", "masked_lm"):
+    if not tasks.task_of(loaded).pretrains:
         raise ValueError(
             f"{model} holds a {type(loaded).__name__}: a store scores language models only. tfllm finetune --test scores this"
         )

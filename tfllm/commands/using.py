@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from tfllm import tasks
 from tfllm.commands.arguments import Address, Folder, Model, generation_config, is_huggingface, load_model
 
 
@@ -93,5 +94,5 @@ def export(
         raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
     loaded, words = load_model(model, dtype=dtype)
     drafter = None if draft_model is None else load_model(draft_model, dtype=dtype)[0]
-    config = generation_config(model) if loaded.causal else None
+    config = generation_config(model) if tasks.task_of(loaded).generates else None
     print(tfllm.export(loaded, words, folder / name, config, draft_model=drafter, quantize=quantize, prepack=prepack))

@@ -11,7 +11,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 ALSO = {
     "pretrain": {"peak": "learning_rate", "shape": "schedule", "unit": "mask_unit", "folder": "run"},
@@ -64,10 +64,15 @@ def options_of(command: Callable[..., Any]) -> Mapping[str, bool]:
     found: dict[str, bool] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         if dataclasses.is_dataclass(parameter.default):
-            found |= {field.name: field.type == "bool" for field in dataclasses.fields(parameter.default)}
+            found |= {field.name: _is_flag(field.type) for field in dataclasses.fields(parameter.default)}
         elif parameter.kind is parameter.KEYWORD_ONLY:
             found[name] = parameter.annotation == "bool"
     return found
+
+
+def _is_flag(kind: Any) -> bool:
+    """Of a field written in a module, whose types are strings, or of one made from a task's `Option`."""
+    return kind == "bool" or (kind.__origin__ is bool if get_origin(kind) is Annotated else kind is bool)
 
 
 def _with_value(option: str, written: str, flag: bool) -> str:

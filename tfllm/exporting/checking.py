@@ -18,17 +18,18 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfllm import tasks
 from tfllm.exporting import probe
 from tfllm.exporting.contract import (
-    CONTRACTS,
     DESCRIPTION_FILE,
     EXTRA_FOLDER,
     WARM_UP_FILE,
     Contract,
-    Field,
+    contract_names,
     contract_of,
     versions,
 )
+from tfllm.tasks.spec import Field
 
 XLA_ATTRIBUTE = "_XlaMustCompile"
 # Registered everywhere, but run in the Python process that made them.
@@ -101,7 +102,7 @@ def _contract(folder: Path) -> Contract:
         said = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         return contract_of(said["contract"], said.get("generation"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return CONTRACTS["causal_lm"]  # `_extra_problems` names what is wrong with the file
+        return contract_of(tasks.DEFAULT)  # `_extra_problems` names what is wrong with the file
 
 
 def _version_folder(folder: Path) -> Path:
@@ -187,8 +188,8 @@ def _extra_problems(folder: Path, contract: Contract) -> Iterator[str]:
     extra = folder / EXTRA_FOLDER
     try:
         name = json.loads((extra / DESCRIPTION_FILE).read_text(encoding="utf-8"))["contract"]
-        if name not in CONTRACTS:
-            yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names the contract {name!r}; there are {', '.join(CONTRACTS)}"
+        if name not in contract_names():
+            yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names the contract {name!r}; there are {', '.join(contract_names())}"
     except FileNotFoundError:
         yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is missing"
     except (KeyError, TypeError):

@@ -12,10 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm import __version__
+from tfllm import __version__, tasks
 from tfllm.exporting import warm_up
 from tfllm.exporting.contract import DESCRIPTION_FILE, EXTRA_FOLDER, WARM_UP_FILE, contract_of, versions
-from tfllm.exporting.signatures import build, contract_name
+from tfllm.exporting.signatures import build, contract_name_of
 from tfllm.files import move_into_place, temporary_path
 from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
@@ -69,10 +69,11 @@ def export(
     draft_model = None if draft_model is None else get(draft_model)
     if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):
         raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
-    if not model.causal and (config is not None or overrides):
+    generates = tasks.task_of(model).generates
+    if not generates and (config is not None or overrides):
         raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig and its settings out")
     check_form(model, quantize, prepack)
-    if not model.causal and prepack:
+    if not generates and prepack:
         raise ValueError(f"prepack=True makes decoding faster, and {type(model).__name__} does not generate: leave it out")
     config = config_of(config, overrides)
     check_tokenizer(model, tokenizer)
@@ -113,7 +114,7 @@ def _write(
         tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config, draft_model), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
-    warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name(model), config.to_dict()))
+    warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name_of(model), config.to_dict()))
     described = _description(model, tokenizer, config) | {"quantize": quantize, "prepack": prepack}
     if draft_model is not None:
         described["draft_model"] = draft_model.config.to_dict()
@@ -126,7 +127,7 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
     return {
         "tfllm": __version__,
         "tensorflow": tf.__version__,
-        "contract": contract_name(model),
+        "contract": contract_name_of(model),
         "dtype": model.dtype_policy.name,
         "model": model.config.to_dict(),
         "task": {"task": model.task} | model.settings(),
@@ -135,7 +136,7 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
             "vocab_size": tokenizer.vocab_size,
             "fingerprint": tokenizer.fingerprint(),
         },
-    } | ({"generation": config.to_dict()} if model.causal else {})
+    } | ({"generation": config.to_dict()} if tasks.task_of(model).generates else {})
 
 
 def _publish_version(partial: Path, folder: Path) -> Path:

@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.exporting.contract import Signature, contract_of
+from tfllm import tasks
+from tfllm.exporting.contract import Signature, contract_name, contract_of
 from tfllm.generation import GenerationConfig, decode
 from tfllm.generation.decode import Results
 from tfllm.generation.reading import Prompts
@@ -27,20 +28,21 @@ from tfllm.tokenizers import Tokenizer
 Tensors = dict[str, tf.Tensor]
 
 
-def contract_name(model: LanguageModel) -> str:
-    """Of the contract that the model's export keeps."""
-    return f"{model.task} of pairs" if getattr(model, "pairs", False) else model.task
+def contract_name_of(model: LanguageModel) -> str:
+    """The name of the contract that the model's export keeps."""
+    return contract_name(model.task, getattr(model, "pairs", False))
 
 
 def build(
     model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None = None
 ) -> dict[str, Any]:
     """One concrete function a signature of the model's contract."""
-    if model.causal:
-        functions = _continuing(model, tokenizer, config, draft_model)
-    else:
+    export = tasks.task_of(model).export
+    if export is None:
         functions = {"serving_default": _predicting(model, tokenizer)}
-    signatures = contract_of(contract_name(model), config.to_dict()).signatures
+    else:
+        functions = tasks.resolve(export.functions)(model, tokenizer, config, draft_model)
+    signatures = contract_of(contract_name_of(model), config.to_dict()).signatures
     return {name: _concrete(signatures[name], function) for name, function in functions.items()}
 
 
@@ -57,7 +59,7 @@ def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Ten
     return serving_default
 
 
-def _continuing(
+def generation_functions(
     model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None
 ) -> dict[str, Callable[..., Tensors]]:
     """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""

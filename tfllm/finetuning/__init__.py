@@ -5,6 +5,6 @@ together.
 """
 
 from tfllm.finetuning.run import finetune
-from tfllm.finetuning.tasks import check_data, evaluator, learner, read
+from tfllm.finetuning.tasks import build_model, check_data, evaluator, learner, read
 
-__all__ = ["check_data", "evaluator", "finetune", "learner", "read"]
+__all__ = ["build_model", "check_data", "evaluator", "finetune", "learner", "read"]

@@ -1,4 +1,7 @@
-"""How each task's model does on labelled rows. `forward` is the model in a graph."""
+"""How a model does on labelled rows: an evaluator for each task that is fine-tuned, and the names of what it computes.
+
+Enters: a model, rows of its task, the model as a graph function (`forward`), a batch size. Leaves: an `Evaluation`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 from tfllm import features
 from tfllm.data.labelled import Labelled, Questions, Tagged
 from tfllm.prediction.question_answering import best_spans
+from tfllm.tasks.spec import Metrics
 from tfllm.text.tags import is_iob2
 from tfllm.train import scores
 from tfllm.train.callbacks.evaluation import Evaluation
@@ -35,6 +39,12 @@ def evaluate_classes(model: Any, rows: Labelled, forward: Callable[..., Any], ba
     if len(model.labels) <= MAX_WITH_NAMES:  # a larger one would be most of the run's history
         evaluation.tables["confusion"] = found.confusion.tolist()
     return evaluation._replace(images={"confusion": lambda: confusion_matrix_image(found.confusion, model.labels)})
+
+
+def class_metrics(model: Any) -> Metrics:
+    """What `evaluate_classes` computes."""
+    names = ("accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall")
+    return Metrics(names, "val_micro_f1") if model.multi_label else Metrics((*names, "matthews"), "val_accuracy")
 
 
 def _of_classes(found: Any, labels: Sequence[str], arrays: Sequence[str] = ("by_class",)) -> Evaluation:
@@ -61,6 +71,14 @@ def evaluate_words(model: Any, rows: Labelled, forward: Callable[..., Any], batc
     found = dataclasses.asdict(scores.entity_scores(predicted, truth)) | {"f1_on_text": scores.f1_on_text(*on_text)}
     by_label = dict.fromkeys((label[2:] for label in model.labels if label != "O"), 0.0) | found.pop("f1_by_label")
     return Evaluation(found | {f"f1_{label}": value for label, value in by_label.items()})
+
+
+def word_metrics(model: Any) -> Metrics:
+    """What `evaluate_words` computes: of entities also the F1 of each kind."""
+    if not is_iob2(model.labels):
+        return Metrics(("accuracy", "accuracy_on_text"), "val_accuracy")
+    kinds = sorted({f"f1_{label[2:]}" for label in model.labels if label != "O"})
+    return Metrics(("precision", "recall", "f1", "f1_on_text", "accuracy", *kinds), "val_f1")
 
 
 def evaluate_answers(model: Any, rows: Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:

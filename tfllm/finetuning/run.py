@@ -11,12 +11,12 @@ from typing import Any
 import keras
 
 from tfllm import train
-from tfllm.data.labelled import Labelled, Questions
-from tfllm.finetuning.tasks import OWN_SETTINGS, check_data, evaluator, task_of
+from tfllm.data.labelled import Labelled
+from tfllm.finetuning.tasks import check_data, evaluator, own_settings, spec_of
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
 from tfllm.settings import Finetuning, takes_settings
-from tfllm.text.tags import is_iob2
+from tfllm.tasks.spec import FinetuningSpec
 from tfllm.train.runs.weights import values_digest
 
 
@@ -59,24 +59,17 @@ def finetune(
     """
     settings = settings or Finetuning()
     model = get(model)
-    check_data(model, training)
-    if isinstance(validation, Labelled) and validation.labels != training.labels and validation.task == training.task:
-        raise ValueError(
-            f"the labels to choose by are {validation.labels}, those to learn are {training.labels}: read the file of the "
-            "first with labels=training.labels"
-        )
-    check_data(model, validation)
-    best = settings.best or task_of(model).best
-    _check_settings(settings, model, best)
-    _read_as(model, training)
-    # A run that begins with the weights of another checkpoint is another run.
-    start = values_digest(model.variables)[:16]
+    _check_rows(model, training, validation)
+    spec = spec_of(model, training)
+    best = settings.best or spec.metrics_of(model).best
+    _check_settings(settings, model, spec, best)
+    model.set_lengths_of(training)
+    start = values_digest(model.variables)[:16]  # a run that begins with other weights is another run
     if settings.freeze is not None:
         model.freeze(settings.freeze)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
-    steps = settings.epochs * steps_per_epoch
     with model.distribute_strategy.scope():
-        _compile(model, settings, steps)
+        _compile(model, settings, settings.epochs * steps_per_epoch, spec.compile_settings)
     weights = training.class_weights() if settings.class_weights else None
     run = train.Run(
         folder,
@@ -97,13 +90,14 @@ def finetune(
         print(f"{counts}; {folder} is at epoch {run.epoch} of {settings.epochs}")
     if run.exhausted:
         return run
+    batches = training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights)
     watching = run.callbacks(
         evaluate=evaluator(model, validation, batch_size=settings.batch_size),
         hparams=dataclasses.asdict(settings),
         samples_every=settings.samples_every,
     )
     model.fit(
-        training.batches(settings.batch_size, seed=settings.seed, start_step=run.step, class_weights=weights),
+        batches,
         validation_data=validation.batches(settings.batch_size, shuffle=False, repeat=False),
         epochs=settings.epochs,
         initial_epoch=run.epoch,
@@ -114,33 +108,37 @@ def finetune(
     return run
 
 
-def _compile(model: Any, settings: Finetuning, steps: int) -> None:
+def _check_rows(model: Any, training: Labelled, validation: Labelled) -> None:
+    """Raises ValueError unless the model learns from both, and both have the same labels."""
+    check_data(model, training)
+    if isinstance(validation, Labelled) and validation.labels != training.labels and validation.task == training.task:
+        raise ValueError(
+            f"the labels to choose by are {validation.labels}, those to learn are {training.labels}: read the file of the "
+            "first with labels=training.labels"
+        )
+    check_data(model, validation)
+
+
+def _compile(model: Any, settings: Finetuning, steps: int, own_names: Sequence[str]) -> None:
+    """Compiles the model with AdamW; `own_names` are the settings that its `compile` takes beside the common ones."""
     rates = train.schedule(
         "linear", peak=settings.learning_rate, steps=steps, warmup_steps=int(settings.warmup * steps), final_fraction=0.0
     )
     optimizer = train.adamw(
         rates, weight_decay=settings.weight_decay, beta_2=0.999, epsilon=1e-6, layer_decay=settings.layer_decay
     )
-    own = {name: getattr(settings, name) for name in task_of(model).settings}
+    own = {name: getattr(settings, name) for name in own_names}
     own["jit_compile"] = False  # rows have many lengths, and XLA would compile each
     model.compile(optimizer, gradient_accumulation=settings.gradient_accumulation, seed=settings.seed, **own)
 
 
-def _read_as(model: Any, rows: Labelled) -> None:
-    """Makes the model read a text as far as its rows of training do."""
-    model.set_max_length(rows.max_length)
-    if isinstance(rows, Questions):
-        model.stride = rows.stride
-        model.longest_answer = max(model.longest_answer, rows.longest_answer)
-
-
-def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
+def _check_settings(settings: Finetuning, model: Any, spec: FinetuningSpec, best: str) -> None:
     for name in ("epochs", "batch_size", "gradient_accumulation"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise ValueError(f"warmup={settings.warmup} must be a share of all steps, in [0, 1)")
-    for name in OWN_SETTINGS.difference(task_of(model).settings):
+    for name in sorted(own_settings().difference(spec.compile_settings)):
         if getattr(settings, name) != getattr(Finetuning, name):
             raise ValueError(f"{name}={getattr(settings, name)} changes nothing in a {type(model).__name__}: leave it out")
     if settings.batch_size % settings.gradient_accumulation:
@@ -148,8 +146,7 @@ def _check_settings(settings: Finetuning, model: Any, best: str) -> None:
             f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "
             "give a batch_size that is a multiple of it"
         )
-    kinds = {f"f1_{label[2:]}" for label in getattr(model, "labels", ()) if label != "O" and is_iob2(model.labels)}
-    names = [*(metric.name for metric in model.measures()), *task_of(model).scores, *sorted(kinds)]
+    names = [*(metric.name for metric in model.measures()), *spec.metrics_of(model).names]
     known = [f"val_{name}" for name in names]
     if best not in known:
         raise ValueError(f"best={best!r} is not measured; {type(model).__name__} has {', '.join(dict.fromkeys(known))}")

@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from tfllm import tasks
 from tfllm.config import ModelConfig
 from tfllm.files import publish_folder
 from tfllm.interop.configs import family_of, read_config, write_config
-from tfllm.interop.heads import found_task, read_settings, write_pooling, write_settings
+from tfllm.interop.heads import bare_task, found_task, head_of, read_settings, write_settings
 from tfllm.interop.tensor_names import Weights, canonical, cut_vocabulary, stack_prefix
 from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
 from tfllm.interop.weight_mapping import WeightMapping, weight_mapping
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
-from tfllm.models.folder import TASKS, get_both
+from tfllm.models.folder import get_both
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.huggingface import named_ids, read_tokenizer
 from tfllm.tokenizers.tokenizer_config import read_json
@@ -64,14 +65,13 @@ def from_huggingface(
         UserWarning: the folder ends texts at other tokens than the tokenizer's `eos_id`, as chat models do.
     """
     folder = _folder(folder)
-    if task is not None and task not in TASKS:
-        raise ValueError(f"task={task!r} is unknown; it is one of {', '.join(TASKS)}")
+    model_class = None if task is None else tasks.get(task).model_class
     values, given = _config(folder), tokenizer
     tokenizer = given or read_tokenizer(folder)
     try:
         config = read_config(values)
-        if task is not None and TASKS[task].causal != config.causal:
-            raise ValueError(f"task={task!r} wants {'a decoder' if TASKS[task].causal else 'an encoder'}, and this is none")
+        if model_class is not None and model_class.causal != config.causal:
+            raise ValueError(f"task={task!r} wants {'a decoder' if model_class.causal else 'an encoder'}, and this is none")
         config, rows = config.replace(vocab_size=_vocab_size(config, tokenizer, folder, values)), config.vocab_size
         weights = canonical(read_weights(folder), family=values["model_type"], config=config)
         if config.vocab_size < rows:
@@ -121,8 +121,7 @@ def to_huggingface(model: LanguageModel | str | Path, tokenizer: Tokenizer | str
         (partial / "config.json").write_text(json.dumps(values, indent=2) + "\n")
         save_file(weights, partial / "model.safetensors", {"format": "pt"})
         write_tokenizer(tokenizer, partial, config)
-        if model.task == "text_embedder":
-            write_pooling(model, partial)
+        head_of(model.task).write_files(model, partial)
     return folder
 
 
@@ -225,9 +224,10 @@ def _model(
     """The model with the file's head, or with a new one on the file's stack."""
     family = values["model_type"]
     if config.causal:
+        task = tasks.DEFAULT if task is None else task
         with assigned_soon():
-            model = TASKS["causal_lm"](config, **settings)
-        fill(model, weights, weight_mapping(family, config, "causal_lm"))
+            model = tasks.get(task).model_class(config, **settings)
+        fill(model, weights, weight_mapping(family, config, task))
         return model
     found = found_task(weights, values=values, asked=task)
     if task is None or task == found:
@@ -236,16 +236,16 @@ def _model(
         if len(named := settings.get("labels", own.get("labels", ()))) != len(had := own.get("labels", ())):
             raise ValueError(
                 f"labels={named!r:.100}: {len(named)}, the folder's head has {len(had)}. Load it without labels=, and give the "
-                f"model another head: tfllm.{TASKS[found].__name__}.from_pretrained(model, labels=[…])"
+                f"model another head: tfllm.{tasks.get(found).model_class.__name__}.from_pretrained(model, labels=[…])"
             )
         return _filled(config, family, weights, task=found, settings=own | settings)
     stack = {name: value for name, value in weights.items() if name.startswith(stack_prefix(family))}
-    pooling = read_settings("text_embedder", values, weights, folder)
-    pretrained = _filled(config, family, stack, task="text_embedder", settings=pooling)
-    takes = inspect.signature(TASKS[task]).parameters
+    pooling = read_settings(bare_task(), values, weights, folder)
+    pretrained = _filled(config, family, stack, task=bare_task(), settings=pooling)
+    takes = inspect.signature(tasks.get(task).model_class).parameters
     if not pooling and "pooling" in takes:  # no file says any: the task's own, not the embedder's
         settings = {"pooling": takes["pooling"].default} | settings
-    return TASKS[task].from_pretrained(pretrained, **settings)
+    return tasks.get(task).model_class.from_pretrained(pretrained, **settings)
 
 
 def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, settings: dict[str, Any]) -> LanguageModel:
@@ -256,7 +256,7 @@ def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, se
     needed = next_sentence or settings.get("pooling") == "pooler"
     config = config.replace(pooler=needed or f"{pooler}weight" in weights)
     with assigned_soon():
-        model = TASKS[task](config, **settings)
+        model = tasks.get(task).model_class(config, **settings)
     fill(model, weights, weight_mapping(family, config, task, next_sentence=next_sentence))
     return model
 
@@ -271,5 +271,5 @@ def _weights(model: LanguageModel, family: str) -> Weights:
     for name in [name for name in table if name.endswith(".decoder.bias")]:
         # Transformers 5 reads the decoder's and calls the other missing, 4 reads both into one.
         table[name.replace(".decoder.", ".")] = table[name]
-    bare = stack_prefix(family) if model.task == "text_embedder" else ""
+    bare = stack_prefix(family) if head_of(model.task).is_bare else ""
     return {name.removeprefix(bare): np.ascontiguousarray(place.of(values)) for name, place in table.items()}

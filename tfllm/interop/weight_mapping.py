@@ -1,7 +1,7 @@
 """Where each parameter of a Hugging Face model lies in ours.
 
-Enters: a family (`model_type`), a config, a task. Leaves: `WeightSlice`s by the parameter's name in PyTorch. One table serves
-reading, writing and the comparison of gradients.
+Enters: a family (`model_type`), a config, a task, whose head has its own mapping (`heads.py`). Leaves: `WeightSlice`s by the
+parameter's name in PyTorch. One table serves reading, writing and the comparison of gradients.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfllm import tasks
 from tfllm.config import ModelConfig
 
 
@@ -33,18 +34,18 @@ WeightMapping = dict[str, WeightSlice]
 def weight_mapping(family: str, config: ModelConfig, task: str, *, next_sentence: bool = False) -> WeightMapping:
     """Our place of every parameter, by its name in PyTorch.
 
-    >>> places("bert", preset("bert-tiny"), "masked_lm")["cls.predictions.bias"].variable
+    >>> weight_mapping("bert", preset("bert-tiny"), "masked_lm")["cls.predictions.bias"].variable
     'head/bias'
     """
+    head = tasks.resolve(tasks.get(task).huggingface)()
     if family in ("bert", "roberta"):
-        return _encoder(family, config, task) | _heads(family, config, task, next_sentence)
-    found = _llama(config) if config.positions == "rotary" else _gpt(family, config)
-    if not config.tied_embeddings:
-        found["lm_head.weight"] = WeightSlice("head/kernel")
-    return found
+        found = _encoder(family, config, pooler=config.pooler and not head.pools(family))
+    else:
+        found = _llama(config) if config.positions == "rotary" else _gpt(family, config)
+    return found | head.weight_mapping(family, config, next_sentence=next_sentence)
 
 
-def _dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMapping:
+def dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMapping:
     """A linear map of PyTorch, [O, I]; ours is [I, O]."""
     return {
         f"{theirs}.weight": WeightSlice(f"{ours}/kernel", columns, transposed=True),
@@ -52,58 +53,30 @@ def _dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMappin
     }
 
 
-def _norm(theirs: str, ours: str) -> WeightMapping:
+def norm(theirs: str, ours: str) -> WeightMapping:
     return {f"{theirs}.weight": WeightSlice(f"{ours}/scale"), f"{theirs}.bias": WeightSlice(f"{ours}/bias")}
 
 
-def _encoder(family: str, config: ModelConfig, task: str) -> WeightMapping:
+def _encoder(family: str, config: ModelConfig, pooler: bool) -> WeightMapping:
     found: WeightMapping = {}
     for table in ("token", "position", "type"):
         theirs = {"token": "word", "position": "position", "type": "token_type"}[table]
         found[f"{family}.embeddings.{theirs}_embeddings.weight"] = WeightSlice(f"encoder/{table}_embedding/embeddings")
-    found |= _norm(f"{family}.embeddings.LayerNorm", "encoder/embedding_norm")
+    found |= norm(f"{family}.embeddings.LayerNorm", "encoder/embedding_norm")
     width = config.hidden_size
     for i in range(config.num_layers):
         theirs, ours = f"{family}.encoder.layer.{i}", f"encoder/block_{i}"
         for part, name in enumerate(("query", "key", "value")):
             columns = slice(part * width, (part + 1) * width)
-            found |= _dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/qkv", columns)
-        found |= _dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output")
-        found |= _norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm")
-        found |= _dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up")
-        found |= _dense(f"{theirs}.output.dense", f"{ours}/feedforward/down")
-        found |= _norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm")
-    if config.pooler and not _pools_in_its_head(family, task):
-        found |= _dense(f"{family}.pooler.dense", "encoder/pooler/dense")
+            found |= dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/qkv", columns)
+        found |= dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output")
+        found |= norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm")
+        found |= dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up")
+        found |= dense(f"{theirs}.output.dense", f"{ours}/feedforward/down")
+        found |= norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm")
+    if pooler:
+        found |= dense(f"{family}.pooler.dense", "encoder/pooler/dense")
     return found
-
-
-def _pools_in_its_head(family: str, task: str) -> bool:
-    """RoBERTa's classifiers keep the pooled first token's dense layer in their head."""
-    return family == "roberta" and task in ("text_classifier", "text_regressor")
-
-
-def _heads(family: str, config: ModelConfig, task: str, next_sentence: bool) -> WeightMapping:
-    if task == "text_embedder":
-        return {}
-    if task == "question_answerer":
-        return _dense("qa_outputs", "head")
-    if _pools_in_its_head(family, task):
-        return _dense("classifier.dense", "encoder/pooler/dense") | _dense("classifier.out_proj", "head")
-    if task != "masked_lm":
-        return _dense("classifier", "head")
-    if family == "bert":
-        found = _dense("cls.predictions.transform.dense", "transform/dense")
-        found |= _norm("cls.predictions.transform.LayerNorm", "transform/norm")
-        head = "cls.predictions"
-    else:
-        found = _dense("lm_head.dense", "transform/dense") | _norm("lm_head.layer_norm", "transform/norm")
-        head = "lm_head"
-    if config.tied_embeddings:
-        found[f"{head}.bias"] = WeightSlice("head/bias")
-    else:  # then Transformers uses the decoder's own bias
-        found |= {f"{head}.decoder.weight": WeightSlice("head/kernel"), f"{head}.decoder.bias": WeightSlice("head/bias")}
-    return found | (_dense("cls.seq_relationship", "pair_head") if next_sentence else {})
 
 
 def _gpt(family: str, config: ModelConfig) -> WeightMapping:
@@ -113,13 +86,13 @@ def _gpt(family: str, config: ModelConfig) -> WeightMapping:
         f"transformer.{tables[1]}.weight": WeightSlice("decoder/position_embedding/embeddings"),
     }
     if config.norm_place == "pre":
-        found |= _norm("transformer.ln_f", "decoder/final_norm")
+        found |= norm("transformer.ln_f", "decoder/final_norm")
     layers = {"attn.c_attn": "attention/qkv", "attn.c_proj": "attention/output"}
     layers |= {"mlp.c_fc": "feedforward/up", "mlp.c_proj": "feedforward/down"}
     for i in range(config.num_layers):
         theirs, ours = f"transformer.h.{i}", f"decoder/block_{i}"
-        found |= _norm(f"{theirs}.ln_1", f"{ours}/attention_norm")
-        found |= _norm(f"{theirs}.ln_2", f"{ours}/feedforward_norm")
+        found |= norm(f"{theirs}.ln_1", f"{ours}/attention_norm")
+        found |= norm(f"{theirs}.ln_2", f"{ours}/feedforward_norm")
         for module, layer in layers.items():  # their maps are [I, O], as ours
             found[f"{theirs}.{module}.weight"] = WeightSlice(f"{ours}/{layer}/kernel")
             found[f"{theirs}.{module}.bias"] = WeightSlice(f"{ours}/{layer}/bias")
@@ -143,11 +116,11 @@ def _llama(config: ModelConfig) -> WeightMapping:
         found[f"{theirs}.post_attention_layernorm.weight"] = WeightSlice(f"{ours}/feedforward_norm/scale")
         maps: WeightMapping = {}
         for module, columns in fused.items():
-            maps |= _dense(f"{theirs}.self_attn.{module}", f"{ours}/attention/qkv", columns)
-        maps |= _dense(f"{theirs}.self_attn.o_proj", f"{ours}/attention/output")
-        maps |= _dense(f"{theirs}.mlp.gate_proj", f"{ours}/feedforward/up", slice(0, config.ffn_size))
-        maps |= _dense(f"{theirs}.mlp.up_proj", f"{ours}/feedforward/up", slice(config.ffn_size, None))
-        maps |= _dense(f"{theirs}.mlp.down_proj", f"{ours}/feedforward/down")
+            maps |= dense(f"{theirs}.self_attn.{module}", f"{ours}/attention/qkv", columns)
+        maps |= dense(f"{theirs}.self_attn.o_proj", f"{ours}/attention/output")
+        maps |= dense(f"{theirs}.mlp.gate_proj", f"{ours}/feedforward/up", slice(0, config.ffn_size))
+        maps |= dense(f"{theirs}.mlp.up_proj", f"{ours}/feedforward/up", slice(config.ffn_size, None))
+        maps |= dense(f"{theirs}.mlp.down_proj", f"{ours}/feedforward/down")
         biased = {"qkv": config.qkv_bias, "output": config.attention_output_bias}
         biased |= {"up": config.ffn_bias, "down": config.ffn_bias}
         found |= {

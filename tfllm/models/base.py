@@ -77,7 +77,7 @@ class LanguageModel(TrainableModel):
             TypeError: `pretrained` is no model.
             ValueError: the given config is another architecture.
         """
-        from tfllm.models.folder import get  # which knows every task
+        from tfllm.models.folder import get  # which imports this module
 
         pretrained = get(pretrained)
         config = settings.pop("config", pretrained.config)
@@ -114,6 +114,12 @@ class LanguageModel(TrainableModel):
             rows = tf.shape(inputs[TOKEN_IDS])[:1]
             inputs[DROPOUT_SEED] = tf.random.uniform(rows, maxval=tf.int32.max, dtype=tf.int32)
         return inputs
+
+    def set_lengths_of(self, rows: Any) -> None:
+        """Makes predictions read as much of a text as `rows` do, the labelled rows that the model learns from.
+
+        A model that generates reads prompts of any length: nothing is set.
+        """
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""

@@ -42,7 +42,7 @@ class EncoderTask(LanguageModel):
 
     @classmethod
     def from_pretrained(cls, pretrained: LanguageModel | str | Path, **settings: Any) -> Self:
-        from tfllm.models.folder import get  # which knows every task
+        from tfllm.models.folder import get  # which imports the base
 
         pretrained = get(pretrained)
         # What stands for a text is what the checkpoint has learnt to let stand for it.
@@ -62,6 +62,14 @@ class EncoderTask(LanguageModel):
         if max_length < 4 or (self.config.positions == "learned" and max_length > self.config.max_length):
             raise ValueError(f"max_length={max_length}: give 4 to {self.config.max_length}, the most this model places")
         self.max_length = max_length
+
+    def set_lengths_of(self, rows: Any) -> None:
+        """Makes predictions read as much of a text as `rows` do, the labelled rows that the model learns from.
+
+        Raises:
+            ValueError: the model cannot place rows so long.
+        """
+        self.set_max_length(rows.max_length)
 
     def freeze(self, blocks: int) -> None:
         """Keeps the embeddings and the first `blocks` blocks as they are; call it before `compile`.

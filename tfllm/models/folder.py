@@ -8,25 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfllm import tokenizers
+from tfllm import tasks, tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import publish_folder
 from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel, check_tokenizer
-from tfllm.models.causal_lm import CausalLM
-from tfllm.models.masked_lm import MaskedLM
-from tfllm.models.question_answerer import QuestionAnswerer
-from tfllm.models.text_classifier import TextClassifier
-from tfllm.models.text_embedder import TextEmbedder
-from tfllm.models.text_regressor import TextRegressor
-from tfllm.models.token_classifier import TokenClassifier
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
 from tfllm.train.runs.checkpoints import Snapshot, model_folder, read_task, write_model
 from tfllm.train.runs.remote_folder import RemoteFolder, is_address
-
-_CLASSES = (CausalLM, MaskedLM, TextClassifier, TokenClassifier, QuestionAnswerer, TextEmbedder, TextRegressor)
-TASKS: dict[str, type[LanguageModel]] = {each.task: each for each in _CLASSES}
 
 
 def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
@@ -72,17 +62,22 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
         raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
     settings = read_task(folder)
     task = settings.pop("task")
-    if task == CausalLM.task and not config.causal:
+    known = {spec.name: spec for spec in tasks.all_tasks()}
+    if task not in known:
+        raise ValueError(
+            f"{folder} is for the task {task!r}; this version knows {', '.join(known)}. If the task is your own, register it "
+            "first: tfllm.tasks.register(spec)"
+        )
+    model_class = known[task].model_class
+    if model_class.causal and not config.causal:
         raise FileNotFoundError(
             f"{folder / 'task.json'} is missing, or of a decoder: it says what this encoder is for; copy the whole folder"
         )
-    if task not in TASKS:
-        raise ValueError(f"{folder} is for the task {task!r}; this version knows {', '.join(TASKS)}")
     try:
         with assigned_soon():
-            model = TASKS[task](config, **settings, dtype=dtype)
+            model = model_class(config, **settings, dtype=dtype)
     except TypeError as error:
-        raise ValueError(f"{folder / 'task.json'} does not say what a {TASKS[task].__name__} needs ({error})") from error
+        raise ValueError(f"{folder / 'task.json'} does not say what a {model_class.__name__} needs ({error})") from error
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
 

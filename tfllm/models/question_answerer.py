@@ -60,6 +60,12 @@ class QuestionAnswerer(EncoderTask):
         longer = {} if self.longest_answer == LONGEST_ANSWER else {"longest_answer": self.longest_answer}
         return super().settings() | {"stride": self.stride} | longer
 
+    def set_lengths_of(self, rows: Any) -> None:
+        """Makes predictions read windows as long and as far apart as `rows` do, and give answers as long."""
+        super().set_lengths_of(rows)
+        self.stride = rows.stride
+        self.longest_answer = max(self.longest_answer, rows.longest_answer)
+
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""
         features = self.read(features, training)

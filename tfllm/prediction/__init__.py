@@ -1,6 +1,20 @@
 """Encoders at work: texts in, labels, entities, answers, vectors out. `predict` and exports run one graph."""
 
-from tfllm.prediction.answers import INPUTS, answers
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from tfllm.prediction.answers import answers, inputs_of
 from tfllm.prediction.python import predict
 
-__all__ = ["INPUTS", "answers", "predict"]
+__all__ = ["answers", "inputs_of", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "INPUTS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    from tfllm import tasks
+
+    warnings.warn("tfllm.prediction.INPUTS is deprecated: use tfllm.prediction.inputs_of(model)", DeprecationWarning, 2)
+    return {spec.name: spec.input_names() for spec in tasks.all_tasks() if spec.prediction}

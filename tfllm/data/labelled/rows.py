@@ -67,8 +67,7 @@ class Labelled:
     """N rows, tokenized, with what is to be learnt of them, and the records they came from."""
 
     task: str
-    """Of the model that learns from them: "text_classifier", "text_regressor", "text_embedder", "token_classifier",
-    "question_answerer"."""
+    """Name of the task whose model learns from them: "text_classifier", say (`tfllm.tasks`)."""
     tokenizer: Tokenizer
     max_length: int
     records: Sequence[Any]
@@ -90,6 +89,11 @@ class Labelled:
     def __len__(self) -> int:
         """Rows, N."""
         return len(self.record_of)
+
+    @property
+    def pairs(self) -> bool:
+        """Is each row made of two texts?"""
+        return self.second is not None
 
     def __repr__(self) -> str:
         said = [self.task, f"{len(self)} rows of {len(self.records)} records", f"max_length={self.max_length}"]

@@ -1,0 +1,65 @@
+"""Two numbers for a text: how pleasant its emotion is (valence), and how strong (arousal; Russell 1980)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm import data
+from tfllm.data.encoder_inputs import build_encoder_inputs
+from tfllm.features import LABELS, ROW_WEIGHTS
+from tfllm.models.encoder_task import EncoderTask
+from tfllm.train.batch_keys import BatchKeys, Form
+from tfllm.train.callbacks.evaluation import Evaluation
+from tfllm.train.gradients import Objective
+from tfllm.train.metrics import Ratio
+
+
+@keras.saving.register_keras_serializable(package="emotions")
+class EmotionRegressor(EncoderTask):
+    """Valence and arousal from the mean of all tokens, by least squares."""
+
+    task = "emotion_regressor"
+    counted = "rows"
+    batch_keys = BatchKeys(targets={LABELS: Form("float32", "BN")})
+
+    def __init__(self, config: Any, *, seed: int = 0, **kwargs: Any):
+        super().__init__(config, outputs=2, seed=seed, **kwargs)
+
+    def call(self, features: Any, training: bool = False) -> tf.Tensor:
+        """float32 [B, 2]."""
+        features = self.read(features, training)
+        return self.on_head(self.pooled(features, "mean", training), features, training)
+
+    def measures(self) -> list[Ratio]:
+        return [Ratio("loss")]
+
+    def objective(self, features: Any, training: bool) -> Objective:
+        errors = tf.reduce_sum(tf.square(self(features, training=training) - features[LABELS]), 1)
+        loss, weight = tf.reduce_sum(features[ROW_WEIGHTS] * errors), tf.reduce_sum(features[ROW_WEIGHTS])
+        return Objective(loss, weight, {"loss": (loss, weight)})
+
+
+def read_emotions(source: Any, tokenizer: Any, *, arousal_column: str = "arousal", max_length: int = 128) -> data.Labelled:
+    """A table with columns `text`, `valence` and `arousal`."""
+    both = [data.regression(source, tokenizer, label=name, max_length=max_length) for name in ("valence", arousal_column)]
+    numbers = np.stack([rows.row_features[LABELS] for rows in both], 1)
+    return dataclasses.replace(both[0], task=EmotionRegressor.task, row_features={LABELS: numbers})
+
+
+def evaluate_emotions(model: Any, rows: data.Labelled, forward: Callable[..., Any], batch_size: int) -> Evaluation:
+    batches = rows.batches(batch_size, shuffle=False, repeat=False)
+    outputs = np.concatenate([np.asarray(forward(batch)) for batch in batches])[: len(rows)]
+    return Evaluation({"largest_error": float(np.abs(outputs - rows.row_features[LABELS]).max())})
+
+
+def predict_emotions(model: Any, tokenizer: Any, text: tf.Tensor) -> dict[str, tf.Tensor]:
+    valence, arousal = tf.unstack(
+        model(build_encoder_inputs(tokenizer.tokenize(text), tokenizer=tokenizer, max_length=model.max_length)), axis=1
+    )
+    return {"valence": valence, "arousal": arousal}

@@ -1,0 +1,70 @@
+"""Sentence-transformers' files in a Hugging Face folder: `modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`.
+
+They say how a text becomes a vector. Enters: a folder. Leaves: settings of `TextEmbedder`; or the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfllm.tokenizers.tokenizer_config import read_json
+
+_MODULES = "sentence_transformers.models."
+
+
+def read_pooling(folder: Path) -> dict[str, Any]:
+    """`TextEmbedder`'s settings, from sentence-transformers' files; none without them.
+
+    Raises:
+        ValueError: a module, a pooling or a preparation of texts is not carried.
+    """
+    if not (folder / "modules.json").is_file():
+        return {}
+    modules = read_json(folder / "modules.json")
+    kinds = {module["type"].removeprefix(_MODULES): folder / module["path"] for module in modules}
+    if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
+        raise ValueError(f"{folder / 'modules.json'} has {', '.join(unknown)}; accepted: Transformer, Pooling, Normalize")
+    chosen = {"mean"}
+    if "Pooling" in kinds:
+        switches = read_json(kinds["Pooling"] / "config.json")
+        chosen = {key.removeprefix("pooling_mode_") for key, on in switches.items() if on is True and key in _modes(switches)}
+    if chosen - {"mean_tokens", "cls_token", "mean"} or len(chosen) != 1:
+        raise ValueError(f"sentence-transformers pools by {', '.join(sorted(chosen))}; accepted: mean_tokens, or cls_token")
+    longest = None
+    for path in folder.glob("sentence_*_config.json"):  # sentence_bert_config.json; older ones have the family's name
+        said = read_json(path)
+        longest = said.get("max_seq_length")
+        if said.get("do_lower_case"):
+            raise ValueError(f"{path} has do_lower_case, which is not carried: set it to false, and give small letters")
+    prompts = folder / "config_sentence_transformers.json"
+    if prompts.is_file() and (name := read_json(prompts).get("default_prompt_name")):
+        raise ValueError(
+            f"{prompts} puts the prompt {name!r} before each text, which is not carried: set it to null, and give it"
+        )
+    pooling = {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
+    return pooling | ({"max_length": longest} if longest else {})
+
+
+def _modes(switches: dict[str, Any]) -> list[str]:
+    return [key for key in switches if key.startswith("pooling_mode_")]
+
+
+def write_pooling(model: Any, folder: Path) -> None:
+    """Sentence-transformers' files for a `TextEmbedder`."""
+    settings = model.settings()
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] * settings["normalize"])]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": f"{_MODULES}{kind}"} for i, (path, kind) in enumerate(kinds)]
+    (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n")
+    (folder / "1_Pooling").mkdir()
+    switches = {
+        "word_embedding_dimension": model.config.hidden_size,
+        "pooling_mode_cls_token": settings["pooling"] == "first",
+        "pooling_mode_mean_tokens": settings["pooling"] == "mean",
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(switches, indent=2) + "\n")
+    limits = {"max_seq_length": model.max_length, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(limits, indent=2) + "\n")

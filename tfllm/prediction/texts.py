@@ -1,0 +1,44 @@
+"""Labels, a number or a vector for whole texts; in the graph.
+
+Enters: string tensors [B]. Leaves: a dict of tensors [B, …].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm.data.encoder_inputs import build_encoder_inputs
+from tfllm.tokenizers import Tokenizer
+
+Answers = dict[str, tf.Tensor]
+
+
+def classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
+    """`label` string [B], its `score` [B], and `labels` string [B, C] with their `probabilities` [B, C]."""
+    probabilities = model.probabilities(model(_inputs(model, tokenizer, text, text_pair)))
+    names = tf.constant(model.labels)
+    best = tf.argmax(probabilities, 1, output_type=tf.int32)
+    return {
+        "label": tf.gather(names, best),
+        "score": tf.reduce_max(probabilities, 1),
+        "labels": tf.tile(names[None], [tf.size(text), 1]),
+        "probabilities": probabilities,
+    }
+
+
+def rate(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
+    """`value` float32 [B]."""
+    return {"value": model(_inputs(model, tokenizer, text, text_pair))}
+
+
+def embed(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> Answers:
+    """`embedding` float32 [B, D]."""
+    return {"embedding": model(_inputs(model, tokenizer, text))}
+
+
+def _inputs(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    """The features of texts or pairs, cut to the model's `max_length`."""
+    second = None if text_pair is None else tokenizer.tokenize(text_pair)
+    return build_encoder_inputs(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.max_length)
