@@ -22,6 +22,7 @@ from emotion_model import EmotionRegressor, read_emotions
 
 import tfllm
 from tfllm import finetuning, tasks
+from tfllm.commands.renamed import with_new_names
 from tfllm.exporting.contract import contract_names
 from tfllm.tokenizers import ByteTokenizer
 
@@ -176,14 +177,16 @@ def test_functions_take_what_the_task_says(spec: tasks.TaskSpec) -> None:
 
 def test_old_names_of_tasks_warn() -> None:
     table = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
-    with pytest.warns(DeprecationWarning, match="task='classification' is deprecated: use 'text_classifier'") as said:
+    with pytest.warns(DeprecationWarning, match="task='classification' is deprecated .* Use task='text_classifier'") as said:
         rows = finetuning.read("classification", table, ByteTokenizer(), max_length=16)
     assert said[0].filename == __file__
     assert rows.fingerprint == finetuning.read("text_classifier", table, ByteTokenizer(), max_length=16).fingerprint
+    with pytest.warns(DeprecationWarning, match=r"--task tagging is deprecated .* Use --task token_classifier\."):
+        assert with_new_names(["finetune", "--task", "tagging"]) == ["finetune", "--task", "token_classifier"]
     config = tfllm.preset("bert-tiny", **SIZES)
-    with pytest.warns(DeprecationWarning, match=r"finetuning\.learner is deprecated: use tfllm\.finetuning\.build_model"):
+    with pytest.warns(DeprecationWarning, match=r"finetuning\.learner is deprecated .* Use tfllm\.finetuning\.build_model"):
         assert finetuning.learner("text_classifier", config, rows).labels == ("x", "y")
-    with pytest.warns(DeprecationWarning, match=r"use tfllm\.prediction\.inputs_of"):
+    with pytest.warns(DeprecationWarning, match=r"Use tfllm\.prediction\.inputs_of"):
         assert tfllm.prediction.INPUTS["question_answerer"] == ("question", "context")
 
 

@@ -52,7 +52,6 @@ def main() -> None:
         answers = sys.argv[1:2] in (["generate"], ["predict"])  # among which no log should stand
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if answers else "2")
     warnings.formatwarning = _warned
-    warnings.filterwarnings("default", ".* is deprecated: use", DeprecationWarning, r"tfllm\.")  # old names of ours
     if sys.argv[1:] == ["--version"]:
         print(f"tfllm {__version__}")
         return

@@ -10,10 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from tfllm import tasks
 from tfllm.deprecation import warn_renamed
 
 OPTIONS = {"--mask-share": "--mask-rate"}
-VALUES = {"--pairs": {"next": "nsp", "order": "sop"}}
+VALUES = {
+    "--pairs": {"next": "nsp", "order": "sop"},
+    "--task": {old: spec.name for spec in tasks.all_tasks() for old in spec.old_names},
+}
 
 
 def with_new_names(words: Sequence[str]) -> list[str]:

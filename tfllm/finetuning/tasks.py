@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tfllm import tasks
 from tfllm.config import ModelConfig
 from tfllm.data.labelled import Labelled
+from tfllm.deprecation import warn_renamed
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.folder import get
 from tfllm.tasks.spec import FinetuningSpec, Option, TaskSpec
@@ -66,7 +66,7 @@ def build_model(
 
 def learner(task: str, pretrained: Any, rows: Labelled, *, multi_label: bool = False, **settings: Any) -> LanguageModel:
     """Deprecated: `build_model`, which takes `multi_label` from the rows."""
-    warnings.warn("tfllm.finetuning.learner is deprecated: use tfllm.finetuning.build_model", DeprecationWarning, 2)
+    warn_renamed("tfllm.finetuning.learner", "tfllm.finetuning.build_model")
     return build_model(task, pretrained, rows, **settings)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
+from tfllm.deprecation import warn_renamed
 from tfllm.prediction.answers import answers, inputs_of
 from tfllm.prediction.python import predict
 
@@ -16,5 +16,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     from tfllm import tasks
 
-    warnings.warn("tfllm.prediction.INPUTS is deprecated: use tfllm.prediction.inputs_of(model)", DeprecationWarning, 2)
+    warn_renamed("tfllm.prediction.INPUTS", "tfllm.prediction.inputs_of(model)")
     return {spec.name: spec.input_names() for spec in tasks.all_tasks() if spec.prediction}

@@ -11,10 +11,10 @@ line finds, too:
 from __future__ import annotations
 
 import functools
-import warnings
 from importlib.metadata import entry_points
 from typing import Any
 
+from tfllm.deprecation import warn_renamed
 from tfllm.tasks import (
     causal_lm,
     masked_lm,
@@ -119,7 +119,7 @@ def get(name: str, *, stacklevel: int = 1) -> TaskSpec:
         return found[name]
     for spec in found.values():
         if name in spec.old_names:
-            warnings.warn(f"task={name!r} is deprecated: use {spec.name!r}", DeprecationWarning, stacklevel + 1)
+            warn_renamed(f"task={name!r}", f"task={spec.name!r}", stacklevel=stacklevel + 1)
             return spec
     raise ValueError(f"task={name!r} is invalid: expected one of {', '.join(found)}.")
 
