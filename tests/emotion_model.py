@@ -14,7 +14,7 @@ from tfllm import data
 from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.features import LABELS, ROW_WEIGHTS
 from tfllm.models.encoder_task import EncoderTask
-from tfllm.train.batch_keys import BatchKeys, Form
+from tfllm.train.batch_keys import BatchKeys, KeySpec
 from tfllm.train.callbacks.evaluation import Evaluation
 from tfllm.train.gradients import Objective
 from tfllm.train.metrics import Ratio
@@ -26,7 +26,7 @@ class EmotionRegressor(EncoderTask):
 
     task = "emotion_regressor"
     counted = "rows"
-    batch_keys = BatchKeys(targets={LABELS: Form("float32", "BN")})
+    batch_keys = BatchKeys(targets={LABELS: KeySpec("float32", "BN")})
 
     def __init__(self, config: Any, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, outputs=2, seed=seed, **kwargs)
