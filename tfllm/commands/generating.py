@@ -47,7 +47,7 @@ def our_words(words: list[str]) -> list[str]:
         if not option.startswith("--"):
             continue
         if name in ANSWERS:
-            raise ValueError(f"{option}: {ANSWERS[name].advice}")
+            raise ValueError(f"{option} is invalid: expected an option that exists here. {ANSWERS[name].advice}")
         if name in RENAMED:
             found[place] = f"--{RENAMED[name].replace('_', '-')}{equals}{value}"
         if name == "do_sample" and not equals and words[place + 1 : place + 2] not in (["True"], ["False"]):
