@@ -9,8 +9,9 @@ import tensorflow as tf
 from scripted import RuleModel, fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, text
+from tfllm.generation import GenerationConfig
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import Rules, Stop, rules_of, stop_pattern
 from tfllm.generation.strategies import continuations
 from tfllm.tokenizers import ByteTokenizer
@@ -31,7 +32,7 @@ def ours(model, prompt: list[int], config: GenerationConfig, rules: Rules | None
     """(tokens, score) of every continuation given."""
     tokenizer = type("Tokenizer", (), dict(eos_id=EOS, bos_id=EOS, vocab_size=model.config.vocab_size))
     rules = (rules or Rules())._replace(beams=rules_of(config, tokenizer).beams)
-    found = continuations(model, Prompts(tf.constant([prompt]), tf.constant([len(prompt)])), text._rows([config]), rules)
+    found = continuations(model, Prompts(tf.constant([prompt]), tf.constant([len(prompt)])), rows_of([config]), rules)
     rows = zip(found.token_ids.numpy(), found.num_tokens.numpy(), found.scores.numpy(), strict=True)
     return [(ids[:count].tolist(), float(score)) for ids, count, score in rows]
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from scripted import RuleModel, fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, text, tracing
+from tfllm.generation import GenerationConfig, decode, tracing
 from tfllm.generation.penalties import penalise
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import NO_RULES, Rules, Stop, stop_pattern
 from tfllm.generation.sampling import choose
 from tfllm.layers.cache import write
@@ -28,13 +29,13 @@ def run(model, config: GenerationConfig, ids: list[list[int]], rules: Rules = NO
     longest = max(map(len, ids))
     padded = tf.constant([row + [0] * (longest - len(row)) for row in ids])
     prompts = Prompts(padded, tf.constant([len(row) for row in ids]))
-    return decode.decode(model, prompts, text._rows([config] * len(ids)), rules)
+    return decode.decode(model, prompts, rows_of([config] * len(ids)), rules)
 
 
 def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int], list[float]]:
     """Tokens and log-probabilities by a full forward pass each."""
     ids, found, log_probs = list(prompt), [], []
-    row = text._rows([config])
+    row = rows_of([config])
     while len(found) < config.max_new_tokens and (not found or found[-1] != 1):
         logits = model({"token_ids": tf.constant([ids])})[:, -1]
         seen = np.isin(np.arange(logits.shape[1]), [i for i in ids if i > 1])[None]

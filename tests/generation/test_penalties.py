@@ -6,7 +6,7 @@ import tensorflow as tf
 from scripted import RuleModel, fixed
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, text
+from tfllm.generation import GenerationConfig, decode
 from tfllm.generation.penalties import (
     Past,
     adjust,
@@ -19,6 +19,7 @@ from tfllm.generation.penalties import (
     written_out,
 )
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import NO_RULES, rules_of
 from tfllm.tokenizers import ByteTokenizer
 
@@ -103,14 +104,14 @@ def test_last_tokens_of_rows_shorter_than_that():
     past = past_of([[5], [5, 8]], [[], []])
     assert last_tokens(past, 3).numpy().tolist() == [[none, none, 5], [none, 5, 8]]
     rules = NO_RULES._replace(bad_words=tf.constant([[5, 5, 6]]))
-    settings = text._rows([GenerationConfig()] * 2)
+    settings = rows_of([GenerationConfig()] * 2)
     found = adjust(tf.zeros([2, 9]), past, settings, rules, wanted=tf.constant(False)).numpy()
     assert not np.isinf(found).any()
 
 
 def test_what_opens_and_closes_a_text_is_not_penalised():
     past = past_of([[3, 5]], [[6, 1]])
-    settings = text._rows([GenerationConfig(repetition_penalty=2.0)])
+    settings = rows_of([GenerationConfig(repetition_penalty=2.0)])
     rules = NO_RULES._replace(eos_id=1, bos_id=3)
     found = adjust(tf.ones([1, 8]), past, settings, rules, wanted=tf.constant(True)).numpy()
     assert found.tolist() == [[1, 1, 1, 1, 1, 0.5, 0.5, 1]]
@@ -135,7 +136,7 @@ def test_every_row_is_adjusted_by_its_own_settings():
     prompts = [[1, *random.integers(2, 6, random.integers(0, 12)).tolist()] for _ in configs]
     said = [random.integers(2, 6, 6).tolist() for _ in configs]
     logits = random.normal(0, 2, [len(configs), 7]).astype(np.float32)
-    settings = text._rows(configs)
+    settings = rows_of(configs)
     wanted = penalties_wanted(settings)
     found = adjust(tf.constant(logits), past_of(prompts, said), settings, NO_RULES, wanted=wanted).numpy()
     changed = 0
@@ -147,10 +148,10 @@ def test_every_row_is_adjusted_by_its_own_settings():
 
 
 def test_nothing_wanted_changes_nothing():
-    plain = text._rows([GenerationConfig(max_new_tokens=9)] * 2)
+    plain = rows_of([GenerationConfig(max_new_tokens=9)] * 2)
     assert not bool(penalties_wanted(plain))
     for settings in SETTINGS[1:]:
-        assert bool(penalties_wanted(text._rows([GenerationConfig(max_new_tokens=9), GenerationConfig(**settings)])))
+        assert bool(penalties_wanted(rows_of([GenerationConfig(max_new_tokens=9), GenerationConfig(**settings)])))
 
 
 def test_a_row_without_a_token_left_is_not_bound():
@@ -158,7 +159,7 @@ def test_a_row_without_a_token_left_is_not_bound():
     model = fixed(np.log(np.array([1e-9, 0.6, 0.3, 0.1])))
     config = GenerationConfig(max_new_tokens=3, min_new_tokens=3, no_repeat_ngram_size=1)
     prompts = Prompts(tf.constant([[1, 0]]), tf.constant([2]))
-    state = decode.decode(model, prompts, text._rows([config]))
+    state = decode.decode(model, prompts, rows_of([config]))
     assert state.tokens[:, 0].numpy().tolist() == [2, 3, 1]
 
 
@@ -166,7 +167,7 @@ def test_the_least_length_holds_the_separator_back():
     model = fixed(np.log(np.array([1e-9, 0.6, 0.4])))
     prompts = Prompts(tf.constant([[1, 2], [1, 2]]), tf.constant([2, 2]))
     configs = [GenerationConfig(max_new_tokens=5, min_new_tokens=count) for count in (3, 0)]
-    state = decode.decode(model, prompts, text._rows(configs))
+    state = decode.decode(model, prompts, rows_of(configs))
     assert state.num_tokens.numpy().tolist() == [4, 1]
     assert state.tokens.numpy()[:, 0].tolist() == [2, 2, 2, 1, 0]
 

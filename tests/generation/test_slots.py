@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 import tfllm
-from tfllm.generation import decode, text
+from tfllm.generation import decode
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.layers import cache
 from tfllm.tokenizers import ByteTokenizer
 
@@ -39,7 +40,7 @@ def test_texts_do_not_depend_on_when_slots_come(settings, monkeypatch):
 
 def test_slots_come_as_tokens_do():
     model, prompts = small(), Prompts(tf.constant([[1, 40, 41]]), tf.constant([3]))
-    settings = text._rows([tfllm.GenerationConfig(max_new_tokens=10_000, min_new_tokens=10_000)])
+    settings = rows_of([tfllm.GenerationConfig(max_new_tokens=10_000, min_new_tokens=10_000)])
     state = decode.begin(model, prompts, settings)
     sizes = [state.cache.keys[0].shape[2]]
     for until in (30, 31, 70):

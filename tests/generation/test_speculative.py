@@ -10,10 +10,11 @@ import tensorflow as tf
 from scripted import fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, speculative, text, tracing
+from tfllm.generation import GenerationConfig, decode, speculative, tracing
 from tfllm.generation.drafting import look_up
 from tfllm.generation.penalties import Past
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import NO_RULES, Drafts
 from tfllm.tokenizers import ByteTokenizer
 
@@ -78,7 +79,7 @@ def run(model, config, ids, draft_model=None, ngram_size=3):
     longest = max(map(len, ids))
     prompts = Prompts(tf.constant([row + [0] * (longest - len(row)) for row in ids]), tf.constant([len(row) for row in ids]))
     rules = NO_RULES._replace(drafts=Drafts(config.num_draft_tokens, ngram_size))
-    return speculative.decode(model, prompts, text._rows([config] * len(ids)), rules, draft_model)
+    return speculative.decode(model, prompts, rows_of([config] * len(ids)), rules, draft_model)
 
 
 def test_a_model_accepts_all_of_its_own_drafts():

@@ -10,8 +10,9 @@ from cases import CASES, GOLDEN, weight
 from generations import EOS_BIAS, MAX_NEW_TOKENS, MODELS, PROMPTS, SETTINGS
 
 from tfllm import tasks
-from tfllm.generation import GenerationConfig, text
+from tfllm.generation import GenerationConfig
 from tfllm.generation.reading import Prompts
+from tfllm.generation.row_settings import rows_of
 from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
 from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
@@ -84,7 +85,7 @@ def answer(model, rows: list[list[int]], configs: list[GenerationConfig], words:
     padded = tf.constant([row + [0] * (longest - len(row)) for row in rows])
     rules = rules_for(configs[0], words, model.config.vocab_size)
     prompts = Prompts(padded, tf.constant([len(row) for row in rows]))
-    return functions_of(model, None, rules).decode(prompts, text._rows(configs), tensors_of(rules))
+    return functions_of(model, None, rules).decode(prompts, rows_of(configs), tensors_of(rules))
 
 
 def test_each_setting_has_an_effect():
