@@ -138,7 +138,7 @@ READERS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 """What reads the files of a section, and the least number of rows that it has."""
 SETTINGS: dict[str, tuple[Callable[..., Any], int]] = {
-    "Generation settings' names": (lambda **given: GenerationConfig(**given).to_dict(), 20),
+    "Generation settings' names": (lambda **given: GenerationConfig(**given).to_dict(), 21),
     "Checkpoint folders": (lambda **given: read_config(given).to_dict(), 9),
 }
 """The same, of sections without files."""
