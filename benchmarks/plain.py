@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfllm.generation import decode, sampling
+from tfllm.generation import decode, decoding_state, sampling
 from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms
 from tfllm.models import causal_lm, masked_lm, transformer
 from tfllm.train import losses, optimizers
@@ -140,11 +140,11 @@ def _branch() -> None:
 
 
 def _growing_cache() -> None:
-    decode.slots_for = lambda model, prompts, room: room
+    decode.initial_slots = lambda model, prompts, room: room
 
 
 def _log_prob() -> None:
-    decode.log_prob = sampling.log_prob = log_prob
+    decoding_state.log_prob = sampling.log_prob = log_prob
 
 
 CHANGES: dict[str, Callable[[], None]] = {

@@ -10,10 +10,10 @@ from scripted import RuleModel, fixed, script
 
 import tfllm
 from tfllm.generation import GenerationConfig
-from tfllm.generation.reading import Prompts
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import Rules, Stop, rules_of, stop_pattern
-from tfllm.generation.strategies import continuations
+from tfllm.generation.shared_settings import SharedSettings, Stop, shared_settings_of, stop_pattern
+from tfllm.generation.strategies import continue_prompts
 from tfllm.tokenizers import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -28,11 +28,11 @@ def drifting(vocabulary: int, seed: int, spread: float = 1.5) -> tuple[RuleModel
     return model, logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
 
 
-def ours(model, prompt: list[int], config: GenerationConfig, rules: Rules | None = None):
+def ours(model, prompt: list[int], config: GenerationConfig, shared: SharedSettings | None = None):
     """(tokens, score) of every continuation given."""
     tokenizer = type("Tokenizer", (), dict(eos_id=EOS, bos_id=EOS, vocab_size=model.config.vocab_size))
-    rules = (rules or Rules())._replace(beams=rules_of(config, tokenizer).beams)
-    found = continuations(model, Prompts(tf.constant([prompt]), tf.constant([len(prompt)])), rows_of([config]), rules)
+    shared = (shared or SharedSettings())._replace(beams=shared_settings_of(config, tokenizer).beams)
+    found = continue_prompts(model, Prompts(tf.constant([prompt]), tf.constant([len(prompt)])), rows_of([config]), shared)
     rows = zip(found.token_ids.numpy(), found.num_tokens.numpy(), found.scores.numpy(), strict=True)
     return [(ids[:count].tolist(), float(score)) for ids, count, score in rows]
 
@@ -136,7 +136,7 @@ def test_a_stop_string_ends_a_beam():
     stop = Stop(tf.constant(stop_pattern(["bg"])), 2, lambda ids: tf.strings.reduce_join(tf.gather(letters, ids), axis=-1))
     model, _ = drifting(9, seed=5)
     config = GenerationConfig(num_beams=4, num_sequences=4, max_new_tokens=7, length_penalty=0.0)
-    found = [ids for ids, _ in ours(model, [EOS, 3], config, Rules(stop=stop))]
+    found = [ids for ids, _ in ours(model, [EOS, 3], config, SharedSettings(stop=stop))]
     said = ["".join(letters.numpy()[id].decode() for id in ids) for ids in found]
     assert any("bg" in each for each in said) and not any("bg" in each[:-1] for each in said), said
     without = [ids for ids, _ in ours(model, [EOS, 3], config)]
@@ -157,7 +157,7 @@ def test_places_that_stay_empty():
     """Two continuations there are: the others are empty."""
     model = fixed(np.log(np.array([1e-30, 0.7, 0.3])))
     config = GenerationConfig(num_beams=4, num_sequences=4, max_new_tokens=1)
-    found = ours(model, [EOS, 2], config, Rules(bias=tf.constant([-np.inf, 0, 0])))
+    found = ours(model, [EOS, 2], config, SharedSettings(bias=tf.constant([-np.inf, 0, 0])))
     assert [ids for ids, _ in found] == [[1], [2], [], []]
     assert [score for _, score in found[2:]] == [-math.inf] * 2
 

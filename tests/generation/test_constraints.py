@@ -13,8 +13,8 @@ import tfllm
 from tfllm import tokenizers
 from tfllm.generation import GenerationConfig
 from tfllm.generation.automata import Automaton, automaton_of, of_choices, of_pattern, pattern_of
-from tfllm.generation.constraints import allowed, following
-from tfllm.generation.rules import rules_of
+from tfllm.generation.constraints import allowed_tokens, next_states
+from tfllm.generation.shared_settings import shared_settings_of
 from tfllm.tokenizers import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -50,9 +50,9 @@ def test_choices_are_the_tree_of_the_docstring():
 
 def test_the_graph_looks_the_table_up():
     tensors = Automaton(*map(tf.constant, TREE))
-    masks = allowed(tensors, tf.constant([1, 0, 3, 1]), 259).numpy()
+    masks = allowed_tokens(tensors, tf.constant([1, 0, 3, 1]), 259).numpy()
     assert [np.flatnonzero(mask).tolist() for mask in masks] == [[101, 102], [100], [1], [101, 102]]
-    behind = following(tensors, tf.constant([1, 0, 2, 1]), tf.constant([102, 100, 1, 0]))
+    behind = next_states(tensors, tf.constant([1, 0, 2, 1]), tf.constant([102, 100, 1, 0]))
     assert behind.numpy().tolist() == [3, 1, 2, 0], "a token that is not allowed leads to the first state"
 
 
@@ -221,7 +221,7 @@ def test_what_the_tokenizer_cannot_spell_is_refused():
         with pytest.raises(ValueError, match=message):
             automaton_of(GenerationConfig(choices=choices), words)
     with pytest.raises(ValueError, match="bad_words=' ' is invalid"):
-        rules_of(GenerationConfig(bad_words=[" "]), words)
+        shared_settings_of(GenerationConfig(bad_words=[" "]), words)
 
 
 def test_a_choice_however_improbable_is_kept_to_by_beams(llama):

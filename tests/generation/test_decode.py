@@ -11,12 +11,12 @@ import tensorflow as tf
 from scripted import RuleModel, fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, tracing
-from tfllm.generation.penalties import penalise
-from tfllm.generation.reading import Prompts
+from tfllm.generation import GenerationConfig, decode, decoding_state, tracing
+from tfllm.generation.model_steps import Prompts
+from tfllm.generation.penalties import apply_repetition_penalty
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import NO_RULES, Rules, Stop, stop_pattern
 from tfllm.generation.sampling import choose
+from tfllm.generation.shared_settings import ALL_OFF, SharedSettings, Stop, stop_pattern
 from tfllm.layers.cache import write
 from tfllm.tokenizers import ByteTokenizer
 
@@ -24,12 +24,14 @@ PROMPTS = ["hello, wor", "é", "", "def f(x):\n    return"]
 RULES = dict(temperature=0.9, top_k=40, top_p=0.9, min_p=0.01, repetition_penalty=1.2, seed=5)
 
 
-def run(model, config: GenerationConfig, ids: list[list[int]], rules: Rules = NO_RULES) -> decode.State:
+def run(
+    model, config: GenerationConfig, ids: list[list[int]], shared: SharedSettings = ALL_OFF
+) -> decoding_state.DecodingState:
     """`decode.decode`, called eagerly."""
     longest = max(map(len, ids))
     padded = tf.constant([row + [0] * (longest - len(row)) for row in ids])
     prompts = Prompts(padded, tf.constant([len(row) for row in ids]))
-    return decode.decode(model, prompts, rows_of([config] * len(ids)), rules)
+    return decode.decode(model, prompts, rows_of([config] * len(ids)), shared)
 
 
 def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int], list[float]]:
@@ -39,7 +41,7 @@ def naive(model, prompt: list[int], config: GenerationConfig) -> tuple[list[int]
     while len(found) < config.max_new_tokens and (not found or found[-1] != 1):
         logits = model({"token_ids": tf.constant([ids])})[:, -1]
         seen = np.isin(np.arange(logits.shape[1]), [i for i in ids if i > 1])[None]
-        scores = penalise(logits, tf.constant(seen), row.repetition_penalty)
+        scores = apply_repetition_penalty(logits, tf.constant(seen), row.repetition_penalty)
         chosen = int(choose(scores, row, positions=tf.constant([len(ids)]))[0])
         log_probs.append(float(tf.nn.log_softmax(logits)[0, chosen]))
         ids.append(chosen)
@@ -116,11 +118,11 @@ def test_rows_end_by_separator_budget_or_string():
     model = RuleModel(64, lambda token, position: 30.0 * tf.one_hot(tf.gather(table, token), 64))
     letters = tf.constant([""] * 5 + ["A", "B", "C"] + ["."] * 56)
     stop = Stop(tf.constant(stop_pattern(["BC"])), 2, lambda ids: tf.strings.reduce_join(tf.gather(letters, ids), axis=-1))
-    state = run(model, GenerationConfig(max_new_tokens=3), [[1, 41, 17], [1, 8], [1, 5]], Rules(stop=stop))
-    found = decode.results(state)
+    state = run(model, GenerationConfig(max_new_tokens=3), [[1, 41, 17], [1, 8], [1, 5]], SharedSettings(stop=stop))
+    found = decoding_state.results(state)
     assert found.token_ids.numpy().tolist() == [[9, 33, 1], [52, 60, 17], [6, 7, 0]]
     assert found.num_tokens.numpy().tolist() == [3, 3, 2]
-    assert found.finish.numpy().tolist() == [decode.EOS, decode.LENGTH, decode.STOP]
+    assert found.finish.numpy().tolist() == [decoding_state.EOS, decoding_state.LENGTH, decoding_state.STOP]
 
 
 def test_stops_when_all_rows_have_stopped():
@@ -129,7 +131,7 @@ def test_stops_when_all_rows_have_stopped():
     state = run(model, GenerationConfig(max_new_tokens=500), [[1, 70], [1, 71]])
     assert int(state.step) == 3
     assert state.num_tokens.numpy().tolist() == [3, 3]
-    assert state.finish.numpy().tolist() == [decode.EOS] * 2
+    assert state.finish.numpy().tolist() == [decoding_state.EOS] * 2
     assert int(state.cache.length) == 2 + 2, "the last token need not be read"
 
 
@@ -138,10 +140,10 @@ def test_a_row_that_ended_stays_as_it_is(tokenizer):
     said = tf.constant([2, 70, 1, 72, 73, 74, 75])
     model = RuleModel(tokenizer.vocab_size, lambda token, position: 30.0 * tf.one_hot(tf.gather(said, position), 259))
     state = run(model, GenerationConfig(max_new_tokens=3), [[1, 90], [1, 90, 90, 90]])
-    found = decode.results(state)
+    found = decoding_state.results(state)
     assert found.token_ids.numpy().tolist() == [[70, 1, 0], [72, 73, 74]]
     assert found.num_tokens.numpy().tolist() == [2, 3]
-    assert found.finish.numpy().tolist() == [decode.EOS, decode.LENGTH]
+    assert found.finish.numpy().tolist() == [decoding_state.EOS, decoding_state.LENGTH]
     assert found.log_probs.numpy()[0, 2] == 0 and (found.log_probs.numpy() > -1e-3).all()
 
 
@@ -157,7 +159,7 @@ def test_learned_positions_bound_the_budget_in_the_graph():
     model = tfllm.CausalLM(tfllm.preset("gpt2-tiny", max_length=8, initializer_range=0.3))
     state = run(model, GenerationConfig(max_new_tokens=100), [[1, 5, 6, 7, 8], [1, 9], [1] * 8])
     assert state.num_tokens.numpy().tolist() == [3, 6, 0]
-    assert state.finish.numpy().tolist() == [decode.LENGTH] * 3
+    assert state.finish.numpy().tolist() == [decoding_state.LENGTH] * 3
 
 
 def test_traced_once_whatever_the_shapes(llama, tokenizer):

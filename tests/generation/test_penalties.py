@@ -7,20 +7,20 @@ from scripted import RuleModel, fixed
 
 import tfllm
 from tfllm.generation import GenerationConfig, decode
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.penalties import (
     Past,
-    adjust,
+    adjust_logits,
+    apply_count_penalties,
+    apply_repetition_penalty,
     completes,
-    discount,
     last_tokens,
-    penalise,
     penalties_wanted,
+    prompt_and_continuation,
     repeats,
-    written_out,
 )
-from tfllm.generation.reading import Prompts
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import NO_RULES, rules_of
+from tfllm.generation.shared_settings import ALL_OFF, shared_settings_of
 from tfllm.tokenizers import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -57,18 +57,20 @@ def by_python(logits: np.ndarray, prompt: list[int], said: list[int], config: Ge
 
 
 def test_penalty_rows_of_the_docstring():
-    found = penalise(tf.constant([[2.0, -1.0, 0.5]]), tf.constant([[True, True, False]]), tf.constant([2.0]))
+    found = apply_repetition_penalty(tf.constant([[2.0, -1.0, 0.5]]), tf.constant([[True, True, False]]), tf.constant([2.0]))
     assert found.numpy().tolist() == [[1.0, -2.0, 0.5]]
 
 
 def test_penalty_is_the_rows_own():
     logits, seen = tf.constant([[4.0], [4.0]]), tf.constant([[True], [True]])
-    assert penalise(logits, seen, tf.constant([2.0, 0.5])).numpy().tolist() == [[2.0], [8.0]]
+    assert apply_repetition_penalty(logits, seen, tf.constant([2.0, 0.5])).numpy().tolist() == [[2.0], [8.0]]
 
 
-def test_discount_rows_of_the_docstring():
+def test_count_penalties_rows_of_the_docstring():
     counts = tf.constant([[2, 1, 0]])
-    found = discount(tf.constant([[2.0, -1.0, 0.5]]), counts, frequency=tf.constant([0.5]), presence=tf.constant([0.25]))
+    found = apply_count_penalties(
+        tf.constant([[2.0, -1.0, 0.5]]), counts, frequency=tf.constant([0.5]), presence=tf.constant([0.25])
+    )
     assert found.numpy().tolist() == [[0.75, -1.75, 0.5]]
 
 
@@ -95,7 +97,7 @@ def test_completes_rows_of_the_docstring():
 def test_history_has_no_gaps():
     past = past_of([[1, 8, 9], [1]], [[5, 6], [7, 7]])
     end = tf.int32.max
-    assert written_out(past).numpy().tolist() == [[1, 8, 9, 5, 6], [1, 7, 7, end, end]]
+    assert prompt_and_continuation(past).numpy().tolist() == [[1, 8, 9, 5, 6], [1, 7, 7, end, end]]
 
 
 def test_last_tokens_of_rows_shorter_than_that():
@@ -103,17 +105,17 @@ def test_last_tokens_of_rows_shorter_than_that():
     none = tf.int32.max
     past = past_of([[5], [5, 8]], [[], []])
     assert last_tokens(past, 3).numpy().tolist() == [[none, none, 5], [none, 5, 8]]
-    rules = NO_RULES._replace(bad_words=tf.constant([[5, 5, 6]]))
+    shared = ALL_OFF._replace(bad_words=tf.constant([[5, 5, 6]]))
     settings = rows_of([GenerationConfig()] * 2)
-    found = adjust(tf.zeros([2, 9]), past, settings, rules, wanted=tf.constant(False)).numpy()
+    found = adjust_logits(tf.zeros([2, 9]), past, settings, shared, wanted=tf.constant(False)).numpy()
     assert not np.isinf(found).any()
 
 
 def test_what_opens_and_closes_a_text_is_not_penalised():
     past = past_of([[3, 5]], [[6, 1]])
     settings = rows_of([GenerationConfig(repetition_penalty=2.0)])
-    rules = NO_RULES._replace(eos_id=1, bos_id=3)
-    found = adjust(tf.ones([1, 8]), past, settings, rules, wanted=tf.constant(True)).numpy()
+    shared = ALL_OFF._replace(eos_id=1, bos_id=3)
+    found = adjust_logits(tf.ones([1, 8]), past, settings, shared, wanted=tf.constant(True)).numpy()
     assert found.tolist() == [[1, 1, 1, 1, 1, 0.5, 0.5, 1]]
 
 
@@ -138,7 +140,7 @@ def test_every_row_is_adjusted_by_its_own_settings():
     logits = random.normal(0, 2, [len(configs), 7]).astype(np.float32)
     settings = rows_of(configs)
     wanted = penalties_wanted(settings)
-    found = adjust(tf.constant(logits), past_of(prompts, said), settings, NO_RULES, wanted=wanted).numpy()
+    found = adjust_logits(tf.constant(logits), past_of(prompts, said), settings, ALL_OFF, wanted=wanted).numpy()
     changed = 0
     for i, config in enumerate(configs):
         expected = by_python(logits[i], prompts[i], said[i], config)
@@ -216,9 +218,9 @@ class Spaced:
 
 def test_bad_words_are_tokenized_with_and_without_a_space():
     """The rows of bytes in the docstring without the needless ones, and a word whose two spellings share nothing."""
-    rules = rules_of(GenerationConfig(bad_words=["ab", "c"]), TOKENIZER)
-    assert rules.bad_words.numpy().tolist() == [[100, 101], [-1, 102]]
-    found = rules_of(GenerationConfig(bad_words=["no", "never", "oh no"]), Spaced()).bad_words
+    shared = shared_settings_of(GenerationConfig(bad_words=["ab", "c"]), TOKENIZER)
+    assert shared.bad_words.numpy().tolist() == [[100, 101], [-1, 102]]
+    found = shared_settings_of(GenerationConfig(bad_words=["no", "never", "oh no"]), Spaced()).bad_words
     assert found.numpy().tolist() == [[-1, 10], [-1, 11], [12, 13], [-1, 14]]
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.generation import decode
-from tfllm.generation.reading import Prompts
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import rows_of
 from tfllm.layers import cache
 from tfllm.tokenizers import ByteTokenizer

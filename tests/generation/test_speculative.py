@@ -10,12 +10,12 @@ import tensorflow as tf
 from scripted import fixed, script
 
 import tfllm
-from tfllm.generation import GenerationConfig, decode, speculative, tracing
-from tfllm.generation.drafting import look_up
+from tfllm.generation import GenerationConfig, decoding_state, speculative, tracing
+from tfllm.generation.drafting import prompt_lookup
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.penalties import Past
-from tfllm.generation.reading import Prompts
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import NO_RULES, Drafts
+from tfllm.generation.shared_settings import ALL_OFF, Drafts
 from tfllm.tokenizers import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -78,8 +78,8 @@ def run(model, config, ids, draft_model=None, ngram_size=3):
     """`speculative.decode`, called eagerly."""
     longest = max(map(len, ids))
     prompts = Prompts(tf.constant([row + [0] * (longest - len(row)) for row in ids]), tf.constant([len(row) for row in ids]))
-    rules = NO_RULES._replace(drafts=Drafts(config.num_draft_tokens, ngram_size))
-    return speculative.decode(model, prompts, rows_of([config] * len(ids)), rules, draft_model)
+    shared = ALL_OFF._replace(drafts=Drafts(config.num_draft_tokens, ngram_size))
+    return speculative.decode(model, prompts, rows_of([config] * len(ids)), shared, draft_model)
 
 
 def test_a_model_accepts_all_of_its_own_drafts():
@@ -99,7 +99,7 @@ def test_a_wrong_draft_costs_nothing_but_time():
     config = GenerationConfig(max_new_tokens=9, num_draft_tokens=2)
     found = run(model, config, [[1, 5], [1, 6]], wrong)
     assert found.token_ids.numpy().tolist() == [[70, 71, 72, 1]] * 2
-    assert found.finish.numpy().tolist() == [decode.EOS] * 2
+    assert found.finish.numpy().tolist() == [decoding_state.EOS] * 2
     assert found.num_accepted_tokens.numpy().tolist() == [0, 0]
     assert found.num_draft_tokens.numpy().tolist() == [6, 6]
 
@@ -121,7 +121,7 @@ def test_the_models_distribution_whatever_the_drafts(drafter):
         assert np.sum((pairs[2:, 2:] - expected) ** 2 / expected) < 20.1  # 1%, 8 degrees of freedom
 
 
-def test_look_up_rows_of_the_docstring():
+def test_prompt_lookup_rows_of_the_docstring():
     rows = [[5, 6, 7, 8, 5, 6], [5, 6, 5], [5, 6, 7]]
     for prompted in (1, 2, 3):
         # However the row is cut into prompt and continuation.
@@ -129,7 +129,7 @@ def test_look_up_rows_of_the_docstring():
         said = tf.transpose(tf.constant([row[prompted:] + [0] * (longest - len(row) + prompted) for row in rows]))
         prompts = Prompts(tf.constant([[*row[:prompted], 0] for row in rows]), tf.fill([3], prompted))
         past = Past(prompts, said, tf.constant([len(row) - prompted for row in rows]), tf.zeros(3, tf.int32))
-        draft = look_up(past, num_tokens=3, ngram_size=2)
+        draft = prompt_lookup(past, num_tokens=3, ngram_size=2)
         assert draft.count.numpy().tolist() == [3, 3, 0]
         assert draft.token_ids.numpy()[:2].tolist() == [[7, 8, 5], [6, 5, 6]]
 
@@ -138,7 +138,7 @@ def test_the_longest_match_wins_then_the_latest():
     def first(row, size):
         prompts = Prompts(tf.constant([row]), tf.constant([len(row)]))
         past = Past(prompts, tf.zeros([1, 1], tf.int32), tf.constant([0]), tf.constant([0]))
-        return int(look_up(past, num_tokens=1, ngram_size=size).token_ids[0, 0])
+        return int(prompt_lookup(past, num_tokens=1, ngram_size=size).token_ids[0, 0])
 
     row = [8, 5, 6, 20, 7, 6, 21, 5, 6, 22, 6, 23, 8, 5, 6]
     assert [first(row, size) for size in (1, 2, 3, 9)] == [23, 22, 20, 20]

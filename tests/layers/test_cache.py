@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.cache import Cache, new_cache, rewound, slots_at_first, with_a_slot, with_room, write, write_labels
+from tfllm.layers.cache import Cache, new_cache, rollback, slots_at_first, with_a_slot, with_room, write, write_labels
 from tfllm.models import CausalLM
 from tfllm.presets import preset
 
@@ -99,9 +99,9 @@ def labelled(rows: list[list[int | None]], length: int) -> Cache:
     return Cache((keys,), (-keys,), positions, there, tf.constant(length))
 
 
-def test_rewound_rows_of_the_docstring():
+def test_rollback_rows_of_the_docstring():
     cache = labelled([[0, 1, 2, 3, 4, None], [0, 1, None, 2, None, None]], 5)
-    found = rewound(cache, tf.constant([3, 2]))
+    found = rollback(cache, tf.constant([3, 2]))
     assert labels(found) == [[0, 1, 2, None, None, None], [0, 1, None, None, None, None]]
     assert int(found.length) == 3
 
@@ -124,7 +124,7 @@ def test_rows_that_accept_different_numbers_of_guesses_never_outgrow_their_room(
     while (count < budgets).any():
         start = lengths + count - 1
         width = min(guesses, max(budgets - count - 1))
-        cache = with_room(rewound(cache, tf.constant(start, tf.int32)), 1 + width)
+        cache = with_room(rollback(cache, tf.constant(start, tf.int32)), 1 + width)
         assert int(cache.length) + 1 + width <= 37 + guesses
         assert [sorted(place for place in row if place is not None) for row in labels(cache)] == [[*range(n)] for n in start]
         places = tf.constant(start[:, None] + np.arange(1 + width), tf.int32)

@@ -11,9 +11,9 @@ from generations import EOS_BIAS, MAX_NEW_TOKENS, MODELS, PROMPTS, SETTINGS
 
 from tfllm import tasks
 from tfllm.generation import GenerationConfig
-from tfllm.generation.reading import Prompts
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import ANY_TOKEN, Rules, rules_of
+from tfllm.generation.shared_settings import ANY_TOKEN, SharedSettings, shared_settings_of
 from tfllm.generation.tracing import functions_of, tensors_of
 from tfllm.interop.configs import family_of
 from tfllm.interop.huggingface import fill
@@ -36,12 +36,12 @@ def model_of(name):
     return model
 
 
-def rules_for(config: GenerationConfig, words: list[list[int]], vocab_size: int) -> Rules:
-    """`rules_of` with bad words given as tokens; of the tokenizer only its specials and its size are asked."""
+def rules_for(config: GenerationConfig, words: list[list[int]], vocab_size: int) -> SharedSettings:
+    """`shared_settings_of` with bad words given as tokens; of the tokenizer only its specials and its size are asked."""
     tokenizer = type("Tokenizer", (), dict(eos_id=1, bos_id=1, vocab_size=vocab_size))
     longest = max(map(len, words), default=0)
     padded = tf.constant([[ANY_TOKEN] * (longest - len(ids)) + ids for ids in words]) if words else None
-    return rules_of(config, tokenizer)._replace(bad_words=padded)
+    return shared_settings_of(config, tokenizer)._replace(bad_words=padded)
 
 
 SOME = [*SETTINGS[:6], *SETTINGS[6:-1:10], SETTINGS[-1]]
@@ -83,9 +83,9 @@ def answer(model, rows: list[list[int]], configs: list[GenerationConfig], words:
     """`Results` by the functions that `tfllm.generate` traces, given tokens and not texts."""
     longest = max(map(len, rows))
     padded = tf.constant([row + [0] * (longest - len(row)) for row in rows])
-    rules = rules_for(configs[0], words, model.config.vocab_size)
+    shared = rules_for(configs[0], words, model.config.vocab_size)
     prompts = Prompts(padded, tf.constant([len(row) for row in rows]))
-    return functions_of(model, None, rules).decode(prompts, rows_of(configs), tensors_of(rules))
+    return functions_of(model, None, shared).decode(prompts, rows_of(configs), tensors_of(shared))
 
 
 def test_each_setting_has_an_effect():

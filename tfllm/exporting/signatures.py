@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from tfllm import tasks
 from tfllm.exporting.contract import Signature, contract_name, contract_of
-from tfllm.generation import GenerationConfig, decode
-from tfllm.generation.decode import Results
-from tfllm.generation.reading import Prompts
+from tfllm.generation import GenerationConfig
+from tfllm.generation.decoding_state import Results, text_of
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import RowSettings, assert_valid, row_specs, same_for_all
-from tfllm.generation.rules import rules_of
 from tfllm.generation.scoring import scores_of
-from tfllm.generation.strategies import continuations
+from tfllm.generation.shared_settings import shared_settings_of
+from tfllm.generation.strategies import continue_prompts
 from tfllm.models.base import LanguageModel
 from tfllm.prediction import answers
 from tfllm.tokenizers import Tokenizer
@@ -62,14 +62,14 @@ def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Ten
 def generation_functions(
     model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None
 ) -> dict[str, Callable[..., Tensors]]:
-    """A causal model's functions. The config's settings are those of `serving_default`; its rules, of both."""
-    rules = rules_of(config, tokenizer)
+    """A causal model's functions. `serving_default` takes all settings from the config, `generate` those that rows share."""
+    shared = shared_settings_of(config, tokenizer)
     rows = [tf.TensorSpec([None], tf.string), row_specs()]
 
     @partial(tf.function, input_signature=rows, autograph=False)  # in the graph once, for both
     def answer(prompt: tf.Tensor, settings: RowSettings) -> Tensors:
-        found = continuations(model, _opened(model, tokenizer, prompt), settings, rules, draft_model)
-        return {"text": decode.text_of(found, rules.stop, tokenizer.detokenize)} | _outputs(found)
+        found = continue_prompts(model, _opened(model, tokenizer, prompt), settings, shared, draft_model)
+        return {"text": text_of(found, shared.stop, tokenizer.detokenize)} | _outputs(found)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
         return {"text": answer(prompt, same_for_all(config, tf.size(prompt)))["text"]}

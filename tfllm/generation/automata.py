@@ -1,7 +1,7 @@
-"""What a continuation may be, as a table over tokens: state -> allowed tokens and the states they lead to.
+"""Automata over tokens: for each state, the allowed tokens and the states that they lead to.
 
-Enters: choices, a regular expression or a JSON schema, and a tokenizer. Leaves: an `Automaton` of arrays, which the graph
-looks up (`constraints.py`). Expressions are compiled by `outlines-core` (Willard and Louf 2023; the extra `constrained`).
+Input: choices, a regular expression or a JSON schema, and a tokenizer. Output: an `Automaton` of arrays. `constraints.py`
+follows it in the graph. `outlines-core` compiles regular expressions (Willard and Louf 2023; the extra `constrained`).
 
     choices "ab", "ac" (bytes as tokens: 100 101 and 100 102, the separator 1)
 
@@ -23,32 +23,31 @@ import numpy as np
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.schemas import check_schema
 from tfllm.generation.setting import invalid
-from tfllm.generation.spelling import spelled
+from tfllm.generation.spelling import encode_text
 from tfllm.tokenizers import Tokenizer
 
-# Put behind every expression, and the separator's spelling for the library. Without it outlines-core 0.2.14 takes "a" for all
-# that "a(bc)?" matches, as a search for the first match would, and loses the way from "a" to "abc". A noncharacter: no text
-# has it.
+# Added to the end of every expression, and given to the library as the text of the separator. Without it, outlines-core 0.2.14
+# matches only "a" with "a(bc)?" and drops the transition from "a" to "abc". It is a noncharacter: no text contains it.
 _END = "\U0010ffff"
 
 
 class Automaton(NamedTuple):
-    """Q states, the first one 0, and E transitions, those of a state side by side. Arrays here, tensors in the graph."""
+    """Q states, of which state 0 is the first, and E transitions, sorted by state. Arrays here, tensors in the graph."""
 
     row_splits: Any
     """int32 [Q + 1]: where the transitions of each state begin."""
     ids: Any
     """int32 [E]: the allowed tokens."""
     next: Any
-    """int32 [E]: the states they lead to; behind the separator any."""
+    """int32 [E]: the states that they lead to; after the separator, any."""
 
 
 def automaton_of(config: GenerationConfig, tokenizer: Tokenizer) -> Automaton | None:
-    """The automaton of the config's `choices`, `regex` or `json_schema`; None without.
+    """The automaton of the config's `choices`, `regex` or `json_schema`; None if it has none of them.
 
     Raises:
-        ValueError: the expression or schema cannot be compiled, or the tokenizer's tokens cannot say it.
-        ModuleNotFoundError: `outlines-core` is wanted and not installed.
+        ValueError: the expression or schema cannot be compiled, or the tokenizer has no tokens for it.
+        ModuleNotFoundError: `outlines-core` is needed and not installed.
     """
     if config.choices:
         return of_choices(config.choices, tokenizer)
@@ -59,15 +58,15 @@ def automaton_of(config: GenerationConfig, tokenizer: Tokenizer) -> Automaton | 
 
 
 def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
-    """One of the texts, each as the tokenizer spells it, then the separator.
+    """The automaton that accepts one of the texts, as the tokenizer encodes it, followed by the separator.
 
     Raises:
-        ValueError: it cannot spell one, or spells two alike.
+        ValueError: the tokenizer has no tokens for a text, or the same tokens for two texts.
     """
     states: list[dict[int, int]] = [{}]
     of_ids: dict[tuple[int, ...], str] = {}
     for text in texts:
-        at, ids = 0, spelled(text, tokenizer, "choices")
+        at, ids = 0, encode_text(text, tokenizer, "choices")
         if (other := of_ids.setdefault(tuple(ids), text)) != text:
             raise invalid("choices", (other, text), "texts that the tokenizer can tell apart", f"Leave {text!r} out.")
         for token in ids:
@@ -80,10 +79,10 @@ def of_choices(texts: Sequence[str], tokenizer: Tokenizer) -> Automaton:
 
 
 def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
-    """Every spelling of every text that matches the regular expression as a whole, then the separator.
+    """The automaton that accepts every tokenization of every text that matches the whole expression, followed by the separator.
 
-    The syntax is that of Rust's `regex`, without look-around and references back. A `^` in front and a `$` behind are taken
-    for what is meant anyway; inside there are none.
+    The syntax is that of Rust's `regex`, without look-around and backreferences. A `^` at the beginning and a `$` at the end
+    are removed, because the whole text is matched anyway. They are not allowed elsewhere.
     """
     core, surfaces = _core(), tokenizer.token_byte_strings()
     pattern = re.sub(r"^\^|(?<!\\)((?:\\\\)*)\$$", r"\1", pattern)
@@ -92,14 +91,14 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
         if surface and token != tokenizer.eos_id:
             tokens.setdefault(surface, []).append(token)
     try:
-        # The library's own end must be no token of ours; it is never looked at.
+        # The library's own end token must be none of our tokens. It is never used.
         index = core.Index(f"(?:{pattern}){_END}", core.Vocabulary(len(surfaces), tokens))
     except ValueError as error:
         expected = f"a regular expression in the syntax of Rust's regex ({error})"
         advice = "Write it without look-around, without backreferences, and without ^ and $ inside."
         raise invalid("regex", pattern, expected, advice) from error
     final = index.get_final_states()
-    # The separator ends the text and nothing else does: elsewhere the mark is a character that "." takes.
+    # The separator ends the text, and no other token does. Elsewhere the added character would match ".".
     moves = {
         state: {token: after for token, after in row.items() if (token == tokenizer.eos_id) == (after in final)}
         for state, row in index.get_transitions().items()
@@ -111,7 +110,7 @@ def of_pattern(pattern: str, tokenizer: Tokenizer) -> Automaton:
 
 
 def _live(moves: Mapping[int, Mapping[int, int]], eos_id: int) -> set[int]:
-    """The states from which the separator can be reached: in others a row would be stuck."""
+    """The states from which the separator can be reached. From other states a row could not end."""
     live = {state for state, row in moves.items() if eos_id in row}
     successors = {state: set(row.values()) for state, row in moves.items()}
     while more := {state for state, after in successors.items() if state not in live and after & live}:
@@ -120,7 +119,7 @@ def _live(moves: Mapping[int, Mapping[int, int]], eos_id: int) -> set[int]:
 
 
 def _from(first: int, moves: Mapping[int, Mapping[int, int]], live: set[int], eos_id: int) -> list[dict[int, int]]:
-    """The live states that can be reached, numbered as they are found; behind the separator is nothing."""
+    """The live states that can be reached, numbered in the order in which they are found. The separator changes no state."""
     numbers, queue, found = {first: 0}, [first], []
     for state in queue:
         row = {}
@@ -137,7 +136,7 @@ def _from(first: int, moves: Mapping[int, Mapping[int, int]], live: set[int], eo
 
 
 def pattern_of(schema: str) -> str:
-    """The regular expression of a JSON schema's texts, with at most one space between things."""
+    """The regular expression that matches the JSON texts of a schema, with at most one space between elements."""
     check_schema(schema)
     from_schema = _core().json_schema.build_regex_from_schema
     try:
@@ -156,7 +155,7 @@ def _table(states: Sequence[Mapping[int, int]]) -> Automaton:
 
 
 class _Hashed:
-    """A tokenizer by its fingerprint, for the cache: compiling takes seconds with a large vocabulary."""
+    """A tokenizer that is hashed by its fingerprint, as a cache key: compiling takes seconds with a large vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer, self.key = tokenizer, tokenizer.fingerprint()

@@ -1,4 +1,7 @@
-"""Rows of a cache in another order: what a search that drops some continuations and doubles others needs."""
+"""Rows of a cache by number: searches drop some continuations and copy others.
+
+Input: a cache and row numbers. Output: the cache with these rows.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import tensorflow as tf
 from tfllm.layers.cache import Cache
 
 
-def reordered(cache: Cache, rows: tf.Tensor) -> Cache:
-    """The cache whose row i is row `rows[i]` of the old one; as it is where the order is. rows: int32 [B]."""
+def gather_rows(cache: Cache, rows: tf.Tensor) -> Cache:
+    """The cache whose row i is row `rows[i]` of `cache`. If the order stays, nothing is copied. rows: int32 [B]."""
 
     def gathered() -> Cache:
         return tf.nest.map_structure(lambda each: tf.gather(each, rows) if each.shape.rank else each, cache)

@@ -1,6 +1,6 @@
-"""Guesses at a row's next tokens, for `speculative.py` to check: by a smaller model, or copied from the row's own text.
+"""Drafts of a row's next tokens, which `speculative.py` checks: from a smaller model, or copied from the row's own text.
 
-Enters: what the rows have said. Leaves: up to K tokens a row. A guess decides how soon a text is there, never what it says.
+Input: the tokens of each row so far. Output: up to K drafted tokens for each row. Drafts change the speed, never the text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation import decode
 from tfllm.generation.config import GenerationConfig
-from tfllm.generation.decode import LENGTH, Task, choose_next, loop, past_of, places_of
-from tfllm.generation.penalties import Past, last_tokens, written_out
-from tfllm.generation.reading import is_on_mesh, read
-from tfllm.layers.cache import Cache, rewound, with_room
+from tfllm.generation.decode import continue_rows
+from tfllm.generation.decoding_state import LENGTH, DecodingInputs, DecodingState, choose_next, past_of, positions_of
+from tfllm.generation.model_steps import hidden_states, is_on_mesh
+from tfllm.generation.penalties import Past, last_tokens, prompt_and_continuation
+from tfllm.layers.cache import Cache, rollback, with_room
 from tfllm.models.base import check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
@@ -48,19 +48,19 @@ def check_draft_model(draft_model: Any, model: Any, tokenizer: Tokenizer, config
 
 
 class Draft(NamedTuple):
-    """Guesses for B rows."""
+    """Drafted tokens of B rows."""
 
     token_ids: tf.Tensor
     """int32 [B, K]."""
     count: tf.Tensor
-    """int32 [B]: how many of a row's tokens are guesses."""
+    """int32 [B]: how many tokens of each row are drafted."""
 
 
-def look_up(past: Past, *, num_tokens: int, ngram_size: int) -> Draft:
-    """What followed the last time that the row said what it ends with (Saxena 2023, prompt lookup decoding).
+def prompt_lookup(past: Past, *, num_tokens: int, ngram_size: int) -> Draft:
+    """Drafts what followed the row's last tokens where they occurred before (Saxena 2023, prompt lookup decoding).
 
-    Of the places before which stand the most of the row's last `ngram_size` tokens, the latest; what is copied beyond the row's
-    end is copied from the copy.
+    Up to `ngram_size` last tokens are compared. The position with the longest match is taken, the latest of several. If the
+    copy reaches the row's end, it continues with the copied tokens.
 
         5 6 7 8 5 6      K 3    draft  7 8 5
         5 6 5            K 3           6 5 6
@@ -69,41 +69,44 @@ def look_up(past: Past, *, num_tokens: int, ngram_size: int) -> Draft:
     Args:
         num_tokens: K.
     """
-    ids, lengths = written_out(past), (past.prompts.lengths + past.num_tokens)[:, None]
-    place = tf.range(tf.shape(ids)[1])[None]
-    same, matching = place < lengths, tf.zeros_like(ids)
+    ids, lengths = prompt_and_continuation(past), (past.prompts.lengths + past.num_tokens)[:, None]
+    position = tf.range(tf.shape(ids)[1])[None]
+    same, matching = position < lengths, tf.zeros_like(ids)
     for back in range(1, ngram_size + 1):
         end = tf.gather(ids, tf.maximum(lengths - back, 0), batch_dims=1)
-        same &= (place >= back) & (tf.roll(ids, back, axis=1) == end)
+        same &= (position >= back) & (tf.roll(ids, back, axis=1) == end)
         matching += tf.cast(same, tf.int32)
     longest = tf.reduce_max(matching, 1, keepdims=True)
-    start = tf.reduce_max(tf.where(matching == longest, place, 0), 1, keepdims=True)
+    start = tf.reduce_max(tf.where(matching == longest, position, 0), 1, keepdims=True)
     found = longest > 0
-    places = start + tf.range(num_tokens)[None] % tf.maximum(lengths - start, 1)
-    token_ids = tf.gather(ids, tf.where(found, places, 0), batch_dims=1)
+    positions = start + tf.range(num_tokens)[None] % tf.maximum(lengths - start, 1)
+    token_ids = tf.gather(ids, tf.where(found, positions, 0), batch_dims=1)
     return Draft(token_ids, tf.where(found[:, 0], num_tokens, 0))
 
 
-def draw_up(model: Any, cache: Cache, said: decode.State, task: Task, *, num_tokens: int) -> tuple[Draft, Cache]:
-    """What a smaller model says next: plain decoding by it, with the rows' own settings, seeds and places.
+def draft_with_model(
+    model: Any, cache: Cache, generated: DecodingState, inputs: DecodingInputs, *, num_tokens: int
+) -> tuple[Draft, Cache]:
+    """Drafts with a smaller model: plain decoding, with the rows' own settings, seeds and positions.
 
-    Equal noise mostly draws equal tokens where the models say much the same (Daliri et al. 2024, arXiv:2408.07978).
+    If two models have similar probabilities, equal noise mostly draws equal tokens (Daliri et al. 2024, arXiv:2408.07978).
 
     Args:
-        cache: of the tokens that the model has read; wrong guesses among them are taken back.
-        said: with one token a row at least. num_tokens: K.
+        cache: of the tokens that the smaller model has read. Rejected drafts are removed from it.
+        generated: at least one token in each row. num_tokens: K.
 
     Returns:
-        The guesses, and the cache with what was read for them.
+        The drafts, and the cache with the tokens read for them.
     """
-    count = said.num_tokens
-    task = task._replace(budget=tf.minimum(task.budget - 1, count + num_tokens), rules=task.rules._replace(stop=None))
-    # All guesses may have been right, and the last of them is not read.
-    places = places_of(model.config, task.prompts.lengths[:, None], count[:, None] + tf.constant([[-1, 0]]))
-    cache = with_room(rewound(cache, places[:, 0]), num_tokens + 1)
-    hidden, cache = read(model, last_tokens(past_of(said, task), 2), places, cache)
-    finish = tf.where(count < task.budget, said.finish, LENGTH)
-    state = said._replace(finish=finish, top=(), cache=cache)
-    state = loop(model, task, choose_next(model.head(hidden[:, 1]), state, task))
-    there = tf.minimum(count[:, None] + tf.range(num_tokens), tf.shape(state.tokens)[0] - 1)
-    return Draft(tf.gather(tf.transpose(state.tokens), there, batch_dims=1), state.num_tokens - count), state.cache
+    count = generated.num_tokens
+    budget = tf.minimum(inputs.budget - 1, count + num_tokens)
+    inputs = inputs._replace(budget=budget, shared=inputs.shared._replace(stop=None))
+    # If all drafts were accepted, the smaller model has not read the last of them: it reads two tokens.
+    positions = positions_of(model.config, inputs.prompts.lengths[:, None], count[:, None] + tf.constant([[-1, 0]]))
+    cache = with_room(rollback(cache, positions[:, 0]), num_tokens + 1)
+    hidden, cache = hidden_states(model, last_tokens(past_of(generated, inputs), 2), positions, cache)
+    finish = tf.where(count < budget, generated.finish, LENGTH)
+    state = generated._replace(finish=finish, top=(), cache=cache)
+    state = continue_rows(model, inputs, choose_next(model.head(hidden[:, 1]), state, inputs))
+    indices = tf.minimum(count[:, None] + tf.range(num_tokens), tf.shape(state.tokens)[0] - 1)
+    return Draft(tf.gather(tf.transpose(state.tokens), indices, batch_dims=1), state.num_tokens - count), state.cache

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm.generation.config import PER_ROW, GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
-from tfllm.generation.reading import Prompts, is_on_mesh
+from tfllm.generation.model_steps import Prompts, is_on_mesh
 from tfllm.generation.setting import invalid, settings_of
 from tfllm.models.base import check_tokenizer
 from tfllm.tokenizers import Tokenizer

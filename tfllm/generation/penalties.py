@@ -1,8 +1,8 @@
-"""What a row has said changes the scores of what it may say next: pure functions, logits -> logits.
+"""How the tokens so far change the logits of the next token: pure functions, logits -> logits.
 
-Enters: logits [B, V], the tokens so far, one setting a row. Leaves: logits, -infinity where a token is forbidden. `adjust` is
-the whole pipeline, in the order in which it acts. Sources: Keskar et al. 2019 (repetition penalty), OpenAI's API reference
-(frequency and presence penalty, logit bias), Paulus et al. 2017 (no repeated n-grams).
+Input: logits [B, V], the tokens so far, and the settings. Output: logits, -infinity where a token is forbidden.
+`adjust_logits` is the whole pipeline, in the order in which it acts. Sources: Keskar et al. 2019 (repetition penalty),
+OpenAI's API reference (frequency and presence penalty, logit bias), Paulus et al. 2017 (no repeated n-grams).
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation.constraints import allowed
-from tfllm.generation.reading import Prompts
+from tfllm.generation.constraints import allowed_tokens
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import RowSettings
-from tfllm.generation.rules import ANY_TOKEN, Rules
+from tfllm.generation.shared_settings import ANY_TOKEN, SharedSettings
 
 FORBIDDEN = float("-inf")
-# Behind a row's end: equal to no token, and counted by no bin.
+# After a row's end. It equals no token, and `counts` does not count it.
 _NO_TOKEN = tf.int32.max
 
 
 class Past(NamedTuple):
-    """The tokens before the one to come."""
+    """The tokens so far."""
 
     prompts: Prompts
     """B rows."""
     tokens: tf.Tensor
-    """int32 [M, B]: the continuations, a step a row."""
+    """int32 [M, B]: the continuations, one step in each row of the tensor."""
     num_tokens: tf.Tensor
     """int32 [B]: how many each continuation has."""
-    place: tf.Tensor
-    """int32 [B]: the state of `Rules.automaton`, if there is one."""
+    automaton_state: tf.Tensor
+    """int32 [B]: the row's state in `SharedSettings.automaton`, if there is one."""
 
 
 def penalties_wanted(settings: RowSettings) -> tf.Tensor:
-    """Does any row have a setting that `adjust` must look at? bool []."""
+    """Does any row have a setting for which `adjust_logits` must look at the tokens so far? bool []."""
     return tf.reduce_any(
         (settings.repetition_penalty != 1)
         | (settings.frequency_penalty != 0)
@@ -46,62 +46,64 @@ def penalties_wanted(settings: RowSettings) -> tf.Tensor:
     )
 
 
-def adjust(logits: tf.Tensor, past: Past, settings: RowSettings, rules: Rules, *, wanted: tf.Tensor) -> tf.Tensor:
-    """The scores from which the next token is chosen: bias, what is allowed at all, penalties, what is forbidden.
+def adjust_logits(
+    logits: tf.Tensor, past: Past, settings: RowSettings, shared: SharedSettings, *, wanted: tf.Tensor
+) -> tf.Tensor:
+    """The scores from which the next token is chosen, after bias, automaton, penalties, n-grams, minimum length and bad words.
 
-    Where that would leave a row no token, its prohibitions do not hold for this step; the automaton's always do.
+    If a row would have no token left, n-grams, minimum length and bad words are ignored for this step. The automaton never is.
 
     Args:
         logits: float32 [B, V].
-        wanted: bool [], `penalties_wanted(settings)`: asked once, not at every step.
+        wanted: bool [], `penalties_wanted(settings)`, computed once and not at every step.
 
     Returns:
         float32 [B, V].
     """
     vocabulary = tf.shape(logits)[1]
-    scores = logits if rules.bias is None else logits + rules.bias
-    if rules.automaton is not None:
-        scores = forbid(scores, ~allowed(rules.automaton, past.place, vocabulary))
+    scores = logits if shared.bias is None else logits + shared.bias
+    if shared.automaton is not None:
+        scores = forbid(scores, ~allowed_tokens(shared.automaton, past.automaton_state, vocabulary))
     unchanged = scores
-    scores = tf.cond(wanted, lambda: _by_row(unchanged, past, settings, rules), lambda: unchanged)
-    if rules.bad_words is None:
+    scores = tf.cond(wanted, lambda: _by_row(unchanged, past, settings, shared), lambda: unchanged)
+    if shared.bad_words is None:
         return scores
-    completing = completes(last_tokens(past, rules.bad_words.shape[1] - 1), rules.bad_words, vocabulary)
+    completing = completes(last_tokens(past, shared.bad_words.shape[1] - 1), shared.bad_words, vocabulary)
     return _unless_none_is_left(forbid(scores, completing), scores)
 
 
-def _by_row(logits: tf.Tensor, past: Past, settings: RowSettings, rules: Rules) -> tf.Tensor:
-    """The settings that a row has for itself. Each is computed only where some row wants it."""
+def _by_row(logits: tf.Tensor, past: Past, settings: RowSettings, shared: SharedSettings) -> tf.Tensor:
+    """Applies the settings of each row. Each is computed only if some row has it."""
     vocabulary = tf.shape(logits)[1]
-    history, early = written_out(past), past.num_tokens < settings.min_new_tokens
+    history, early = prompt_and_continuation(past), past.num_tokens < settings.min_new_tokens
 
-    def penalised(scores: tf.Tensor) -> tf.Tensor:
-        seen = (counts(history, vocabulary) > 0) & ~_is_any(vocabulary, rules.eos_id, rules.bos_id)
-        return penalise(scores, seen, settings.repetition_penalty)
+    def with_repetition_penalty(scores: tf.Tensor) -> tf.Tensor:
+        seen = (counts(history, vocabulary) > 0) & ~_is_any(vocabulary, shared.eos_id, shared.bos_id)
+        return apply_repetition_penalty(scores, seen, settings.repetition_penalty)
 
-    def discounted(scores: tf.Tensor) -> tf.Tensor:
-        there = tf.range(tf.shape(past.tokens)[0])[:, None] < past.num_tokens
-        said = counts(tf.transpose(tf.where(there, past.tokens, _NO_TOKEN)), vocabulary)
-        return discount(scores, said, frequency=settings.frequency_penalty, presence=settings.presence_penalty)
+    def with_counts(scores: tf.Tensor) -> tf.Tensor:
+        present = tf.range(tf.shape(past.tokens)[0])[:, None] < past.num_tokens
+        counted = counts(tf.transpose(tf.where(present, past.tokens, _NO_TOKEN)), vocabulary)
+        return apply_count_penalties(scores, counted, frequency=settings.frequency_penalty, presence=settings.presence_penalty)
 
-    def unrepeated(scores: tf.Tensor) -> tf.Tensor:
+    def without_repeats(scores: tf.Tensor) -> tf.Tensor:
         lengths = past.prompts.lengths + past.num_tokens
         repeating = repeats(history, lengths, settings.no_repeat_ngram_size, vocabulary)
-        return forbid(scores, repeating & ~_is_any(vocabulary, rules.eos_id))
+        return forbid(scores, repeating & ~_is_any(vocabulary, shared.eos_id))
 
-    def unfinished(scores: tf.Tensor) -> tf.Tensor:
-        return forbid(scores, early[:, None] & _is_any(vocabulary, rules.eos_id))
+    def without_separator(scores: tf.Tensor) -> tf.Tensor:
+        return forbid(scores, early[:, None] & _is_any(vocabulary, shared.eos_id))
 
-    scores = _where_any(settings.repetition_penalty != 1, penalised, logits)
-    scores = _where_any((settings.frequency_penalty != 0) | (settings.presence_penalty != 0), discounted, scores)
+    scores = _where_any(settings.repetition_penalty != 1, with_repetition_penalty, logits)
+    scores = _where_any((settings.frequency_penalty != 0) | (settings.presence_penalty != 0), with_counts, scores)
     penalised_only = scores
-    scores = _where_any(settings.no_repeat_ngram_size > 0, unrepeated, scores)
-    scores = _where_any(early, unfinished, scores)
+    scores = _where_any(settings.no_repeat_ngram_size > 0, without_repeats, scores)
+    scores = _where_any(early, without_separator, scores)
     return _unless_none_is_left(scores, penalised_only)
 
 
-def penalise(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
-    """Makes tokens that were seen less probable (or more, below 1).
+def apply_repetition_penalty(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+    """Makes tokens that occurred less probable (more probable, if the penalty is below 1).
 
         logits   2.0 -1.0  0.5
         seen     yes  yes   no
@@ -115,8 +117,8 @@ def penalise(logits: tf.Tensor, seen: tf.Tensor, penalty: tf.Tensor) -> tf.Tenso
     return tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-def discount(logits: tf.Tensor, counts: tf.Tensor, *, frequency: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
-    """Subtracts `frequency` for each time a token was said, and `presence` once if it was.
+def apply_count_penalties(logits: tf.Tensor, counts: tf.Tensor, *, frequency: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
+    """Subtracts `frequency` for each time a token occurred, and `presence` once if it occurred.
 
         logits     2.0 -1.0  0.5
         counts      2    1    0
@@ -126,8 +128,8 @@ def discount(logits: tf.Tensor, counts: tf.Tensor, *, frequency: tf.Tensor, pres
     Args:
         logits: float32 [B, V]. counts: int32 [B, V]. frequency, presence: float32 [B].
     """
-    said = tf.cast(counts > 0, logits.dtype)
-    return logits - tf.cast(counts, logits.dtype) * frequency[:, None] - said * presence[:, None]
+    occurred = tf.cast(counts > 0, logits.dtype)
+    return logits - tf.cast(counts, logits.dtype) * frequency[:, None] - occurred * presence[:, None]
 
 
 def forbid(logits: tf.Tensor, forbidden: tf.Tensor) -> tf.Tensor:
@@ -136,7 +138,7 @@ def forbid(logits: tf.Tensor, forbidden: tf.Tensor) -> tf.Tensor:
 
 
 def repeats(ids: tf.Tensor, lengths: tf.Tensor, size: tf.Tensor, vocabulary: int | tf.Tensor) -> tf.Tensor:
-    """The tokens that would complete an n-gram that a row has already.
+    """The tokens that would complete an n-gram that already occurred in the row.
 
         ids      5 6 7 5 6       size  3        repeating  {7}     5 6 7 is there
                  5 5 .           size  1                   {5}
@@ -147,9 +149,9 @@ def repeats(ids: tf.Tensor, lengths: tf.Tensor, size: tf.Tensor, vocabulary: int
     Returns:
         bool [B, V].
     """
-    place = tf.range(tf.shape(ids)[1])[None]
-    # Of the n-gram that ends at each place: are the tokens before the last those that the row ends with?
-    same = (place < lengths[:, None]) & (place >= size[:, None] - 1) & (size > 0)[:, None]
+    position = tf.range(tf.shape(ids)[1])[None]
+    # Of the n-gram that ends at each position: are the tokens before the last those that the row ends with?
+    same = (position < lengths[:, None]) & (position >= size[:, None] - 1) & (size > 0)[:, None]
 
     def compare(back: tf.Tensor, same: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         end = tf.gather(ids, tf.maximum(lengths - back, 0), batch_dims=1)
@@ -178,27 +180,27 @@ def completes(last: tf.Tensor, sequences: tf.Tensor, vocabulary: int | tf.Tensor
     return tf.transpose(by_token) > 0
 
 
-def written_out(past: Past) -> tf.Tensor:
-    """Prompt and continuation without the padding between them: int32 [B, S + most], `_NO_TOKEN` behind the end."""
+def prompt_and_continuation(past: Past) -> tf.Tensor:
+    """Prompt and continuation without the padding between them: int32 [B, S + most], `_NO_TOKEN` after the end."""
     longest, most = tf.shape(past.prompts.token_ids)[1], tf.reduce_max(past.num_tokens)
     lengths = past.prompts.lengths[:, None]
-    place = tf.range(longest + most)[None]
-    source = tf.where(place < lengths, place, place - lengths + longest)
-    there = place < lengths + past.num_tokens[:, None]
-    apart = tf.concat([past.prompts.token_ids, tf.transpose(past.tokens[:most])], 1)
-    return tf.where(there, tf.gather(apart, tf.where(there, source, 0), batch_dims=1), _NO_TOKEN)
+    position = tf.range(longest + most)[None]
+    source = tf.where(position < lengths, position, position - lengths + longest)
+    present = position < lengths + past.num_tokens[:, None]
+    joined = tf.concat([past.prompts.token_ids, tf.transpose(past.tokens[:most])], 1)
+    return tf.where(present, tf.gather(joined, tf.where(present, source, 0), batch_dims=1), _NO_TOKEN)
 
 
 def counts(ids: tf.Tensor, vocabulary: int | tf.Tensor) -> tf.Tensor:
-    """How often each token stands in each row. int32 [B, S] -> int32 [B, V]."""
+    """How often each token occurs in each row. int32 [B, S] -> int32 [B, V]."""
     return tf.math.bincount(ids, minlength=vocabulary, maxlength=vocabulary, axis=-1)
 
 
 def last_tokens(past: Past, count: int) -> tf.Tensor:
-    """The last `count` tokens of each row, int32 [B, count]; `_NO_TOKEN` before its beginning."""
-    places = (past.prompts.lengths + past.num_tokens)[:, None] - tf.range(count, 0, -1)[None]
-    found = tf.gather(written_out(past), tf.maximum(places, 0), batch_dims=1)
-    return tf.where(places >= 0, found, _NO_TOKEN)
+    """The last `count` tokens of each row, int32 [B, count]; `_NO_TOKEN` where the row has fewer."""
+    positions = (past.prompts.lengths + past.num_tokens)[:, None] - tf.range(count, 0, -1)[None]
+    found = tf.gather(prompt_and_continuation(past), tf.maximum(positions, 0), batch_dims=1)
+    return tf.where(positions >= 0, found, _NO_TOKEN)
 
 
 def _is_any(vocabulary: tf.Tensor, *ids: int) -> tf.Tensor:
@@ -207,10 +209,10 @@ def _is_any(vocabulary: tf.Tensor, *ids: int) -> tf.Tensor:
 
 
 def _where_any(wanted: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
-    """`change(scores)` if any row wants it; rows that do not are left by their own setting. wanted: bool [B]."""
+    """`change(scores)` if any row wants it. Rows that do not want it have settings with no effect. wanted: bool [B]."""
     return tf.cond(tf.reduce_any(wanted), lambda: change(scores), lambda: scores)
 
 
 def _unless_none_is_left(scores: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
-    """Rows whose every token is forbidden are as before."""
+    """`scores`, but `otherwise` in rows where every token is forbidden."""
     return tf.where(tf.reduce_max(scores, 1, keepdims=True) == FORBIDDEN, otherwise, scores)

@@ -1,7 +1,7 @@
-"""Which JSON schemas become a regular expression whose texts are all of the schema.
+"""Which JSON schemas can be followed: those that become a regular expression that matches only texts of the schema.
 
-Enters: a schema's text. Leaves: nothing, or an error: `outlines-core` passes over keywords that it does not know, and texts
-would break the schema without a word.
+Input: a schema's text. Output: nothing, or a ValueError. `outlines-core` ignores keywords that it does not know, so without
+this check texts could break the schema.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SHAPES = ("properties", "allOf", "anyOf", "oneOf", "prefixItems", "enum", "const", "$ref")
-"""Of these a schema is given one; the library reads the first, and no others."""
+"""A schema has one of these. The library reads only the first."""
 _FOLLOWED = {
     *(*_SHAPES, "type", "required", "additionalProperties", "items", "minItems", "maxItems"),
     *("minLength", "maxLength", "pattern", "format", "$defs", "definitions"),
@@ -23,7 +23,7 @@ _NOTES = {
 
 
 def check_schema(text: str) -> None:
-    """Raises ValueError unless every text of the schema's expression is of the schema."""
+    """Raises ValueError unless every text that matches the schema's expression is a text of the schema."""
     schema = json.loads(text)
     for where, each in _schemas(schema, "the schema"):
         if problem := _problem(each):
@@ -31,7 +31,7 @@ def check_schema(text: str) -> None:
 
 
 def _problem(schema: Any) -> str:
-    """What of one schema cannot be followed; "" for nothing."""
+    """Why one schema cannot be followed; "" if it can."""
     if not isinstance(schema, Mapping):
         return f"is {schema!r:.40}, which says nothing that can be followed: give an object"
     if unknown := sorted(schema.keys() - _FOLLOWED - _NOTES):
@@ -53,7 +53,7 @@ def _problem(schema: Any) -> str:
 
 
 def _schemas(schema: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """The schema and all within it, each with where it stands."""
+    """The schema and all schemas inside it, each with the path to it."""
     yield where, schema
     if not isinstance(schema, Mapping):
         return

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
-from tfllm.generation.reading import is_on_mesh
+from tfllm.generation.model_steps import is_on_mesh
 from tfllm.generation.setting import Setting, integer
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer

@@ -1,13 +1,13 @@
-"""Speculative decoding (Leviathan et al. 2023, arXiv:2211.17192), in the graph: guesses are read in one pass, right ones kept.
+"""Speculative decoding (Leviathan et al. 2023, arXiv:2211.17192), in the graph: drafts are read in one pass and checked.
 
-Enters: what `decode.py` takes, and perhaps a draft model. Leaves: what `decode.py` leaves, token for token. At every place the
-token is chosen from the model's own scores, by the same function and with the same random number as without guesses; a row goes
-on to its next place while the token is the guess that was read there. So nothing depends on where a guess comes from.
+Input: as of `decode.py`, and perhaps a draft model. Output: as of `decode.py`, token for token. At every position, the token is
+chosen from the model's own logits, by the same function and with the same random number as without drafts. A row goes on to its
+next position as long as the chosen token equals the draft that was read there. So the text does not depend on the drafts.
 
-    said          guesses        the model's own      said then
-    to be , or    not to see     not to be            to be , or not to be         two of three accepted, one more for free
+    so far        drafts         chosen by the model   then
+    to be , or    not to see     not to be             to be , or not to be      two of three accepted, and one token more
 
-Rows accept different numbers of guesses. The cache takes back what was read of wrong ones (`layers.cache.rewound`).
+The rows accept different numbers of drafts. `layers.cache.rollback` removes rejected drafts from the cache.
 """
 
 from __future__ import annotations
@@ -16,126 +16,136 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation import decode as plain
-from tfllm.generation.decode import (
+from tfllm.generation.decode import matrices_cast_once, while_loop
+from tfllm.generation.decoding_state import (
     RUNNING,
     WAITING,
+    DecodingInputs,
+    DecodingState,
     Results,
-    Task,
     choose_next,
-    matrices_cast_once,
+    decoding_inputs,
+    initial_state,
     past_of,
-    places_of,
-    task_of,
+    positions_of,
+    results,
 )
-from tfllm.generation.drafting import Draft, draw_up, look_up
-from tfllm.generation.reading import Prompts, read, reader_of
+from tfllm.generation.drafting import Draft, draft_with_model, prompt_lookup
+from tfllm.generation.model_steps import Prompts, hidden_states, prefill
 from tfllm.generation.row_settings import RowSettings
-from tfllm.generation.rules import Rules
-from tfllm.layers.cache import Cache, rewound, with_room
+from tfllm.generation.shared_settings import SharedSettings
+from tfllm.layers.cache import Cache, rollback, with_room
 
 
-class State(NamedTuple):
-    """A nest of tensors, fit for `tf.while_loop` and for coming back later."""
+class SpeculativeState(NamedTuple):
+    """The state of B rows. A nested structure for `tf.while_loop`."""
 
-    said: plain.State
-    drafting: Cache | tuple[()]
+    generated: DecodingState
+    draft_cache: Cache | tuple[()]
     """Of the draft model, if there is one."""
-    drafted: tf.Tensor
-    """int32 [B]: guesses so far."""
-    accepted: tf.Tensor
-    """int32 [B]: right ones among them."""
+    num_drafted: tf.Tensor
+    """int32 [B]: tokens drafted so far."""
+    num_accepted: tf.Tensor
+    """int32 [B]: how many of them were accepted."""
 
 
-def decode(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> Results:
+def decode(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None) -> Results:
     """Continues every prompt until all rows have ended. Shapes: as of `decode.decode`."""
     with matrices_cast_once(model, draft_model):
-        state = begin(model, prompts, settings, rules, draft_model)
-        state = advance(model, prompts, settings, rules, draft_model, state=state, until=tf.int32.max)
-    return plain.results(state.said)._replace(num_draft_tokens=state.drafted, num_accepted_tokens=state.accepted)
+        state = begin(model, prompts, settings, shared, draft_model)
+        state = advance(model, prompts, settings, shared, draft_model, state=state, until=tf.int32.max)
+    found = results(state.generated)
+    return found._replace(num_draft_tokens=state.num_drafted, num_accepted_tokens=state.num_accepted)
 
 
-def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> State:
+def begin(
+    model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None
+) -> SpeculativeState:
     """Reads the prompts, and chooses the first tokens."""
-    assert rules.drafts is not None
-    task = task_of(model, prompts, settings, rules)
-    room = tf.maximum(tf.reduce_max(task.budget), 1)
-    copies = tf.size(task.budget) // tf.size(prompts.lengths)
-    # A row that reads guesses has a token to go at least, so it has read no more than its prompt and budget less two.
-    slots = room + rules.drafts.num_tokens
-    logits, cache = reader_of(model).prompts(prompts, copies, slots)
-    said = choose_next(logits, plain.empty_state(task, room, cache), task)
-    drafting = () if draft_model is None else reader_of(draft_model).prompts(prompts, copies, slots)[1]
-    return State(said, drafting, tf.zeros_like(task.budget), tf.zeros_like(task.budget))
+    assert shared.drafts is not None
+    inputs = decoding_inputs(model, prompts, settings, shared)
+    room = tf.maximum(tf.reduce_max(inputs.budget), 1)
+    copies = tf.size(inputs.budget) // tf.size(prompts.lengths)
+    # A row that reads drafts may get at least one more token. So it has read at most its prompt and its budget less two.
+    slots = room + shared.drafts.num_tokens
+    logits, cache = prefill(model, prompts, copies, slots)
+    generated = choose_next(logits, initial_state(inputs, room, cache), inputs)
+    draft_cache = () if draft_model is None else prefill(draft_model, prompts, copies, slots)[1]
+    return SpeculativeState(generated, draft_cache, tf.zeros_like(inputs.budget), tf.zeros_like(inputs.budget))
 
 
 def advance(
     model: Any,
     prompts: Prompts,
     settings: RowSettings,
-    rules: Rules,
+    shared: SharedSettings,
     draft_model: Any = None,
     *,
-    state: State,
+    state: SpeculativeState,
     until: int | tf.Tensor,
-) -> State:
-    """Goes on until a row has `until` tokens, or every row has ended."""
-    task = task_of(model, prompts, settings, rules)
+) -> SpeculativeState:
+    """Continues until a row has `until` tokens, or every row has ended."""
+    inputs = decoding_inputs(model, prompts, settings, shared)
 
-    def unfinished(state: State) -> tf.Tensor:
-        return (state.said.step < until) & tf.reduce_any(state.said.finish == RUNNING)
+    def unfinished(state: SpeculativeState) -> tf.Tensor:
+        return (state.generated.step < until) & tf.reduce_any(state.generated.finish == RUNNING)
 
-    def body(state: State) -> tuple[State]:
-        draft, drafting = _drafted(draft_model, state, task)
-        scores, cache = _scores(model, state.said, draft, task)
-        said, accepted = _checked(scores, draft, state.said._replace(cache=cache), task)
-        return (State(said, drafting, state.drafted + draft.count, state.accepted + accepted),)
+    def body(state: SpeculativeState) -> tuple[SpeculativeState]:
+        draft, draft_cache = _draft(draft_model, state, inputs)
+        logits, cache = _read_drafts(model, state.generated, draft, inputs)
+        generated, accepted = _accept_drafts(logits, draft, state.generated._replace(cache=cache), inputs)
+        return (SpeculativeState(generated, draft_cache, state.num_drafted + draft.count, state.num_accepted + accepted),)
 
-    return plain.turns(unfinished, body, state)
+    return while_loop(unfinished, body, state)
 
 
-def _drafted(draft_model: Any, state: State, task: Task) -> tuple[Draft, Cache | tuple[()]]:
-    """The next guesses, and the draft model's cache. None for rows that have ended, nor for the last token of a budget."""
-    said, rules, cache = state.said, task.rules.drafts, state.drafting
-    assert rules is not None
+def _draft(draft_model: Any, state: SpeculativeState, inputs: DecodingInputs) -> tuple[Draft, Cache | tuple[()]]:
+    """The next drafts, and the draft model's cache. None for rows that have ended, nor for the last token of a budget."""
+    generated, drafts, cache = state.generated, inputs.shared.drafts, state.draft_cache
+    assert drafts is not None
     if isinstance(cache, Cache):
-        draft, cache = draw_up(draft_model, cache, said, task, num_tokens=rules.num_tokens)
+        draft, cache = draft_with_model(draft_model, cache, generated, inputs, num_tokens=drafts.num_tokens)
     else:
-        draft = look_up(past_of(said, task), num_tokens=rules.num_tokens, ngram_size=rules.ngram_size)
-    count = tf.minimum(draft.count, task.budget - said.num_tokens - 1)
-    return draft._replace(count=tf.where(said.finish == RUNNING, count, 0)), cache
+        past = past_of(generated, inputs)
+        draft = prompt_lookup(past, num_tokens=drafts.num_tokens, ngram_size=drafts.ngram_size)
+    count = tf.minimum(draft.count, inputs.budget - generated.num_tokens - 1)
+    return draft._replace(count=tf.where(generated.finish == RUNNING, count, 0)), cache
 
 
-def _scores(model: Any, said: plain.State, draft: Draft, task: Task) -> tuple[tf.Tensor, Cache]:
-    """Reads each row's last token and its guesses: the scores of what follows each of them, float32 [1 + W, B, V].
+def _read_drafts(model: Any, generated: DecodingState, draft: Draft, inputs: DecodingInputs) -> tuple[tf.Tensor, Cache]:
+    """Reads each row's last token and its drafts. Returns the logits of the token after each, float32 [1 + W, B, V].
 
-    W is the number of guesses of the row that has most.
+    W is the number of drafts of the row that has most.
     """
     width = tf.reduce_max(draft.count)
-    ids = tf.concat([said.last[:, None], draft.token_ids[:, :width]], 1)
-    places = places_of(model.config, task.prompts.lengths[:, None], said.num_tokens[:, None] + tf.range(1 + width))
-    cache = with_room(rewound(said.cache, places[:, 0]), 1 + width)
-    hidden, cache = read(model, ids, places, cache)
+    ids = tf.concat([generated.last[:, None], draft.token_ids[:, :width]], 1)
+    counts = generated.num_tokens[:, None] + tf.range(1 + width)
+    positions = positions_of(model.config, inputs.prompts.lengths[:, None], counts)
+    cache = with_room(rollback(generated.cache, positions[:, 0]), 1 + width)
+    hidden, cache = hidden_states(model, ids, positions, cache)
     hidden = tf.transpose(hidden, [1, 0, 2])
-    scores = model.head(tf.reshape(hidden, [-1, hidden.shape[2]]))
-    return tf.reshape(scores, [1 + width, -1, scores.shape[1]]), cache
+    logits = model.head(tf.reshape(hidden, [-1, hidden.shape[2]]))
+    return tf.reshape(logits, [1 + width, -1, logits.shape[1]]), cache
 
 
-def _checked(scores: tf.Tensor, draft: Draft, said: plain.State, task: Task) -> tuple[plain.State, tf.Tensor]:
-    """Chooses tokens while they are the guesses, and the first that is not. Also how many were: int32 [B]."""
+def _accept_drafts(
+    logits: tf.Tensor, draft: Draft, generated: DecodingState, inputs: DecodingInputs
+) -> tuple[DecodingState, tf.Tensor]:
+    """Chooses tokens as long as they equal the drafts, and one more. Also returns how many were equal: int32 [B]."""
     last = tf.shape(draft.token_ids)[1] - 1
 
-    def unfinished(place: tf.Tensor, said: plain.State, accepted: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_any(said.finish == RUNNING)
+    def unfinished(index: tf.Tensor, generated: DecodingState, accepted: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(generated.finish == RUNNING)
 
-    def body(place: tf.Tensor, said: plain.State, accepted: tf.Tensor) -> tuple[tf.Tensor, plain.State, tf.Tensor]:
-        running = said.finish == RUNNING
-        said = choose_next(scores[place], said, task)
-        guess = tf.gather(draft.token_ids, tf.minimum(place, last), axis=1)
-        right = running & (place < draft.count) & (said.last == guess)
-        finish = tf.where((said.finish == RUNNING) & ~right, WAITING, said.finish)
-        return place + 1, said._replace(finish=finish), accepted + tf.cast(right, tf.int32)
+    def body(index: tf.Tensor, generated: DecodingState, accepted: tf.Tensor) -> tuple[tf.Tensor, DecodingState, tf.Tensor]:
+        running = generated.finish == RUNNING
+        generated = choose_next(logits[index], generated, inputs)
+        drafted = tf.gather(draft.token_ids, tf.minimum(index, last), axis=1)
+        equal = running & (index < draft.count) & (generated.last == drafted)
+        finish = tf.where((generated.finish == RUNNING) & ~equal, WAITING, generated.finish)
+        return index + 1, generated._replace(finish=finish), accepted + tf.cast(equal, tf.int32)
 
-    start = (tf.constant(0), said, tf.zeros_like(draft.count))
-    _, said, accepted = tf.while_loop(unfinished, body, start, parallel_iterations=1)
-    return said._replace(finish=tf.where(said.finish == WAITING, RUNNING, said.finish)), accepted
+    start = (tf.constant(0), generated, tf.zeros_like(draft.count))
+    _, generated, accepted = tf.while_loop(unfinished, body, start, parallel_iterations=1)
+    finish = tf.where(generated.finish == WAITING, RUNNING, generated.finish)
+    return generated._replace(finish=finish), accepted

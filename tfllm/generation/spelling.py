@@ -9,13 +9,13 @@ from tfllm.generation.setting import invalid
 from tfllm.tokenizers import Tokenizer
 
 
-def spelled(text: str, tokenizer: Tokenizer, field: str) -> list[int]:
-    """The ids of `text`, a value of the setting `field`.
+def encode_text(text: str, tokenizer: Tokenizer, setting: str) -> list[int]:
+    """The token ids of `text`, a value of `setting`.
 
     Raises:
-        ValueError: there are none, or one stands for what the tokenizer does not know.
+        ValueError: the tokenizer has no tokens for it, or only the unknown token for a part of it.
     """
     ids = list(tokenizer.encode(text))
     if not ids or tokenizer.unk_id in ids:
-        raise invalid(field, text, "a text that the tokenizer has tokens for", "Give another text, or leave it out.")
+        raise invalid(setting, text, "a text that the tokenizer has tokens for", "Give another text, or leave it out.")
     return ids

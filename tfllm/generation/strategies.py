@@ -1,4 +1,7 @@
-"""The ways to continue prompts, behind one call: token by token, with drafts, by beam or by contrastive search."""
+"""All ways to continue prompts, in one place: token by token, with drafts, by beam search or by contrastive search.
+
+Input: a model, prompts and their settings. Output: `Results`, or, for streams, a state that can be continued.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +10,61 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.generation import beam, contrastive, decode, speculative
-from tfllm.generation.decode import Results
-from tfllm.generation.reading import Prompts
+from tfllm.generation.contrastive import ContrastiveState
+from tfllm.generation.decoding_state import DecodingState, Results, results
+from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import RowSettings
-from tfllm.generation.rules import Rules
+from tfllm.generation.shared_settings import SharedSettings
+from tfllm.generation.speculative import SpeculativeState
 
-State = decode.State | contrastive.State | speculative.State
+StreamState = DecodingState | ContrastiveState | SpeculativeState
 
 
-def continuations(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> Results:
+def continue_prompts(
+    model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None
+) -> Results:
     """Continues every prompt to its end.
 
     Args:
         prompts: P of them.
-        settings: n P rows, n continuations a prompt; a search wants P.
-        draft_model: where the rules say that tokens are drafted; None: they are looked up in the text.
+        settings: n P rows, for n continuations of each prompt; P rows for a search.
+        draft_model: drafts tokens, if `shared` asks for drafts. None: prompt lookup drafts.
     """
-    if rules.beams is not None:
-        return beam.search(model, prompts, settings, rules)
-    if rules.contrast is not None:
-        return contrastive.search(model, prompts, settings, rules)
-    if rules.drafts is not None:
-        return speculative.decode(model, prompts, settings, rules, draft_model)
-    return decode.results(decode.decode(model, prompts, settings, rules))
+    if shared.beams is not None:
+        return beam.search(model, prompts, settings, shared)
+    if shared.contrast is not None:
+        return contrastive.search(model, prompts, settings, shared)
+    if shared.drafts is not None:
+        return speculative.decode(model, prompts, settings, shared, draft_model)
+    return results(decode.decode(model, prompts, settings, shared))
 
 
-def begin(model: Any, prompts: Prompts, settings: RowSettings, rules: Rules, draft_model: Any = None) -> State:
-    """The first token of each row. Not of a beam search, which chooses at its end."""
+def begin(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None) -> StreamState:
+    """Chooses the first token of each row. Not for a beam search, which knows its tokens only at the end."""
     with decode.matrices_cast_once(model, draft_model):
-        if rules.drafts is not None:
-            return speculative.begin(model, prompts, settings, rules, draft_model)
-        return (contrastive if rules.contrast else decode).begin(model, prompts, settings, rules)
+        if shared.drafts is not None:
+            return speculative.begin(model, prompts, settings, shared, draft_model)
+        return (contrastive if shared.contrast else decode).begin(model, prompts, settings, shared)
 
 
 def advance(
     model: Any,
     prompts: Prompts,
     settings: RowSettings,
-    rules: Rules,
+    shared: SharedSettings,
     draft_model: Any = None,
     *,
-    state: State,
+    state: StreamState,
     until: tf.Tensor,
-) -> State:
-    """More tokens, until there are `until` in all, or a few more where tokens are drafted."""
+) -> StreamState:
+    """Continues until a row has `until` tokens; with drafts, perhaps a few more."""
     with decode.matrices_cast_once(model, draft_model):
-        if isinstance(state, speculative.State):
-            return speculative.advance(model, prompts, settings, rules, draft_model, state=state, until=until)
-        return (contrastive if rules.contrast else decode).advance(model, prompts, settings, rules, state=state, until=until)
+        if isinstance(state, SpeculativeState):
+            return speculative.advance(model, prompts, settings, shared, draft_model, state=state, until=until)
+        search = contrastive if shared.contrast else decode
+        return search.advance(model, prompts, settings, shared, state=state, until=until)
 
 
-def said(state: State) -> decode.State:
-    """What was chosen so far."""
-    return state if isinstance(state, decode.State) else state.said
+def generated(state: StreamState) -> DecodingState:
+    """The tokens chosen so far."""
+    return state if isinstance(state, DecodingState) else state.generated

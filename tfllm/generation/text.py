@@ -13,13 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation import decode, strategies
+from tfllm.generation import strategies
 from tfllm.generation.config import GenerationConfig, config_of
-from tfllm.generation.decode import Results
+from tfllm.generation.decoding_state import EOS, LENGTH, RUNNING, STOP, Results
 from tfllm.generation.inputs import as_texts, check_inputs, config_of_each, tokenized
 from tfllm.generation.row_settings import rows_of
-from tfllm.generation.rules import rules_of
 from tfllm.generation.setting import REPLACEMENT_CHARACTER, invalid
+from tfllm.generation.shared_settings import shared_settings_of
 from tfllm.generation.tracing import Functions, functions_of, tensors_of
 from tfllm.layers.onednn import hide_integer_notice
 from tfllm.models import folder
@@ -28,7 +28,7 @@ from tfllm.models.inference import InferenceModel
 from tfllm.tokenizers import Tokenizer
 
 FinishReason = Literal["eos", "stop", "length"]
-_REASONS: dict[int, FinishReason] = {decode.EOS: "eos", decode.STOP: "stop", decode.LENGTH: "length"}
+_REASONS: dict[int, FinishReason] = {EOS: "eos", STOP: "stop", LENGTH: "length"}
 
 
 class Alternative(NamedTuple):
@@ -101,14 +101,13 @@ def generate(
     configs = config_of_each(texts, config, overrides)
     if not texts:
         return []
-    shared = configs[0]
     model, tokenizer = folder.get_both(model, tokenizer)
     draft_model = None if draft_model is None else folder.get(draft_model)
     check_inputs(model, tokenizer, configs, draft_model)
     padded, settings = tokenized(model, tokenizer, texts, configs), rows_of(configs)
-    rules = rules_of(shared, tokenizer)
-    found = functions_of(model, tokenizer, rules, draft_model).decode(padded, settings, tensors_of(rules))
-    return _records(tf.nest.map_structure(lambda each: each.numpy(), found), texts, tokenizer, shared)
+    shared = shared_settings_of(configs[0], tokenizer)
+    found = functions_of(model, tokenizer, shared, draft_model).decode(padded, settings, tensors_of(shared))
+    return _records(tf.nest.map_structure(lambda each: each.numpy(), found), texts, tokenizer, configs[0])
 
 
 def _records(found: Results, texts: Sequence[str], tokenizer: Tokenizer, config: GenerationConfig) -> list[Generation]:
@@ -165,9 +164,9 @@ def stream(
     model, tokenizer = folder.get_both(model, tokenizer)
     draft_model = None if draft_model is None else folder.get(draft_model)
     check_inputs(model, tokenizer, [config], draft_model)
-    rules = rules_of(config, tokenizer)
-    inputs = (tokenized(model, tokenizer, [prompt], [config]), rows_of([config]), tensors_of(rules))
-    return _pieces((model, draft_model), functions_of(model, tokenizer, rules, draft_model), inputs, tokenizer, config)
+    shared = shared_settings_of(config, tokenizer)
+    inputs = (tokenized(model, tokenizer, [prompt], [config]), rows_of([config]), tensors_of(shared))
+    return _pieces((model, draft_model), functions_of(model, tokenizer, shared, draft_model), inputs, tokenizer, config)
 
 
 def _pieces(
@@ -177,9 +176,9 @@ def _pieces(
     state = functions.begin(*inputs)
     given = ""
     while True:
-        said = strategies.said(state)
-        ended = int(said.finish[0]) != decode.RUNNING
-        text = tokenizer.decode(said.tokens[: int(said.num_tokens[0]), 0].numpy())
+        generated = strategies.generated(state)
+        ended = int(generated.finish[0]) != RUNNING
+        text = tokenizer.decode(generated.tokens[: int(generated.num_tokens[0]), 0].numpy())
         text = _cut(text, config.stop) if ended else _certain(text, config.stop)
         if len(text) > len(given):
             yield text[len(given) :]

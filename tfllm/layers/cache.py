@@ -135,8 +135,8 @@ def with_a_slot(cache: Cache) -> Cache:
     return tf.cond(is_full(cache), longer, lambda: cache)
 
 
-def rewound(cache: Cache, positions: tf.Tensor) -> Cache:
-    """The cache before each row read what stands at its position and behind. Slots at the end that no row needs are free again.
+def rollback(cache: Cache, positions: tf.Tensor) -> Cache:
+    """The cache without the tokens of each row from its position on. Slots at the end that no row uses become free again.
 
     Rows that go back to 3 and 2 (slots across):
 

@@ -1,6 +1,7 @@
-"""What holds for every row of a call: stop strings, biases, bad words. Tensors, so that other ones need no other graph.
+"""Settings that all rows of a call share: stop strings, biases, bad words, constraints, the kind of search.
 
-Enters: a `GenerationConfig` and the tokenizer. Leaves: `Rules`, whose unused parts are None and cost the graph nothing.
+Input: a `GenerationConfig` and the tokenizer. Output: `SharedSettings`, a nested structure. Its tensors are inputs of the
+graph, so other stop strings or biases need no new graph. Parts that are None are off and cost nothing in the graph.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ import tensorflow as tf
 from tfllm.generation.automata import Automaton, automaton_of
 from tfllm.generation.config import GenerationConfig
 from tfllm.generation.setting import invalid
-from tfllm.generation.spelling import spelled
+from tfllm.generation.spelling import encode_text
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import EOS_ID
 
 ANY_TOKEN = -1
-"""Stands before the tokens of a bad word, so that all have one length."""
-# Tokens looked at for stop strings, in powers of two from here on, so that few functions are traced.
+"""Padding before the tokens of a bad word, so that all have the same length."""
+# The number of tokens in which stop strings are looked for is a power of two from here on, so that few functions are traced.
 _LEAST_WINDOW = 16
 
 
 class Stop(NamedTuple):
-    """The test for stop strings."""
+    """Where stop strings are looked for."""
 
     pattern: tf.Tensor
-    """string []: matches the first stop string and all behind it (`stop_pattern`)."""
+    """string []: matches the first stop string and everything after it (`stop_pattern`)."""
     window: int
-    """How many last tokens are looked at each step: no less than the bytes of the longest stop string."""
+    """How many of the last tokens are decoded at each step: at least the number of bytes of the longest stop string."""
     detokenize: Callable[[tf.RaggedTensor], tf.Tensor]
 
 
 class Beams(NamedTuple):
-    """How a beam search goes."""
+    """A beam search."""
 
     size: int
-    """Running continuations of a prompt, of all groups together."""
+    """Running continuations of each prompt, in all groups together."""
     groups: int
     kept: int
-    """Continuations of a prompt that come out."""
+    """Continuations of each prompt that are returned."""
     early_stopping: bool | str
     length_penalty: tf.Tensor
     """float32 []."""
@@ -51,57 +52,57 @@ class Beams(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """How a contrastive search goes."""
+    """A contrastive search."""
 
     candidates: int
     alpha: tf.Tensor
-    """float32 []: what likeness to the text before costs, against probability."""
+    """float32 []: the weight of similarity to earlier tokens, against probability."""
 
 
 class Drafts(NamedTuple):
-    """How speculative decoding drafts."""
+    """Speculative decoding."""
 
     num_tokens: int
-    """K: most tokens drafted at once."""
+    """K: the most tokens drafted at once."""
     ngram_size: int
-    """N: most tokens that prompt lookup looks for."""
+    """N: the most tokens that prompt lookup looks for."""
 
 
-class Rules(NamedTuple):
-    """A nest of tensors, of numbers that are part of the graph, and of None for what is off."""
+class SharedSettings(NamedTuple):
+    """A nested structure of tensors, of numbers that are part of the graph, and of None for parts that are off."""
 
     eos_id: int = EOS_ID
-    """The separator that closes a document: it ends a row."""
+    """The separator that closes a document. It ends a row."""
     bos_id: int = EOS_ID
-    """What opens every prompt."""
+    """The token at the beginning of every prompt."""
     top_log_probs: int = 0
-    """K: alternatives noted at each step."""
+    """K: the number of alternatives kept for each step."""
     stop: Stop | None = None
     bias: tf.Tensor | None = None
     """float32 [V], added to the scores."""
     bad_words: tf.Tensor | None = None
-    """int32 [N, L]: a sequence of tokens a row, at its end; `ANY_TOKEN` before it."""
+    """int32 [N, L]: one sequence of tokens in each row of the tensor, with `ANY_TOKEN` as padding before it."""
     automaton: Automaton | None = None
-    """What the continuation may be."""
+    """What the continuation may be: `choices`, `regex` or `json_schema`."""
     beams: Beams | None = None
     contrast: Contrast | None = None
     drafts: Drafts | None = None
 
 
-NO_RULES = Rules()
+ALL_OFF = SharedSettings()
 
 
-def rules_of(config: GenerationConfig, tokenizer: Tokenizer) -> Rules:
-    """The rules of `config`.
+def shared_settings_of(config: GenerationConfig, tokenizer: Tokenizer) -> SharedSettings:
+    """The settings of `config` that all rows share.
 
     Raises:
-        ValueError: a setting names a token that the tokenizer does not have, or an expression it cannot follow.
+        ValueError: a setting names a token that the tokenizer does not have, or an expression that cannot be followed.
         ModuleNotFoundError: `regex` or `json_schema` is set, and outlines-core is not installed.
     """
     if config.top_log_probs > tokenizer.vocab_size:
         expected = f"at most the {tokenizer.vocab_size} tokens of the vocabulary"
         raise invalid("top_log_probs", config.top_log_probs, expected, "Lower top_log_probs.")
-    return Rules(
+    return SharedSettings(
         eos_id=tokenizer.eos_id,
         bos_id=tokenizer.bos_id,
         top_log_probs=config.top_log_probs,
@@ -140,7 +141,7 @@ def _contrast(config: GenerationConfig, vocabulary: int) -> Contrast | None:
 
 
 def stop_pattern(texts: Sequence[str]) -> str:
-    """The regular expression whose match is cut off.
+    """The regular expression whose match is cut from the text.
 
     >>> stop_pattern(["\\n\\n", "."])
     '(?s)(?:\\\\\\n\\\\\\n|\\\\.).*'
@@ -170,15 +171,15 @@ def _bias(pairs: Sequence[tuple[int, float]], vocabulary: int) -> tf.Tensor | No
 
 
 def _bad_words(words: Sequence[str], tokenizer: Tokenizer) -> tf.Tensor | None:
-    """Each word as it is tokenized at the beginning of a text and behind a space.
+    """Each word as it is tokenized at the beginning of a text and after a space.
 
     ["ab", "c"] -> [[100, 101], [35, 100, 101], [102], [35, 102]] -> [[-1, 100, 101], [35, 100, 101], [-1, -1, 102], …]
     (bytes as tokens, where the second and fourth sequence are needless)
     """
     if not words:
         return None
-    found = {tuple(spelled(text, tokenizer, "bad_words")): None for word in words for text in (word, f" {word}")}
-    # A sequence that ends in another never comes to its end.
+    found = {tuple(encode_text(text, tokenizer, "bad_words")): None for word in words for text in (word, f" {word}")}
+    # A sequence that ends with another one is never completed.
     needed = [ids for ids in found if not any(ids != end and ids[-len(end) :] == end for end in found)]
     longest = max(map(len, needed))
     return tf.constant([[ANY_TOKEN] * (longest - len(ids)) + list(ids) for ids in needed], tf.int32)
