@@ -17,7 +17,7 @@ _FEW = 256
 
 
 def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf.Tensor) -> tf.Tensor:
-    """-infinity for tokens outside the k most probable, outside the nucleus of those, or far below the best.
+    """-infinity for tokens that are not among the k most probable, not in the nucleus of those, or far below the best.
 
         probabilities      0.5  0.3  0.15 0.05
         top_k 3            0.5  0.3  0.15  .
@@ -31,7 +31,7 @@ def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf
         top_k: int32 [B], 0 is off. top_p: float32 [B], 1 is off. min_p: float32 [B], 0 is off.
 
     Returns:
-        float32 [B, V]; the most probable token is never lost.
+        float32 [B, V]. The most probable token is always kept.
     """
     floor = tf.reduce_max(logits, 1) + tf.math.log(min_p)
     ranked = tf.reduce_any((top_k > 0) | (top_p < 1))
@@ -40,7 +40,7 @@ def truncate(logits: tf.Tensor, *, top_k: tf.Tensor, top_p: tf.Tensor, min_p: tf
 
 
 def _rank_floor(logits: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Tensor:
-    """The score of the last token that top-k and top-p keep: float32 [B]. Sorts as few scores as they need."""
+    """The score of the last token that top-k and top-p keep: float32 [B]. Sorts as few scores as possible."""
     vocabulary = tf.shape(logits)[1]
     top_k = tf.where(top_k > 0, tf.minimum(top_k, vocabulary), vocabulary)
     # The nucleus of a language model is nearly always among a few hundred tokens.
@@ -61,10 +61,10 @@ def _rank_floor(logits: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Ten
 
 
 def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """One token a row with the probability its score gives it: that whose score is largest with Gumbel noise added.
+    """Draws one token for each row from the distribution of its scores: the token whose score plus Gumbel noise is largest.
 
-    Each token has noise of its own, so rows with equal seeds and similar scores mostly draw the same token; by inversion of the
-    cumulative distribution a difference at one token would move all behind it.
+    Each token has its own noise. So rows with equal seeds and similar scores mostly draw the same token. If the cumulative
+    distribution were inverted instead, a difference in one token would shift all tokens after it.
 
     Args:
         logits: float32 [B, V]. seeds: int32 [B], one number each.
@@ -79,15 +79,15 @@ def draw(logits: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def choose(logits: tf.Tensor, settings: RowSettings, *, positions: tf.Tensor) -> tf.Tensor:
-    """The next token of each row: the most probable where the temperature is 0, else one drawn.
+    """The next token of each row: the most probable one if the temperature is 0, else a drawn one.
 
-    The random number is a function of the row's seed and of the position alone, so neither the neighbours in the batch
-    nor how the text was cut into prompt and continuation change it.
+    The random number is a function of the row's seed and the position. It does not depend on the other rows of the batch, nor
+    on where the prompt ends and the continuation begins.
 
     Args:
         logits: float32 [B, V], after the penalties.
-        settings: one value a row.
-        positions: int32 [B], the place of the token to come.
+        settings: one value for each row.
+        positions: int32 [B], the position of the next token.
 
     Returns:
         int32 [B].
@@ -97,7 +97,7 @@ def choose(logits: tf.Tensor, settings: RowSettings, *, positions: tf.Tensor) ->
     def sampled() -> tf.Tensor:
         warm = settings.temperature > 0
         scaled = logits / tf.where(warm, settings.temperature, 1.0)[:, None]
-        # Rows that take the best token anyway must not make the others' scores be sorted.
+        # Rows with temperature 0 must not cause the scores to be sorted.
         kept = truncate(
             scaled,
             top_k=tf.where(warm, settings.top_k, 0),
@@ -110,5 +110,5 @@ def choose(logits: tf.Tensor, settings: RowSettings, *, positions: tf.Tensor) ->
 
 
 def log_prob(logits: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """log p(id) under the scores as they are, in nats. float32 [B, V], int32 [B] -> float32 [B]."""
+    """log p of each row's token, in nats. float32 [B, V], int32 [B] -> float32 [B]."""
     return tf.gather(logits, ids, batch_dims=1) - tf.reduce_logsumexp(logits, 1)

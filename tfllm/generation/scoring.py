@@ -1,6 +1,6 @@
-"""How probable whole texts are: one function of string tensors, for `tfllm.score` and for exports.
+"""The log-probability of whole texts: one function of string tensors, for `tfllm.score` and for exports.
 
-Enters: a causal model, its tokenizer, texts. Leaves: log p of each, in nats, and of each of its tokens.
+Input: a causal model, its tokenizer, texts. Output: log p of each text and of each of its tokens, in nats.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tfllm.train.losses import token_log_probs
 
 
 class Scores(NamedTuple):
-    """L is the number of tokens of the longest text, or more."""
+    """Log-probabilities of B texts. L is the number of tokens of the longest text, or more."""
 
     log_prob: tf.Tensor
-    """float32 [B]: in nats, of all tokens and of the separator that closes the text."""
+    """float32 [B]: of all tokens and of the separator that ends the text, in nats."""
     num_tokens: tf.Tensor
-    """int32 [B]: tokens scored, the closing separator included."""
+    """int32 [B]: the number of tokens scored, with the closing separator."""
     token_log_probs: tf.Tensor
-    """float32 [B, L]: of each token; 0 behind a text's end."""
+    """float32 [B, L]: of each token; 0 after the end of a text."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,24 +43,24 @@ class TextScore:
 
     text: str
     log_prob: float
-    """In nats, of all tokens and of the separator that closes the text."""
+    """In nats, of all tokens and of the separator that ends the text."""
     num_tokens: int
-    """Tokens scored, the closing separator included."""
+    """The number of tokens scored, with the closing separator."""
     num_bytes: int
-    """Of the text in UTF-8."""
+    """The length of the text in UTF-8."""
     token_ids: list[int] | None = None
-    """With `per_token`: what was scored, the closing separator last."""
+    """With `per_token`: the tokens scored, the closing separator last."""
     token_log_probs: list[float] | None = None
-    """With `per_token`: of each, in nats; their sum is `log_prob`."""
+    """With `per_token`: log p of each, in nats. Their sum is `log_prob`."""
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean of -log p over the tokens. Comparable for one tokenizer only."""
+        """exp of the mean of -log p over the tokens. Comparable only for the same tokenizer."""
         return float(np.exp(-self.log_prob / self.num_tokens))
 
     @property
     def bits_per_byte(self) -> float:
-        """-log2 p over the text's bytes: comparable for all tokenizers. Not a number for the empty text."""
+        """-log2 p divided by the number of bytes. Comparable for all tokenizers. NaN for the empty text."""
         return -self.log_prob / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
 
@@ -77,26 +77,26 @@ def score(
     per_token: bool = False,
     batch_size: int = 16,
 ) -> list[TextScore]:
-    """log p of each text under a causal model, as the export's `score` has it.
+    """The log-probability of each text under a causal model. The export's `score` is the same function.
 
     >>> [found] = tfllm.score(model, tokenizer, ["def main():"], per_token=True)
     >>> found.log_prob, found.num_tokens, found.bits_per_byte
 
-    A text is a whole document: opened as a prompt is, and closed by the separator, which is scored, too. One longer than the
-    model's `max_length` is read in windows (`scores_of`).
+    A text is scored as a whole document: a separator stands before it and after it, and the last one is scored too. A text
+    longer than the model's `max_length` is read in windows (`scores_of`).
 
     Args:
-        model: a decoder, or what `tfllm.for_inference` makes of it.
-        model, tokenizer: or the paths of their folders (for one call: each call loads them anew).
-        texts: one, or several.
-        per_token: give the log-probability of each token, too.
-        batch_size: texts at a time, the long ones together.
+        model: a decoder, the result of `tfllm.for_inference`, or the path of a folder, which each call loads again.
+        tokenizer: the model's tokenizer, or the path of its folder.
+        texts: one string or several.
+        per_token: also return the log-probability of each token.
+        batch_size: the number of texts in a batch. Texts of similar length are batched together.
 
     Returns:
-        A record a text, in the order of the texts.
+        One record for each text, in the order of the texts.
 
     Raises:
-        TypeError: a text is no string, the model no model, or the tokenizer no tokenizer.
+        TypeError: a text is not a string, `model` is not a model, or `tokenizer` is not a tokenizer.
         ValueError: the model is an encoder, or on a mesh; the tokenizer is not the model's; `batch_size` is below 1.
     """
     model, tokenizer = folder.get_both(model, tokenizer)
@@ -125,11 +125,11 @@ def score(
 
 
 def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
-    """log p(text), the text taken as a whole document: opened as a prompt is, and closed by the separator.
+    """log p of each text as a whole document, with a separator before it and after it.
 
-    A text of more than `max_length` tokens is read in windows of `max_length`, each half a window further on; the first
-    counts all its tokens, the others their second half. So every token is scored once, with at least half a window before it.
-    With a window of 4 (`o` is read, `x` is read and counted):
+    A text of more than `max_length` tokens is read in windows of `max_length`, each half a window after the last. The first
+    window scores all its tokens, the others their second half. So each token is scored once, with at least half a window
+    before it. With a window of 4 (`o` is read, `x` is read and scored):
 
         x x x x
             o o x x

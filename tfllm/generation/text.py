@@ -1,7 +1,7 @@
-"""Strings in, strings out: `generate` and `stream`.
+"""Text generation from strings to strings: `generate` and `stream`.
 
-Enters: a model, its tokenizer, prompts, settings. Leaves: `Generation` records, or pieces of text as they come.
-The graph is traced once a model and kind of settings (`tracing.py`), whatever the batch and the lengths.
+Input: a model, its tokenizer, prompts and settings. Output: `Generation` records, or the text piece by piece.
+The graph is traced once for each model and kind of settings (`tracing.py`), for any batch size and any lengths.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ class Generation:
     text: str
     """The continuation without the prompt, cut before the first stop string."""
     token_ids: list[int]
-    """Every token chosen: the closing separator, and those of a stop string, included."""
+    """All chosen tokens, with the closing separator and the tokens of a stop string."""
     log_probs: list[float]
-    """log p of each token under the model, in nats, before penalties, temperature and truncation."""
+    """log p of each token under the model alone, in nats: before penalties, temperature and truncation."""
     num_tokens: int
     finish_reason: FinishReason
-    """"eos": the model closed the document; "stop": a stop string appeared; "length": the budget is spent."""
+    """"eos": the model chose the separator; "stop": a stop string occurred; "length": `max_new_tokens` was reached."""
     top_log_probs: list[list[Alternative]] = dataclasses.field(default_factory=list)
-    """Of each token: the most probable ones in its place, the best first, as many as the config's `top_log_probs`."""
+    """For each step, the most probable tokens, the best first: as many as the config's `top_log_probs`."""
     score: float | None = None
-    """Of a beam search: the sum of the log-probabilities after penalties, over num_tokens ** length_penalty."""
+    """In a beam search: the sum of log-probabilities after penalties, divided by num_tokens ** length_penalty."""
     num_draft_tokens: int = 0
-    """Of speculative decoding: tokens drafted for this continuation."""
+    """In speculative decoding: the number of tokens drafted for this continuation."""
     num_accepted_tokens: int = 0
-    """How many of them were what the model says; over `num_draft_tokens`, the acceptance rate."""
+    """How many of them were accepted. Divided by `num_draft_tokens`, it is the acceptance rate."""
 
 
 def generate(
@@ -77,24 +77,24 @@ def generate(
     >>> answer.prompt + answer.text
 
     Args:
-        model, tokenizer: a decoder and its tokenizer, or the paths of their folders (for one call: each call loads them anew);
-            `tfllm.for_inference(model)` reads the weights faster.
-        prompts: any text, the empty one too; each is opened by the tokenizer's `bos_id`.
-        config: the settings, or one config a prompt; `overrides` change single ones (`temperature=0.8`).
-        draft_model: a smaller model of the same tokenizer, which drafts `num_draft_tokens` at a time for `model` to check:
-            the same texts, sooner.
+        model, tokenizer: a decoder and its tokenizer, or the paths of their folders, which each call loads again.
+            `tfllm.for_inference(model)` decodes faster.
+        prompts: one string or several. The empty string is allowed. The tokenizer's `bos_id` is put before each.
+        config: the settings, or a list with one config for each prompt.
+        draft_model: a smaller model with the same tokenizer. It drafts `num_draft_tokens` at a time, and `model` checks them.
+            The texts are the same, and they come sooner.
+        overrides: single settings by name (`temperature=0.8`). They replace those of `config`.
 
     Returns:
-        `num_sequences` records a prompt, in the prompts' order: those of prompt i are `[i * n : (i + 1) * n]`.
-        With a seed, a record depends on its prompt, the settings and its number among its prompt's only.
-        Of a beam search the best comes first; where it found fewer, the last are empty and have a score of -infinity.
+        `num_sequences` = n records for each prompt, in the prompts' order: those of prompt i are `[i * n : (i + 1) * n]`.
+        With a seed, a record depends only on its prompt, its settings, and its number among the records of its prompt.
+        A beam search gives the best first. If it found fewer than n, the last records are empty, with a score of -infinity.
 
     Raises:
-        TypeError: the model is no model, or the tokenizer no tokenizer.
-        ValueError: a setting is not accepted, the tokenizer is not the model's, or prompt and continuation are longer
-            than a model with learned positions can place. Other models may go beyond `max_length`, at the text's cost.
-            Configs of several prompts differ in what a row cannot have for itself. The draft model has another vocabulary,
-            ends before the model does, or `num_draft_tokens` is 0.
+        TypeError: `model` is not a model, or `tokenizer` not a tokenizer.
+        ValueError: a setting is not accepted; the tokenizer is not the model's; prompt and continuation are longer than learned
+            positions reach (other models can exceed `max_length`, with worse texts); the configs of several prompts differ in a
+            setting that they must share; or the draft model does not fit.
     """
     hide_integer_notice()
     texts = as_texts(prompts)
@@ -111,7 +111,7 @@ def generate(
 
 
 def _records(found: Results, texts: Sequence[str], tokenizer: Tokenizer, config: GenerationConfig) -> list[Generation]:
-    """From arrays to records, a row each; `num_sequences` rows a text."""
+    """One record for each row of the arrays; `num_sequences` rows for each text."""
     rows = [ids[:count].tolist() for ids, count in zip(found.token_ids, found.num_tokens, strict=True)]
     answers = [_cut(text, config.stop) for text in tokenizer.decode_batch(rows)]
     return [
@@ -147,12 +147,19 @@ def stream(
     draft_model: LanguageModel | InferenceModel | str | Path | None = None,
     **overrides: Any,
 ) -> Iterator[str]:
-    """The text `generate` gives for one prompt, in pieces, as it comes.
+    """Continues one prompt and yields the text of `generate` piece by piece.
 
-    Pieces are whole characters. What may be the beginning of a stop string waits until that is known.
+    Pieces are whole characters. Text that may be the beginning of a stop string is held back until this is certain.
+
+    >>> for piece in tfllm.stream(model, tokenizer, "def main(", max_new_tokens=20):
+    ...     print(piece, end="")
+
+    Args:
+        model, tokenizer, config, draft_model, overrides: as of `generate`.
+        prompt: one string.
 
     Raises:
-        ValueError: as `generate`, and where `num_sequences` or `num_beams` is not 1; at the call, not at the first piece.
+        ValueError: as `generate`; or `num_sequences` or `num_beams` is not 1. It is raised by the call, not by the first piece.
     """
     hide_integer_notice()
     config = config_of(config, overrides)
@@ -172,7 +179,7 @@ def stream(
 def _pieces(
     models: tuple[Any, ...], functions: Functions, inputs: tuple[Any, ...], tokenizer: Tokenizer, config: GenerationConfig
 ) -> Iterator[str]:
-    """The pieces. It holds `models`, for the functions do not."""
+    """The pieces of text. `models` keeps the models alive, because the functions refer to them weakly."""
     state = functions.begin(*inputs)
     given = ""
     while True:
@@ -189,7 +196,7 @@ def _pieces(
 
 
 def _certain(text: str, stop: Sequence[str]) -> str:
-    """The part of an unfinished text that no token to come can change.
+    """The part of an unfinished text that no later token can change.
 
     "caf\ufffd", () -> "caf"            the character is not whole yet
     "one\n", ("\n\n",) -> "one"         the line break may be half of a stop string
