@@ -15,7 +15,7 @@ import tfllm
 from tfllm import train
 from tfllm.__main__ import COMMANDS, _warned, main
 from tfllm.commands import corpus, generating, training, using
-from tfllm.commands.generating import our_words
+from tfllm.commands.generating import translated_options
 from tfllm.commands.wording import ALSO, as_options, options_of
 from tfllm.settings import Pretraining
 
@@ -79,12 +79,12 @@ def test_what_python_takes_the_command_line_takes() -> None:
 def test_options_of_other_libraries() -> None:
     words = ["generate", "run", "--num-return-sequences", "2", "--do-sample", "--stop-strings=a", "--top-k", "3"]
     ours = ["generate", "run", "--num-sequences", "2", "--do-sample=True", "--stop=a", "--top-k", "3"]
-    assert our_words(words) == ours
-    assert our_words(["generate", "--no-do-sample"]) == ["generate", "--do-sample=False"]
-    assert our_words(["generate", "--do-sample", "False"]) == ["generate", "--do-sample", "False"]
-    assert our_words(["predict", "run", "--max-length"]) == ["predict", "run", "--max-length"]
-    with pytest.raises(ValueError, match="--max-length: it counts the prompt, too: give max_new_tokens"):
-        our_words(["generate", "run", "--max-length", "20"])
+    assert translated_options(words) == ours
+    assert translated_options(["generate", "--no-do-sample"]) == ["generate", "--do-sample=False"]
+    assert translated_options(["generate", "--do-sample", "False"]) == ["generate", "--do-sample", "False"]
+    assert translated_options(["predict", "run", "--max-length"]) == ["predict", "run", "--max-length"]
+    with pytest.raises(ValueError, match=r"--max-length is invalid: .* Give max_new_tokens=…, which"):
+        translated_options(["generate", "run", "--max-length", "20"])
 
 
 def said_by(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -106,7 +106,10 @@ def test_the_advice_of_a_command_is_a_command(
     assert "--field …" in said_by(monkeypatch, capsys, *words)
     assert "use --kind wordpiece" in said_by(monkeypatch, capsys, *words, "--field", "body", "--lowercase", "True")
     message = said_by(monkeypatch, capsys, "generate", "run", "--typical-p", "0.9")
-    assert message == "tfllm: --typical-p: there is no such cut: --top-p 0.9 or --min-p 0.05 are near it\n"
+    assert message == (
+        "tfllm: --typical-p is invalid: expected an option that exists here. "
+        "Give --top-p 0.9 or --min-p 0.05, which have a similar effect.\n"
+    )
     monkeypatch.setattr(sys, "argv", ["tfllm", *words, "--field", "body"])
     main()
     assert tfllm.tokenizers.load(tmp_path / "words").vocab_size == 270

@@ -56,7 +56,7 @@ def main() -> None:
         print(f"tfllm {__version__}")
         return
     try:
-        words = renamed.with_new_names(generating.our_words(sys.argv[1:]))
+        words = renamed.with_new_names(generating.translated_options(sys.argv[1:]))
         app.cli(prog="tfllm", args=words, description=(__doc__ or "").replace("    tfllm", "  tfllm"))
     except BrokenPipeError:  # `tfllm info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

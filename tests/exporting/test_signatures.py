@@ -148,7 +148,7 @@ def test_every_answer_is_utf8(which, request, served, served_sampling):
 
 @pytest.mark.parametrize("lengths", [[3], [-1], [1, 1]])
 def test_lengths_that_rows_do_not_have_are_refused(served, lengths):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="num_tokens must have a value a row of token_ids, from 0"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="num_tokens is invalid: expected a value for each row of"):
         ask(served["detokenize"], "detokenize", token_ids=[[5, 6]], num_tokens=lengths)
 
 
@@ -208,13 +208,13 @@ def test_fresh_seeds_are_not_the_exporting_processs():
 @pytest.mark.parametrize("name", ["serving_default", "generate"])
 def test_no_prompt_at_all_fails_the_request(served, name):
     settings = columns([]) if name == "generate" else {}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="give at least one prompt"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="prompt is invalid: expected at least one text"):
         ask(served[name], name, prompt=[], **settings)
 
 
 def test_prompts_and_ids_out_of_range_fail_the_request(served_sampling):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a prompt is longer than the model can place: at most 63 tokens"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="prompt is invalid: expected at most 63 tokens"):
         ask(served_sampling["serving_default"], "serving_default", prompt=["x" * 64])
     assert ask(served_sampling["serving_default"], "serving_default", prompt=["x" * 63])["text"].tolist() == [b""]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="token_ids must be from 0 to 258"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="token_ids is invalid: expected integers from 0 to 258"):
         ask(served_sampling["detokenize"], "detokenize", token_ids=[[259]], num_tokens=[1])

@@ -32,13 +32,13 @@ class Settings(_Options):
 _NOT_GIVEN = Settings()
 
 
-def our_words(words: list[str]) -> list[str]:
-    """A command line of `tfllm generate` by the names here; any other as it is.
+def translated_options(words: list[str]) -> list[str]:
+    """A command line of `tfllm generate` with the options of other libraries translated. Other command lines stay as they are.
 
         generate runs/first --num-return-sequences 2 --do-sample -> generate runs/first --num-sequences 2 --do-sample True
 
     Raises:
-        ValueError: an option is called so elsewhere, and there is none such here.
+        ValueError: an option exists in another library, and none here means the same.
     """
     found = list(words)
     for place, word in enumerate(words if words[:1] == ["generate"] else []):
@@ -65,18 +65,18 @@ def generate(
     do_sample: bool | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = _NOT_GIVEN,
 ) -> None:
-    """Continue prompts: one as it comes, behind itself, several as JSON lines. What is not given is as in the model folder's
-    generation.json (GenerationConfig.save writes it), or the default.
+    """Continue prompts. One prompt is printed with its continuation as it comes; several give JSON lines. Settings that are not
+    given are those of the model folder's generation.json (GenerationConfig.save writes it), or the defaults.
 
     Args:
         model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
-        prompt: Texts to continue; quote each.
-        draft_model: A smaller model of the same tokenizer, to draft --num-draft-tokens at once.
-        quantize: int8: products in 8 bits, sooner with a large model, for a little quality. Only on x86 processors.
-        prepack: Matrices once more, as the processor reads them soonest: several prompts sooner. Only on x86 processors, in
-            bfloat16 only on those with AVX-512.
-        do_sample: True draws as Transformers does unless told otherwise, --temperature 1 --top-k 50; False is --temperature 0.
-        settings: How.
+        prompt: Texts to continue. Quote each.
+        draft_model: A smaller model with the same tokenizer, which drafts --num-draft-tokens at once.
+        quantize: int8: compute in 8 bits. Faster for large models, with slightly lower quality. Only on x86 processors.
+        prepack: Keep another copy of each matrix, in the layout that the processor reads fastest. Faster for several prompts.
+            Only on x86 processors; in bfloat16 only with AVX-512.
+        do_sample: True is --temperature 1 --top-k 50, the defaults of Transformers; False is --temperature 0.
+        settings: Settings of generation.
     """
     import tfllm
 
@@ -98,7 +98,7 @@ def generate(
 
 
 def _line(result: Any, words: Any) -> dict[str, Any]:
-    """What is printed of a `Generation`."""
+    """The JSON line of a `Generation`."""
     line: dict[str, Any] = {"prompt": result.prompt, "text": result.text}
     if result.score is not None:
         line["score"] = result.score if math.isfinite(result.score) else None  # JSON has no infinity

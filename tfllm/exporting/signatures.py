@@ -66,9 +66,9 @@ def generation_functions(
     shared = shared_settings_of(config, tokenizer)
     rows = [tf.TensorSpec([None], tf.string), row_specs()]
 
-    @partial(tf.function, input_signature=rows, autograph=False)  # in the graph once, for both
+    @partial(tf.function, input_signature=rows, autograph=False)  # once in the graph, for both signatures
     def answer(prompt: tf.Tensor, settings: RowSettings) -> Tensors:
-        found = continue_prompts(model, _opened(model, tokenizer, prompt), settings, shared, draft_model)
+        found = continue_prompts(model, _tokenized(model, tokenizer, prompt), settings, shared, draft_model)
         return {"text": text_of(found, shared.stop, tokenizer.detokenize)} | _outputs(found)
 
     def serving_default(prompt: tf.Tensor) -> Tensors:
@@ -79,7 +79,7 @@ def generation_functions(
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
         with tf.control_dependencies(assert_valid(settings, tf.size(prompt), longest)):
             prompt = tf.identity(prompt)
-            # Else memory may be taken for them before they are refused.
+            # Otherwise memory may be allocated for them before the assertions fail.
             settings = {name: tf.identity(each) for name, each in settings.items()}
         return answer(prompt, same_for_all(config, tf.size(prompt))._replace(**settings))
 
@@ -106,7 +106,7 @@ def generation_functions(
 
 
 def _outputs(found: Results) -> Tensors:
-    """What there is, by the contract's names."""
+    """The results that there are, by their names in the contract."""
     outputs = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
     if found.top:
         outputs |= {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs}
@@ -122,28 +122,28 @@ def _concrete(signature: Signature, function: Callable[..., Tensors]) -> Any:
     return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 
-def _opened(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Prompts:
-    """string [B] -> the prompts' tokens behind the separator."""
+def _tokenized(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Prompts:
+    """string [B] -> the prompts' tokens, with the separator before each."""
     ids = tokenizer.tokenize(prompt)
-    open_file = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
-    lengths = tf.cast(open_file.row_lengths(), tf.int32)
-    demands = [tf.debugging.Assert(tf.size(prompt) > 0, ["give at least one prompt, got:", prompt])]
+    with_separator = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
+    lengths = tf.cast(with_separator.row_lengths(), tf.int32)
+    assertions = [tf.debugging.Assert(tf.size(prompt) > 0, ["prompt is invalid: expected at least one text, got:", prompt])]
     if model.config.positions == "learned":
         limit = model.config.max_length
-        message = f"a prompt is longer than the model can place: at most {limit - 1} tokens; row lengths with the separator:"
-        demands.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
-    with tf.control_dependencies(demands):
-        return Prompts(open_file.to_tensor(tokenizer.pad_id), tf.identity(lengths))
+        message = f"prompt is invalid: expected at most {limit - 1} tokens, where learned positions end. With separator:"
+        assertions.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
+    with tf.control_dependencies(assertions):
+        return Prompts(with_separator.to_tensor(tokenizer.pad_id), tf.identity(lengths))
 
 
 def _lengths(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> list[tf.Operation]:
     rows, width = tf.shape(token_ids)[0], tf.shape(token_ids)[1]
-    message = "num_tokens must have a value a row of token_ids, from 0 to the width; rows, width and values:"
-    whole = tf.size(num_tokens) == rows
-    good = whole & tf.reduce_all((num_tokens >= 0) & (num_tokens <= width))
-    return [tf.debugging.Assert(good, [message, rows, width, num_tokens])]
+    message = "num_tokens is invalid: expected a value for each row of token_ids, from 0 to its width. Rows, width and values:"
+    valid = (tf.size(num_tokens) == rows) & tf.reduce_all((num_tokens >= 0) & (num_tokens <= width))
+    return [tf.debugging.Assert(valid, [message, rows, width, num_tokens])]
 
 
 def _known(token_ids: tf.Tensor, tokenizer: Tokenizer) -> tf.Operation:
-    good = tf.reduce_all((token_ids >= 0) & (token_ids < tokenizer.vocab_size))
-    return tf.debugging.Assert(good, [f"token_ids must be from 0 to {tokenizer.vocab_size - 1}, got:", token_ids])
+    valid = tf.reduce_all((token_ids >= 0) & (token_ids < tokenizer.vocab_size))
+    message = f"token_ids is invalid: expected integers from 0 to {tokenizer.vocab_size - 1}, got:"
+    return tf.debugging.Assert(valid, [message, token_ids])
