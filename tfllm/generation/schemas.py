@@ -27,28 +27,28 @@ def check_schema(text: str) -> None:
     schema = json.loads(text)
     for where, each in _schemas(schema, "the schema"):
         if problem := _problem(each):
-            raise ValueError(f"json_schema is invalid: {where} {problem}. Otherwise texts could break the schema.")
+            raise ValueError(f"json_schema is invalid: {where} {problem}")
 
 
 def _problem(schema: Any) -> str:
     """Why one schema cannot be followed; "" if it can."""
     if not isinstance(schema, Mapping):
-        return f"is {schema!r:.40}, which says nothing that can be followed: give an object"
+        return f"is {schema!r:.40}: expected an object. Give a schema with a type."
     if unknown := sorted(schema.keys() - _FOLLOWED - _NOTES):
-        return f"has {', '.join(unknown)}, which cannot be followed: leave it out, or write a regex"
+        return f"has {', '.join(unknown)}, which is not supported. Leave it out, or give regex=…"
     shapes = [name for name in _SHAPES if name in schema]
     if not shapes and "type" not in schema:
-        return f"has no type: give a type, or one of {', '.join(_SHAPES)}"
+        return f"has no type. Give a type, or one of {', '.join(_SHAPES)}."
     if len(shapes) > 1:
-        return f"has {' and '.join(shapes)}, of which one can be followed"
+        return f"has {' and '.join(shapes)}: expected one of them. Leave out the others."
     if len(schema.get("allOf", [None])) != 1:
-        return "has several schemas in allOf, of which one can be followed"
+        return "has several schemas in allOf: expected one. Put their properties into one schema."
     if "pattern" in schema and schema.keys() & {"minLength", "maxLength", "format"}:
-        return "has a pattern and a length or format, of which one can be followed: put the length into the pattern"
+        return "has a pattern with a length or a format: expected one of them. Put the length into the pattern."
     if "format" in schema and schema.keys() & {"minLength", "maxLength"}:
-        return "has a format and a length, of which one can be followed"
+        return "has a format and a length: expected one of them. Leave one out."
     if missing := sorted(set(schema.get("required", [])) - set(schema.get("properties", {}))):
-        return f"requires {', '.join(missing)}, which is not in its properties"
+        return f"requires {', '.join(missing)}, which is not in its properties. Add it to the properties."
     return ""
 
 
