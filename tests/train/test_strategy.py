@@ -45,9 +45,9 @@ def test_what_cannot_be_had_is_refused(kind: str, options: dict, message: str) -
 
 def test_workers_take_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", json.dumps(CLUSTER))
-    with pytest.raises(ValueError, match="devices=2: every worker takes all its GPUs"):
+    with pytest.raises(ValueError, match="devices=2 is invalid with several workers: each uses all its GPUs"):
         tfllm.train.strategy("multi_worker", devices=2)
-    with pytest.raises(ValueError, match="takes the devices of one process, and TF_CONFIG names several"):
+    with pytest.raises(ValueError, match="uses the devices of one process, and TF_CONFIG names several processes"):
         tfllm.train.strategy("tensor_parallel", mesh=(1, 1))
 
 
