@@ -260,7 +260,7 @@ def test_what_is_not_finite_stops_the_run_before_the_update():
 def test_an_id_that_no_table_has_is_named(target):
     batch = next(iter(dataset(1)))
     spoilt = batch | {TARGET_IDS: tf.tensor_scatter_nd_update(batch[TARGET_IDS], [[0, 1]], [target])}
-    with pytest.raises(ValueError, match=rf"step 0: an id .*= {target} is not in \[0, {VOCAB}\).* do not count have weight 0"):
+    with pytest.raises(ValueError, match=rf"step 0: an id .*= {target} is not in \[0, {VOCAB}\).* does not count has weight 0"):
         compiled().fit(tf.data.Dataset.from_tensors(spoilt), verbose=0)
 
 
