@@ -86,7 +86,7 @@ NO_ADVICE = (
     ", and this is none",
     "the activation ",
     " twice, once as ",
-    " is not the usual one: this model counts or masks in a way that is not carried",
+    " is not the usual one: this model counts or masks in a way that is not supported",
     "not the form of torch.save",
     ", not a dict of tensors",
     ", not a tensor",

@@ -104,7 +104,7 @@ def test_the_advice_of_a_command_is_a_command(
     words = ["tokenizer", str(tmp_path / "a.jsonl"), "--kind", "byte_bpe", "--vocab-size", "270"]
     words += ["--out", str(tmp_path / "words")]
     assert "--field …" in said_by(monkeypatch, capsys, *words)
-    assert "use --kind wordpiece" in said_by(monkeypatch, capsys, *words, "--field", "body", "--lowercase", "True")
+    assert "give --kind wordpiece" in said_by(monkeypatch, capsys, *words, "--field", "body", "--lowercase", "True")
     message = said_by(monkeypatch, capsys, "generate", "run", "--typical-p", "0.9")
     assert message == (
         "tfllm: --typical-p is invalid: expected an option that exists here. "

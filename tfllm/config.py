@@ -1,6 +1,7 @@
-"""What a model is: one frozen record from which every architecture of the package is built.
+"""The architecture of a model: one frozen record, `ModelConfig`, from which every model of the package is built.
 
-Enters: numbers and names. Leaves: a validated `ModelConfig`, its parameter count by arithmetic, and its JSON.
+In: numbers and names, or the JSON that `save` wrote. Out: a validated `ModelConfig`, its number of parameters and of
+floating-point operations by arithmetic, and its JSON.
 """
 
 from __future__ import annotations
@@ -35,10 +36,14 @@ class RopeScaling:
     original_max_length: int = 8192
 
     def __post_init__(self) -> None:
-        if self.factor < 1 or self.original_max_length < 1:
-            raise ValueError(f"rope_scaling wants factor >= 1 and original_max_length >= 1, got {self}")
+        for name in ("factor", "original_max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"rope_scaling: {name}={getattr(self, name)!r} is invalid: expected a number from 1 on.")
         if not 0 < self.low_frequency_factor < self.high_frequency_factor:
-            raise ValueError(f"rope_scaling wants 0 < low_frequency_factor < high_frequency_factor, got {self}")
+            raise ValueError(
+                f"rope_scaling: low_frequency_factor={self.low_frequency_factor!r} is invalid: expected a number above 0 and "
+                f"below high_frequency_factor={self.high_frequency_factor!r}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,22 +112,14 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         self._fill_defaults()
-        self._check_sizes()
-        for field, kind in (
-            ("norm", Norm),
-            ("norm_place", NormPlace),
-            ("positions", Positions),
-            ("activation", Activation),
-        ):
-            if getattr(self, field) not in get_args(kind):
-                raise ValueError(f"{field}={getattr(self, field)!r} is unknown; it is one of {', '.join(get_args(kind))}")
-        self._check_numbers()
-        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
-            raise ValueError(f"rope_scaling={self.rope_scaling!r} must be a RopeScaling, or left out")
-        if self.rope_scaling and self.positions != "rotary":
-            raise ValueError(f"rope_scaling goes with positions='rotary', got positions={self.positions!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if (expected := _expected(field, value)) is not None:
+                raise ValueError(f"{field.name}={value!r} is invalid: expected {expected}.")
+        self._check_relations()
 
     def _fill_defaults(self) -> None:
+        """Sizes that are 0 follow from others; values of other types are left to the checks."""
         fill = object.__setattr__
         if self.num_kv_heads == 0:
             fill(self, "num_kv_heads", self.num_heads)
@@ -130,8 +127,8 @@ class ModelConfig:
         if self.head_dim == 0 and whole and self.num_heads > 0:
             if self.hidden_size % self.num_heads:
                 raise ValueError(
-                    f"hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}: "
-                    "change one of them, or give head_dim"
+                    f"hidden_size={self.hidden_size} is invalid: expected a multiple of num_heads={self.num_heads}. "
+                    "Change one of them, or give head_dim."
                 )
             fill(self, "head_dim", self.hidden_size // self.num_heads)
         if self.ffn_size == 0 and whole:
@@ -139,51 +136,18 @@ class ModelConfig:
         if isinstance(self.rope_scaling, dict):
             fill(self, "rope_scaling", RopeScaling(**self.rope_scaling))
 
-    def _check_sizes(self) -> None:
-        sizes = (
-            *("vocab_size", "max_length", "num_layers", "hidden_size"),
-            *("num_heads", "num_kv_heads", "head_dim", "ffn_size"),
-        )
-        for field in sizes:
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field}={value!r} must be a whole number of at least 1")
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise ValueError(f"positions='rotary' turns pairs of units: head_dim={self.head_dim} must be even")
-        if self.positions == "sinusoidal" and self.hidden_size % 2:
-            raise ValueError(f"positions='sinusoidal' wants an even hidden_size, got {self.hidden_size}")
-        for field in ("sliding_window", "num_types", "position_offset"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{field}={value!r} must be 0 (off) or a whole number above it")
-        if self.position_offset and self.positions != "learned":
-            raise ValueError(f"position_offset goes with positions='learned', got positions={self.positions!r}")
-
-    def _check_numbers(self) -> None:
-        for field in ("dropout", "attention_dropout", "norm_epsilon", "rope_theta", "initializer_range"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{field}={value!r} must be a number")
-            if field.endswith("dropout") and not 0 <= value < 1:
-                raise ValueError(f"{field}={value} is not in [0, 1)")
-            if not field.endswith("dropout") and not 0 < value < math.inf:
-                raise ValueError(f"{field}={value} must be greater than 0, and finite")
-        for field in (
-            "causal",
-            "embedding_norm",
-            "pooler",
-            "gated_ffn",
-            "qkv_bias",
-            "attention_output_bias",
-            "ffn_bias",
-            "qk_norm",
-            "tied_embeddings",
-            "remat",
+    def _check_relations(self) -> None:
+        """Raises ValueError for values that do not go together."""
+        positions = f"positions={self.positions!r}"
+        for name, is_wrong, expected in (
+            ("num_kv_heads", self.num_heads % self.num_kv_heads, f"a divisor of num_heads={self.num_heads}"),
+            ("head_dim", self.positions == "rotary" and self.head_dim % 2, f"an even number with {positions}"),
+            ("hidden_size", self.positions == "sinusoidal" and self.hidden_size % 2, f"an even number with {positions}"),
+            ("position_offset", self.position_offset and self.positions != "learned", f"0 with {positions}"),
+            ("rope_scaling", self.rope_scaling and self.positions != "rotary", f"None with {positions}"),
         ):
-            if not isinstance(getattr(self, field), bool):
-                raise ValueError(f"{field}={getattr(self, field)!r} must be true or false")
+            if is_wrong:
+                raise ValueError(f"{name}={getattr(self, name)!r} is invalid: expected {expected}.")
 
     def num_parameters(self) -> int:
         """Trainable parameters of a `CausalLM`, or of an encoder without a task's head, by arithmetic: nothing is built."""
@@ -300,3 +264,27 @@ class ModelConfig:
             return cls.from_dict(values)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+_CHOICES = {"Norm": Norm, "NormPlace": NormPlace, "Positions": Positions, "Activation": Activation}
+_FROM_0 = ("sliding_window", "num_types", "position_offset")
+"""Whole numbers that may be 0: off. All others are from 1 on."""
+
+
+def _expected(field: dataclasses.Field[Any], value: Any) -> str | None:
+    """What a field of a `ModelConfig` accepts, by its type; None where it accepts `value`."""
+    kind = str(field.type)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind in _CHOICES:
+        choices = get_args(_CHOICES[kind])
+        return None if value in choices else f"one of {', '.join(map(repr, choices))}"
+    if kind == "bool":
+        return None if isinstance(value, bool) else "True or False"
+    if kind == "int":
+        least = 0 if field.name in _FROM_0 else 1
+        return None if is_number and isinstance(value, int) and value >= least else f"a whole number from {least} on"
+    if kind == "float" and field.name.endswith("dropout"):
+        return None if is_number and 0 <= value < 1 else "a number from 0 to below 1"
+    if kind == "float":
+        return None if is_number and 0 < value < math.inf else "a finite number above 0"
+    return None if value is None or isinstance(value, RopeScaling) else "a RopeScaling or None"

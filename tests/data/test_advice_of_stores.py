@@ -77,7 +77,11 @@ def test_what_is_prepared(texts):
         lambda: memory(texts=["one"], field="a"),
         lambda: memory(texts=["one"]),
     )
-    follow("; accepted: an iterable of strings, as [text]", lambda: memory(texts="one"), lambda: memory(texts=["one"]))
+    follow(
+        ": expected an iterable of strings, got one string. Give [text].",
+        lambda: memory(texts="one"),
+        lambda: memory(texts=["one"]),
+    )
     follow("; accepted: strings", lambda: memory(texts=["one", 2]), lambda: memory(texts=["one"]))
 
 

@@ -70,7 +70,7 @@ def test_what_cannot_be_scored(model: Any) -> None:
         tfllm.score(3, ByteTokenizer(), "a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the tokenizer has 300 ids, the model's vocabulary 259"):
         tfllm.score(model, type("Other", (ByteTokenizer,), {"vocab_size": 300})(), "a")
-    with pytest.raises(TypeError, match="got int 3; a text is a str"):
+    with pytest.raises(TypeError, match="A text is 3: expected str, got int"):
         tfllm.score(model, ByteTokenizer(), ["a", 3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="batch_size=0 is invalid: expected an integer from 1"):
         tfllm.score(model, ByteTokenizer(), ["a"], batch_size=0)

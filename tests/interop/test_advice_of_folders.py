@@ -63,7 +63,7 @@ def change(path, **values):
     ("words", "wrong", "right"),
     [
         (" is not read here; accepted: ", dict(model_type="t5"), dict(model_type="bert")),
-        (" is not carried; accepted: ", dict(is_decoder=True), dict(is_decoder=False)),
+        (" is not supported; accepted: ", dict(is_decoder=True), dict(is_decoder=False)),
         (" is unknown; accepted: ", dict(hidden_act="mish"), dict(hidden_act="gelu")),
         (": add what the model was trained with", None, {}),
     ],
@@ -80,7 +80,7 @@ def test_architectures():
     llama = write_config(tfllm.preset("llama-tiny"), "llama")
     kinds = [dict(rope_parameters=dict(rope_type=kind, rope_theta=1e4)) for kind in ("yarn", "default")]
     follow(
-        " are not carried; accepted: 'default', 'llama3'",
+        " are not supported; accepted: 'default', 'llama3'",
         lambda: read_config(llama | kinds[0]),
         lambda: read_config(llama | kinds[1]),
     )
@@ -115,7 +115,9 @@ def test_heads(tmp_path):
     )
     single = "single_label_classification"
     follow(
-        " is not carried: mend config.json", lambda: settings(problem_type="regression"), lambda: settings(problem_type=single)
+        " is not supported: mend config.json",
+        lambda: settings(problem_type="regression"),
+        lambda: settings(problem_type=single),
     )
     for task_, words, wrong, right in (
         ("text_classifier", ": Hugging Face's classifiers read the pooled first token ('pooler')", "mean", "pooler"),

@@ -176,8 +176,8 @@ def test_tensors_that_do_not_fit_are_named(copy, name, change, message):
     [
         ("BertModel", dict(model_type="t5"), "model_type='t5' is not read here; accepted: bert, roberta, gpt2"),
         ("BertModel", dict(hidden_act="mish"), "activation 'mish' is unknown; accepted: gelu, "),
-        ("BertModel", dict(position_embedding_type="relative_key"), "position_embedding_type='relative_key' is not carried"),
-        ("BertModel", dict(is_decoder=True), "is_decoder=True is not carried"),
+        ("BertModel", dict(position_embedding_type="relative_key"), "position_embedding_type='relative_key' is not supported"),
+        ("BertModel", dict(is_decoder=True), "is_decoder=True is not supported"),
         ("BertModel", dict(num_hidden_layers=None), "num_layers=None"),
         ("BertForSequenceClassification", dict(id2label={"0": "a", "1": "b"}), "has 3 rows for the 2 labels"),
         ("BertForSequenceClassification", dict(id2label={"1": "a", "2": "b"}), r"numbers its labels \[1, 2\]"),
@@ -324,7 +324,7 @@ def test_a_space_before_each_text_is_refused_in_old_files_too(copy):
 @pytest.mark.parametrize(
     ("file", "said", "message"),
     [
-        ("sentence_bert_config.json", dict(max_seq_length=9, do_lower_case=True), "do_lower_case, which is not carried"),
+        ("sentence_bert_config.json", dict(max_seq_length=9, do_lower_case=True), "do_lower_case, which is not supported"),
         ("config_sentence_transformers.json", dict(default_prompt_name="query"), "the prompt 'query' before each text"),
     ],
 )

@@ -145,11 +145,11 @@ CONTRADICTIONS: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "another role": (
         [*WORDPIECE, "<s>"],
         {"special_tokens_map": {"cls_token": "<s>"}},
-        r"the cls_token is '<s>', which is not carried; accepted: '\[CLS\]'",
+        r"the cls_token is '<s>', which is not supported; accepted: '\[CLS\]'",
     ),
     "never_split": (WORDPIECE, {"tokenizer_config": {"never_split": ["e1"]}}, r"'never_split': \['e1'\]"),
-    "specials cut": (WORDPIECE, {"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens is not carried"),
-    "mask cut": (ROBERTA, {"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens is not carried"),
+    "specials cut": (WORDPIECE, {"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens is not supported"),
+    "mask cut": (ROBERTA, {"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens is not supported"),
     "a space first": (GPT, {"tokenizer_config": {"add_prefix_space": True}}, "add_prefix_space is True; accepted: False"),
 }
 

@@ -142,9 +142,9 @@ def test_wrong_inputs_are_named(tokenizer: tokenizers.Tokenizer) -> None:
     with pytest.raises(TypeError, match="got bytes"):
         tokenizer.encode(b"abc")  # type: ignore[arg-type]
     for ids in ([tokenizer.vocab_size], [5, -1]):
-        with pytest.raises(ValueError, match=rf"id {ids[-1]} is not in the vocabulary; accepted: 0 to"):
+        with pytest.raises(ValueError, match=rf"id {ids[-1]} is not in the vocabulary: expected 0 to"):
             tokenizer.decode(ids)
-    with pytest.raises(ValueError, match="accepted: one row of integers"):
+    with pytest.raises(ValueError, match="expected one row of integers"):
         tokenizer.decode([1.5])  # type: ignore[list-item]
     assert tokenizer.encode_batch([]) == [] and tokenizer.decode_batch([]) == [] and tokenizer.decode([]) == ""
 

@@ -73,45 +73,47 @@ def test_progress_is_shown_to_the_end(folder: Path, capfd: pytest.CaptureFixture
 
 def test_bytes_need_no_training() -> None:
     assert isinstance(tokenizers.train(kind="bytes"), tokenizers.ByteTokenizer)
-    with pytest.raises(ValueError, match="vocab_size is 8192; bytes have 259"):
+    with pytest.raises(ValueError, match="vocab_size=8192 is invalid: expected 259"):
         tokenizers.train(kind="bytes", vocab_size=8192)
 
 
 def test_wrong_settings_are_named(folder: Path) -> None:
-    with pytest.raises(ValueError, match="kind is 'morphemes'; accepted: 'unigram', 'bpe', 'byte_bpe', 'wordpiece', 'bytes'"):
+    with pytest.raises(
+        ValueError, match="kind='morphemes' is invalid: expected one of 'unigram', 'bpe', 'byte_bpe', 'wordpiece', 'bytes'"
+    ):
         tokenizers.train(folder, kind="morphemes")
-    with pytest.raises(ValueError, match="vocab_size is 200; at least 262 ids"):
+    with pytest.raises(ValueError, match="vocab_size=200 is invalid: expected at least 262"):
         tokenizers.train(folder, vocab_size=200)
-    with pytest.raises(ValueError, match="vocab_size is 0; at least 262 ids"):
+    with pytest.raises(ValueError, match="vocab_size=0 is invalid: expected at least 262"):
         tokenizers.train(folder, vocab_size=0)
-    with pytest.raises(ValueError, match="vocab_size is 258; at least 259 ids"):
+    with pytest.raises(ValueError, match="vocab_size=258 is invalid: expected at least 259"):
         tokenizers.train(folder, kind="byte_bpe", vocab_size=258, progress=False)
-    with pytest.raises(ValueError, match="line_break_pieces is for 'unigram' and 'bpe', and kind is 'wordpiece'"):
+    with pytest.raises(ValueError, match="line_break_pieces=True is invalid: expected False with kind='wordpiece'"):
         tokenizers.train(folder, kind="wordpiece", line_break_pieces=True)
-    with pytest.raises(ValueError, match=r"character_coverage is 0\.5; accepted: 0.98 to 1"):
+    with pytest.raises(ValueError, match=r"character_coverage=0\.5 is invalid: expected a number from 0.98 to 1"):
         tokenizers.train(folder, character_coverage=0.5)
-    with pytest.raises(ValueError, match="max_bytes is 0"):
+    with pytest.raises(ValueError, match="max_bytes=0 is invalid"):
         tokenizers.train(folder, max_bytes=0, progress=False)
     for given in ({}, {"paths": folder, "texts": ["a"]}):
-        with pytest.raises(ValueError, match="give either paths"):
+        with pytest.raises(ValueError, match="Give either paths"):
             tokenizers.train(**given)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"field=.body. and exclude=.* are for files, and texts were given"):
+    with pytest.raises(ValueError, match=r"field=.body. is invalid: expected no field with texts="):
         tokenizers.train(texts=["a"], field="body")
-    with pytest.raises(TypeError, match="texts is one string"):
+    with pytest.raises(TypeError, match="texts is invalid: expected an iterable of strings, got one string"):
         tokenizers.train(texts="one string", progress=False)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_text_and_vocabulary_must_fit(kind: str, folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"vocab_size is 50000, but the text gives no more than \d+ pieces: lower it"):
+    with pytest.raises(ValueError, match=r"vocab_size=50000 is invalid: expected at most \d+, .*Lower it"):
         tokenizers.train(folder, kind=kind, vocab_size=50_000, progress=False)
-    with pytest.raises(ValueError, match=r"^vocab_size is 280, but the text's characters alone need \d+ ids: raise it to"):
+    with pytest.raises(ValueError, match=r"^vocab_size=280 is invalid: expected at least \d+, .*Raise it to"):
         tokenizers.train(folder, kind=kind, vocab_size=280, progress=False)
     for nothing in ([], [""], ["\n", "  \n\t"]):
-        with pytest.raises(ValueError, match="no text to train on in texts"):
+        with pytest.raises(ValueError, match="No text to train on in texts"):
             tokenizers.train(texts=nothing, kind=kind, progress=False)
     for lone in (["a"], ["a", "b\n"], ["a\tb"]):
-        with pytest.raises(ValueError, match=r"no two characters stand side by side in the text: .* or use kind='bytes'"):
+        with pytest.raises(ValueError, match=r"The text has no two characters side by side. .* or kind='bytes'"):
             tokenizers.train(texts=lone, kind=kind, vocab_size=263, progress=False)
     assert tokenizers.train(texts=["ab"], kind=kind, vocab_size=263, progress=False).vocab_size == 263
     assert tokenizers.train(texts=["a"], kind="bytes").vocab_size == 259
@@ -128,8 +130,9 @@ def test_advice_on_too_many_characters_works(kind: str, size: int) -> None:
     with pytest.raises(ValueError) as refused:
         tokenizers.train(**asked)
     advice = re.fullmatch(
-        rf"vocab_size is {size}, but the text's characters alone need (\d+) ids: raise it to \1 at least, or lower "
-        r"character_coverage from 0\.9995 to ([.0-9]+), so that .+, or use kind='byte_bpe', whose pieces are made of bytes",
+        rf"vocab_size={size} is invalid: expected at least (\d+), for so many ids the text's characters need\. Raise it to \1, "
+        r"or lower "
+        r"character_coverage from 0\.9995 to ([.0-9]+), so that .+, or use kind='byte_bpe', whose pieces are made of bytes\.",
         str(refused.value),
     )
     assert advice

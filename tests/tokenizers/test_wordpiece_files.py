@@ -105,7 +105,7 @@ def test_a_piece_that_stands_twice_has_its_last_id(vocabulary: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda parts: parts["model"].update(type="BPE"), "model is 'BPE', which is not carried; accepted: 'WordPiece'"),
+        (lambda parts: parts["model"].update(type="BPE"), "model is 'BPE', which is not supported; accepted: 'WordPiece'"),
         (lambda parts: parts["model"].update(continuing_subword_prefix="@"), "continuing_subword_prefix is '@'"),
         (lambda parts: parts["normalizer"].update(type="Sequence"), "normalizer is 'Sequence'.*accepted: 'BertNormalizer'"),
         (lambda parts: parts.update(normalizer=None), "normalizer is None"),
@@ -251,14 +251,15 @@ def test_alphabet_rows() -> None:
 
 def test_wrong_training_is_named(languages: dict[str, str]) -> None:
     text = {"texts": [languages["de"]], "kind": "wordpiece", "progress": False}
-    with pytest.raises(ValueError, match=r"vocab_size is 50000, but the text gives no more than \d+ pieces: lower it"):
+    with pytest.raises(ValueError, match=r"vocab_size=50000 is invalid: expected at most \d+, .*Lower it"):
         tokenizers.train(**text, vocab_size=50_000)
     with pytest.raises(
-        ValueError, match=r"^vocab_size is 40, but the text's characters alone need \d+ ids: raise it to \d+ at least$"
+        ValueError,
+        match=r"^vocab_size=40 is invalid: expected at least \d+, for so many .* need. Raise it to \d+\.$",
     ):
         tokenizers.train(**text, vocab_size=40)
-    with pytest.raises(ValueError, match=r"character_coverage is 0\.5; accepted: 0\.98 to 1"):
+    with pytest.raises(ValueError, match=r"character_coverage=0\.5 is invalid: expected a number from 0\.98 to 1"):
         tokenizers.train(**text, character_coverage=0.5)
-    with pytest.raises(ValueError, match="lowercase is True, but 'unigram' keeps case always"):
+    with pytest.raises(ValueError, match="lowercase=True is invalid: expected None, for kind='unigram' keeps case"):
         tokenizers.train(texts=["a"], lowercase=True)
     assert np.all(tokenizers.train(**text, vocab_size=600).word_starts()[:5])

@@ -1,4 +1,4 @@
-"""Architectures in Hugging Face's `config.json` and ours: which fields are one another's, and what is not carried.
+"""Architectures in Hugging Face's `config.json` and ours: which fields are one another's, and what is not supported.
 
 Enters: the fields of a `config.json`, or a `ModelConfig`. Leaves: the other of the two. What a family of models does not have
 is told by writing a config and reading it again: a field that comes back changed stands in the way.
@@ -173,7 +173,7 @@ def read_config(values: dict[str, Any]) -> ModelConfig:
     """The architecture of a `config.json`; `pooler` is left off.
 
     Raises:
-        ValueError: another kind of model, a field is missing, or has a value that is not carried; each is named.
+        ValueError: another kind of model, a field is missing, or has a value that is not supported; each is named.
     """
     name = values.get("model_type")
     if name not in _FAMILIES:
@@ -181,7 +181,7 @@ def read_config(values: dict[str, Any]) -> ModelConfig:
     family = _FAMILIES[name]
     for key, accepted in family.only.items():
         if values.get(key) not in (None, accepted):
-            raise ValueError(f"{key}={values[key]!r} is not carried; accepted: {accepted!r}")
+            raise ValueError(f"{key}={values[key]!r} is not supported; accepted: {accepted!r}")
     if missing := sorted({key for key in family.names.values() if key not in values and key not in family.defaults}):
         raise ValueError(f"config.json lacks {', '.join(missing)}: add what the model was trained with")
     theirs = family.defaults | {key: value for key, value in values.items() if key not in _OPTIONAL or value is not None}
@@ -264,7 +264,7 @@ def _read_rope(values: dict[str, Any]) -> dict[str, Any]:
     if kind == "default":
         return {"rope_theta": theta}
     if kind != "llama3":
-        raise ValueError(f"rotary positions of type {kind!r} are not carried; accepted: 'default', 'llama3'")
+        raise ValueError(f"rotary positions of type {kind!r} are not supported; accepted: 'default', 'llama3'")
     names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     if missing := [name for name in names if name not in rope]:
         raise ValueError(f"the rotary scaling of config.json lacks {', '.join(missing)}: add what the model was trained with")

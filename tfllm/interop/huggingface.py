@@ -1,7 +1,7 @@
 """Hugging Face folders in and out: `config.json`, weights and tokenizer.
 
 Enters: a folder as `save_pretrained` writes it, of any age. Leaves: our model and tokenizer; or the other way round.
-Neither PyTorch nor Transformers is needed. What is not carried is refused by name: nothing is guessed, nothing left out unsaid.
+Neither PyTorch nor Transformers is needed. What is not supported raises an error that names it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def from_huggingface(
 
     Raises:
         FileNotFoundError: no such folder, or a file of it is missing.
-        ValueError: tensors are missing, unexpected or of another shape, or something is not carried; each is named.
+        ValueError: tensors are missing, unexpected or of another shape, or something is not supported; each is named.
 
     Warns:
         UserWarning: the folder ends texts at other tokens than the tokenizer's `eos_id`, as chat models do.

@@ -104,7 +104,9 @@ def _drop_buffers(weights: Weights, config: ModelConfig) -> None:
         elif not name.endswith((".attn.masked_bias", ".rotary_emb.inv_freq")):
             continue
         if not np.allclose(value, expected, rtol=1e-2, atol=0):  # frequencies may be rounded to 16 bits
-            raise ValueError(f"the buffer {name} is not the usual one: this model counts or masks in a way that is not carried")
+            raise ValueError(
+                f"the buffer {name} is not the usual one: this model counts or masks in a way that is not supported"
+            )
         del weights[name]
 
 

@@ -130,8 +130,12 @@ def fingerprint_of(kind: str, asset: bytes = b"") -> str:
 def check_text(text: Any) -> bytes:
     """UTF-8 bytes of `text`, or an error that says where it cannot be written."""
     if not isinstance(text, str):
-        ways = "decode bytes from UTF-8 first" if isinstance(text, bytes) else "give each as one string, and second texts apart"
-        raise TypeError(f"got {type(text).__name__} {text!r:.60}; a text is a str: {ways}")
+        ways = (
+            "Decode bytes from UTF-8 first"
+            if isinstance(text, bytes)
+            else "Give each text as one string, and second texts in text_pair"
+        )
+        raise TypeError(f"A text is {text!r:.60}: expected str, got {type(text).__name__}. {ways}.")
     if problem := lone_surrogate(text):
         raise ValueError(f"{problem}. Read the source as UTF-8 with errors='replace', or remove the character.")
     return text.encode()
@@ -140,7 +144,7 @@ def check_text(text: Any) -> bytes:
 def check_texts(texts: Sequence[str]) -> None:
     """`check_text` of each, in two calls."""
     if isinstance(texts, str):
-        raise TypeError("got one string; accepted: a sequence of strings, as [text]")
+        raise TypeError("texts is invalid: expected a sequence of strings, got one string. Give [text].")
     try:
         "".join(texts).encode()
     except (TypeError, UnicodeEncodeError):
@@ -192,12 +196,11 @@ def check_ids(ids: Any, vocab_size: int) -> np.ndarray:
     if array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"got ids of shape {array.shape} and dtype {array.dtype}; accepted: one row of integers")
+        raise ValueError(f"ids of shape {array.shape} and dtype {array.dtype} are invalid: expected one row of integers.")
     outside = (array < 0) | (array >= vocab_size)
     if outside.any():
         raise ValueError(
-            f"id {array[outside][0]} is not in the vocabulary; accepted: 0 to {vocab_size - 1}. "
-            "Were the ids made by another tokenizer?"
+            f"The id {array[outside][0]} is not in the vocabulary: expected 0 to {vocab_size - 1}. Give ids of this tokenizer."
         )
     return array.astype(np.int64)
 
@@ -208,7 +211,9 @@ def check_strings(texts: tf.Tensor) -> tf.Tensor:
 
     texts = tf.convert_to_tensor(texts)
     if texts.dtype != tf.string or texts.shape.rank not in (None, 1):
-        raise ValueError(f"got {texts.dtype.name} {texts.shape}; accepted: string [B], one text a row. Reshape to [-1]")
+        raise ValueError(
+            f"texts of dtype {texts.dtype.name} and shape {texts.shape} are invalid: expected string [B]. Reshape to [-1]."
+        )
     return tf.ensure_shape(texts, [None])
 
 

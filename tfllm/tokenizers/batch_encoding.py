@@ -77,9 +77,9 @@ class CallableTokenizer:
         """
         if unknown:
             reasons = "".join(f"; {name}: {ELSEWHERE[name]}" for name in unknown if name in ELSEWHERE)
-            raise TypeError(f"no argument {', '.join(unknown)}; accepted: {ACCEPTED}{reasons}")
+            raise TypeError(f"Unknown argument {', '.join(unknown)}: expected one of {ACCEPTED}{reasons}.")
         if return_tensors not in RETURN_TENSORS:
-            raise ValueError(f"return_tensors={return_tensors!r}; accepted: 'np', 'tf' or None")
+            raise ValueError(f"return_tensors={return_tensors!r} is invalid: expected 'np', 'tf' or None.")
         layout = _Layout.of(padding, truncation, max_length)
         texts, pairs = _texts(text, text_pair)
         rows = _rows(self, texts, pairs, add_special_tokens, layout.cut_at)
@@ -120,15 +120,17 @@ class _Layout:
     def of(cls, padding: Any, truncation: Any, max_length: int | None) -> _Layout:
         for name, value, accepted in (("padding", padding, PADDINGS), ("truncation", truncation, TRUNCATIONS)):
             if not isinstance(value, bool | str | None) or value not in accepted:
-                raise ValueError(f"{name}={value!r}; accepted: {', '.join(map(repr, accepted))}")
+                raise ValueError(f"{name}={value!r} is invalid: expected one of {', '.join(map(repr, accepted))}.")
         padded, cut = PADDINGS[padding], TRUNCATIONS[truncation]
         if max_length is not None and (not isinstance(max_length, int | np.integer) or max_length < 1):
-            raise ValueError(f"max_length={max_length!r}; accepted: a whole number from 1 on")
+            raise ValueError(f"max_length={max_length!r} is invalid: expected a whole number from 1 on.")
         if max_length is None and (cut or padded == "max_length"):
             asked = f"truncation={truncation!r}" if cut else f"padding={padding!r}"
-            raise ValueError(f"{asked} without a max_length: a tokenizer knows no model; give max_length=model.max_length")
+            raise ValueError(f"{asked} needs max_length, for a tokenizer knows no model. Give max_length=model.max_length.")
         if max_length is not None and not cut and padded != "max_length":
-            raise ValueError(f"max_length={max_length} cuts nothing: give truncation=True with it, or leave it out")
+            raise ValueError(
+                f"max_length={max_length} has no effect without truncation or padding. Give truncation=True, or leave it out."
+            )
         return cls(padded, int(max_length) if cut and max_length else None, max_length)
 
 
@@ -147,18 +149,20 @@ def _texts(text: Any, text_pair: Any) -> tuple[list[str], list[str] | None]:
     """Both as lists, or an error that says what does not fit."""
     if isinstance(text, str):
         if text_pair is not None and not isinstance(text_pair, str):
-            raise TypeError(f"text is one string, and text_pair a {type(text_pair).__name__}: give two strings, or two lists")
+            raise TypeError(
+                f"text is one string, and text_pair is a {type(text_pair).__name__}. Give two strings, or two lists."
+            )
         return [text], None if text_pair is None else [text_pair]
     if isinstance(text, bytes | None) or isinstance(text_pair, str):
         raise TypeError(
-            f"text is a {type(text).__name__}, text_pair a {type(text_pair).__name__}: give two strings, or two lists"
+            f"text is a {type(text).__name__}, and text_pair is a {type(text_pair).__name__}. Give two strings, or two lists."
         )
     texts, pairs = list(text), None if text_pair is None else list(text_pair)
     for each in texts:
         if isinstance(each, tuple | list):
-            raise TypeError(f"got {each!r:.60} as a text; give texts as strings, and second texts as text_pair=[…]")
+            raise TypeError(f"A text is {each!r:.60}: expected a string. Give second texts as text_pair=[…].")
     if pairs is not None and len(pairs) != len(texts):
-        raise ValueError(f"{len(texts)} texts and {len(pairs)} second texts; give as many of each")
+        raise ValueError(f"text_pair has {len(pairs)} texts, and text has {len(texts)}. Give as many of each.")
     return texts, pairs
 
 
@@ -189,11 +193,11 @@ def _arrays(rows: Sequence[_Row], layout: _Layout, pad_id: int) -> dict[str, np.
     if layout.padded == "max_length" and layout.max_length is not None:
         if width > layout.max_length:
             raise ValueError(
-                f"text {int(lengths.argmax())} has {width} ids, more than max_length={layout.max_length}: give truncation=True"
+                f"Text {int(lengths.argmax())} has {width} ids, more than max_length={layout.max_length}. Give truncation=True."
             )
         width = layout.max_length
     elif layout.padded is None and (lengths != width).any():
-        raise ValueError(f"rows of {lengths.min()} to {width} ids are no array: give padding=True")
+        raise ValueError(f"Rows of {lengths.min()} to {width} ids do not make an array. Give padding=True.")
     batch = {TOKEN_IDS: np.full((len(rows), width), pad_id, np.int32)}
     batch |= {name: np.zeros((len(rows), width), np.int32) for name in (SEGMENT_IDS, TYPE_IDS)}
     for place, row in enumerate(rows):

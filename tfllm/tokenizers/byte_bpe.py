@@ -103,7 +103,9 @@ class ByteBPETokenizer(CallableTokenizer):
         """
         least = len(SPECIAL_PIECES) + len(byte_letters())
         if vocab_size < least:
-            raise ValueError(f"vocab_size is {vocab_size}; at least {least} ids are needed (specials, 256 bytes): raise it")
+            raise ValueError(
+                f"vocab_size={vocab_size} is invalid: expected at least {least} (special tokens, 256 bytes). Raise it."
+            )
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,
@@ -117,8 +119,8 @@ class ByteBPETokenizer(CallableTokenizer):
         model = json.loads(native.to_str())["model"]
         if len(model["vocab"]) < vocab_size:
             raise ValueError(
-                f"vocab_size is {vocab_size}, but the text gives no more than {len(model['vocab'])} pieces: lower it, or "
-                "train on more text"
+                f"vocab_size={vocab_size} is invalid: expected at most {len(model['vocab'])}, the pieces that the text gives. "
+                "Lower it, or give more text."
             )
         pieces = {piece: id for piece, id in model["vocab"].items() if piece not in SPECIAL_PIECES}
         specials = [AddedToken(id, piece) for id, piece in enumerate(SPECIAL_PIECES)]

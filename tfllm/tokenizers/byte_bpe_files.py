@@ -51,7 +51,7 @@ class Vocabulary:
         alone = [token.content for token in self.found if token.single_word and token.content not in self.pieces]
         if self.ignore_merges and alone:
             raise ValueError(
-                f"the added token {alone[0]!r} is 'single_word', which is not carried together with 'ignore_merges'"
+                f"the added token {alone[0]!r} is 'single_word', which is not supported together with 'ignore_merges'"
             )
 
     @property
@@ -119,7 +119,9 @@ def read(path: str | Path) -> Vocabulary:
         vocabulary = _read_pair(path, named.config.get("tokenizer_class"))
         added = named.beside(vocabulary.pieces, usual=vocabulary.added, effective_flags=effective_flags)
     if named.config.get("split_special_tokens") and any(token.special for token in vocabulary.found):
-        raise ValueError(f"{path / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false")
+        raise ValueError(
+            f"{path / CONFIG}: split_special_tokens is not supported: {MASK!r} in a text is found. Set it to false"
+        )
     return replace(vocabulary, added=added)
 
 

@@ -42,9 +42,10 @@ def too_many_characters(size: int, least: int, coverage: float, counts: Mapping[
     otherwise: what becomes of characters without ids.
     """
     lower = share_of(counts, len(covering(counts, coverage)) - (least - size))
-    ways = [f"raise it to {least} at least"]
+    ways = [f"Raise it to {least}"]
     if lower >= LEAST_COVERAGE:
         ways.append(f"lower character_coverage from {coverage} to {lower}, so that {otherwise}")
     if size >= len(SPECIAL_PIECES) + 256:
         ways.append("use kind='byte_bpe', whose pieces are made of bytes")
-    return f"vocab_size is {size}, but the text's characters alone need {least} ids: {', or '.join(ways)}"
+    advice = ", or ".join(ways)
+    return f"vocab_size={size} is invalid: expected at least {least}, for so many ids the text's characters need. {advice}."

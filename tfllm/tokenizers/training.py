@@ -31,6 +31,7 @@ from tfllm.tokenizers.training_text import Corpus, sample
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 KINDS = ("unigram", "bpe", "byte_bpe", "wordpiece", "bytes")
+SENTENCEPIECE_KINDS = ("unigram", "bpe")
 DEFAULT_VOCAB_SIZE = 8192
 DEFAULT_MAX_BYTES = 8 << 20
 # Sums of floats depend on how the work is cut: a constant, so that the machine's cores do not change the model.
@@ -83,38 +84,59 @@ def train(
     Raises ValueError (a wrong setting, no text, a vocabulary the text cannot fill; SourceError: a file that cannot be read),
     FileNotFoundError (no such path, or no text in it).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; accepted: {', '.join(map(repr, KINDS))}")
+    size = vocab_size if vocab_size is not None else ByteTokenizer.vocab_size if kind == "bytes" else DEFAULT_VOCAB_SIZE
+    _check(kind, size, character_coverage=character_coverage, line_break_pieces=line_break_pieces, lowercase=lowercase)
     if kind == "bytes":
-        if vocab_size not in (None, ByteTokenizer.vocab_size):
-            raise ValueError(f"vocab_size is {vocab_size}; bytes have {ByteTokenizer.vocab_size} ids: leave it out")
         return ByteTokenizer()
-    if lowercase is not None and kind != "wordpiece":
-        raise ValueError(f"lowercase is {lowercase}, but {kind!r} keeps case always: leave it out, or use kind='wordpiece'")
-    if not LEAST_COVERAGE <= character_coverage <= 1:
-        raise ValueError(f"character_coverage is {character_coverage}; accepted: {LEAST_COVERAGE} to 1")
-    if line_break_pieces and kind not in ("unigram", "bpe"):
-        raise ValueError(f"line_break_pieces is for 'unigram' and 'bpe', and kind is {kind!r}: leave it out")
-    size = DEFAULT_VOCAB_SIZE if vocab_size is None else vocab_size
-    settings = _settings(kind, size, character_coverage, line_break_pieces) if kind in ("unigram", "bpe") else {}
-    if (texts is None) == (not paths):
-        raise ValueError("give either paths (files, folders, globs) or texts=, an iterable of strings")
-    if texts is not None and (field != "text" or exclude):
-        raise ValueError(f"field={field!r} and exclude={exclude!r} are for files, and texts were given: leave them out")
-    files: dict[str, Any] = {"field": field, "exclude": exclude, "invalid_utf8": invalid_utf8, "progress": progress}
-    corpus = Corpus.of_texts(texts) if texts is not None else Corpus.of_paths(paths, **files)
+    settings = _settings(kind, size, character_coverage, line_break_pieces) if kind in SENTENCEPIECE_KINDS else {}
+    corpus = _corpus(paths, texts, field=field, exclude=exclude, invalid_utf8=invalid_utf8, progress=progress)
     chunks = sample(corpus, max_bytes, progress)
     if not any(chunk.strip() for chunk in chunks):
-        raise ValueError(f"no text to train on in {corpus.name}: all of it is empty or white space")
+        raise ValueError(f"No text to train on in {corpus.name}: all of it is empty or white space. Give other files or texts.")
     if kind == "byte_bpe":
         return ByteBPETokenizer.trained(chunks, size, progress=progress)
     if kind == "wordpiece":
-        cased = lowercase is False
         return WordPieceTokenizer.trained(
-            chunks, size, lowercase=not cased, character_coverage=character_coverage, progress=progress
+            chunks, size, lowercase=lowercase is not False, character_coverage=character_coverage, progress=progress
         )
     model = _train(list(sentences(chunks, line_break_pieces)), settings, progress)
     return SentencePieceTokenizer(lossless(model, {LINE_BREAK_MARK: "\n"} if line_break_pieces else {}))
+
+
+def _check(kind: str, vocab_size: int, *, character_coverage: float, line_break_pieces: bool, lowercase: bool | None) -> None:
+    """Raises ValueError for a setting that is out of range, or that `kind` does not have."""
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is invalid: expected one of {', '.join(map(repr, KINDS))}.")
+    if kind == "bytes" and vocab_size != ByteTokenizer.vocab_size:
+        raise ValueError(
+            f"vocab_size={vocab_size} is invalid: expected {ByteTokenizer.vocab_size}, for kind='bytes' has so many ids. "
+            "Leave it out."
+        )
+    if lowercase is not None and kind != "wordpiece":
+        raise ValueError(
+            f"lowercase={lowercase!r} is invalid: expected None, for kind={kind!r} keeps case. Leave it out, or give "
+            "kind='wordpiece'."
+        )
+    if not LEAST_COVERAGE <= character_coverage <= 1:
+        raise ValueError(f"character_coverage={character_coverage!r} is invalid: expected a number from {LEAST_COVERAGE} to 1.")
+    if line_break_pieces and kind not in SENTENCEPIECE_KINDS:
+        raise ValueError(
+            f"line_break_pieces=True is invalid: expected False with kind={kind!r}. It is for kind='unigram' and kind='bpe'."
+        )
+
+
+def _corpus(paths: Any, texts: Iterable[str] | None, *, field: str, exclude: Any, invalid_utf8: str, progress: bool) -> Corpus:
+    """The text to train on, from files or from `texts`."""
+    if (texts is None) == (not paths):
+        raise ValueError("Give either paths (files, folders, globs) or texts=, an iterable of strings.")
+    if texts is None:
+        return Corpus.of_paths(paths, field=field, exclude=exclude, invalid_utf8=invalid_utf8, progress=progress)
+    for name, value in {"field": field, "exclude": exclude}.items():
+        if value and (name, value) != ("field", "text"):
+            raise ValueError(
+                f"{name}={value!r} is invalid: expected no {name} with texts=, for it is about files. Leave it out."
+            )
+    return Corpus.of_texts(texts)
 
 
 def sentences(chunks: Iterable[str], line_break_pieces: bool = False) -> Iterator[str]:
@@ -136,8 +158,8 @@ def _settings(kind: str, vocab_size: int, character_coverage: float, line_break_
     least = len(SPECIAL_PIECES) + 256 + len(symbols) + 1
     if vocab_size < least:
         raise ValueError(
-            f"vocab_size is {vocab_size}; at least {least} ids are needed (specials, 256 bytes, line break, tab, one "
-            "piece): raise it, or use kind='bytes'"
+            f"vocab_size={vocab_size} is invalid: expected at least {least} (special tokens, 256 bytes, line break, tab, one "
+            "piece). Raise it, or give kind='bytes'."
         )
     pad, eos, unk = SPECIAL_PIECES
     return {
@@ -174,7 +196,7 @@ def _train(lines: list[str], settings: dict[str, Any], progress: bool) -> bytes:
     """
     # Without a pair to merge the trainer ends in a crash.
     if not any(len(part) > 1 for line in lines for part in line.split("\t")):
-        raise ValueError("no two characters stand side by side in the text: train on more text, or use kind='bytes'")
+        raise ValueError("The text has no two characters side by side. Give more text, or kind='bytes'.")
     with tempfile.TemporaryDirectory(prefix="tfllm-tokenizer-") as name:
         folder = Path(name)
         with (folder / "sentences.txt").open("w", encoding="utf-8", newline="") as file:
@@ -251,7 +273,8 @@ def _reason(tail: list[str], settings: dict[str, Any], code: int, sentences: Pat
     log = "\n".join(tail)
     size, coverage = settings["vocab_size"], settings["character_coverage"]
     if most := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", log):
-        return f"vocab_size is {size}, but the text gives no more than {most[1]} pieces: lower it, or train on more text"
+        expected = f"expected at most {most[1]}, the pieces that the text gives"
+        return f"vocab_size={size} is invalid: {expected}. Lower it, or give more text."
     if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", log):
         with sentences.open(encoding="utf-8", newline="\n") as lines:
             counts = Counter(chain.from_iterable(line.removesuffix("\n") for line in lines))

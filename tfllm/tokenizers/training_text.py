@@ -33,7 +33,7 @@ class Corpus:
     @classmethod
     def of_texts(cls, texts: Iterable[str]) -> Corpus:
         if isinstance(texts, str):
-            raise TypeError("texts is one string; accepted: an iterable of strings, as [text]")
+            raise TypeError("texts is invalid: expected an iterable of strings, got one string. Give [text].")
         return cls("texts", (chunk for text in texts for chunk in _checked(text)))
 
     @classmethod
@@ -60,7 +60,7 @@ def sample(corpus: Corpus, max_bytes: int, progress: bool) -> list[str]:
     Each chunk draws a number from a fixed seed; the chunks of the smallest numbers stay: memory holds the sample, no more.
     """
     if max_bytes <= 0:
-        raise ValueError(f"max_bytes is {max_bytes}; accepted: more than 0")
+        raise ValueError(f"max_bytes={max_bytes!r} is invalid: expected a number above 0.")
     draw = random.Random(0)
     heap: list[tuple[float, int, str, int]] = []
     held = 0

@@ -92,7 +92,7 @@ class WordPieceTokenizer(CallableTokenizer):
         strip_accents: None means as `lowercase`, which is BERT's rule.
         split_cjk: ideographs are words of their own.
 
-        Raises FileNotFoundError; ValueError that names what the file lacks or what in it is not carried.
+        Raises FileNotFoundError; ValueError that names what the file lacks or what in it is not supported.
         """
         if Path(path).is_dir():
             return cls(canonical(read_folder(Path(path))))

@@ -85,7 +85,7 @@ def read_model(path: str | Path, text: TextSettings, unk: str = UNK) -> WordPiec
 def read_folder(folder: Path) -> WordPieceModel:
     """That of `tokenizer.json`, or of `vocab.txt` as `tokenizer_config.json` says, with the tokens that the other files name.
 
-    Raises ValueError where files contradict each other, or say what is not carried.
+    Raises ValueError where files contradict each other, or say what is not supported.
     """
     named = TokenizerConfig.of(folder)
     stated = folder / "tokenizer.json"
@@ -102,12 +102,14 @@ def read_folder(folder: Path) -> WordPieceModel:
         added = named.beside(model.vocabulary, usual=model.added, effective_flags=effective_flags)
     if named.config.get("split_special_tokens"):
         raise ValueError(
-            f"{folder / CONFIG}: split_special_tokens is not carried: {MASK!r} in a text is found. Set it to false"
+            f"{folder / CONFIG}: split_special_tokens is not supported: {MASK!r} in a text is found. Set it to false"
         )
     roles = {"cls_token": CLS, "sep_token": SEP, "pad_token": PAD, "mask_token": MASK, "unk_token": model.unk}
     for role, ours in roles.items():
         if (theirs := named.role(role)) not in (None, ours):
-            raise ValueError(f"{folder}: the {role} is {theirs!r}, which is not carried; accepted: {ours!r}. Give tokenizer=…")
+            raise ValueError(
+                f"{folder}: the {role} is {theirs!r}, which is not supported; accepted: {ours!r}. Give tokenizer=…"
+            )
     return replace(model, added=effective_tokens(added))
 
 
@@ -139,7 +141,7 @@ def _check_agree(folder: Path, said: Mapping[str, Any], normalizer: Mapping[str,
 
 
 def parse_model(content: bytes) -> WordPieceModel:
-    """`tokenizer.json` -> the model, or ValueError naming the first part that is not carried.
+    """`tokenizer.json` -> the model, or ValueError naming the first part that is not supported.
 
     Padding, truncation, the post-processor and the decoder decide no ids of a text and are passed over.
     """
@@ -178,7 +180,7 @@ def effective_flags(token: AddedToken) -> AddedToken:
 
 def _only(name: str, found: Any, accepted: Any) -> None:
     if found != accepted:
-        raise ValueError(f"{name} is {found!r}, which is not carried; accepted: {accepted!r}")
+        raise ValueError(f"{name} is {found!r}, which is not supported; accepted: {accepted!r}")
 
 
 def canonical(model: WordPieceModel) -> bytes:

@@ -58,8 +58,8 @@ def train_vocabulary(
     vocabulary = model.get_vocab(with_added_tokens=False)
     if len(vocabulary) < vocab_size:
         raise ValueError(
-            f"vocab_size is {vocab_size}, but the text gives no more than {len(vocabulary)} pieces: lower it, or train on "
-            "more text"
+            f"vocab_size={vocab_size} is invalid: expected at most {len(vocabulary)}, the pieces that the text gives. "
+            "Lower it, or give more text."
         )
     return vocabulary
 

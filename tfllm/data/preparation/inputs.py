@@ -70,7 +70,7 @@ class Texts:
 
     def __init__(self, texts: Iterable[str]):
         if isinstance(texts, (str, bytes)):
-            raise TypeError("texts is one string; accepted: an iterable of strings, as [text]")
+            raise TypeError("texts is invalid: expected an iterable of strings, got one string. Give [text].")
         self.texts = texts if isinstance(texts, (list, tuple)) else list(texts)
         digest, size = hashlib.sha256(), 0
         for index, text in enumerate(self.texts):
