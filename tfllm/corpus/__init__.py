@@ -1,1 +1,1 @@
-"""Files of a corpus, found and read: one way for tokenizers, token stores and labelled data."""
+"""Files of a corpus: finding, decompressing and reading them. Tokenizers, token stores and labelled data share it."""

@@ -1,9 +1,8 @@
-"""Files in; chunks of a few megabytes out.
+"""Chunks of a corpus: a few megabytes of documents that one worker reads.
 
-`plan_chunks` walks the files in order and cuts them into chunks, cheaply: it is what the one parent process runs.
-Workers turn a chunk into documents (documents.py). What has no middle to start from travels inside the chunk: compressed
-text and lines, unpacked by the parent, and the records of tables and JSON arrays, as JSON lines. Nothing is ever held but a
-chunk, or one document if it is larger.
+In: files (sources.py). Out: `Chunk`s. `plan_chunks` runs in the one parent process and does little work. Workers turn a chunk
+into documents (documents.py). A compressed file, a table and a JSON array cannot be read from the middle, so the parent unpacks
+them and puts their text, or their records as JSON lines, into the chunk. Memory: one chunk, or one document if it is larger.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The beginning of a file in; whether it is text, or records of text, out."""
+"""What a file holds, by its first bytes. In: a path. Out: whether it is text, or records of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed bytes in, plain bytes out, in blocks; what is damaged or compressed otherwise is named."""
+"""Decompression. In: compressed bytes (.gz, .zst, .bz2, .xz). Out: blocks of plain bytes. Errors name what is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chunk in, its documents out: what the workers run. Errors name file and line."""
+"""The documents of a chunk. In: a chunk (chunks.py). Out: `Document`s. Workers run it. Errors name the file and the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a text file, decoded from UTF-8, and what is said of bytes that are no UTF-8."""
+"""Lines of a text file, decoded from UTF-8; and the advice for files in another encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of a corpus, read here and one after the other: for whatever wants text and not a store, such as a tokenizer."""
+"""The texts of a corpus, one after the other, in this process: for a tokenizer, or for whoever wants text and no store."""
 
 from __future__ import annotations
 

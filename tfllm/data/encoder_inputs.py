@@ -1,6 +1,8 @@
-"""Ids of one text or two in, rows of an encoder out; in the graph, the same for training and for the exported model.
+"""Rows of an encoder from the ids of one text or of two: [CLS] text [SEP], or [CLS] text [SEP] text [SEP].
 
-Source: Devlin et al., arXiv 1810.04805, whose rows these are; texts are cut as `tokenizers` cuts them ("longest first").
+In: ragged ids [B, (ids)]. Out: TOKEN_IDS, SEGMENT_IDS and TYPE_IDS int32 [B, S]; and contexts cut into overlapping windows.
+Runs in the graph; training data and exported models use the same functions.
+Source: Devlin et al. 2018 (arXiv 1810.04805). Long pairs are truncated as Hugging Face's `tokenizers` does ("longest first").
 """
 
 from __future__ import annotations

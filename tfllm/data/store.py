@@ -1,13 +1,14 @@
-"""The token store: a folder of flat files of token ids with a manifest. A folder in, its splits (and their
-checks) out.
+"""The token store: a folder of token ids, which training reads by memory mapping.
+
+In: a folder that `prepare` made. Out: `Store`, its splits, its documents and its checks.
 
     manifest.json                     format, dtype, tokenizer, settings, counts, shards, its own checksum
     train-00000-of-00002.tokens       1 doc 1 doc 1 … doc 1, little-endian uint16 (up to 65,536 ids) or uint32
     train-00000-of-00002.offsets      uint64: where each document's ids start
     validation-00000-of-00001.tokens  …
 
-1 stands for the separator: it opens and closes every document, so every token of a document, and its end, has
-the tokens before it as context and is a target. NumPy only; TensorFlow is not imported.
+1 stands for the separator id. It opens and closes every document, so every token of a document, and its end, is a target that
+has the tokens before it as context. This module uses NumPy only and does not import TensorFlow.
 """
 
 from __future__ import annotations

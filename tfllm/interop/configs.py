@@ -1,9 +1,8 @@
-"""Architectures in Hugging Face's `config.json` and ours: which fields are one another's, and what is not supported.
+"""Hugging Face's `config.json` and our `ModelConfig`: which fields are equal, and which values are not supported.
 
-Enters: the fields of a `config.json`, or a `ModelConfig`. Leaves: the other of the two. What a family of models does not have
-is told by writing a config and reading it again: a field that comes back changed stands in the way.
-
-Source: the configuration classes of Transformers 5, and the files older versions wrote.
+In: the fields of a `config.json`, or a `ModelConfig`. Out: the other of the two. To find what a family of models does not have,
+a config is written and read again: a field that comes back with another value is not supported. Source: the configuration
+classes of Transformers 5, and the files that older versions wrote.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Head:
         """What our model's constructor takes beside the config.
 
         Raises:
-            ValueError: something is not carried.
+            ValueError: something is not supported.
         """
         return {}
 
@@ -173,7 +173,7 @@ class ClassificationHead(Head):
     def read(self, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
         labels, problem = _checked_labels(values, weights), values.get("problem_type")
         if self.for_numbers != (problem == "regression") and problem is not None:
-            raise ValueError(f"problem_type={problem!r} with {len(labels)} labels is not carried: mend config.json")
+            raise ValueError(f"problem_type={problem!r} with {len(labels)} labels is not supported: mend config.json")
         classes = {"labels": labels, "multi_label": problem == "multi_label_classification"}
         return {"pooling": "pooler"} | ({} if self.for_numbers else classes)
 

@@ -18,7 +18,7 @@ def read_pooling(folder: Path) -> dict[str, Any]:
     """`TextEmbedder`'s settings, from sentence-transformers' files; none without them.
 
     Raises:
-        ValueError: a module, a pooling or a preparation of texts is not carried.
+        ValueError: a module, a pooling or a preparation of texts is not supported.
     """
     if not (folder / "modules.json").is_file():
         return {}
@@ -37,11 +37,11 @@ def read_pooling(folder: Path) -> dict[str, Any]:
         said = read_json(path)
         longest = said.get("max_seq_length")
         if said.get("do_lower_case"):
-            raise ValueError(f"{path} has do_lower_case, which is not carried: set it to false, and give small letters")
+            raise ValueError(f"{path} has do_lower_case, which is not supported: set it to false, and give small letters")
     prompts = folder / "config_sentence_transformers.json"
     if prompts.is_file() and (name := read_json(prompts).get("default_prompt_name")):
         raise ValueError(
-            f"{prompts} puts the prompt {name!r} before each text, which is not carried: set it to null, and give it"
+            f"{prompts} puts the prompt {name!r} before each text, which is not supported: set it to null, and give it"
         )
     pooling = {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
     return pooling | ({"max_length": longest} if longest else {})

@@ -1,12 +1,12 @@
-"""The names tensors have had in Hugging Face files over the years, made one.
+"""Tensor names of Hugging Face files of any age, made those of Transformers 5.
 
-Enters: tensors by the names of the file. Leaves: the same by the names Transformers 5 gives them, without the buffers and the
-copies of tied tensors such files may hold; those are compared with what they copy first.
+In: tensors by the names of the file. Out: the same tensors by today's names, without buffers and without copies of tied
+tensors; a copy is compared with its original first.
 
     model.bert.embeddings.LayerNorm.gamma  ->  bert.embeddings.LayerNorm.weight
     encoder.layer.0.output.dense.weight    ->  bert.encoder.layer.0.output.dense.weight
     module.cls.predictions.bias            ->  cls.predictions.bias
-    embeddings.position_ids                ->  (0, 1, 2, … is nothing to keep)
+    embeddings.position_ids                ->  (0, 1, 2, … is left out)
 """
 
 from __future__ import annotations

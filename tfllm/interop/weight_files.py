@@ -1,6 +1,6 @@
-"""The weights of a Hugging Face folder: `model.safetensors` or `pytorch_model.bin`, whole or in shards.
+"""The weights of a Hugging Face folder: `model.safetensors` or `pytorch_model.bin`, in one file or in shards.
 
-Leaves: NumPy arrays by name, in float32 where the file has any floating type.
+In: a folder. Out: NumPy arrays by name, in float32 where the file has any floating type.
 """
 
 from __future__ import annotations

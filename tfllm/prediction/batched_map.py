@@ -1,4 +1,4 @@
-"""Rows through a model, some at a time: a text of any length takes the memory of `ROWS` rows; in the graph."""
+"""Applies a model to many rows, ROWS at a time, in the graph: a text of any length takes the memory of ROWS rows."""
 
 from __future__ import annotations
 

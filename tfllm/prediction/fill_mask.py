@@ -1,4 +1,7 @@
-"""What may stand where a text says "[MASK]"; in the graph."""
+"""Predictions for "[MASK]" in a text, in the graph.
+
+In: string [B]. Out: for each mask of each text the most probable tokens and their probabilities.
+"""
 
 from __future__ import annotations
 

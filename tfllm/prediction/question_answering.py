@@ -1,4 +1,8 @@
-"""Answers to questions, as spans of their contexts; in the graph."""
+"""Extractive question answering, in the graph.
+
+In: questions and contexts, string [B] each. Out: the best span of each context, with its characters and its score.
+Source: Devlin et al. 2018 (arXiv 1810.04805), section 4.3.
+"""
 
 from __future__ import annotations
 

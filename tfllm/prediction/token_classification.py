@@ -1,4 +1,4 @@
-"""Entities, or a label for each word, with characters; in the graph."""
+"""Entities of a text, or a label for each of its words, with their characters; in the graph. In: string [B]."""
 
 from __future__ import annotations
 

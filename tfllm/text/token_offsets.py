@@ -1,8 +1,8 @@
-"""Pieces of words in, the characters of the text that each piece spells out; in the graph, for training and for serving.
+"""The characters of a text that each token stands for; in the graph, for training and for serving.
 
-A piece is known by its bytes (`Tokenizer.token_bytes`), and a character by the bytes that it has in pieces
-(`Tokenizer.normalize`: lower-cased, without accents, composed). Laid beside each other, word by word, they say which piece
-spells which characters.
+In: `Words` and their `Pieces`. Out: the first character of each token, and the character after its last.
+A token is known by its bytes (`Tokenizer.token_bytes`), and a character by its bytes in tokens (`Tokenizer.normalize`: lower
+case, without accents, composed). Both are counted along each word, which tells the characters of each token.
 """
 
 from __future__ import annotations

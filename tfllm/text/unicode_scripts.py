@@ -1,4 +1,4 @@
-"""Scripts that are written without spaces between words: ranges of code points, first and last."""
+"""Scripts that are written without spaces between words, as ranges of Unicode code points: first and last."""
 
 from __future__ import annotations
 

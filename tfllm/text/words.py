@@ -1,8 +1,9 @@
-"""Texts in, words with their characters' offsets out, and the pieces of words; in the graph, for training and for serving.
+"""Words of texts with their character offsets, and their tokens; in the graph, for training and for serving.
 
-A word is a run of letters, digits and marks. Each punctuation mark and symbol stands alone, and so does, with its marks, each
-letter of a script without spaces between words (unicode_scripts.py): any word of a dictionary is a run of such. White space and
-control characters part words. Offsets count characters, as a Python `str` does.
+In: string [B]. Out: `Words`, and `Pieces`, the ids of the words in rows that fit a model.
+A word is a run of letters, digits and marks. Each punctuation mark and each symbol is a word of its own. So is each letter,
+with its marks, of a script without spaces between words (unicode_scripts.py): a dictionary's word is then a run of such words.
+White space and control characters separate words. Offsets count characters, as a Python `str` does.
 """
 
 from __future__ import annotations

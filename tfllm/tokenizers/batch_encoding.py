@@ -1,7 +1,7 @@
-"""`tokenizer(texts, padding=True)`: texts to a batch, with special tokens and padding, as `model(batch)` reads it.
+"""`tokenizer(texts, padding=True)`: a batch with special tokens and padding, which a model reads.
 
-In: one text or several, on request with a second text each. Out: arrays of NumPy by the names of `tfllm.features`.
-Rows are those of `tfllm.data.encoder_inputs`, and of Hugging Face's `tokenizer(…)`, whose arguments these are.
+In: one text or several, and on request a second text each. Out: NumPy arrays by the names of `tfllm.features`.
+The rows are those of `tfllm.data.encoder_inputs` and of Hugging Face's `tokenizer(…)`, whose arguments these are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Text to words as BERT cuts them, inside a graph: cleaned, lower-cased, without accents, punctuation and ideographs alone.
+"""BERT's splitting of text into words, in the graph: cleaning, lower case, no accents, punctuation and ideographs as words.
 
-In: string [B]. Out: `Words`. Core ops only, no Unicode table but those of `bert_character_tables`.
-Source: Devlin et al. 2018 (arXiv 1810.04805), as `tokenizers` carries it: BertNormalizer, then BertPreTokenizer.
+In: string [B]. Out: `Words`. Core ops only; all Unicode tables come from `bert_character_tables`.
+Source: Devlin et al. 2018 (arXiv 1810.04805), as `tokenizers` has it: BertNormalizer, then BertPreTokenizer.
 """
 
 from __future__ import annotations

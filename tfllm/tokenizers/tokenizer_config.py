@@ -1,13 +1,13 @@
-"""What the files beside a vocabulary say of its tokens, read as Transformers reads them.
+"""The tokens that the files beside a vocabulary name, read as Transformers reads them.
 
 In: `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` of a checkpoint's folder. Out: added tokens.
 
     vocab.txt of 12 lines, added_tokens.json {"[E1]": 12}, special_tokens_map.json {"cls_token": "[CLS]"} of line 2
     -> [CLS] 2 (special), [E1] 12 (found in text, normalized)
 
-Unread, since they change no id of a text: chat templates, `model_max_length`, `padding_side`, `clean_up_tokenization_spaces`,
-and `add_bos_token`, for rows are opened and closed by `tfllm.data`.
-Source: `PreTrainedTokenizerBase.from_pretrained` and `TokenizersBackend` of Transformers 5.
+Not read, because they change no id of a text: chat templates, `model_max_length`, `padding_side`,
+`clean_up_tokenization_spaces`, and `add_bos_token` (`tfllm.data` opens and closes rows). Source:
+`PreTrainedTokenizerBase.from_pretrained` and `TokenizersBackend` of Transformers 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The text a tokenizer is trained on: paths or strings in, an even sample of bounded size out.
+"""The text that a tokenizer is trained on.
 
-In: the files that a token store is prepared from (tfllm/corpus), or strings. Out: chunks of text, in order, at most
-`max_bytes` in all.
+In: the files that a token store is prepared from (tfllm/corpus), or strings. Out: chunks of text, in order, at most `max_bytes`
+in all; of a larger corpus an even sample.
 """
 
 from __future__ import annotations

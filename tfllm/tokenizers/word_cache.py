@@ -1,11 +1,11 @@
-"""Bulk text to ids by way of words: each distinct word is encoded once, by the `tokenizers` library, and then looked up.
+"""A cache of words: each distinct word is encoded once by the `tokenizers` library, and then looked up.
 
-In: texts, a function that cuts each into words, a tokenizer of the `tokenizers` library. Out: int32 [S] a text.
-The words must be so that their ids, one after another, are the ids of the text: whoever cuts says why they are. A text with an
-added token in it is one word, for the library looks for these before it cuts.
-Running text says its words over and over. Cutting and looking up is Python's own C code (`re.findall`, `dict`), which takes a
-tenth of the library's time. Text that seldom says a word twice (identifiers, base64, Chinese without spaces) goes to the
-library whole: a sample of each block tells.
+In: texts, a function that splits each into words, and a tokenizer of the `tokenizers` library. Out: ids int32 [S] of each text.
+The ids of a text must be the ids of its words, one after another; each tokenizer that uses the cache says why they are. A text
+with an added token counts as one word, because the library looks for added tokens before it splits. Running text repeats its
+words. Splitting and looking up run in Python's own C code (`re.findall`, `dict`), in a tenth of the library's time. Text that
+seldom repeats a word (identifiers, base64, Chinese without spaces) goes to the library as a whole: a sample of each block
+decides.
 """
 
 from __future__ import annotations

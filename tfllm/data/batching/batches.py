@@ -1,4 +1,8 @@
-"""A dataset whose batches can be made in parts, and one by one, by the worker that trains on them."""
+"""The `tf.data.Dataset` of all training and evaluation batches of this package.
+
+In: functions that make the batch of a step, whole or in part. Out: `Batches`, a dataset whose batches can also be made in equal
+parts (each worker makes only the rows that it trains on), and one by one.
+"""
 
 from __future__ import annotations
 

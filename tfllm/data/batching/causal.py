@@ -1,4 +1,4 @@
-"""A token store in, batches for a causal language model out. A batch is a function of (seed, step) (rows.py)."""
+"""Batches for a causal language model, from token stores. A batch is a function of (seed, step) (rows.py)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A token store in, batches for a masked language model out. A batch is a function of (seed, step) (rows.py).
+"""Batches for a masked language model, from token stores. A batch is a function of (seed, step) (rows.py).
 
-step -> draws -> rows -> [CLS] text [SEP], or [CLS] A [SEP] B [SEP] (sentence_pairs.py) -> some tokens hidden (masking.py)
+step -> draws -> rows -> [CLS] text [SEP], or [CLS] A [SEP] B [SEP] (sentence_pairs.py) -> some tokens masked (masking.py)
 """
 
 from __future__ import annotations

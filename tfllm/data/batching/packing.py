@@ -1,9 +1,9 @@
-"""How rows lie on a shard, and where documents begin in a row. Arithmetic only: nothing is read here.
+"""Positions of packed rows on a shard, and where documents begin in a row. Arithmetic only: this module reads no files.
 
-A row covers S + 1 ids: S are read, S are predicted. Training takes a shard as a ring, for it begins and ends
-with the separator: the last id is the first. An epoch starts somewhere on the ring and takes as many whole
-rows as fit, so the remainder it leaves out (less than a row) is another in every epoch, and so are the edges
-of the rows. Evaluation takes every target once, from the start, and pads the last row.
+A row covers S + 1 ids: S inputs and S targets. Training treats a shard as a ring, because a shard begins and ends with the
+separator: the last id is the first. An epoch starts at some place of the ring and takes as many whole rows as fit. So the
+remainder that it leaves out (less than a row) differs in every epoch, and so do the edges of the rows. Evaluation takes every
+target once, from the start, and pads the last row.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Stores laid out as rows, and a dataset that takes them by (seed, step): what every pretraining pipeline shares.
+"""Rows of token stores by (seed, step): what all pretraining batches share.
 
     step -> draws -> (store, epoch, row) -> (shard, start) -> ids -> features
 
-All of it is TensorFlow ops: a shard is mapped into memory by ImmutableConst and read by one gather.
+All of it is TensorFlow ops. `ImmutableConst` maps a shard into memory, and one gather reads the ids of a batch from it.
 """
 
 from __future__ import annotations

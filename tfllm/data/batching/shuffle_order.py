@@ -1,9 +1,10 @@
-"""Which row is drawn when. The number of a draw in; its store, epoch and row out. Any step costs the same.
+"""The shuffled order of training rows, as a function of the seed: any step can be computed without those before it.
 
-Draw g of a run is row g mod B of step g div B. With one store, draw g is number g mod R of epoch g div R,
-where R is the rows of an epoch, and a permutation keyed by (seed, epoch) says which row that is. With
-several, draws come in blocks of BLOCK; each block holds every store's share exactly (largest remainder), in
-an order keyed by (seed, block), and each store counts its own draws.
+In: the number of a draw. Out: the store, the epoch and the row that it takes.
+Draw g of a run is row g mod B of step g div B. With one store, draw g is number g mod R of epoch g div R, where R is the number
+of rows of an epoch; a permutation keyed by (seed, epoch) gives the row. With several stores, draws come in blocks of BLOCK.
+Each block takes every store's share exactly (largest remainder), in an order keyed by (seed, block), and each store counts its
+own draws.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Rows of ids in, what the model reads and what it should say out: a batch in the vocabulary of
-tfllm/features.py."""
+"""Next-token targets of a causal language model.
+
+In: rows of S + 1 ids. Out: TOKEN_IDS, TARGET_IDS and TARGET_WEIGHTS [B, S], the names of `tfllm/features.py`.
+"""
 
 from __future__ import annotations
 

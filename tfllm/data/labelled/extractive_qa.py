@@ -1,4 +1,9 @@
-"""Files of questions in, tokenized rows of question and context out, with the places of the answers."""
+"""Data for extractive question answering: the answer to a question is a span of a given context.
+
+In: SQuAD files, JSON lines or records. Out: `Questions`, tokenized rows of a question and a window of its context, with the
+first and the last token of the answer.
+Source: Devlin et al. 2018 (arXiv 1810.04805), section 4.2 and 4.3; SQuAD (arXiv 1606.05250, 1806.03822).
+"""
 
 from __future__ import annotations
 
@@ -120,9 +125,9 @@ def question_answering(
         span_starts 12, span_ends 15: the pieces of " Ada"
 
     An answer is learnt as the pieces that hold a part of it. A row that does not hold all of them is labelled as without
-    (both places 0); where no row does, the question's rows count nothing (ROW_WEIGHTS 0). Of several answers the first that a
-    model can give exactly is learnt, else the first. A question that leaves a long context less than two thirds of a row's
-    places loses its end. How many answers and questions that is, is warned of.
+    (both places 0). Where no row holds all of them, the question's rows have the weight 0 (ROW_WEIGHTS). Of several answers the
+    first that a model can give exactly is learnt, else the first. A question loses its end where it would leave a long context
+    less than two thirds of a row. Warnings say how many answers and questions are changed so.
 
     Args:
         source: SQuAD .json, .jsonl (question_files.py), or mappings.
@@ -132,20 +137,59 @@ def question_answering(
         ValueError: names file and line; see question_files.py.
     """
     tokenizer = tokenizers.get(tokenizer)
-    question_limit(tokenizer, max_length, stride)  # refuses what has no place
+    question_limit(tokenizer, max_length, stride)  # raises ValueError where windows cannot advance
     records = read_questions(source)
     distinct = {context: number for number, context in enumerate(dict.fromkeys(record.context for record in records))}
     contexts = _contexts(list(distinct), tokenizer)
     context_of = np.array([distinct[record.context] for record in records], np.int32)
+    encoded = tokenizer.encode_batch([record.question for record in records])
     budget = max_length - num_special_tokens(tokenizer, pair=True)
-    questions = tokenizer.encode_batch([record.question for record in records])
-    asked = Flat.of([ids[:budget] for ids in questions])
+    questions = Flat.of([ids[:budget] for ids in encoded])
+    rows = _windows(questions, contexts.ids, context_of, tokenizer=tokenizer, max_length=max_length, stride=stride)
+    targets = _targets(rows, records, contexts, context_of, tokenizer)
+    result = Questions(
+        task="question_answerer",
+        tokenizer=tokenizer,
+        max_length=max_length,
+        records=records,
+        record_of=rows.record_of,
+        first=rows.questions,
+        second=rows.contexts,
+        row_features=targets.row_features,
+        contexts=contexts,
+        context_of=context_of,
+        windows=rows.starts,
+        stride=stride,
+        exact=targets.exact,
+        longest_answer=targets.longest_answer,
+    )
+    _warn(result, name_of(source), targets.shown_whole)
+    _warn_of_cut_questions(result, name_of(source), np.array([len(ids) for ids in encoded]))
+    return result
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """N rows: a question and a window of its context each."""
+
+    record_of: np.ndarray
+    """int32 [N]."""
+    starts: np.ndarray
+    """int32 [N]: the window's first piece in its context."""
+    questions: Flat
+    contexts: Flat
+
+
+def _windows(
+    questions: Flat, contexts: Flat, context_of: np.ndarray, *, tokenizer: Tokenizer, max_length: int, stride: int
+) -> _Windows:
+    """All questions with the windows of their contexts, some hundred questions at a time."""
     parts, first, second = [], [], []
-    for begin in range(0, len(records), _CHUNK):
-        chunk = np.arange(begin, min(begin + _CHUNK, len(records)))
+    for begin in range(0, len(context_of), _CHUNK):
+        chunk = np.arange(begin, min(begin + _CHUNK, len(context_of)))
         windows = context_windows(
-            _ragged(asked, chunk),
-            _ragged(contexts.ids, context_of[chunk]),
+            _ragged(questions, chunk),
+            _ragged(contexts, context_of[chunk]),
             tokenizer=tokenizer,
             max_length=max_length,
             stride=stride,
@@ -154,43 +198,50 @@ def question_answering(
         second.append(_flat(windows.contexts))
         parts.append(np.stack([windows.texts.numpy() + begin, windows.starts.numpy()]))
     record_of, starts = np.concatenate(parts, axis=1).astype(np.int32)
-    asked, shown = Flat.joined(first), Flat.joined(second)
+    return _Windows(record_of, starts, Flat.joined(first), Flat.joined(second))
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What the rows are trained on, and which records are trained on exactly."""
+
+    row_features: dict[str, np.ndarray]
+    shown_whole: np.ndarray
+    """bool [records]: a row holds the whole answer, or there is none."""
+    exact: np.ndarray
+    """bool [records]: see `Questions`."""
+    longest_answer: int
+
+
+def _targets(
+    rows: _Windows, records: Sequence[Question], contexts: Contexts, context_of: np.ndarray, tokenizer: Tokenizer
+) -> _Targets:
+    """The places of the answers in the rows; both places are 0 where a row does not hold the whole answer."""
     learnt = [_learnt(record, contexts, context) for record, context in zip(records, context_of, strict=True)]
-    spans = np.array([answer.span for answer in learnt])
-    held = (spans[record_of, 0] >= starts) & (spans[record_of, 1] < starts + shown.lengths)
-    lost = np.array([len(ids) for ids in questions]) > asked.lengths[np.unique(record_of, return_index=True)[1]]
-    places = spans[record_of] - starts[:, None] + (1 + asked.lengths + tokenizer.pair_separators)[:, None]
-    places = np.where(held[:, None], places, 0).astype(np.int32)
-    answered = np.array([bool(record.answers) for record in records])
-    shown_whole = ~answered
-    shown_whole[record_of[held]] = True
-    exact = shown_whole & np.array([answer.exact for answer in learnt])
-    weights = {} if shown_whole.all() else {features.ROW_WEIGHTS: shown_whole[record_of].astype(np.float32)}
-    rows = Questions(
-        task="question_answerer",
-        tokenizer=tokenizer,
-        max_length=max_length,
-        records=records,
-        record_of=record_of,
-        first=asked,
-        second=shown,
+    spans = np.array([answer.span for answer in learnt])[rows.record_of]
+    held = (spans[:, 0] >= rows.starts) & (spans[:, 1] < rows.starts + rows.contexts.lengths)
+    shown_from = 1 + rows.questions.lengths + tokenizer.pair_separators
+    places = np.where(held[:, None], spans - rows.starts[:, None] + shown_from[:, None], 0).astype(np.int32)
+    shown_whole = ~np.array([bool(record.answers) for record in records])
+    shown_whole[rows.record_of[held]] = True
+    weights = {} if shown_whole.all() else {features.ROW_WEIGHTS: shown_whole[rows.record_of].astype(np.float32)}
+    return _Targets(
         row_features={features.SPAN_STARTS: places[:, 0], features.SPAN_ENDS: places[:, 1]} | weights,
-        contexts=contexts,
-        context_of=context_of,
-        windows=starts,
-        stride=stride,
-        exact=exact,
+        shown_whole=shown_whole,
+        exact=shown_whole & np.array([answer.exact for answer in learnt]),
         longest_answer=int((places[:, 1] - places[:, 0] + 1)[held].max(initial=0)),
     )
-    _warn(rows, name_of(source), shown_whole)
-    if lost.any():
-        place = records[int(np.argmax(lost))].place
+
+
+def _warn_of_cut_questions(rows: Questions, source: str, lengths: np.ndarray) -> None:
+    """Warns of questions that are longer, int [records], than what their rows show of them."""
+    shown = rows.first.lengths[np.unique(rows.record_of, return_index=True)[1]]
+    if (cut := lengths > shown).any():
         warnings.warn(
-            f"{name_of(source)}: {lost.sum()} of {len(records)} questions lose their ends beside a long context: give a larger "
-            f"max_length ({max_length}). The first: {place}",
-            stacklevel=2,
+            f"{source}: {cut.sum()} of {len(rows.records)} questions lose their ends beside a long context: give a larger "
+            f"max_length ({rows.max_length}). The first: {rows.records[int(np.argmax(cut))].place}",
+            stacklevel=3,
         )
-    return rows
 
 
 def _warn(rows: Questions, source: str, shown_whole: np.ndarray) -> None:

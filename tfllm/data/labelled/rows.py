@@ -1,6 +1,9 @@
-"""Tokenized rows and their labels in flat arrays in, batches out. A batch is a function of (seed, step).
+"""Labelled rows and their batches. A batch is a function of (seed, step).
 
-step -> epoch and window -> draws -> rows, those of similar length together -> features
+In: tokenized rows and their labels, in flat arrays. Out: `Labelled` and its batches, in which rows of similar length stand
+together.
+
+step -> epoch and window of batches -> rows, sorted by length inside the window -> features
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Sentences of labelled words in, the rows of their texts out, with the file's words laid beside those of the text."""
+"""Tokenized rows of sentences whose words have labels.
+
+In: sentences with a label for each word of the file. Out: the rows of their texts, split into words as `predict` splits them,
+and which of these words each word of the file is.
+"""
 
 from __future__ import annotations
 

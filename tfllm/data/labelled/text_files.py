@@ -1,9 +1,8 @@
-"""Labelled files in, records out, checked; pure Python.
+"""Labelled files of texts, read and checked. Pure Python.
 
-    .csv .tsv .jsonl .ndjson .json, each also as .gz .zst .bz2 .xz, and .parquet: tfllm/corpus/records.py
-
-Files of words and of questions: conll_files.py, token_records.py, question_files.py. Every error names the file and
-the line.
+In: .csv .tsv .jsonl .ndjson .json, each also as .gz .zst .bz2 .xz, and .parquet (tfllm/corpus/records.py); or records.
+Out: `Row`s (a record and its place) and `TextRecord`s. Every error names the file and the line.
+Files of words and of questions: conll_files.py, token_records.py, question_files.py.
 """
 
 from __future__ import annotations

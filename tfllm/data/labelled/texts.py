@@ -1,4 +1,7 @@
-"""Files of texts in, tokenized rows out: for classes, for numbers, and for pairs that belong together."""
+"""Data for text classification, regression and text embeddings.
+
+In: tables, JSON or records with a text (or two) and a label, a number or nothing. Out: `Labelled`, tokenized rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Files of labelled words in, tokenized rows with a label on each word's first piece out."""
+"""Data for token classification: a label for each word (entities, parts of speech).
+
+In: CoNLL or CoNLL-U files, JSON records of words and labels, or sentences. Out: `Tagged`, tokenized rows with a label on the
+first piece of each word.
+Source: Devlin et al. 2018 (arXiv 1810.04805), section 5.3.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from tfllm.data.labelled.conll_files import Sentence, as_iob2, read_sentences
 from tfllm.data.labelled.label_values import label_names
 from tfllm.data.labelled.rows import Flat, Labelled
 from tfllm.data.labelled.tag_schemes import iob2_labels
-from tfllm.data.labelled.tagged_rows import cutter, spans_of, word_rows
+from tfllm.data.labelled.tagged_rows import WordRows, cutter, spans_of, word_rows
 from tfllm.data.labelled.text_files import Source, name_of, parts_of
 from tfllm.data.labelled.token_records import read_tokens
 from tfllm.data.labelled.word_spacing import Spaces, with_spaces
@@ -149,6 +154,15 @@ def tagging(
     cut = cutter(tokenizer, max_length)
     chunks = range(0, len(sentences), _CHUNK)
     rows = [word_rows(sentences[begin : begin + _CHUNK], cut, numbers, entities) for begin in chunks]
+    tagged = _joined(
+        rows, chunks, task="token_classifier", tokenizer=tokenizer, max_length=max_length, labels=names, records=sentences
+    )
+    _warn(tagged, name_of(source))
+    return tagged
+
+
+def _joined(rows: Sequence[WordRows], chunks: Sequence[int], **fields: Any) -> Tagged:
+    """The rows of all chunks of sentences, which begin with the sentences `chunks`; `fields` are those of the whole."""
     offsets = np.cumsum([0] + [len(chunk.texts) for chunk in rows], dtype=np.int32)
 
     def joined(name: str, offsets: Iterable[int] | None = None) -> np.ndarray:
@@ -163,22 +177,16 @@ def tagging(
         places=joined("part_places"),
     )
     words = joined("word_parts", np.cumsum([0] + [len(chunk.part_rows) for chunk in rows]))
-    tagged = Tagged(
-        task="token_classifier",
-        tokenizer=tokenizer,
-        max_length=max_length,
-        records=sentences,
+    return Tagged(
         record_of=joined("texts", chunks).astype(np.int32),
         first=Flat.joined([chunk.ids for chunk in rows]),
-        labels=names,
         token_features={features.TARGET_IDS: joined("targets"), features.TARGET_WEIGHTS: joined("weights")},
         word_rows=parts.rows[words],
         word_places=parts.places[words],
         parts=parts,
         exact=joined("exact"),
+        **fields,
     )
-    _warn(tagged, name_of(source))
-    return tagged
 
 
 def _sentences(

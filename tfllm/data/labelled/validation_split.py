@@ -1,6 +1,8 @@
-"""One set of labelled rows in, two out: some to learn from, some to choose the best epoch by.
+"""A share of labelled rows, held out for validation.
 
-Who comes where follows from the texts alone, by their sha256, so it is the same in every process and for any order of the file.
+In: labelled rows. Out: the rows to train on, and the rows to choose the best epoch by.
+The sha256 of a text decides on which side its record is. So the split is the same in every process and for any order of the
+file.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Raw text in, a token store out, by Apache Beam: for a corpus beyond one machine. The store is `prepare`'s, byte for byte.
+"""`prepare_with_beam`: a token store from raw text by Apache Beam, for a corpus that is too large for one machine.
 
     sources -> chunks -> documents with their ids -> by hash, each once -> (near duplicates out) -> by shard -> files
 
-The steps are the functions of local preparation; what waits in files there travels here as elements, since workers
-share no disk. Nothing looks finished until the launcher, when all shards are there, writes the manifest. A run that
-was ended begins anew: within a run the runner itself repeats what fails.
+The store has the bytes that `prepare` gives, for the steps are the same functions. What waits in files there is an element of a
+collection here, because workers share no disk. The launcher writes the manifest when all shards are there, so nothing looks
+finished before. A run that was interrupted starts again from the beginning; within a run the runner repeats what fails.
 """
 
 from __future__ import annotations

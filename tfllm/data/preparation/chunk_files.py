@@ -1,8 +1,8 @@
-"""A chunk of documents in, one piece file out: their ids, in the order of the sha256 of their texts.
+"""One file for each chunk of documents: their ids, in the order of the sha256 of their texts.
 
-A piece is one file, so it is there whole or not at all, and a preparation that was killed goes on with the
-pieces it finds. The order by hash makes the shards a merge: every shard is a range of hashes, and a range of
-hashes is one slice of every piece.
+In: a chunk (corpus/chunks.py). Out: `ChunkFile`. It is written whole or not at all, so a preparation that was killed continues
+with the chunk files that it finds. Every shard is a range of hashes, and a range of hashes is one slice of every chunk file, so
+making the shards is a merge.
 
     8 bytes     length of the header
     header      JSON {"documents", "ids", "empty", "skipped", "bands", "hashes"}, padded with spaces

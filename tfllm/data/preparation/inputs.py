@@ -1,5 +1,7 @@
-"""What a store is made of: the files of a corpus, or texts in memory. Given to `prepare`; chunks, a fingerprint and an
-entry of the manifest out."""
+"""The inputs of a preparation: the files of a corpus, or texts in memory.
+
+In: paths or strings. Out: chunks, the identity that the fingerprint is made of, and an entry of the manifest.
+"""
 
 from __future__ import annotations
 

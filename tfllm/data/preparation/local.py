@@ -1,10 +1,10 @@
-"""Raw text in, a token store out: documents -> pieces (ids, sorted by hash) -> links (near duplicates) -> shards ->
-manifest -> a rename.
+"""`prepare`: a token store from raw text, on all cores of one machine.
 
-Every step is a function of its inputs, and every file is written whole or not at all. Pieces and shards wait
-in a work folder beside `out`, which carries the fingerprint of the inputs and settings: killed and called
-again, a preparation goes on with what is finished, and the store has the same bytes whatever the processes
-and interruptions were.
+    documents -> chunk files (ids, sorted by hash) -> links of near duplicates -> shards -> manifest -> rename
+
+Every step is a function of its inputs, and every file is written whole or not at all. Chunk files and shards wait in a work
+folder beside `out`, in a subfolder named by the fingerprint of the inputs and settings. Killed and called again, a preparation
+continues with the files that are finished. The store has the same bytes for any number of processes and of interruptions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a store's manifest says, and what is said of it, in local and in Beam preparation alike."""
+"""The manifest of a store, and the warnings about what it counts; shared by local preparation and Beam."""
 
 from __future__ import annotations
 

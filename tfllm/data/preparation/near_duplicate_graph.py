@@ -1,8 +1,9 @@
-"""Pieces in, the near duplicates among all their documents out: one sorted file of their sha256, 32 bytes each.
+"""The near duplicates among all documents of a corpus.
 
-Jobs cut the documents by band and by range of the band's keys, so documents that share a band meet in one job and
-memory stays that of some million documents whatever their number; each job writes the links it finds. Then links
-are joined: some 300 bytes in memory for every document that has a near duplicate.
+In: chunk files. Out: the sha256 of the documents to leave out, sorted, 32 bytes each.
+Jobs divide the documents by band and by range of the band's keys. Documents that share a band meet in one job, and a job holds
+some million documents at most, whatever their number in all. Each job writes the links that it finds. Then the links are joined
+into connected components: some 300 bytes of memory for every document that has a near duplicate.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Piece files in, the shards of a store out: documents in the order of their sha256, each once, with
-separators between, without those that are listed as near duplicates.
+"""The shards of a store, merged from chunk files.
 
-    shard    1 ids 1 ids 1 … ids 1       1 is the separator; opens and closes every document
-    offsets  where every document's ids start, uint64; it ends one before the next start, or at the shard's
-    last id
+In: chunk files and the near duplicates to leave out. Out: files of ids and of offsets: each document once, in the order of the
+sha256, with separators between.
 
-A shard holds the documents of one range of hashes: the top 64 bits order and shard them, the next 64 bits
-choose between training and validation, so the split does not depend on the number of shards. Nothing here
-depends on which process made which piece or in what order. Memory: one shard and its part of the index.
+    shard    1 ids 1 ids 1 … ids 1       1 is the separator; it opens and closes every document
+    offsets  where every document's ids start, uint64; a document ends one before the next start, or at the shard's last id
+
+A shard holds the documents of one range of hashes. The top 64 bits of a hash give the order and the shard, the next 64 bits
+choose between training and validation, so the split does not depend on the number of shards. Nothing here depends on which
+process made which chunk file, or in what order. Memory: one shard and its part of the index.
 """
 
 from __future__ import annotations

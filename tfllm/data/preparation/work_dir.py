@@ -1,4 +1,8 @@
-"""The folder a store is made in: one owner at a time, tied to its inputs and settings, renamed when all is there."""
+"""The work folder in which a store is made.
+
+In: the store's folder and a fingerprint of inputs and settings. Out: a folder that one process owns at a time (by a lock), and
+that becomes the store by a rename when all files are there.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Work on all cores. A function and its jobs in; results out as they come, from worker processes.
+"""A pool of worker processes for `prepare`.
 
-A worker is a fresh interpreter that imports this package and what the function needs, and nothing else: the
-caller's main module is not run again (so a script needs no `if __name__ == "__main__"`, which
-multiprocessing's "spawn" asks for) and the threads of a loaded TensorFlow are not copied (which "fork" would
-do, and hang). A worker that dies, by the kernel's out-of-memory killer say, closes its pipe: the caller gets
-an error at once and never waits for ever.
+In: a function and its jobs. Out: the results, in the order in which they are ready.
+A worker is a fresh interpreter that imports this package and the function's module, and nothing else. So the caller's main
+module is not run again (a script needs no `if __name__ == "__main__"`, which multiprocessing's "spawn" asks for), and the
+threads of a loaded TensorFlow are not copied ("fork" would copy them, and hang). A worker that dies, for example killed for
+want of memory, closes its pipe: the caller gets an error at once and never waits for ever.
 """
 
 from __future__ import annotations
