@@ -48,7 +48,7 @@ ENDS_WITH_ADVICE = (
     ", which looks like ",
     ", and would not be used. ",
     ": no answers are given: there is no ",
-    " is not accepted; give ",
+    " is invalid: expected ",
     " checksum does not fit. ",
     " bytes, the manifest says ",
     " is damaged: sha256 ",

@@ -271,7 +271,7 @@ def test_paths(put):
         follow(words, lambda: documents(wrong), lambda: documents(right))
     follow(" All may be excluded by ", lambda: documents("a.txt", exclude=["*.txt"]), lambda: documents("a.txt") == ["one"])
     follow(
-        " is not accepted; give patterns.",
+        " is invalid: expected patterns.",
         lambda: documents(".", exclude=[1]),
         lambda: documents(".", exclude="books") == ["one"],
     )

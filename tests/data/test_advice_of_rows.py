@@ -98,7 +98,7 @@ def test_names_of_columns():
     read = lambda rows, label: text_classification(rows, BYTES, label=label, multi_label=True, labels=names)  # noqa: E731
     lists = " Of a column for each label make one of lists: "
     follow(lists, lambda: read(rows, names), lambda: read(made, "label").row_features[features.LABELS].tolist() == [[1, 0]])
-    one = " is not accepted: give the name of one column."
+    one = " is invalid: expected the name of one column."
     follow(one, lambda: read_texts(rows, text=0), lambda: read_texts(rows, text="text"))
 
 
@@ -202,7 +202,7 @@ def test_settings_of_batches():
     once = dict(repeat=False, shuffle=False, batch_size=2, seed=2**32 - 1, start_step=1)
     found = first(**once)
     follow(" is past the end: a pass has ", lambda: first(**once | dict(start_step=3)), lambda: found)
-    follow(" is not accepted: give a multiple of ", lambda: first(**once | dict(batch_size=0)), lambda: found)
+    follow(" is invalid: expected a multiple of ", lambda: first(**once | dict(batch_size=0)), lambda: found)
     follow(": accepted are seeds from 0 to 2**32 - 1, steps from 0.", lambda: first(seed=-1), lambda: found)
     follow("], one for each label.", lambda: first(class_weights=[1, 2]), lambda: first(class_weights=[1, 2, 3]))
     follow(

@@ -50,7 +50,7 @@ def test_settings(texts):
         ("a fraction from 0 up to, not including, 1", dict(validation=1), [dict(validation=0)]),
         ("None, or an int from 1 to 99999", dict(shards=0), [dict(shards=None), dict(shards=1)]),
         ("None, or a similarity from 0.5 to 1", dict(near_duplicates=2), [dict(near_duplicates=1)]),
-        (" is not accepted; give None (all cores), or 1 or more.", dict(processes=0), [dict(processes=1)]),
+        (" is invalid: expected None (all cores), or 1 or more.", dict(processes=0), [dict(processes=1)]),
         (" fall to validation=", dict(validation=0.9999), [dict(validation=0)]),
     ):
         for number, right in enumerate(rights):
@@ -177,7 +177,7 @@ def test_workers():
 
 
 def test_beam(texts, monkeypatch):
-    follow(" is not accepted; give one of ", lambda: beam._options("Direct", []), lambda: beam._options("DirectRunner", []))
+    follow(" is invalid: expected one of ", lambda: beam._options("Direct", []), lambda: beam._options("DirectRunner", []))
     spelling = ". Mind the spelling: --direct_num_workers=2"
     follow(
         spelling,
@@ -271,9 +271,9 @@ def test_settings_of_batches():
         return masked._check(FRAMED, 16, unit, pairs, document_masks, shares) is None
 
     for unit in ("token", "word"):
-        follow(" is not accepted; give one of ", lambda: hidden(unit="letter"), lambda: hidden(unit=unit))
-    follow(" is not accepted; give a number ", lambda: hidden(mask_rate=0), lambda: hidden(mask_rate=0.1))
-    follow(" is not accepted; give a number ", lambda: hidden(random_share=1), lambda: hidden(random_share=0))
+        follow(" is invalid: expected one of ", lambda: hidden(unit="letter"), lambda: hidden(unit=unit))
+    follow(" is invalid: expected a number ", lambda: hidden(mask_rate=0), lambda: hidden(mask_rate=0.1))
+    follow(" is invalid: expected a number ", lambda: hidden(random_share=1), lambda: hidden(random_share=0))
     without_pairs = "document_masks=True is for rows without pairs; pairs="
     for right in (dict(document_masks=True), dict(pairs="nsp")):
         follow(without_pairs, lambda: hidden(pairs="nsp", document_masks=True), lambda: hidden(**right))

@@ -192,7 +192,7 @@ def test_refusals(corpus, tmp_path, monkeypatch):
     def refused(paths=corpus, tokenizer=None, **settings):
         prepare_with_beam(paths, tokenizer or ByteTokenizer(), tmp_path / "out", **settings)
 
-    with pytest.raises(ValueError, match="runner='Direct' is not accepted; give one of DirectRunner, FlinkRunner, SparkRunner"):
+    with pytest.raises(ValueError, match="runner='Direct' is invalid: expected one of DirectRunner, FlinkRunner, SparkRunner"):
         refused(runner="Direct")
     with pytest.raises(ValueError, match=r"beam_options=\['--direct_num_worker=2', 'x'\] are none of Beam's"):
         refused(beam_options=["--direct_num_worker=2", "--direct_running_mode=in_memory", "x"])

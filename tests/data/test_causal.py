@@ -226,13 +226,13 @@ def test_one_and_many_shards_hold_the_same_targets(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sequence_length": 0}, "sequence_length=0 is not accepted"),
-        ({"sequence_length": 8.0}, r"sequence_length=8\.0 is not accepted"),
+        ({"sequence_length": 0}, "sequence_length=0 is invalid"),
+        ({"sequence_length": 8.0}, r"sequence_length=8\.0 is invalid"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 2**32}, "seed=4294967296"),
         ({"start_step": -1}, "start_step=-1"),
-        ({"stride": 0, "repeat": False}, "stride=0 is not accepted; give a whole number from 1 to 8"),
+        ({"stride": 0, "repeat": False}, "stride=0 is invalid: expected a whole number from 1 to 8"),
         ({"stride": 9, "repeat": False}, "stride=9"),
         ({"stride": 4}, "stride=4 is for evaluation; give repeat=False"),
         ({"split": "test"}, "no split 'test'"),

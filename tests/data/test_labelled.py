@@ -220,7 +220,7 @@ def test_pairs_stay_neighbours():
         assert drawn[::2] == drawn[1::2]
     (*_, last) = found.batches(8 * 7, shuffle=False, repeat=False)
     assert numbers_of(last)[-2:] == [None, None]
-    with pytest.raises(ValueError, match="batch_size=7 is not accepted: give a multiple of 2"):
+    with pytest.raises(ValueError, match="batch_size=7 is invalid: expected a multiple of 2"):
         found.batches(7)
 
 

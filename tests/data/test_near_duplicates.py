@@ -255,5 +255,5 @@ def test_it_is_a_setting_of_the_store(tmp_path):
     with pytest.raises(StoreError, match=r"near_duplicates was None, now 0\.8"):
         quiet(tmp_path / "a.txt", tmp_path / "out", separator="\n")
     for refused in (0.4, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"near_duplicates=.* is not accepted; give None, or a similarity from 0\.5 to 1"):
+        with pytest.raises(ValueError, match=r"near_duplicates=.* is invalid: expected None, or a similarity from 0\.5 to 1"):
             quiet(tmp_path / "a.txt", tmp_path / "other", near_duplicates=refused)

@@ -68,7 +68,7 @@ def test_texts_that_cannot_be_read(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"body": "one"}\n')
     with pytest.raises(SourceError, match="does not exist"):
         texts(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="invalid_utf8='ignore' is not accepted"):
+    with pytest.raises(ValueError, match="invalid_utf8='ignore' is invalid"):
         texts(tmp_path, invalid_utf8="ignore")
     with pytest.raises(SourceError, match=r"a\.txt \(byte 0 of the document is 0xff\): not valid UTF-8"):
         next(texts(tmp_path, field="body"))
@@ -437,14 +437,14 @@ def test_more_pieces_than_file_handles(tmp_path, monkeypatch):
         (b"--", {"separator": "--"}, "No document is left: 1 were empty and 0 were not UTF-8"),
         (b"\xff", {"invalid_utf8": "skip"}, "No document is left: 0 were empty and 1 were not UTF-8"),
         (b"a--b--c--d", {"separator": "--", "validation": 0.9999}, "All 4 documents fall to validation"),
-        (b"x", {"validation": 1}, r"validation=1\.0 is not accepted; give a fraction"),
+        (b"x", {"validation": 1}, r"validation=1\.0 is invalid: expected a fraction"),
         (b"x", {"validation": -0.1}, "give a fraction"),
-        (b"x", {"separator": ""}, "separator='' is not accepted"),
-        (b"x", {"shards": 0}, "shards=0 is not accepted"),
-        (b"x", {"shards": 8.0}, r"shards=8\.0 is not accepted; give None, or an int from 1"),
-        (b"x", {"invalid_utf8": "replace"}, "invalid_utf8='replace' is not accepted; give 'error' or 'skip'"),
-        (b"x", {"field": ""}, "field='' is not accepted"),
-        (b"x", {"processes": 0}, "processes=0 is not accepted"),
+        (b"x", {"separator": ""}, "separator='' is invalid"),
+        (b"x", {"shards": 0}, "shards=0 is invalid"),
+        (b"x", {"shards": 8.0}, r"shards=8\.0 is invalid: expected None, or an int from 1"),
+        (b"x", {"invalid_utf8": "replace"}, "invalid_utf8='replace' is invalid: expected 'error' or 'skip'"),
+        (b"x", {"field": ""}, "field='' is invalid"),
+        (b"x", {"processes": 0}, "processes=0 is invalid"),
         (b"x", {"tokenizer": byte_like.Broken()}, "none of them the separator 1"),
     ],
 )

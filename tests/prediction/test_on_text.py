@@ -79,7 +79,7 @@ def test_single_spaces_are_those_of_files_that_are_asked_so(any_tokenizer, tmp_p
     (tmp_path / "train.txt").write_text(FILE)
     found = data.tagging(tmp_path / "train.txt", any_tokenizer, labels=ENTITIES, max_length=48, spaces="single")
     assert found.records[0].text == 'He went to Bonn ( Germany ) , not to " Rome " .'
-    with pytest.raises(ValueError, match="spaces='none' is not accepted; give 'restored', 'single', or None"):
+    with pytest.raises(ValueError, match="spaces='none' is invalid: expected 'restored', 'single', or None"):
         data.tagging(tmp_path / "train.txt", any_tokenizer, spaces="none")
 
 

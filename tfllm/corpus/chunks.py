@@ -64,7 +64,7 @@ class ReadOptions:
         }
         for name, answer in accepted.items():
             if answer is not True:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not accepted; give {answer}.")
+                raise ValueError(f"{name}={getattr(self, name)!r} is invalid: expected {answer}.")
 
 
 def plan_chunks(sources: Sequence[Source], read_options: ReadOptions, chunk_bytes: int) -> Iterator[Chunk]:

@@ -127,7 +127,7 @@ def patterns_of(exclude: str | Sequence[str]) -> list[str]:
     """`exclude` as a list: "test_*" -> ["test_*"]. A ValueError says what is accepted."""
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     if not all(isinstance(pattern, str) for pattern in patterns):
-        raise ValueError(f"exclude={patterns!r} is not accepted; give patterns.")
+        raise ValueError(f"exclude={patterns!r} is invalid: expected patterns.")
     return patterns
 
 

@@ -217,10 +217,10 @@ def _check(
     rows.check({"sequence_length": sequence_length}, sequence_length=rows.Range(least, masking.STREAM - 1))
     for name, value, accepted in (("unit", unit, masking.UNITS), ("pairs", pairs, ("none", *PAIR_KINDS))):
         if value not in accepted:
-            raise ValueError(f"{name}={value!r} is not accepted; give one of {', '.join(map(repr, accepted))}.")
+            raise ValueError(f"{name}={value!r} is invalid: expected one of {', '.join(map(repr, accepted))}.")
     for name, share in shares.items():
         if not 0 <= share < 1 or (name == "mask_rate" and share == 0):
             least_share = "above 0" if name == "mask_rate" else "from 0"
-            raise ValueError(f"{name}={share!r} is not accepted; give a number {least_share} and below 1.")
+            raise ValueError(f"{name}={share!r} is invalid: expected a number {least_share} and below 1.")
     if document_masks and pairs != "none":
         raise ValueError(f"document_masks=True is for rows without pairs; pairs={pairs!r} has two texts that see each other.")

@@ -220,4 +220,4 @@ def check(settings: Mapping[str, int], **others: Range) -> None:
     for name, value in settings.items():
         low, high = ranges[name].low, ranges[name].high
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{name}={value!r} is not accepted; give a whole number from {low} to {high}.")
+            raise ValueError(f"{name}={value!r} is invalid: expected a whole number from {low} to {high}.")

@@ -216,7 +216,7 @@ class Labelled:
 
     def _check(self, batch_size: int, seed: int, start_step: int) -> None:
         if batch_size < 1 or batch_size % self.together:
-            raise ValueError(f"batch_size={batch_size} is not accepted: give a multiple of {self.together}, above 0.")
+            raise ValueError(f"batch_size={batch_size} is invalid: expected a multiple of {self.together}, above 0.")
         if not 0 <= seed < 2**32 or start_step < 0:
             raise ValueError(f"seed={seed}, start_step={start_step}: accepted are seeds from 0 to 2**32 - 1, steps from 0.")
 

@@ -111,7 +111,7 @@ def read_texts(
         if column is not None and not isinstance(column, str):
             several = argument == "label" and number is None
             lists = f" Of a column for each label make one of lists: {_AS_ONE}" if several else ""
-            raise ValueError(f"{argument}={column!r} is not accepted: give the name of one column.{lists}")
+            raise ValueError(f"{argument}={column!r} is invalid: expected the name of one column.{lists}")
     read = read_labels if multi_label else _one_label
     for row in read_rows(source):
         if check is not None:

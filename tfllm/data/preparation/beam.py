@@ -175,7 +175,7 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
     except ImportError as error:
         raise ImportError("A runner needs Apache Beam: pip install 'tfllm[beam]', in a clone '.[beam]'.") from error
     if runner not in RUNNERS:
-        raise ValueError(f"runner={runner!r} is not accepted; give one of {', '.join(RUNNERS)}.")
+        raise ValueError(f"runner={runner!r} is invalid: expected one of {', '.join(RUNNERS)}.")
     options = PipelineOptions([*flags, f"--runner={RUNNERS[runner]}"])
     if runner not in ("FlinkRunner", "SparkRunner", "PortableRunner"):  # whose job servers have options of their own
         unknown: list[str] = []

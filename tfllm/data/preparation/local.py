@@ -105,7 +105,7 @@ def prepare(
     _check_given(paths, texts, tokenizer, out, {"field": field, "separator": separator, "exclude": exclude})
     tokenizer = tokenizers.get(tokenizer)
     if processes is not None and processes < 1:
-        raise ValueError(f"processes={processes} is not accepted; give None (all cores), or 1 or more.")
+        raise ValueError(f"processes={processes} is invalid: expected None (all cores), or 1 or more.")
     folder = check_out(out)
     inputs = Texts(texts) if texts is not None else Files.at(paths, settings["exclude"], field)
     if isinstance(inputs, Files):

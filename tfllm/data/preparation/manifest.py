@@ -54,7 +54,7 @@ def settings_of(
     }
     for name, answer in accepted.items():
         if answer is not True:
-            raise ValueError(f"{name}={settings[name]!r} is not accepted; give {answer}.")
+            raise ValueError(f"{name}={settings[name]!r} is invalid: expected {answer}.")
     return settings
 
 
