@@ -262,8 +262,8 @@ def test_settings_of_batches():
         rows.check(dict(sequence_length=8, batch_size=2, seed=0, start_step=0) | changed)
         return True
 
-    follow("; give a whole number from ", lambda: settings(batch_size=1.0), lambda: settings(batch_size=1))
-    follow("; give a whole number from ", lambda: settings(seed=-1), lambda: settings(seed=0))
+    follow(" is invalid: expected a whole number from ", lambda: settings(batch_size=1.0), lambda: settings(batch_size=1))
+    follow(" is invalid: expected a whole number from ", lambda: settings(seed=-1), lambda: settings(seed=0))
     evaluated = lambda repeat: causal._check(8, 2, 0, 0, repeat, 4) is None  # noqa: E731
     follow(" is for evaluation; give repeat=False with it.", lambda: evaluated(True), lambda: evaluated(False))
 
