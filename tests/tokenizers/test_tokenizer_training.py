@@ -138,7 +138,7 @@ def test_advice_on_too_many_characters_works(kind: str, size: int) -> None:
     assert advice
     for change in ({"vocab_size": int(advice[1])}, {"character_coverage": float(advice[2])}, {"kind": "byte_bpe"}):
         assert tokenizers.train(**asked | change).vocab_size == change.get("vocab_size", size)
-    with pytest.raises(ValueError, match="the text.s characters need"):
+    with pytest.raises(ValueError, match=r"the text.s characters need"):
         tokenizers.train(**asked | {"vocab_size": int(advice[1]) - 1})
 
 
