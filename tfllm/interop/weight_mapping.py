@@ -1,7 +1,7 @@
 """Which variable of our models holds each parameter of a Hugging Face model.
 
-In: a family (`model_type`), a config, and a task, whose head has its own mapping (`heads.py`). Out: a `WeightSlice` for the name
-of each parameter in PyTorch. Reading, writing and the comparison of gradients use the same table.
+In: a family (`model_type`), a config, and a task, whose head has its own mapping (`heads.py`). Out: a `WeightSlice` for the
+name of each parameter in PyTorch. Reading, writing and the comparison of gradients use the same table.
 """
 
 from __future__ import annotations
