@@ -32,6 +32,7 @@ from shapes import BETA_1, BETA_2, DROPOUT, EPSILON, LEARNING_RATE, SHAPES, WEIG
 
 import tfllm.train
 from tfllm.layers import attention, base, dropout, feedforward, fused, masks, norms
+from tfllm.layers.call_options import TRAINING
 from tfllm.train import losses
 
 SHAPE = SHAPES["gpt-mini"]
@@ -103,17 +104,18 @@ def milliseconds(part: Part, rounds: int) -> dict[str, float]:
 def in_a_step(way: Way, part: Part, *, compiled: bool) -> Callable[[], Any]:
     """A way in a graph built as a training step's is, with its gradients by all floating inputs."""
 
+    def compiling() -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext() if compiled else mock.patch.object(fused, "_pays", lambda x: False)
+
     def forward(*inputs: tf.Tensor) -> tf.Tensor:
-        with fused.fusing() if compiled else contextlib.nullcontext():
+        with compiling():
             return way(*inputs)
 
     def both(upstream: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
         watched = [each for each in inputs if each.dtype.is_floating]
-        with fused.fusing() if compiled else contextlib.nullcontext(), tf.GradientTape() as tape:
+        with compiling(), tf.GradientTape() as tape:
             tape.watch(watched)
-            result = way(*inputs)
-        with fused.fusing() if compiled else contextlib.nullcontext():
-            return tape.gradient(result, watched, upstream)
+            return tape.gradient(way(*inputs), watched, upstream)
 
     if not part.backward:
         return functools.partial(tf.function(forward, autograph=False), *part.inputs)
@@ -129,14 +131,14 @@ def parts(dtype: tf.DType) -> Iterator[Part]:
     yield Part(
         f"GELU [{M}, {F}]",
         [draw(M, F)],
-        both_ways(feedforward.gelu_tanh, plain.gelu_tanh),
+        both_ways(functools.partial(feedforward.gelu_tanh, options=TRAINING), plain.gelu_tanh),
         times=6,
         changes={"activation": PLAIN, "compiled": OP_BY_OP},
     )
     yield Part(
         "the same, forward",
         [draw(M, F)],
-        both_ways(feedforward.gelu_tanh, plain.gelu_tanh)
+        both_ways(functools.partial(feedforward.gelu_tanh, options=TRAINING), plain.gelu_tanh)
         | (
             {"XLA's own rounding": xla(wide(lambda x: x * feedforward._gelu_tanh_gate(x))), "from a table": from_a_table()}
             if dtype == tf.bfloat16
@@ -161,7 +163,10 @@ def parts(dtype: tf.DType) -> Iterator[Part]:
     yield Part(
         f"layer norm [{M}, {D}]",
         [draw(M, D), normal(tf.float32, D), normal(tf.float32, D)],
-        {way: functools.partial(norm, epsilon=1e-5) for way, norm in both_ways(norms._layer_norm, plain.layer_norm).items()},
+        {
+            way: functools.partial(norm, epsilon=1e-5, options=TRAINING)
+            for way, norm in both_ways(norms._layer_norm, plain.layer_norm).items()
+        },
         times=13,
         changes={"norms": PLAIN, "compiled": OP_BY_OP},
     )
@@ -184,7 +189,7 @@ def parts(dtype: tf.DType) -> Iterator[Part]:
         f"its gradient by scores, [2048, {V}]",
         [tf.nn.softmax(normal(tf.float32, 2048, V)), targets[:2048]],
         {
-            TFLLM: lambda p, ids: losses._without_target(p, ids, share=1.0, dtype=dtype),
+            TFLLM: lambda p, ids: losses._without_target(p, ids, share=1.0, dtype=dtype, compiled=True),
             "scattered": lambda p, ids: tf.cast(
                 tf.tensor_scatter_nd_sub(p, tf.stack([tf.range(2048), ids], 1), tf.ones(2048)), dtype
             ),
@@ -244,7 +249,7 @@ def from_a_table() -> Way:
 
 
 def dropped(add: Way) -> Way:
-    return lambda residual, x, seed: add(residual, x, DROPOUT, seed)
+    return lambda residual, x, seed: add(residual, x, DROPOUT, seed, TRAINING)
 
 
 def attended(attend: Way, blocks: int) -> Way:
@@ -254,13 +259,15 @@ def attended(attend: Way, blocks: int) -> Way:
         places, one = tf.range(S)[None], tf.ones([1, S], tf.int32)
         penalty = masks.attention_penalty(places, one, key_positions=places, key_segments=one, causal=True)
         with mock.patch.object(attention, "attend", attend):
-            return attention.attend_in_blocks(query, key, value, penalty, blocks=blocks, rate=DROPOUT, seed=seed)
+            settings = dict(blocks=blocks, rate=DROPOUT, seed=seed, options=TRAINING)
+            return attention.attend_in_blocks(query, key, value, penalty, **settings)
 
     return way
 
 
 def loss_of(cross_entropy: Way) -> Way:
-    return lambda hidden, kernel, targets: cross_entropy(hidden, kernel, targets=targets, weights=tf.ones([M])).loss
+    settings = dict(weights=tf.ones([M]), compiled=True)
+    return lambda hidden, kernel, targets: cross_entropy(hidden, kernel, targets=targets, **settings).loss
 
 
 def in_chunks(scores: int) -> Way:
@@ -284,6 +291,7 @@ def adamw(clip_norm: float | None) -> tuple[list[tf.Tensor], dict[str, Way]]:
     def way(optimizer: Any) -> Way:
         variables = [keras.Variable(normal(tf.float32, *shape), name=f"v{i}") for i, shape in enumerate(shapes)]
         optimizer.build(variables)
+        optimizer.compiled = True
         return lambda *gradients: optimizer.apply(list(gradients))
 
     return [normal(tf.float32, *shape) for shape in shapes], {label: way(optimizer) for label, optimizer in made.items()}

@@ -12,7 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.generation import decode, decoding_state, sampling
-from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms
+from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms, transposed
+from tfllm.layers.call_options import DECODING, CallOptions
 from tfllm.models import causal_lm, masked_lm, transformer
 from tfllm.train import losses, optimizers
 
@@ -23,30 +24,37 @@ def leave_out(changes: Sequence[str]) -> None:
         CHANGES[change]()
 
 
-def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
+def gelu_tanh(x: tf.Tensor, options: Any = None) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=True)
 
 
-def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float, options: Any = None) -> tf.Tensor:
     exact = tf.cast(x, tf.float32)
     mean, variance = tf.nn.moments(exact, -1, keepdims=True)
     return tf.cast(tf.nn.batch_normalization(exact, mean, variance, bias, scale, epsilon), x.dtype)
 
 
-def add_dropped(residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
+def add_dropped(residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor | None, options: Any = None) -> tf.Tensor:
     if seed is None:
         return residual + x
     return residual + tf.nn.experimental.stateless_dropout(x, rate, tf.stack([seed[0], seed[-1]]), rng_alg="philox")
 
 
 def attend(
-    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, penalty: tf.Tensor | None, *, rate: float, seed: tf.Tensor | None
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    penalty: tf.Tensor | None,
+    *,
+    rate: float,
+    seed: tf.Tensor | None,
+    options: CallOptions = CallOptions(),
 ) -> tf.Tensor:
     """For as many key heads as query heads; softmax in float32, as Keras has it, and tfllm's own dropout."""
     scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
     if penalty is not None:
         scores -= tf.cast(penalty, tf.float32)
-    return tf.matmul(dropout.dropout(tf.cast(tf.nn.softmax(scores), value.dtype), rate, seed), value)
+    return tf.matmul(dropout.dropout(tf.cast(tf.nn.softmax(scores), value.dtype), rate, seed, options), value)
 
 
 def linear_cross_entropy(
@@ -121,7 +129,7 @@ def _compiled_optimizer() -> None:
 
 
 def _table() -> None:
-    def call(self: Any, ids: tf.Tensor) -> tf.Tensor:
+    def call(self: Any, ids: tf.Tensor, options: Any = None) -> tf.Tensor:
         return tf.cast(tf.gather(self.embeddings.value, ids), self.compute_dtype)
 
     embeddings.Embedding.call = call
@@ -131,12 +139,12 @@ def _sizes() -> None:
     def read(x: tf.Tensor) -> list[int | tf.Tensor]:
         return [tf.shape(x)[i] if size is None else size for i, size in enumerate(x.shape)]
 
-    for module in (attention, base, embeddings, heads, norms):
+    for module in (attention, base, heads, norms, transposed):
         module.sizes_of = read
 
 
 def _branch() -> None:
-    decode.by_rows = lambda model, rows, compute: compute()
+    decode.by_rows = lambda model, rows, compute: compute(DECODING)
 
 
 def _growing_cache() -> None:

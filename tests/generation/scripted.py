@@ -24,7 +24,7 @@ class RuleModel:
     def new_cache(self, rows: tf.Tensor, length: tf.Tensor) -> Any:
         return new_cache(rows, length, num_layers=1, num_kv_heads=1, head_dim=2, dtype="float32")
 
-    def stack(self, features: dict[str, tf.Tensor], cache: Any, places: Any = None) -> Any:
+    def stack(self, features: dict[str, tf.Tensor], cache: Any, places: Any = None, options: Any = None) -> Any:
         ids = features[TOKEN_IDS]
         length = tf.shape(ids)[1]
         positions = features.get(POSITIONS)
@@ -34,7 +34,7 @@ class RuleModel:
         hidden = hidden if places is None else tf.gather(hidden, places, batch_dims=1)
         return hidden, cache._replace(length=cache.length + length)
 
-    def head(self, hidden: tf.Tensor) -> tf.Tensor:
+    def logits(self, hidden: tf.Tensor, options: Any = None) -> tf.Tensor:
         assert hidden.shape.rank == 2, "the vocabulary is to be scored for one place a row"
         scores = self.rule(hidden[..., 0], hidden[..., 1])
         return tf.ensure_shape(scores, [None, self.config.vocab_size])

@@ -11,9 +11,8 @@ import tensorflow as tf
 
 import tfllm
 from tfllm.generation import tracing
-from tfllm.layers import packed, turned
+from tfllm.layers import packed, transposed
 from tfllm.layers.onednn import packs
-from tfllm.layers.stand_ins import is_one_row
 from tfllm.models import inference
 from tfllm.tokenizers import ByteTokenizer
 
@@ -58,8 +57,7 @@ def test_the_same_texts(name, settings, models):
 
 @pytest.mark.slow
 def test_the_same_texts_by_the_ways_of_other_processors(models, monkeypatch):
-    for module in (turned, inference):
-        monkeypatch.setattr(module, "ONEDNN_BY_DEFAULT", not module.ONEDNN_BY_DEFAULT)
+    monkeypatch.setattr(transposed, "ONEDNN_BY_DEFAULT", not transposed.ONEDNN_BY_DEFAULT)
     model, _ = models["gpt2-tiny"]
     fast = tfllm.for_inference(model)
     for texts in (PROMPTS[:1], PROMPTS, PROMPTS * 5):  # one row, few, many
@@ -114,7 +112,14 @@ def test_prepacked_the_same_texts(settings, models):
 def test_one_text_has_a_loop_of_its_own(monkeypatch):
     """It does not pack, and one for several does."""
     seen = []
-    monkeypatch.setattr(packed, "is_one_row", lambda: seen.append(is_one_row()) or is_one_row())
+    product = packed.packed_product
+
+    def noted(x, matrix, options, **more):
+        if options.in_loop:
+            seen.append(options.one_row)
+        return product(x, matrix, options, **more)
+
+    monkeypatch.setattr(transposed, "packed_product", noted)
     fast = tfllm.for_inference(causal("gpt2-tiny"), prepack=True)
     tfllm.generate(fast, TOKENIZER, PROMPTS[0], max_new_tokens=3)
     products = 4 * fast.config.num_layers + 1

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
-from tfllm.layers.counter_random import fold_in, random_words
 from tfllm.layers.dropout import dropout
+from tfllm.layers.stateless_random import fold_in, random_words
 from tfllm.models import CausalLM
 
 COUNT = 1 << 20

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TARGET_IDS, TARGET_WEIGHTS, TOKEN_IDS
 from tfllm.layers import fused
+from tfllm.layers.call_options import TRAINING
 from tfllm.layers.dropout import add_dropped, dropout
 from tfllm.models import CausalLM
 from tfllm.train import adamw
@@ -16,7 +17,7 @@ DTYPES = [tf.float32, tf.bfloat16]
 
 
 @fused.fused
-def doubled(x: tf.Tensor, *, more: float = 0.0) -> tf.Tensor:
+def doubled(x: tf.Tensor, *, more: float = 0.0, compiled: bool) -> tf.Tensor:
     return 2 * x + more
 
 
@@ -30,21 +31,11 @@ def compiled_calls(graph: tf.Graph) -> int:
 )
 def test_a_training_step_compiles_what_is_large_and_of_known_size(shape, asked, expected):
     def step(x: tf.Tensor) -> tf.Tensor:
-        if not asked:
-            return doubled(x)
-        with fused.fusing():
-            return doubled(x)
+        return doubled(x, compiled=asked)
 
     graph = tf.function(step).get_concrete_function(tf.TensorSpec(shape, tf.float32)).graph
     assert compiled_calls(graph) == expected
-    assert doubled(tf.constant([3.0]), more=1.0).numpy() == [7.0]
-
-
-def test_ends_with_its_context():
-    with pytest.raises(RuntimeError, match="inside"), fused.fusing():
-        raise RuntimeError("inside")
-    graph = tf.function(doubled).get_concrete_function(tf.TensorSpec([512, 512], tf.float32)).graph
-    assert compiled_calls(graph) == 0
+    assert doubled(tf.constant([3.0]), more=1.0, compiled=asked).numpy() == [7.0]
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -57,8 +48,7 @@ def test_rounding_is_to_the_nearest_and_even(dtype, jit_compile):
     values = np.concatenate([bits, ties, special, nans]).view(np.float32)
 
     def inside(x: tf.Tensor) -> tf.Tensor:
-        with fused._set(fused._compiling):
-            return fused.rounded(x, dtype)
+        return fused.rounded(x, dtype, compiled=True)
 
     ours = tf.function(inside, jit_compile=jit_compile)(values).numpy()
     if dtype == tf.float32:
@@ -75,9 +65,9 @@ def test_dropout_is_the_same_mask_compiled_and_in_its_gradient(dtype):
     seeds = tf.range(8)
 
     def run(x: tf.Tensor, residual: tf.Tensor) -> list[tf.Tensor]:
-        with fused.fusing(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             tape.watch([x, residual])
-            plain, added = dropout(x, 0.3, seeds), add_dropped(residual, x, 0.3, seeds)
+            plain, added = dropout(x, 0.3, seeds, TRAINING), add_dropped(residual, x, 0.3, seeds, TRAINING)
             total = tf.reduce_sum(tf.cast(plain, tf.float32)) + tf.reduce_sum(tf.cast(added, tf.float32))
         return [plain, added, *tape.gradient(total, [x, residual])]
 

@@ -3,8 +3,6 @@
 Several layers write their gradient by hand; what they may not change is what comes out.
 """
 
-import contextlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,11 +10,12 @@ import tensorflow as tf
 from tfllm.layers import attention, fused
 from tfllm.layers.attention import Attention
 from tfllm.layers.base import Linear
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.call_options import TRAINING, CallOptions
 from tfllm.layers.dropout import add_dropped, dropout
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
 from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
+from tfllm.layers.stateless_random import fold_in
 
 WITHIN = {"float32": 1e-5, "mixed_bfloat16": 0.025}
 POLICIES = list(WITHIN)
@@ -48,9 +47,9 @@ def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:
     theirs = [expected, *tape.gradient(total, exact)]
 
     def output_and_gradients(x: tf.Tensor) -> list[tf.Tensor]:
-        with fused.fusing(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             tape.watch([x, *weights])
-            y = (call or layer)(x)
+            y = (call or layer)(x, options=TRAINING)
             gradients = tape.gradient(y, [x, *weights], output_gradients=tf.cast(upstream, y.dtype))
         return [y, *gradients]
 
@@ -156,7 +155,12 @@ def test_attention(way, rate, policy, monkeypatch):
         **dict(size=6, num_heads=heads, num_kv_heads=kv_heads, head_dim=size, qkv_bias=True, output_bias=True),
         **dict(causal=True, qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
     )
-    assert_follows(layer, definition, normal(2, length, 6), call=lambda x: layer(x, penalty, seed=seed, places=wanted)[0])
+    assert_follows(
+        layer,
+        definition,
+        normal(2, length, 6),
+        call=lambda x, options: layer(x, penalty, seed=seed, places=wanted, options=options)[0],
+    )
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
@@ -165,9 +169,10 @@ def test_second_gradients_go_through_dropout(dtype, compiled):
     """Of the squared norm of the gradient of sum(dropout(x^2)^2), against those of a mask that is given."""
     x, seed = tf.cast(tf.random.stateless_normal([2, 32], [1, 2]), dtype), tf.constant([3, 4])
     mask = dropout(tf.ones([2, 32], dtype), 0.5, seed)
+    options = CallOptions(compiled=compiled)
 
     def second(drop) -> tf.Tensor:
-        with fused.fusing() if compiled else contextlib.nullcontext(), tf.GradientTape() as outer:
+        with tf.GradientTape() as outer:
             outer.watch(x)
             with tf.GradientTape() as inner:
                 inner.watch(x)
@@ -176,8 +181,8 @@ def test_second_gradients_go_through_dropout(dtype, compiled):
         return outer.gradient(norm, x)
 
     for ours, theirs in (
-        (lambda y: dropout(y, 0.5, seed), lambda y: y * mask),
-        (lambda y: add_dropped(y, y, 0.5, seed), lambda y: y + y * mask),
+        (lambda y: dropout(y, 0.5, seed, options), lambda y: y * mask),
+        (lambda y: add_dropped(y, y, 0.5, seed, options), lambda y: y + y * mask),
     ):
         found = tf.function(second)(ours) if compiled else second(ours)
         expected = tf.cast(second(theirs), tf.float32)

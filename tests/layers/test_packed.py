@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm.layers.call_options import DECODING, INFERENCE
 from tfllm.layers.onednn import packs
 from tfllm.layers.packed import packed_product
-from tfllm.layers.stand_ins import repeated
 
 RANDOM = np.random.default_rng(0)
 
@@ -19,10 +19,8 @@ def test_any_number_of_rows_in_any_order(transpose_b, dtype, within):
 
     @tf.function(input_signature=[tf.TensorSpec([None, 80], dtype)], autograph=False)
     def product(x):
-        with repeated():
-            return packed_product(
-                x, matrix, plain=lambda x: tf.matmul(x, matrix, transpose_b=transpose_b), transpose_b=transpose_b
-            )
+        plain = lambda x: tf.matmul(x, matrix, transpose_b=transpose_b)  # noqa: E731
+        return packed_product(x, matrix, DECODING, plain=plain, transpose_b=transpose_b)
 
     for rows in (32, 1, 8, 2, 7, 9, 33, 64, 3, 0, 8):
         x = tf.cast(RANDOM.standard_normal([rows, 80]), dtype)
@@ -35,7 +33,7 @@ def test_outside_a_loop_nothing_is_packed():
 
     @tf.function(autograph=False)
     def product(x):
-        return packed_product(x, matrix, plain=lambda x: tf.fill([8, 2], 5.0))
+        return packed_product(x, matrix, INFERENCE, plain=lambda x: tf.fill([8, 2], 5.0))
 
     np.testing.assert_array_equal(product(tf.ones([8, 4])), np.full([8, 2], 5.0))
 
@@ -46,8 +44,7 @@ def test_in_a_loop_the_packed_matrix_is_multiplied():
 
     @tf.function(input_signature=[tf.TensorSpec([None, 16])], autograph=False)
     def product(x):
-        with repeated():
-            return packed_product(x, matrix, plain=lambda x: tf.matmul(x, matrix))
+        return packed_product(x, matrix, DECODING, plain=lambda x: tf.matmul(x, matrix))
 
     x = tf.constant(RANDOM.standard_normal([8, 16]), tf.float32)
     np.testing.assert_allclose(product(x), x, rtol=1e-6)

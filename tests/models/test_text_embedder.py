@@ -24,7 +24,7 @@ MEANT = [0, 1, 0, 2, 1, 2, 2, 3, 3]
 class Fixed(tfllm.TextEmbedder):
     """Gives row i of `vectors`, whatever it reads."""
 
-    def call(self, features, training=False):
+    def call(self, features, training=False, options=None):
         return tf.constant(self.vectors, tf.float32)
 
 

@@ -21,7 +21,7 @@ from tfllm.generation.config import GenerationConfig, config_of
 from tfllm.generation.drafting import check_draft_model
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.models.folder import get, get_both
-from tfllm.models.inference import InferenceModel, Quantization, check_form, computing
+from tfllm.models.inference import InferenceModel, Quantization, check_form
 from tfllm.tokenizers import Tokenizer
 
 
@@ -108,10 +108,10 @@ def _write(
     module = tf.Module()
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     served = [InferenceModel(each, quantize, prepack) for each in (model, draft_model) if each is not None]
-    with computing(*served):
-        # The bare variables: a Keras object in here would need Keras to load.
-        module.weights = [variable for each in served for variable in each.variables]
-        tf.saved_model.save(module, str(folder), signatures=build(model, tokenizer, config, draft_model), options=options)
+    # The bare variables: a Keras object in here would need Keras to load.
+    module.weights = [variable for each in served for variable in each.variables]
+    target, drafter = [each.replaced for each in served] if draft_model is not None else (served[0].replaced, None)
+    tf.saved_model.save(module, str(folder), signatures=build(target, tokenizer, config, drafter), options=options)
     extra = folder / EXTRA_FOLDER
     extra.mkdir()
     warm_up.write(extra / WARM_UP_FILE, contract_of(contract_name_of(model), config.to_dict()))

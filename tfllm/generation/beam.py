@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.generation.cache_rows import gather_rows
-from tfllm.generation.decode import initial_slots, matrices_cast_once, while_loop_with_growing_cache
+from tfllm.generation.decode import initial_slots, while_loop_with_growing_cache
 from tfllm.generation.decoding_state import (
     EOS,
     LENGTH,
@@ -120,11 +120,10 @@ def search(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSe
         logits, cache = decode_step(model, last, positions, state.cache)
         return (_step(logits, state._replace(cache=cache), inputs, beams),)
 
-    with matrices_cast_once(model):
-        room = tf.maximum(tf.reduce_max(inputs.budget), 1)
-        logits, cache = prefill(model, prompts, beams.size, initial_slots(model, prompts, room - 1))
-        state = _step(logits, _initial_state(inputs, beams, room, cache), inputs, beams)
-        state = while_loop_with_growing_cache(lambda state: ~tf.reduce_all(state.done), body, state)
+    room = tf.maximum(tf.reduce_max(inputs.budget), 1)
+    logits, cache = prefill(model, prompts, beams.size, initial_slots(model, prompts, room - 1))
+    state = _step(logits, _initial_state(inputs, beams, room, cache), inputs, beams)
+    state = while_loop_with_growing_cache(lambda state: ~tf.reduce_all(state.done), body, state)
     return _results(state.finished, beams)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfllm.generation.cache_rows import gather_rows
-from tfllm.generation.decode import initial_slots, matrices_cast_once, while_loop_with_growing_cache
+from tfllm.generation.decode import initial_slots, while_loop_with_growing_cache
 from tfllm.generation.decoding_state import (
     RUNNING,
     DecodingInputs,
@@ -36,6 +36,7 @@ from tfllm.generation.penalties import FORBIDDEN, adjust_logits
 from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.shared_settings import Contrast, SharedSettings
 from tfllm.layers.cache import Cache
+from tfllm.layers.call_options import DECODING, INFERENCE, CallOptions
 
 _LEAST_COSINE = -1.0
 
@@ -61,9 +62,8 @@ class ContrastiveState(NamedTuple):
 
 def search(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings) -> Results:
     """Continues every prompt until all rows have ended. prompts, settings: P rows; settings of sampling have no effect."""
-    with matrices_cast_once(model):
-        state = begin(model, prompts, settings, shared)
-        return results(advance(model, prompts, settings, shared, state=state, until=tf.int32.max).generated)
+    state = begin(model, prompts, settings, shared)
+    return results(advance(model, prompts, settings, shared, state=state, until=tf.int32.max).generated)
 
 
 def begin(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings) -> ContrastiveState:
@@ -75,11 +75,11 @@ def begin(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSet
     last = last[::candidates]
     state = ContrastiveState(
         generated=initial_state(inputs, room, cache),
-        logits=model.head(last),
+        logits=model.logits(last, options=INFERENCE),
         prompt=_hidden_states_of(model, prompts),
         hidden=tf.zeros([room, tf.shape(last)[0], last.shape[1]]),
     )
-    return _step(model, state, inputs, shared.contrast)
+    return _step(model, state, inputs, shared.contrast, INFERENCE)
 
 
 def advance(
@@ -100,12 +100,14 @@ def advance(
         return (state.generated.step < until) & tf.reduce_any(state.generated.finish == RUNNING)
 
     def body(state: ContrastiveState) -> tuple[ContrastiveState]:
-        return (_step(model, state, inputs, contrast),)
+        return (_step(model, state, inputs, contrast, DECODING),)
 
     return while_loop_with_growing_cache(unfinished, body, state)
 
 
-def _step(model: Any, state: ContrastiveState, inputs: DecodingInputs, contrast: Contrast) -> ContrastiveState:
+def _step(
+    model: Any, state: ContrastiveState, inputs: DecodingInputs, contrast: Contrast, options: CallOptions
+) -> ContrastiveState:
     """Chooses one more token for each row, after reading all candidates."""
     generated, k = state.generated, contrast.candidates
     scores = adjust_logits(
@@ -113,7 +115,8 @@ def _step(model: Any, state: ContrastiveState, inputs: DecodingInputs, contrast:
     )
     best = tf.math.top_k(scores, k)
     positions = tf.repeat(positions_of(model.config, inputs.prompts.lengths, generated.num_tokens + 1), k)
-    hidden, cache = decode_step(model, tf.reshape(best.indices, [-1]), positions, generated.cache, head=tf.identity)
+    last, given = tf.reshape(best.indices, [-1]), generated.cache
+    hidden, cache = decode_step(model, last, positions, given, head=tf.identity, options=options)
     normalized = tf.reshape(_normalized(hidden), [-1, k, hidden.shape[1]])
     probabilities = tf.gather(tf.nn.softmax(scores), best.indices, batch_dims=1)
     ranks = rank(probabilities, _similarity(normalized, state, inputs.prompts.lengths), contrast.alpha)
@@ -124,7 +127,7 @@ def _step(model: Any, state: ContrastiveState, inputs: DecodingInputs, contrast:
     generated = generated._replace(cache=gather_rows(cache, tf.repeat(rows, k)))
     return ContrastiveState(
         generated=append_tokens(generated, chosen, state.logits, inputs),
-        logits=model.head(tf.gather(hidden, rows)),
+        logits=model.logits(tf.gather(hidden, rows), options=options),
         prompt=state.prompt,
         hidden=write_step(state.hidden, generated.step, tf.gather(normalized, pick, batch_dims=1)),
     )
@@ -148,7 +151,8 @@ def _similarity(candidates: tf.Tensor, state: ContrastiveState, lengths: tf.Tens
 def _hidden_states_of(model: Any, prompts: Prompts) -> tf.Tensor:
     """The hidden state of each token of the prompts, normalized: [B, S, D]. `prefill` gives those of the last tokens only."""
     rows, longest = tf.unstack(tf.shape(prompts.token_ids))
-    return _normalized(model.stack(prompt_features(prompts), cache=model.new_cache(rows, longest))[0])
+    empty = model.new_cache(rows, longest)
+    return _normalized(model.stack(prompt_features(prompts), cache=empty, options=INFERENCE)[0])
 
 
 def _normalized(hidden: tf.Tensor) -> tf.Tensor:

@@ -1,14 +1,15 @@
 """The decoding loop, in the graph: the prompts are read once, then each step chooses one token, until every row has ended.
 
-Input: a model with the cached forward pass (`model.stack`, `model.head`), prompts padded on the right, and their settings.
+Input: a model with the cached forward pass (`model.stack`, `model.logits`), prompts padded on the right, and their settings.
 Output: the `DecodingState` with the chosen tokens, their log-probabilities, their number, and why each row ended. The same
 functions run in `tfllm.generate`, in `tfllm.stream` and in an export, so the loop has no Python, no XLA and no custom op.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -27,7 +28,7 @@ from tfllm.generation.model_steps import Prompts, decode_step, is_on_mesh, prefi
 from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.shared_settings import ALL_OFF, SharedSettings
 from tfllm.layers.cache import is_full, slots_at_first, with_a_slot
-from tfllm.layers.stand_ins import by_rows, is_replaced, repeated
+from tfllm.layers.call_options import DECODING, CallOptions
 
 
 def decode(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings = ALL_OFF) -> DecodingState:
@@ -40,9 +41,8 @@ def decode(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSe
     Returns:
         The last state; see `decoding_state.results`.
     """
-    with matrices_cast_once(model):
-        state = begin(model, prompts, settings, shared)
-        return advance(model, prompts, settings, shared, state=state, until=tf.int32.max)
+    state = begin(model, prompts, settings, shared)
+    return advance(model, prompts, settings, shared, state=state, until=tf.int32.max)
 
 
 def begin(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings = ALL_OFF) -> DecodingState:
@@ -73,23 +73,39 @@ def continue_rows(
 ) -> DecodingState:
     """`advance` for inputs that are there already."""
 
-    def body(state: DecodingState) -> tuple[DecodingState]:
+    def body(state: DecodingState, options: CallOptions) -> tuple[DecodingState]:
         positions = positions_of(model.config, inputs.prompts.lengths, state.num_tokens)
-        logits, cache = decode_step(model, state.last, positions, state.cache)
+        logits, cache = decode_step(model, state.last, positions, state.cache, options=options)
         return (choose_next(logits, state._replace(cache=cache), inputs),)
 
     def unfinished(state: DecodingState) -> tf.Tensor:
         return (state.step < until) & tf.reduce_any(state.finish == RUNNING)
 
     if is_on_mesh(model):
-        return while_loop(unfinished, body, state)
-    return by_rows(model, tf.size(state.last), lambda: while_loop_with_growing_cache(unfinished, body, state))
+        return while_loop(unfinished, partial(body, options=DECODING), state)
+
+    def run(options: CallOptions) -> DecodingState:
+        return while_loop_with_growing_cache(unfinished, partial(body, options=options), state)
+
+    return by_rows(model, tf.size(state.last), run)
+
+
+def by_rows(model: Any, rows: tf.Tensor, run: Callable[[CallOptions], Any]) -> Any:
+    """run(options), whose matrix products are those of the model and have `rows` rows, int32 [].
+
+    If the model's layers multiply one row in another way than several, `run` is traced for both cases: a branch beside every
+    product costs a single text time (docs/performance.md).
+    """
+    layers = model._flatten_layers() if isinstance(model, keras.layers.Layer) else ()
+    if not any(getattr(layer, "one_row_differs", False) for layer in layers):
+        return run(DECODING)
+    one_row = dataclasses.replace(DECODING, one_row=True)
+    return tf.cond(rows <= 1, lambda: run(one_row), lambda: run(DECODING))
 
 
 def while_loop(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
     """Runs `body` as long as the state is `unfinished`. Returns the last state."""
-    with repeated():
-        return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
+    return tf.while_loop(unfinished, body, [state], parallel_iterations=1)[0]
 
 
 def while_loop_with_growing_cache(unfinished: Callable[[Any], tf.Tensor], body: Callable[[Any], tuple[Any]], state: Any) -> Any:
@@ -105,23 +121,3 @@ def while_loop_with_growing_cache(unfinished: Callable[[Any], tf.Tensor], body: 
 def initial_slots(model: Any, prompts: Prompts, room: tf.Tensor) -> tf.Tensor:
     """Slots to add to those of the prompts, if `room` tokens will follow. On a mesh: all of them at once."""
     return room if is_on_mesh(model) else slots_at_first(tf.shape(prompts.token_ids)[1], room)
-
-
-@contextlib.contextmanager
-def matrices_cast_once(model: Any, draft_model: Any = None) -> Iterator[None]:
-    """Inside, the matrices of mixed-precision models have their compute dtype: else every step would cast all of them."""
-    models = [each for each in (model, draft_model) if getattr(each, "dtype_policy", None) is not None]
-    mixed = any(each.dtype_policy.compute_dtype != each.dtype_policy.variable_dtype for each in models)
-    if not mixed or is_on_mesh(model):
-        yield
-        return
-    # Norms and biases are small, and some are used in float32. Out here an outer scope (an export) may have the values.
-    values = {
-        id(variable): tf.cast(variable.value, each.dtype_policy.compute_dtype) if len(variable.shape) > 1 else variable.value
-        for each in models
-        for variable in each.weights
-        if not is_replaced(variable)
-    }
-    with keras.StatelessScope() as scope:
-        scope.state_mapping.update(values)
-        yield

@@ -15,6 +15,7 @@ from tfllm.generation.decoding_state import LENGTH, DecodingInputs, DecodingStat
 from tfllm.generation.model_steps import hidden_states, is_on_mesh
 from tfllm.generation.penalties import Past, last_tokens, prompt_and_continuation
 from tfllm.layers.cache import Cache, rollback, with_room
+from tfllm.layers.call_options import DECODING
 from tfllm.models.base import check_tokenizer
 from tfllm.tokenizers import Tokenizer
 
@@ -107,6 +108,6 @@ def draft_with_model(
     hidden, cache = hidden_states(model, last_tokens(past_of(generated, inputs), 2), positions, cache)
     finish = tf.where(count < budget, generated.finish, LENGTH)
     state = generated._replace(finish=finish, top=(), cache=cache)
-    state = continue_rows(model, inputs, choose_next(model.head(hidden[:, 1]), state, inputs))
+    state = continue_rows(model, inputs, choose_next(model.logits(hidden[:, 1], options=DECODING), state, inputs))
     indices = tf.minimum(count[:, None] + tf.range(num_tokens), tf.shape(state.tokens)[0] - 1)
     return Draft(tf.gather(tf.transpose(state.tokens), indices, batch_dims=1), state.num_tokens - count), state.cache

@@ -8,6 +8,7 @@ heads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from tensorflow.experimental import dtensor
 
 from tfllm.features import POSITIONS, SEGMENT_IDS, TOKEN_IDS
 from tfllm.layers.cache import Cache, padded
+from tfllm.layers.call_options import DECODING, INFERENCE, CallOptions
 from tfllm.train.distribution.sharding import MODEL, layout_of
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
@@ -36,9 +38,12 @@ def prompt_features(prompts: Prompts) -> dict[str, tf.Tensor]:
     return {TOKEN_IDS: prompts.token_ids, SEGMENT_IDS: segments}
 
 
-def hidden_states(model: Any, ids: tf.Tensor, positions: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Cache]:
+def hidden_states(
+    model: Any, ids: tf.Tensor, positions: tf.Tensor, cache: Cache, options: CallOptions = DECODING
+) -> tuple[tf.Tensor, Cache]:
     """Reads tokens that follow those in the cache. int32 [B, S], [B, S] -> float [B, S, D], and the cache."""
-    return model.stack({TOKEN_IDS: ids, POSITIONS: positions, SEGMENT_IDS: tf.ones_like(positions)}, cache=cache)
+    features = {TOKEN_IDS: ids, POSITIONS: positions, SEGMENT_IDS: tf.ones_like(positions)}
+    return model.stack(features, cache=cache, options=options)
 
 
 def prefill(
@@ -61,20 +66,27 @@ def prefill(
 
 
 def decode_step(
-    model: Any, last: tf.Tensor, positions: tf.Tensor, cache: Cache, *, head: Head | None = None
+    model: Any,
+    last: tf.Tensor,
+    positions: tf.Tensor,
+    cache: Cache,
+    *,
+    head: Head | None = None,
+    options: CallOptions = DECODING,
 ) -> tuple[tf.Tensor, Cache]:
     """Reads one more token of each row.
 
     Args:
         last: int32 [B], the tokens. positions: int32 [B], their positions.
         head: maps hidden states [B, D] to the result; by default, the model's head.
+        options: of the call, if it is not the step of a loop for any number of rows.
 
     Returns:
         Logits of the next token, float32 [B, V], and the cache.
     """
     if is_on_mesh(model):
         return _on_mesh(model, _decode_step, last, positions, cache)
-    return _decode_step(model, last, positions, cache, head)
+    return _decode_step(model, last, positions, cache, head, options)
 
 
 def is_on_mesh(model: Any) -> bool:
@@ -88,17 +100,23 @@ def _prefill(
     count, longest = tf.shape(prompts.token_ids)[0], tf.shape(prompts.token_ids)[1]
     # Logits are computed for the last token of each prompt only.
     last = prompts.lengths[:, None] - 1
-    hidden, cache = model.stack(prompt_features(prompts), cache=model.new_cache(count, longest), places=last)
-    result = (head or model.head)(hidden[:, 0])
+    empty = model.new_cache(count, longest)
+    hidden, cache = model.stack(prompt_features(prompts), cache=empty, places=last, options=INFERENCE)
+    result = (head or partial(model.logits, options=INFERENCE))(hidden[:, 0])
     result, rows = tf.nest.map_structure(lambda each: tf.repeat(each, copies, axis=0), (result, cache._replace(length=())))
     return result, padded(rows._replace(length=cache.length), slots)
 
 
 def _decode_step(
-    model: Any, last: tf.Tensor, positions: tf.Tensor, cache: Cache, head: Head | None = None
+    model: Any,
+    last: tf.Tensor,
+    positions: tf.Tensor,
+    cache: Cache,
+    head: Head | None = None,
+    options: CallOptions = DECODING,
 ) -> tuple[tf.Tensor, Cache]:
-    hidden, cache = hidden_states(model, last[:, None], positions[:, None], cache)
-    return (head or model.head)(hidden[:, 0]), cache
+    hidden, cache = hidden_states(model, last[:, None], positions[:, None], cache, options)
+    return (head or partial(model.logits, options=options))(hidden[:, 0]), cache
 
 
 def _on_mesh(model: Any, step: Callable[..., tuple[tf.Tensor, Cache]], *inputs: Any) -> tuple[tf.Tensor, Cache]:

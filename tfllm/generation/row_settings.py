@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfllm.generation.config import PER_ROW, GenerationConfig
 from tfllm.generation.setting import Number
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.stateless_random import fold_in
 
 
 def _named_tuple() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfllm.generation.row_settings import RowSettings
-from tfllm.layers.counter_random import fold_in, random_words
+from tfllm.layers.stateless_random import fold_in, random_words
 
 _NOTHING = float("-inf")
 _FEW = 256

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ import tensorflow as tf
 from tfllm.features import SEGMENT_IDS, TOKEN_IDS
 from tfllm.generation.model_steps import is_on_mesh
 from tfllm.generation.setting import Setting, integer
+from tfllm.layers.call_options import INFERENCE
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel, check_tokenizer
-from tfllm.models.inference import InferenceModel, computing
+from tfllm.models.inference import InferenceModel, computing_model
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import check_texts
 from tfllm.train.losses import token_log_probs
@@ -151,11 +153,12 @@ def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
     def window(start: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         part = slice(start, start + width)
         there = (start + tf.range(width))[None] < lengths[:, None]
-        hidden = model.stack({TOKEN_IDS: read[:, part], SEGMENT_IDS: tf.cast(there, tf.int32)})
+        features = {TOKEN_IDS: read[:, part], SEGMENT_IDS: tf.cast(there, tf.int32)}
+        hidden = model.stack(features, options=INFERENCE)
         first = tf.where(start == 0, 0, width - stride)
         log_probs = token_log_probs(
             tf.reshape(hidden[:, first:], [-1, model.config.hidden_size]),
-            model.head,
+            partial(model.logits, options=INFERENCE),
             targets=tf.reshape(targets[:, start + first : start + width], [-1]),
             vocab_size=model.config.vocab_size,
         )
@@ -190,8 +193,7 @@ def _function(model: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Scores]
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         def function(texts: tf.Tensor) -> Scores:
-            with computing(held()) as (target,):
-                return scores_of(target, tokenizer, texts)
+            return scores_of(computing_model(held()), tokenizer, texts)
 
         traced[key] = function
     return traced[key]

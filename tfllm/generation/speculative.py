@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation.decode import matrices_cast_once, while_loop
+from tfllm.generation.decode import while_loop
 from tfllm.generation.decoding_state import (
     RUNNING,
     WAITING,
@@ -35,6 +35,7 @@ from tfllm.generation.model_steps import Prompts, hidden_states, prefill
 from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.shared_settings import SharedSettings
 from tfllm.layers.cache import Cache, rollback, with_room
+from tfllm.layers.call_options import DECODING
 
 
 class SpeculativeState(NamedTuple):
@@ -51,9 +52,8 @@ class SpeculativeState(NamedTuple):
 
 def decode(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None) -> Results:
     """Continues every prompt until all rows have ended. Shapes: as of `decode.decode`."""
-    with matrices_cast_once(model, draft_model):
-        state = begin(model, prompts, settings, shared, draft_model)
-        state = advance(model, prompts, settings, shared, draft_model, state=state, until=tf.int32.max)
+    state = begin(model, prompts, settings, shared, draft_model)
+    state = advance(model, prompts, settings, shared, draft_model, state=state, until=tf.int32.max)
     found = results(state.generated)
     return found._replace(num_draft_tokens=state.num_drafted, num_accepted_tokens=state.num_accepted)
 
@@ -124,7 +124,7 @@ def _read_drafts(model: Any, generated: DecodingState, draft: Draft, inputs: Dec
     cache = with_room(rollback(generated.cache, positions[:, 0]), 1 + width)
     hidden, cache = hidden_states(model, ids, positions, cache)
     hidden = tf.transpose(hidden, [1, 0, 2])
-    logits = model.head(tf.reshape(hidden, [-1, hidden.shape[2]]))
+    logits = model.logits(tf.reshape(hidden, [-1, hidden.shape[2]]), options=DECODING)
     return tf.reshape(logits, [1 + width, -1, logits.shape[1]]), cache
 
 

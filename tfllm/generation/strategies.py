@@ -16,6 +16,7 @@ from tfllm.generation.model_steps import Prompts
 from tfllm.generation.row_settings import RowSettings
 from tfllm.generation.shared_settings import SharedSettings
 from tfllm.generation.speculative import SpeculativeState
+from tfllm.models.inference import cast_matrices
 
 StreamState = DecodingState | ContrastiveState | SpeculativeState
 
@@ -30,6 +31,7 @@ def continue_prompts(
         settings: n P rows, for n continuations of each prompt; P rows for a search.
         draft_model: drafts tokens, if `shared` asks for drafts. None: prompt lookup drafts.
     """
+    model, draft_model = cast_matrices(model), cast_matrices(draft_model)
     if shared.beams is not None:
         return beam.search(model, prompts, settings, shared)
     if shared.contrast is not None:
@@ -41,10 +43,10 @@ def continue_prompts(
 
 def begin(model: Any, prompts: Prompts, settings: RowSettings, shared: SharedSettings, draft_model: Any = None) -> StreamState:
     """Chooses the first token of each row. Not for a beam search, which knows its tokens only at the end."""
-    with decode.matrices_cast_once(model, draft_model):
-        if shared.drafts is not None:
-            return speculative.begin(model, prompts, settings, shared, draft_model)
-        return (contrastive if shared.contrast else decode).begin(model, prompts, settings, shared)
+    model, draft_model = cast_matrices(model), cast_matrices(draft_model)
+    if shared.drafts is not None:
+        return speculative.begin(model, prompts, settings, shared, draft_model)
+    return (contrastive if shared.contrast else decode).begin(model, prompts, settings, shared)
 
 
 def advance(
@@ -58,11 +60,11 @@ def advance(
     until: tf.Tensor,
 ) -> StreamState:
     """Continues until a row has `until` tokens; with drafts, perhaps a few more."""
-    with decode.matrices_cast_once(model, draft_model):
-        if isinstance(state, SpeculativeState):
-            return speculative.advance(model, prompts, settings, shared, draft_model, state=state, until=until)
-        search = contrastive if shared.contrast else decode
-        return search.advance(model, prompts, settings, shared, state=state, until=until)
+    model, draft_model = cast_matrices(model), cast_matrices(draft_model)
+    if isinstance(state, SpeculativeState):
+        return speculative.advance(model, prompts, settings, shared, draft_model, state=state, until=until)
+    search = contrastive if shared.contrast else decode
+    return search.advance(model, prompts, settings, shared, state=state, until=until)
 
 
 def generated(state: StreamState) -> DecodingState:

@@ -21,7 +21,7 @@ from tfllm.generation.row_settings import RowSettings, row_specs
 from tfllm.generation.shared_settings import SharedSettings
 from tfllm.generation.strategies import StreamState
 from tfllm.models.base import LanguageModel
-from tfllm.models.inference import InferenceModel, computing
+from tfllm.models.inference import InferenceModel, computing_model
 from tfllm.tokenizers import Tokenizer
 
 STREAMED_AT_ONCE = 4
@@ -92,6 +92,9 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Share
         [_any_size(each) for each in tensors_of(like)],
     ]
 
+    def models() -> tuple[Any, Any]:
+        return computing_model(model()), computing_model(draft_model())
+
     def shared_with(tensors: list[tf.Tensor]) -> SharedSettings:
         rest = iter(tensors)
         leaves = [next(rest) if is_given else leaf for is_given, leaf in zip(given, tf.nest.flatten(frame), strict=True)]
@@ -102,20 +105,20 @@ def _trace(model: Callable[[], Any], draft_model: Callable[[], Any], like: Share
 
     @graph(input_signature=head, autograph=False)
     def decode_all(prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> Results:
-        with computing(model(), draft_model()) as (target, drafter):
-            return strategies.continue_prompts(target, prompts, settings, shared_with(tensors), drafter)
+        target, drafter = models()
+        return strategies.continue_prompts(target, prompts, settings, shared_with(tensors), drafter)
 
     @graph(input_signature=head, autograph=False)
     def begin(prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> StreamState:
-        with computing(model(), draft_model()) as (target, drafter):
-            return strategies.begin(target, prompts, settings, shared_with(tensors), drafter)
+        target, drafter = models()
+        return strategies.begin(target, prompts, settings, shared_with(tensors), drafter)
 
     @graph(autograph=False)
     def advance(state: StreamState, prompts: Prompts, settings: RowSettings, tensors: list[tf.Tensor]) -> StreamState:
         until = strategies.generated(state).step + STREAMED_AT_ONCE
         shared = shared_with(tensors)
-        with computing(model(), draft_model()) as (target, drafter):
-            return strategies.advance(target, prompts, settings, shared, drafter, state=state, until=until)
+        target, drafter = models()
+        return strategies.advance(target, prompts, settings, shared, drafter, state=state, until=until)
 
     @functools.cache
     def advance_any() -> Callable[..., StreamState]:

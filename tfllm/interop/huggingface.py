@@ -24,7 +24,6 @@ from tfllm.interop.tensor_names import Weights, canonical, cut_vocabulary, stack
 from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
 from tfllm.interop.weight_mapping import WeightMapping, weight_mapping
-from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get_both
 from tfllm.tokenizers import Tokenizer
@@ -225,8 +224,7 @@ def _model(
     family = values["model_type"]
     if config.causal:
         task = tasks.DEFAULT if task is None else task
-        with assigned_soon():
-            model = tasks.get(task).model_class(config, **settings)
+        model = tasks.get(task).model_class(config, **settings, skip_init=True)
         fill(model, weights, weight_mapping(family, config, task))
         return model
     found = found_task(weights, values=values, asked=task)
@@ -255,8 +253,7 @@ def _filled(config: ModelConfig, family: str, weights: Weights, *, task: str, se
     next_sentence = settings.get("next_sentence", False)
     needed = next_sentence or settings.get("pooling") == "pooler"
     config = config.replace(pooler=needed or f"{pooler}weight" in weights)
-    with assigned_soon():
-        model = tasks.get(task).model_class(config, **settings)
+    model = tasks.get(task).model_class(config, **settings, skip_init=True)
     fill(model, weights, weight_mapping(family, config, task, next_sentence=next_sentence))
     return model
 

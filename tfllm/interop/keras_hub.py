@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.layers.feedforward import ACTIVATIONS
-from tfllm.layers.first_values import assigned_soon
 from tfllm.models import MaskedLM, TextEmbedder
 from tfllm.models.base import LanguageModel
 from tfllm.tokenizers import Tokenizer
@@ -63,8 +62,7 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[Any, Tokenize
         values |= _dense(head._intermediate_dense, "transform/dense")
         values |= _norm(head._intermediate_layer_norm, "transform/norm")
         values["head/bias"] = np.asarray(head._bias)
-    with assigned_soon():
-        ours = task(config, dtype=dtype, **settings)
+    ours = task(config, dtype=dtype, skip_init=True, **settings)
     for name, variable in variables_by_name(ours.variables).items():
         variable.assign(values[name])
     preprocessor = getattr(model, "preprocessor", None)

@@ -11,10 +11,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.first_values import normal
+from tfllm.layers.call_options import CallOptions
+from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.mesh import gathered, whole
-from tfllm.layers.own_gradient import own_gradient
-from tfllm.layers.stand_ins import stand_in
 
 
 class Composite(keras.layers.Layer):
@@ -22,7 +21,8 @@ class Composite(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         for layer in self._layers:
-            layer.build(None)
+            if not layer.built:  # as layers that another model has, too
+                layer.build(None)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
@@ -37,10 +37,13 @@ class Composite(keras.layers.Layer):
 class Linear(keras.layers.Layer):
     """x @ kernel (+ bias) on the last axis, as one two-dimensional product: the shape oneDNN and cuBLAS want.
 
+    This class is the interface, and the implementation that is trained: a kernel [I, O]. Other implementations inherit it and
+    write `product` and `matrix` (`transposed.py`, `quantized.py`); `models.replace_layers` puts them into a model.
+
     Args:
-        input_size, output_sizes: I, and O as the widths of the maps that are fused into one; the kernel is [I, O].
+        input_size, output_sizes: I, and O as the widths of the maps that are fused into one.
         use_bias: add a bias [O], zero at first.
-        stddev: of the kernel's first values, drawn from a normal distribution.
+        stddev: of the kernel's initial values, drawn from a normal distribution.
     """
 
     def __init__(self, input_size: int, *output_sizes: int, use_bias: bool, stddev: float, **kwargs: Any):
@@ -59,22 +62,46 @@ class Linear(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=self.sizes[1:], initializer="zeros")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., I] -> [..., O]."""
-        flat = self._product(tf.reshape(x, [-1, self.sizes[0]]))
+        flat = self.product(tf.reshape(x, [-1, self.sizes[0]]), options)
         return tf.reshape(flat, [*sizes_of(x)[:-1], self.sizes[1]])
 
-    def _product(self, x: tf.Tensor) -> tf.Tensor:
-        bias = self._value(self.bias) if self.use_bias else None
-        if (product := stand_in(self)) is not None:
-            return product(x) if bias is None else tf.nn.bias_add(product(x), bias)
+    def product(self, x: tf.Tensor, options: CallOptions) -> tf.Tensor:
+        """x @ matrix + bias. [M, I] -> [M, O]."""
         x, kernel = gathered(x) if self.gathers else x, self._value(self.kernel)
-        return tf.matmul(x, kernel) if bias is None else affine(x, kernel, bias)
+        return affine(x, kernel, self._value(self.bias), options=options) if self.use_bias else tf.matmul(x, kernel)
+
+    @property
+    def matrix(self) -> tf.Tensor:
+        """What the layer multiplies by, for copies of it in another form: float32 [I, O]."""
+        return tf.convert_to_tensor(self.kernel)
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's keywords that make a layer like this one."""
+        return dict(use_bias=self.use_bias, stddev=self.stddev, name=self.name, dtype=self.dtype_policy)
+
+    def get_config(self) -> dict[str, Any]:
+        own = dict(input_size=self.sizes[0], output_sizes=self.parts, use_bias=self.use_bias, stddev=self.stddev)
+        return super().get_config() | own
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Linear:
+        config = dict(config)
+        return cls(config.pop("input_size"), *config.pop("output_sizes"), **config)
 
     def _value(self, variable: Any) -> tf.Tensor:
         value = tf.convert_to_tensor(variable)
         # Parts that do not begin where a device's columns do can only be told apart in the whole.
         return whole(value) if len(self.parts) > 1 and self.groups == 1 else value
+
+
+def constant(value: tf.Tensor | tf.Variable, name: str, layer: keras.layers.Layer, *, autocast: bool = False) -> keras.Variable:
+    """A variable with this value that is not trained, `name` of `layer`: what implementations for inference hold."""
+    value = tf.convert_to_tensor(value)  # Keras would share a tf.Variable
+    variable = keras.Variable(value, dtype=value.dtype.name, trainable=False, autocast=autocast, name=name)
+    variable._path = f"{layer.path or layer.name}/{name}"
+    return variable
 
 
 def sizes_of(x: tf.Tensor) -> list[int | tf.Tensor]:
@@ -88,8 +115,8 @@ def sizes_of(x: tf.Tensor) -> list[int | tf.Tensor]:
     return [size if known is None else known for known, size in zip(static, tf.unstack(tf.shape(x)), strict=True)]
 
 
-@own_gradient
-def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
+@custom_gradient
+def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
     """x @ kernel + bias. [M, I], [I, O], [O] -> [M, O]."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -97,6 +124,11 @@ def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no
         return tf.matmul(upstream, kernel, transpose_b=True), by_kernel, sum_rows(upstream)
 
     return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient
+
+
+def normal(stddev: float) -> keras.initializers.Initializer:
+    """Draws a matrix's initial values about 0. A `stddev` of 0 makes zeros, without drawing anything."""
+    return keras.initializers.RandomNormal(stddev=stddev) if stddev else keras.initializers.Zeros()
 
 
 def sum_rows(x: tf.Tensor) -> tf.Tensor:

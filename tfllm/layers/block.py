@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from tfllm.layers.attention import Attention, KeysAndValues
 from tfllm.layers.base import Composite
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.dropout import add_dropped
 from tfllm.layers.feedforward import FeedForward
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation
+from tfllm.layers.stateless_random import fold_in
 
 
 class Block(Composite):
@@ -55,14 +56,17 @@ class Block(Composite):
         start: tf.Tensor | None = None,
         seed: tf.Tensor | None = None,
         places: tf.Tensor | None = None,
+        options: CallOptions = CallOptions(),
     ) -> tuple[tf.Tensor, KeysAndValues]:
         """[B, S, D] -> [B, S, D], or [B, P, D] at `places`; other arguments and the second result are `Attention.call`'s."""
         seeds = [None] * 3 if seed is None else [fold_in(seed, i) for i in range(3)]
-        inner = self.attention_norm(x) if self.pre else x
-        inner, attended = self.attention(inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0], places=places)
+        inner = self.attention_norm(x, options=options) if self.pre else x
+        inner, attended = self.attention(
+            inner, penalty, turn=turn, cache=cache, start=start, seed=seeds[0], places=places, options=options
+        )
         x = x if places is None else tf.gather(x, places, batch_dims=1)
-        x = add_dropped(x, inner, self.rate, seeds[1])
-        x = x if self.pre else self.attention_norm(x)
-        inner = self.feedforward(self.feedforward_norm(x) if self.pre else x)
-        x = add_dropped(x, inner, self.rate, seeds[2])
-        return (x if self.pre else self.feedforward_norm(x)), attended
+        x = add_dropped(x, inner, self.rate, seeds[1], options)
+        x = x if self.pre else self.attention_norm(x, options=options)
+        inner = self.feedforward(self.feedforward_norm(x, options=options) if self.pre else x, options=options)
+        x = add_dropped(x, inner, self.rate, seeds[2], options)
+        return (x if self.pre else self.feedforward_norm(x, options=options)), attended

@@ -6,15 +6,18 @@ that is how inference is told from training, all through the layers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
-from tfllm.layers.counter_random import random_words
+from tfllm.layers.call_options import CallOptions
+from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import as_bytes
-from tfllm.layers.own_gradient import own_gradient
+from tfllm.layers.stateless_random import random_words
 
 
-def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
+def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, options: CallOptions = CallOptions()) -> tf.Tensor:
     """Zeroes units with probability `rate` and scales the others so that the mean stays.
 
     One random word serves four units, so the rate is kept in steps of 1/256 (0.1 becomes 26/256), and the scale is that
@@ -24,38 +27,43 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
         x: [B, ...], float32 or bfloat16.
         rate: in [0, 1).
         seed: int32 [B], or None for the identity.
+        options: of the call.
     """
     if seed is None or kept_share(rate) == 1:
         return x
 
-    @own_gradient
-    def dropped(x: tf.Tensor):  # type: ignore[no-untyped-def]
-        return _dropped(x, seed, rate=rate), lambda upstream: _dropped(upstream, seed, rate=rate)
+    @custom_gradient
+    def dropped(x: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
+        settings: Any = dict(rate=rate, compiled=options.compiled)
+        return _dropped(x, seed, **settings), lambda upstream: _dropped(upstream, seed, **settings)
 
-    return dropped(x)
+    return dropped(x, options=options)
 
 
-def add_dropped(residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
+def add_dropped(
+    residual: tf.Tensor, x: tf.Tensor, rate: float, seed: tf.Tensor | None, options: CallOptions = CallOptions()
+) -> tf.Tensor:
     """`residual + dropout(x)`. [B, ...] and `dropout`'s arguments -> [B, ...]."""
     if seed is None or kept_share(rate) == 1:
         return residual + x
 
-    @own_gradient
-    def added(residual: tf.Tensor, x: tf.Tensor):  # type: ignore[no-untyped-def]
-        return _added(residual, x, seed, rate=rate), lambda upstream: (upstream, _dropped(upstream, seed, rate=rate))
+    @custom_gradient
+    def added(residual: tf.Tensor, x: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
+        settings: Any = dict(rate=rate, compiled=options.compiled)
+        return _added(residual, x, seed, **settings), lambda upstream: (upstream, _dropped(upstream, seed, **settings))
 
-    return added(residual, x)
-
-
-@fused
-def _dropped(x: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
-    return rounded(tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate)), x.dtype)
+    return added(residual, x, options=options)
 
 
 @fused
-def _added(residual: tf.Tensor, x: tf.Tensor, seed: tf.Tensor, *, rate: float) -> tf.Tensor:
+def _dropped(x: tf.Tensor, seed: tf.Tensor, *, rate: float, compiled: bool) -> tf.Tensor:
+    return rounded(tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate)), x.dtype, compiled=compiled)
+
+
+@fused
+def _added(residual: tf.Tensor, x: tf.Tensor, seed: tf.Tensor, *, rate: float, compiled: bool) -> tf.Tensor:
     scaled = tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate))
-    return rounded(tf.cast(residual, tf.float32) + scaled, x.dtype)
+    return rounded(tf.cast(residual, tf.float32) + scaled, x.dtype, compiled=compiled)
 
 
 def zeroed(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
@@ -65,7 +73,7 @@ def zeroed(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     lanes = tf.reshape(as_bytes(random_words(seed, (count + 3) // 4)), [shape[0], -1])[:, :count]
     keep = tf.reshape(lanes >= tf.constant(_threshold(rate), tf.uint8), shape)
 
-    @own_gradient
+    @tf.custom_gradient
     def masked(x: tf.Tensor):  # type: ignore[no-untyped-def]
         # By its bits: XLA makes vectors of it in every dtype.
         word = {2: tf.uint16, 4: tf.uint32}[x.dtype.size]

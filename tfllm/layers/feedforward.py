@@ -9,26 +9,34 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
+from tfllm.layers.call_options import CallOptions
+from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
 from tfllm.layers.mesh import apart
-from tfllm.layers.own_gradient import own_gradient
 
 _SLOPE, _CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
-Activation = Callable[[tf.Tensor], tf.Tensor]
+_Function = Callable[[tf.Tensor], tf.Tensor]
+Activation = Callable[..., tf.Tensor]
+"""x, options -> the same shape."""
 
 
-def _activation(value: Activation, slope: Activation) -> Activation:
+def _activation(value: _Function, slope: _Function) -> Activation:
     """Both computed in float32; the gradient begins with x again, nothing else is kept."""
 
     @fused
-    def forward(x: tf.Tensor) -> tf.Tensor:
-        return rounded(value(tf.cast(x, tf.float32)), x.dtype)
+    def forward(x: tf.Tensor, *, compiled: bool) -> tf.Tensor:
+        return rounded(value(tf.cast(x, tf.float32)), x.dtype, compiled=compiled)
 
     @fused
-    def backward(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        return rounded(tf.cast(upstream, tf.float32) * slope(tf.cast(x, tf.float32)), x.dtype)
+    def backward(x: tf.Tensor, upstream: tf.Tensor, *, compiled: bool) -> tf.Tensor:
+        return rounded(tf.cast(upstream, tf.float32) * slope(tf.cast(x, tf.float32)), x.dtype, compiled=compiled)
 
-    return own_gradient(lambda x: (forward(x), lambda upstream: backward(x, upstream)))
+    @custom_gradient
+    def activate(x: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
+        compiled = options.compiled
+        return forward(x, compiled=compiled), lambda upstream: backward(x, upstream, compiled=compiled)
+
+    return lambda x, options=CallOptions(): activate(x, options=options)
 
 
 def _share_below(x: tf.Tensor) -> tf.Tensor:
@@ -65,7 +73,7 @@ silu = _activation(lambda x: x * tf.sigmoid(x), _silu_slope)
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
-    "relu": tf.nn.relu,
+    "relu": lambda x, options=CallOptions(): tf.nn.relu(x),
     "silu": silu,
 }
 
@@ -91,10 +99,10 @@ class FeedForward(Composite):
         self.up = Linear(size, *[inner_size] * (1 + gated), use_bias=use_bias, stddev=stddev, name="up", **policy)
         self.down = Linear(inner_size, size, use_bias=use_bias, stddev=output_stddev, name="down", **policy)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[B, S, D] -> [B, S, D]."""
-        inner = self.up(x)
+        inner = self.up(x, options=options)
         if not self.gated:
-            return self.down(self.activation(inner))
+            return self.down(self.activation(inner, options), options=options)
         gate, up = apart(inner, self.up.parts, axis=-1, groups=self.up.groups)
-        return self.down(self.activation(gate) * up)
+        return self.down(self.activation(gate, options) * up, options=options)

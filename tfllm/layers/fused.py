@@ -1,68 +1,56 @@
 """Element-wise functions as one loop over memory, compiled by XLA, inside training steps.
 
-Enters: a function of tensors and variables, decorated once, at the top of its module. Leaves: the same function, which a
-training step (`fusing`) compiles, and everybody else runs op by op. Products stay outside: on a CPU XLA's are slower than
+Input: a function of tensors and variables, decorated once at the top of its module. Output: the same function with the keyword
+`compiled`: with True it may be compiled, else it runs op by op. Matrix products stay outside: on a CPU XLA's are slower than
 oneDNN's.
 
-Only a training step asks for it: it runs where TensorFlow was installed. An export may be served by a program that was built
-without XLA's compiler. Small tensors and those of varying shape (each would be compiled anew) are left to the ops.
+Only training steps ask for it: they run where TensorFlow was installed. A server may have been built without XLA's compiler.
+Small tensors and tensors of unknown size are not compiled: each size would be compiled anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from tfllm.layers.mesh import on_mesh
-from tfllm.layers.own_gradient import own_gradient
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MIN_ELEMENTS = 1 << 18
 """Elements of the first tensor: below, a pass costs less than the call."""
 
-_asked: ContextVar[bool] = ContextVar("fusing", default=False)
-_compiling: ContextVar[bool] = ContextVar("compiling", default=False)
-
-
-def fusing() -> contextlib.AbstractContextManager[None]:
-    """Inside, graphs are built of compiled functions where that is faster."""
-    return _set(_asked)
-
 
 def fused(function: Function) -> Function:
-    """The function, compiled where a training step runs it.
+    """The function, compiled where the caller allows it and where it is faster.
 
     Args:
-        function: of tensors or variables, which it may assign (in place), and numbers; the first is as large as any. No
-            gradient is taken through it: it is part of a function with `own_gradient`, or of an optimizer.
+        function: of tensors or variables, which it may assign (in place), and of keywords. The first tensor is as large as any.
+            It takes the keyword `compiled`, which is True while XLA compiles it. It is part of a function with a
+            `custom_gradient`, or of an optimizer: gradients go through it only where a gradient has gradients taken.
     """
-
-    @tf.function(jit_compile=True, autograph=False)
-    def compiled(*tensors: tf.Tensor, **settings: Any) -> Any:
-        with _set(_compiling):
-            return function(*tensors, **settings)
+    by_xla = tf.function(functools.partial(function, compiled=True), jit_compile=True, autograph=False)
 
     @functools.wraps(function)
-    def call(*tensors: tf.Tensor, **settings: Any) -> Any:
-        return (compiled if _pays(tensors[0]) else function)(*tensors, **settings)
+    def call(*tensors: tf.Tensor, compiled: bool, **settings: Any) -> Any:
+        if compiled and _pays(tensors[0]):
+            return by_xla(*tensors, **settings)
+        return function(*tensors, compiled=False, **settings)
 
     return call  # type: ignore[return-value]
 
 
-def rounded(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def rounded(x: tf.Tensor, dtype: tf.DType, *, compiled: bool) -> tf.Tensor:
     """float32 `x` in the dtype a fused function gives: to the nearest, ties to even.
 
     XLA makes no vectors of its own conversion to bfloat16; of integers it does. Upper half of the bits, plus half an ulp.
     """
-    if dtype != tf.bfloat16 or not _compiling.get():
+    if dtype != tf.bfloat16 or not compiled:
         return tf.cast(x, dtype)
 
-    @own_gradient
+    @tf.custom_gradient
     def by_bits(x: tf.Tensor):  # type: ignore[no-untyped-def]
         bits = tf.bitcast(x, tf.uint32)
         odd = tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)) & 1
@@ -73,14 +61,5 @@ def rounded(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return by_bits(x)
 
 
-@contextlib.contextmanager
-def _set(flag: ContextVar[bool]) -> Iterator[None]:
-    token = flag.set(True)
-    try:
-        yield
-    finally:
-        flag.reset(token)
-
-
 def _pays(x: tf.Tensor) -> bool:
-    return _asked.get() and not tf.executing_eagerly() and (x.shape.num_elements() or 0) >= MIN_ELEMENTS and not on_mesh()
+    return not tf.executing_eagerly() and (x.shape.num_elements() or 0) >= MIN_ELEMENTS and not on_mesh()

@@ -7,70 +7,64 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.base import Composite, Linear, sizes_of
+from tfllm.layers.base import Composite, Linear, normal, sizes_of
+from tfllm.layers.call_options import CallOptions
+from tfllm.layers.embeddings import Embedding
 from tfllm.layers.feedforward import ACTIVATIONS
-from tfllm.layers.first_values import normal
 from tfllm.layers.norms import norm
-from tfllm.layers.stand_ins import stand_in
 
 
 class VocabularyHead(keras.layers.Layer):
-    """Scores of every token: hidden @ kernel^T, with a kernel [V, D] of its own or the embedding table's.
+    """Scores of every token: hidden @ kernel^T, with a kernel [V, D] of its own or the table of an embedding.
+
+    This class is the interface, and the implementation that is trained. Other implementations inherit it and write `product`
+    (`transposed.py`, `packed.py`, `quantized.py`).
 
     Args:
         size: D.
         vocab_size: V.
-        embedding: the layer whose table is used, or None for a kernel of its own.
+        tied: there is no kernel: the caller gives an embedding with each call.
         use_bias: add a bias [V], zero at first.
     """
 
-    def __init__(
-        self,
-        size: int,
-        vocab_size: int,
-        *,
-        embedding: keras.layers.Layer | None,
-        stddev: float,
-        use_bias: bool = False,
-        **kwargs: Any,
-    ):
+    def __init__(self, size: int, vocab_size: int, *, tied: bool, stddev: float, use_bias: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.shape, self.stddev, self.use_bias = (vocab_size, size), stddev, use_bias
+        self.shape, self.tied, self.stddev, self.use_bias = (vocab_size, size), tied, stddev, use_bias
         self.output_shape = (None, None, vocab_size)
-        # In a tuple, for Keras would count a layer held by two as two.
-        self._tied_to = (lambda: embedding.embeddings,) if embedding is not None else ()
 
     def build(self, input_shape: Any = None) -> None:
-        if not self._tied_to:
+        if not self.tied:
             first = normal(self.stddev)
-            self._kernel = self.add_weight(name="kernel", shape=self.shape, initializer=first, autocast=False)
-        self._bias = None
+            self.kernel = self.add_weight(name="kernel", shape=self.shape, initializer=first, autocast=False)
         if self.use_bias:
-            self._bias = self.add_weight(name="bias", shape=self.shape[:1], initializer="zeros", autocast=False)
+            self.bias = self.add_weight(name="bias", shape=self.shape[:1], initializer="zeros", autocast=False)
 
-    @property
-    def kernel(self) -> tf.Tensor:
-        """[V, D], in the layer's compute dtype."""
-        return tf.cast(self.variable.value, self.compute_dtype)
-
-    @property
-    def variable(self) -> Any:
-        """Where the kernel is kept, [V, D]."""
-        return self._tied_to[0]() if self._tied_to else self._kernel
-
-    @property
-    def bias(self) -> tf.Tensor | None:
-        """float32 [V], or None."""
-        return None if self._bias is None else self._bias.value
-
-    def call(self, hidden: tf.Tensor) -> tf.Tensor:
-        """[..., D] -> float32 [..., V]."""
-        flat, product = tf.reshape(hidden, [-1, self.shape[1]]), stand_in(self)
-        flat = tf.matmul(flat, self.kernel, transpose_b=True) if product is None else product(flat)
+    def call(self, hidden: tf.Tensor, embedding: Embedding | None = None, options: CallOptions = CallOptions()) -> tf.Tensor:
+        """[..., D] -> float32 [..., V]. A tied head takes its model's embedding."""
+        assert self.tied == (embedding is not None), "a tied head takes an embedding, another head takes none"
+        flat = tf.reshape(hidden, [-1, self.shape[1]])
+        flat = self.product(flat, options) if embedding is None else embedding.reverse(flat, options)
         flat = tf.cast(flat, tf.float32)
-        if self.bias is not None:
-            flat += self.bias
+        if self.use_bias:
+            flat += tf.convert_to_tensor(self.bias)
         return tf.reshape(flat, [*sizes_of(hidden)[:-1], self.shape[0]])
+
+    def product(self, hidden: tf.Tensor, options: CallOptions) -> tf.Tensor:
+        """hidden @ kernel^T. [M, D] -> [M, V]."""
+        return tf.matmul(hidden, tf.cast(self.matrix, hidden.dtype), transpose_b=True)
+
+    @property
+    def matrix(self) -> tf.Tensor:
+        """The kernel, [V, D]."""
+        return tf.convert_to_tensor(self.kernel)
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's keywords that make a layer like this one."""
+        return dict(tied=self.tied, stddev=self.stddev, use_bias=self.use_bias, name=self.name, dtype=self.dtype_policy)
+
+    def get_config(self) -> dict[str, Any]:
+        own = dict(size=self.shape[1], vocab_size=self.shape[0], tied=self.tied, stddev=self.stddev, use_bias=self.use_bias)
+        return super().get_config() | own
 
 
 class Pooler(Composite):
@@ -81,9 +75,9 @@ class Pooler(Composite):
         self.dense = Linear(size, size, use_bias=True, stddev=stddev, name="dense", dtype=self.dtype_policy)
         self.dense.output_shape = self.output_shape = (None, size)
 
-    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+    def call(self, hidden: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[B, S, D] -> [B, D]."""
-        return tf.tanh(self.dense(hidden[:, 0]))
+        return tf.tanh(self.dense(hidden[:, 0], options=options))
 
 
 class Transform(Composite):
@@ -96,6 +90,6 @@ class Transform(Composite):
         self.dense = Linear(size, size, use_bias=True, stddev=stddev, name="dense", **policy)
         self.norm = norm(norm_kind, size, epsilon=norm_epsilon, name="norm", **policy)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., D] -> [..., D]."""
-        return self.norm(self.activation(self.dense(x)))
+        return self.norm(self.activation(self.dense(x, options=options), options), options=options)

@@ -11,8 +11,9 @@ import keras
 import tensorflow as tf
 
 from tfllm.layers.base import sizes_of, sum_rows
+from tfllm.layers.call_options import CallOptions
+from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
-from tfllm.layers.own_gradient import own_gradient
 
 
 class LayerNorm(keras.layers.Layer):
@@ -27,11 +28,15 @@ class LayerNorm(keras.layers.Layer):
         self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
         self.bias = self.add_weight(name="bias", shape=[self.size], initializer="zeros", autocast=False)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., size] -> [..., size]."""
         flat = tf.reshape(x, [-1, self.size])
-        y = _layer_norm(flat, tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.bias), self.epsilon)
+        scale, bias = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.bias)
+        y = _layer_norm(flat, scale, bias, self.epsilon, options)
         return tf.reshape(y, sizes_of(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
 class RMSNorm(keras.layers.Layer):
@@ -45,10 +50,13 @@ class RMSNorm(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., size] -> [..., size]."""
-        y = _rms_norm(tf.reshape(x, [-1, self.size]), tf.convert_to_tensor(self.scale), self.epsilon)
+        y = _rms_norm(tf.reshape(x, [-1, self.size]), tf.convert_to_tensor(self.scale), self.epsilon, options)
         return tf.reshape(y, sizes_of(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
 def norm(kind: str, size: int, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer:
@@ -56,36 +64,41 @@ def norm(kind: str, size: int, *, epsilon: float, **kwargs: Any) -> keras.layers
     return {"layer": LayerNorm, "rms": RMSNorm}[kind](size, epsilon=epsilon, **kwargs)
 
 
-def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
+def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float, options: CallOptions) -> tf.Tensor:
     """[M, D], float32 [D], float32 [D] -> [M, D]."""
 
-    @own_gradient
-    def normalise(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
-        y, mean, inverse = _normalised(x, scale, bias, epsilon=epsilon)
+    @custom_gradient
+    def normalise(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
+        compiled = options.compiled
+        y, mean, inverse = _normalised(x, scale, bias, epsilon=epsilon, compiled=compiled)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            both, exact = _by_normal(x, upstream, mean, inverse), tf.cast(upstream, tf.float32)
+            both = _by_normal(x, upstream, mean, inverse, compiled=compiled)
+            exact = tf.cast(upstream, tf.float32)
             share = tf.matmul(both, scale[:, None]) / scale.shape[0]
             offset = tf.matmul(exact, scale[:, None]) / scale.shape[0]
-            return _by_input(x, upstream, mean, inverse, scale, share, offset), sum_rows(both), sum_rows(exact)
+            by_input = _by_input(x, upstream, mean, inverse, scale, share, offset, compiled=compiled)
+            return by_input, sum_rows(both), sum_rows(exact)
 
         return y, gradient
 
-    return normalise(x, scale, bias)
+    return normalise(x, scale, bias, options=options)
 
 
 @fused
-def _normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, *, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _normalised(
+    x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, *, epsilon: float, compiled: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Layer norm, and the means and inverse deviations, float32 [M, 1]."""
     exact = tf.cast(x, tf.float32)
     mean = tf.reduce_mean(exact, -1, keepdims=True)
     centred = exact - mean
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
-    return rounded(centred * inverse * scale + bias, x.dtype), mean, inverse
+    return rounded(centred * inverse * scale + bias, x.dtype, compiled=compiled), mean, inverse
 
 
 @fused
-def _by_normal(x: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor | float, inverse: tf.Tensor) -> tf.Tensor:
+def _by_normal(x: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor | float, inverse: tf.Tensor, *, compiled: bool) -> tf.Tensor:
     """Upstream times the normal input, whose sums are the scale's gradient: float32."""
     return tf.cast(upstream, tf.float32) * ((tf.cast(x, tf.float32) - mean) * inverse)
 
@@ -99,32 +112,35 @@ def _by_input(
     scale: tf.Tensor,
     share: tf.Tensor,
     offset: tf.Tensor | float,
+    *,
+    compiled: bool,
 ) -> tf.Tensor:
     """The gradient by the input; `share` and `offset` are the means over a row of what is not to change in it."""
     normal = (tf.cast(x, tf.float32) - mean) * inverse
-    return rounded((tf.cast(upstream, tf.float32) * scale - offset - normal * share) * inverse, x.dtype)
+    return rounded((tf.cast(upstream, tf.float32) * scale - offset - normal * share) * inverse, x.dtype, compiled=compiled)
 
 
-def _rms_norm(x: tf.Tensor, scale: tf.Tensor, epsilon: float) -> tf.Tensor:
+def _rms_norm(x: tf.Tensor, scale: tf.Tensor, epsilon: float, options: CallOptions) -> tf.Tensor:
     """[M, D], float32 [D] -> [M, D]."""
 
-    @own_gradient
-    def normalise(x: tf.Tensor, scale: tf.Tensor):  # type: ignore[no-untyped-def]
-        y, inverse = _divided(x, scale, epsilon=epsilon)
+    @custom_gradient
+    def normalise(x: tf.Tensor, scale: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
+        compiled = options.compiled
+        y, inverse = _divided(x, scale, epsilon=epsilon, compiled=compiled)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            both = _by_normal(x, upstream, 0.0, inverse)
+            both = _by_normal(x, upstream, 0.0, inverse, compiled=compiled)
             share = tf.matmul(both, scale[:, None]) / scale.shape[0]
-            return _by_input(x, upstream, 0.0, inverse, scale, share, 0.0), sum_rows(both)
+            return _by_input(x, upstream, 0.0, inverse, scale, share, 0.0, compiled=compiled), sum_rows(both)
 
         return y, gradient
 
-    return normalise(x, scale)
+    return normalise(x, scale, options=options)
 
 
 @fused
-def _divided(x: tf.Tensor, scale: tf.Tensor, *, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
+def _divided(x: tf.Tensor, scale: tf.Tensor, *, epsilon: float, compiled: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """RMS norm, and what rows were multiplied by, float32 [M, 1]."""
     exact = tf.cast(x, tf.float32)
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(exact), -1, keepdims=True) + epsilon)
-    return rounded(exact * inverse * scale, x.dtype), inverse
+    return rounded(exact * inverse * scale, x.dtype, compiled=compiled), inverse

@@ -3,6 +3,7 @@
 from tfllm.models.causal_lm import CausalLM
 from tfllm.models.folder import load, save
 from tfllm.models.inference import InferenceModel, for_inference
+from tfllm.models.layer_replacement import replace_layers
 from tfllm.models.masked_lm import MaskedLM
 from tfllm.models.question_answerer import QuestionAnswerer
 from tfllm.models.text_classifier import TextClassifier
@@ -21,5 +22,6 @@ __all__ = [
     "TokenClassifier",
     "for_inference",
     "load",
+    "replace_layers",
     "save",
 ]

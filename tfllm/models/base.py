@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,9 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TOKEN_IDS
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.devices import fastest_dtype, is_slow
+from tfllm.layers.heads import VocabularyHead
 from tfllm.models.transformer import Features, Transformer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.distribution.tensor_parallel import arrange
@@ -31,7 +34,9 @@ class LanguageModel(TrainableModel):
 
     Args:
         config: the architecture.
-        seed: of the first weights: the same seed gives the same weights, in every process.
+        seed: of the initial weights: the same seed gives the same weights, in every process.
+        skip_init: make the matrices of zeros, in much less time, because the caller assigns every weight.
+        before_build: is called with the model when it has its layers, but no weights yet (`replace_layers`).
         dtype: a Keras dtype policy: "float32", "mixed_bfloat16" (weights in float32, products in bfloat16), or "auto":
             the second where the devices multiply bfloat16 themselves, else the first.
 
@@ -47,18 +52,27 @@ class LanguageModel(TrainableModel):
     """Its name in files: `config.json`, exports, the command line."""
     causal = False
     stack: Transformer
+    head: Any
 
-    def __init__(self, config: ModelConfig, *, seed: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        seed: int = 0,
+        skip_init: bool = False,
+        before_build: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ):
         if not isinstance(config, ModelConfig):
             raise TypeError(f"{type(self).__name__} wants a ModelConfig (see tfllm.preset), got {type(config).__name__}")
         if config.causal != self.causal:
             kind = "a decoder's" if self.causal else "an encoder's"
             raise ValueError(f"{type(self).__name__} wants {kind} config, got causal={config.causal}")
-        kwargs["dtype"] = _policy(kwargs.get("dtype"))
+        kwargs["dtype"] = _policy(kwargs.get("dtype"), warn=before_build is None)
         # A fixed name: weights are saved by path, and Keras would number the second model of a process.
         kwargs.setdefault("name", self.task)
         super().__init__(**kwargs)
-        self.config, self._weights_seed = config, seed
+        self.config, self._weights_seed, self._skip_init, self._before_build = config, seed, skip_init, before_build
         self.max_length = config.max_length
 
     @classmethod
@@ -99,11 +113,19 @@ class LanguageModel(TrainableModel):
         return model
 
     def build(self, input_shape: Any = None) -> None:
+        if self._before_build is not None:
+            self._before_build(self)
+            self._before_build = None  # it may hold another model
+        if self._skip_init:
+            for layer in self._flatten_layers():
+                if hasattr(layer, "stddev"):
+                    layer.stddev = 0.0
         # Keras' initializers draw their seeds from Python's generator.
         state = random.getstate()
         random.seed(self._weights_seed)
         for layer in self._layers:
-            layer.build(None)
+            if not layer.built:
+                layer.build(None)
         random.setstate(state)
         arrange(self)
 
@@ -121,6 +143,22 @@ class LanguageModel(TrainableModel):
         A model that generates reads prompts of any length: nothing is set.
         """
 
+    @property
+    def ties_head(self) -> bool:
+        """Does the vocabulary head, if there is one, score by the table of the token embedding?"""
+        head = getattr(self, "head", None)
+        return isinstance(head, VocabularyHead) and head.tied
+
+    @property
+    def output_matrix(self) -> tf.Tensor:
+        """What scores the vocabulary, of a model with a vocabulary head: [V, D]."""
+        return (self.stack.token_embedding if self.ties_head else self.head).matrix
+
+    def logits(self, hidden: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
+        """Scores of every token, by the vocabulary head of a model that has one. [..., D] -> float32 [..., V]."""
+        embedding = self.stack.token_embedding if self.ties_head else None
+        return self.head(hidden, embedding=embedding, options=options)
+
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""
         return {}
@@ -133,12 +171,12 @@ class LanguageModel(TrainableModel):
         return cls(ModelConfig.from_dict(config["config"]), **{key: config[key] for key in config if key != "config"})
 
 
-def _policy(dtype: Any) -> keras.DTypePolicy:
+def _policy(dtype: Any, *, warn: bool) -> keras.DTypePolicy:
     """The policy that was asked for; Keras' global one for None."""
     policy = keras.dtype_policies.get(fastest_dtype() if dtype == "auto" else dtype or keras.config.dtype_policy())
     if policy.name not in DTYPES:
         raise ValueError(f"dtype={policy.name!r}: weights are float32; give 'auto', {' or '.join(map(repr, DTYPES))}")
-    if is_slow(policy.compute_dtype):
+    if warn and is_slow(policy.compute_dtype):
         slow = f"dtype={policy.name!r} is slower than float32 on this processor, without AVX-512"
         warnings.warn(f"{slow}: give dtype='auto' or 'float32'", stacklevel=4)
     return policy

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import POSITIONS, SEGMENT_IDS, TARGET_IDS, TARGET_WEIGHTS
 from tfllm.layers.cache import Cache
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
@@ -40,14 +41,20 @@ class CausalLM(LanguageModel):
         self.head = VocabularyHead(
             config.hidden_size,
             config.vocab_size,
-            embedding=self.stack.token_embedding if config.tied_embeddings else None,
+            tied=config.tied_embeddings,
             stddev=config.initializer_range,
             name="head",
             **policy,
         )
         self.build()
 
-    def call(self, features: Features, cache: Cache | None = None, training: bool = False) -> Any:
+    def call(
+        self,
+        features: Features,
+        cache: Cache | None = None,
+        training: bool = False,
+        options: CallOptions = CallOptions(),
+    ) -> Any:
         """Scores of every token at every place.
 
         Args:
@@ -55,6 +62,7 @@ class CausalLM(LanguageModel):
             cache: what was read before (`new_cache`); the S tokens are written behind it, where it has room for them: without,
                 a graph (tf.function) loses them or ends with an error.
             training: apply dropout, from `features["dropout_seed"]` or a fresh seed.
+            options: what is known of the graph, for those who build one (`tfllm.layers.call_options`).
 
         Returns:
             float32 [B, S, V]; with a cache, the pair of it and the new cache.
@@ -64,9 +72,9 @@ class CausalLM(LanguageModel):
         """
         features = self.read(features, training)
         if cache is None:
-            return self.head(self.stack(features, training=training))
-        hidden, cache = self.stack(features, cache=cache, training=training)
-        return self.head(hidden), cache
+            return self.logits(self.stack(features, training=training, options=options), options)
+        hidden, cache = self.stack(features, cache=cache, training=training, options=options)
+        return self.logits(hidden, options), cache
 
     def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
         """An empty cache for `batch_size` rows of at most `length` tokens."""
@@ -113,18 +121,19 @@ class CausalLM(LanguageModel):
         bits = [] if self._token_bytes is None else [BitsPerByte("bits_per_byte")]
         return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *bits]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Next-token cross-entropy, summed over the targets by their weights."""
-        hidden = self.stack(features, training=training)
+        hidden = self.stack(features, training=training, options=options)
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = linear_cross_entropy(
             tf.reshape(hidden, [-1, self.config.hidden_size]),
-            self.head.variable.value,
+            self.output_matrix,
             targets=targets,
             weights=weights,
             label_smoothing=self.label_smoothing,
             z_loss=self.z_loss,
             training=training,
+            compiled=options.compiled,
         )
         measures = {
             "loss": (sums.loss, sums.weight),

@@ -12,8 +12,9 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, SEGMENT_IDS
 from tfllm.layers.base import Linear
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.dropout import dropout
+from tfllm.layers.stateless_random import fold_in
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer, first_places
 
@@ -84,18 +85,18 @@ class EncoderTask(LanguageModel):
             if layer is not None:
                 layer.trainable = False
 
-    def on_head(self, x: tf.Tensor, features: Features, training: bool) -> tf.Tensor:
+    def on_head(self, x: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """The dense layer, behind the config's dropout. [..., D] -> float32 [..., outputs]."""
         assert self.head is not None
         seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
-        return self.head(dropout(x, self.config.dropout, seed))
+        return self.head(dropout(x, self.config.dropout, seed, options), options=options)
 
-    def pooled(self, features: Features, pooling: Pooling, training: bool) -> tf.Tensor:
+    def pooled(self, features: Features, pooling: Pooling, training: bool, options: CallOptions) -> tf.Tensor:
         """What stands for the row: the pooled or bare first token, or the mean of all. [B, D]."""
         if pooling != "mean":
-            first = self.stack(features, training=training, places=first_places(features))
-            return self.stack.pooler(first) if pooling == "pooler" else first[:, 0]
-        hidden = self.stack(features, training=training)
+            first = self.stack(features, training=training, places=first_places(features), options=options)
+            return self.stack.pooler(first, options=options) if pooling == "pooler" else first[:, 0]
+        hidden = self.stack(features, training=training, options=options)
         segments = features.get(SEGMENT_IDS)
         if segments is None:
             return tf.cast(tf.reduce_mean(tf.cast(hidden, tf.float32), 1), hidden.dtype)

@@ -11,7 +11,6 @@ from typing import Any
 from tfllm import tasks, tokenizers
 from tfllm.config import ModelConfig
 from tfllm.files import publish_folder
-from tfllm.layers.first_values import assigned_soon
 from tfllm.models.base import LanguageModel, check_tokenizer
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
@@ -74,8 +73,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
             f"{folder / 'task.json'} is missing, or of a decoder: it says what this encoder is for; copy the whole folder"
         )
     try:
-        with assigned_soon():
-            model = model_class(config, **settings, dtype=dtype)
+        model = model_class(config, **settings, dtype=dtype, skip_init=True)
     except TypeError as error:
         raise ValueError(f"{folder / 'task.json'} does not say what a {model_class.__name__} needs ({error})") from error
     weights.read(folder / "model.safetensors", model.variables)

@@ -1,55 +1,48 @@
 """A model's weights as inference reads them: each once, in the form that is fastest where nothing changes it.
 
-Enters: models. Leaves: variables, and a scope in which the models compute with them. In the model itself matrices are float32
-and [I, O], as training wants them; decoding would cast or turn them at every step.
+Input: a model. Output: a model of the same class, by `replace_layers`, with implementations for inference. In the model itself
+matrices are float32 and [I, O], as training wants them; decoding would cast or transpose them at every step.
 """
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from tfllm.layers.base import Linear
-from tfllm.layers.devices import ONEDNN_BY_DEFAULT
+from tfllm.layers.base import Linear, constant
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import VocabularyHead
 from tfllm.layers.onednn import packs
-from tfllm.layers.own_gradient import without_gradients
-from tfllm.layers.packed import packed_product
-from tfllm.layers.quantized import Quantized, quantized, quantized_product
-from tfllm.layers.stand_ins import StandIn, StandIns, use_stand_ins
-from tfllm.layers.turned import turned_product, turned_rows
+from tfllm.layers.packed import PackedEmbedding, PackedVocabularyHead
+from tfllm.layers.quantized import Int8Embedding, Int8Linear, Int8VocabularyHead
+from tfllm.layers.transposed import TransposedEmbedding, TransposedLinear, TransposedVocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
+from tfllm.models.layer_replacement import Rule, replace_layers, with_variables
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 
 Quantization = Literal["int8"] | None
 
 
 class InferenceModel:
-    """A model, and the weights it has inside `computing`: a decoder copies, an encoder its own where nothing is quantized.
+    """A model, and the one that computes in its place: a decoder with copies of all weights, an encoder where it is quantized.
 
     `for_inference` makes one to generate with, `tfllm.export` those of an export.
     """
 
     def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
-        self.stand_ins, copies = _stand_ins(model, quantize, prepack)
-        self.tells_apart = model.compute_dtype == "float32" and not quantize and (prepack or ONEDNN_BY_DEFAULT)
-        """Is one row multiplied in another way than several?"""
-        self.values = {
-            id(variable): _copied(variable, model.compute_dtype) if model.causal else variable.value
-            for variable in model.weights
-            if id(variable) not in self.stand_ins.variables
-        }
-        self.variables: list[tf.Variable] = [*copies, *self.values.values()]
+        self.replaced = replace_layers(model, _rule(model, quantize, prepack)) if model.causal or quantize else model
+        """Computes."""
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """Of the model that computes, each once."""
+        return [variable.value for variable in self.replaced.variables]
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
@@ -111,82 +104,84 @@ def check_form(model: LanguageModel, quantize: Any, prepack: Any) -> None:
         raise ValueError(f"prepack=True in {dtype} wants a processor with AVX-512, which this one has not: leave it out")
 
 
-@contextlib.contextmanager
-def computing(*models: Any) -> Iterator[list[Any]]:
-    """The language models, None where none was given; inside, an `InferenceModel`'s has its weights, and none has gradients."""
-    fast = [model for model in models if isinstance(model, InferenceModel)]
-    functions: dict[int, StandIn] = {}
-    replaced = set[int]()
-    with without_gradients(), contextlib.ExitStack() as stack:
-        if fast:
-            for model in fast:
-                functions |= model.stand_ins.functions
-                replaced |= model.stand_ins.variables
-            scope = stack.enter_context(keras.StatelessScope())
-            told_apart = frozenset(id(each.model) for each in fast if each.tells_apart)
-            stack.enter_context(use_stand_ins(StandIns(functions, frozenset(replaced), told_apart)))
-            for model in fast:
-                scope.state_mapping.update(model.values)
-        yield [model.model if isinstance(model, InferenceModel) else model for model in models]
+def computing_model(model: Any) -> Any:
+    """The language model that computes for `model`: an `InferenceModel`'s own, else itself. None for None."""
+    return model.replaced if isinstance(model, InferenceModel) else model
 
 
-def _stand_ins(model: LanguageModel, quantize: Quantization, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
-    """And the variables that they read. What is neither quantized nor generates keeps its own."""
+def cast_matrices(model: Any) -> Any:
+    """Inside a graph: a mixed-precision model whose matrices are cast here, once; else each step of a loop would cast them.
+
+    A model whose matrices have the compute dtype, or which is on a mesh, is given back.
+    """
+    if not isinstance(model, LanguageModel) or isinstance(model.distribute_strategy, TensorParallel):
+        return model
+
+    def is_wide(variable: keras.Variable) -> bool:
+        return len(variable.shape) > 1 and variable.dtype != model.compute_dtype
+
+    def is_cast(layer: keras.layers.Layer) -> bool:
+        table = type(layer) is Embedding and _is_tied(layer, model)
+        own = type(layer) is Linear or (type(layer) is VocabularyHead and not layer.tied)
+        return (table or own) and any(map(is_wide, layer.variables))
+
+    def cast(variable: keras.Variable) -> keras.Variable | tf.Tensor:
+        return tf.cast(variable.value, model.compute_dtype) if is_wide(variable) else variable
+
+    if not any(map(is_cast, model._flatten_layers())):
+        return model
+    return replace_layers(model, lambda layer, path: with_variables(layer, cast) if is_cast(layer) else None)
+
+
+def _rule(model: LanguageModel, quantize: Quantization, prepack: bool) -> Rule:
+    """What is neither quantized nor of a decoder stays the model's own."""
     if quantize:
         return _quantized(model)
-    return _turned(model, prepack) if model.causal else (StandIns({}, frozenset()), [])
+    return _transposed(model, prepack)
 
 
-def _copied(variable: Any, dtype: str) -> tf.Variable:
-    """In the compute dtype. Norms and biases are small, and some are used in float32."""
-    return tf.Variable(tf.cast(variable.value, dtype) if len(variable.shape) > 1 else variable.value, trainable=False)
-
-
-def _turned(model: LanguageModel, prepack: bool) -> tuple[StandIns, list[tf.Variable]]:
+def _transposed(model: LanguageModel, prepack: bool) -> Rule:
     """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
-    dtype, layers = model.dtype_policy.compute_dtype, list(model._flatten_layers())
-    functions: dict[int, StandIn] = {}
-    copies: dict[int, tf.Variable] = {}
+    in_float32 = model.compute_dtype == "float32"
 
-    def copy(variable: Any) -> tf.Variable:
-        return copies.setdefault(id(variable), tf.Variable(tf.transpose(tf.cast(variable.value, dtype)), trainable=False))
-
-    def product(plain: StandIn, matrix: tf.Variable, *, transpose_b: bool = False) -> StandIn:
-        return partial(packed_product, matrix=matrix, plain=plain, transpose_b=transpose_b) if prepack else plain
-
-    for layer in layers:
+    def rule(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
         if isinstance(layer, Linear):
-            kernel = copy(layer.kernel)
-            functions[id(layer)] = product(partial(turned_product, kernel=kernel), kernel, transpose_b=True)
-        elif isinstance(layer, VocabularyHead) and dtype == "float32":
-            columns = copy(layer.variable)
-            functions[id(layer)] = product(partial(tf.matmul, b=columns), columns)
-        elif isinstance(layer, VocabularyHead) and prepack:
-            functions[id(layer)] = partial(_scores_packed, layer)
-    for layer in layers:
-        if isinstance(layer, Embedding) and id(layer.embeddings) in copies:
-            functions[id(layer)] = partial(turned_rows, columns=copies[id(layer.embeddings)])
-    return StandIns(functions, frozenset(copies)), list(copies.values())
+            return TransposedLinear(layer, prepack=prepack)
+        if isinstance(layer, Embedding) and _is_tied(layer, model) and (in_float32 or prepack):
+            return TransposedEmbedding(layer, prepack=prepack) if in_float32 else PackedEmbedding(layer)
+        if isinstance(layer, VocabularyHead) and not layer.tied and (in_float32 or prepack):
+            return TransposedVocabularyHead(layer, prepack=prepack) if in_float32 else PackedVocabularyHead(layer)
+        return _copied(layer)
+
+    return rule
 
 
-def _scores_packed(head: VocabularyHead, hidden: tf.Tensor) -> tf.Tensor:
-    """By the table that vectors are looked up in, too. [M, D] -> [M, V]."""
-    plain = partial(tf.matmul, b=head.kernel, transpose_b=True)
-    return packed_product(hidden, head.kernel, plain=plain, transpose_b=True)
-
-
-def _quantized(model: LanguageModel) -> tuple[StandIns, list[tf.Variable]]:
+def _quantized(model: LanguageModel) -> Rule:
     """The stack's kernels and the vocabulary's; vectors are still looked up in a table of the compute dtype."""
-    linear = [layer for layer in model.stack._flatten_layers() if isinstance(layer, Linear)]
-    heads = [layer for layer in model._flatten_layers() if isinstance(layer, VocabularyHead)]
-    kernels = {id(layer): layer.kernel.value for layer in linear}
-    kernels |= {id(layer): tf.transpose(layer.variable.value) for layer in heads}
-    functions: dict[int, StandIn] = {}
-    copies: list[tf.Variable] = []
-    for layer, kernel in kernels.items():
-        matrix = Quantized(*(tf.Variable(each, trainable=False) for each in quantized(kernel)))
-        functions[layer] = partial(quantized_product, matrix=matrix)
-        copies += matrix
-    tables = {id(layer.embeddings) for layer in model._flatten_layers() if isinstance(layer, Embedding)}
-    replaced = {id(layer.kernel) for layer in linear} | {id(layer.variable) for layer in heads} - tables
-    return StandIns(functions, frozenset(replaced)), copies
+    stack = f"{model.name}/{model.stack.name}/"
+
+    def rule(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
+        if isinstance(layer, Linear) and path.startswith(stack):
+            return Int8Linear(layer)
+        if isinstance(layer, VocabularyHead) and not layer.tied:
+            return Int8VocabularyHead(layer)
+        if isinstance(layer, Embedding) and _is_tied(layer, model):
+            return Int8Embedding(layer, _copied(layer).embeddings if model.causal else layer.embeddings)
+        return _copied(layer) if model.causal else None
+
+    return rule
+
+
+def _is_tied(layer: keras.layers.Layer, model: LanguageModel) -> bool:
+    """Is it the embedding whose table the vocabulary head has, too?"""
+    return layer is model.stack.token_embedding and model.ties_head
+
+
+def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """With variables of its own: matrices in the compute dtype. Norms and biases are small, and some are used in float32."""
+
+    def copy(variable: keras.Variable) -> keras.Variable:
+        value = tf.cast(variable.value, layer.compute_dtype) if len(variable.shape) > 1 else variable.value
+        return constant(value, variable.name, layer, autocast=variable._autocast)
+
+    return with_variables(layer, copy)

@@ -18,6 +18,7 @@ from tfllm.features import (
     TARGET_WEIGHTS,
     TYPE_IDS,
 )
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel
@@ -81,7 +82,7 @@ class MaskedLM(LanguageModel):
         self.head = VocabularyHead(
             config.hidden_size,
             config.vocab_size,
-            embedding=self.stack.token_embedding if config.tied_embeddings else None,
+            tied=config.tied_embeddings,
             stddev=stddev,
             use_bias=True,
             name="head",
@@ -103,13 +104,13 @@ class MaskedLM(LanguageModel):
         same = {"transform_activation": self.config.activation, "transform_epsilon": self.config.norm_epsilon}
         return {"next_sentence": self.pair_head is not None} | ({} if self._transform == same else dict(self._transform))
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
         features = self.read(features, training)
-        hidden = self.stack(features, training=training, places=features.get(TARGET_PLACES))
-        return self.head(self.transform(hidden))
+        hidden = self.stack(features, training=training, places=features.get(TARGET_PLACES), options=options)
+        return self.logits(self.transform(hidden, options=options), options)
 
-    def pair_scores(self, features: Features, training: bool = False) -> tf.Tensor:
+    def pair_scores(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Scores of "the second text follows" and "it does not". float32 [B, 2].
 
         Raises:
@@ -118,36 +119,38 @@ class MaskedLM(LanguageModel):
         if self.pair_head is None:
             raise ValueError("this model has no head for pairs: make it with next_sentence=True")
         features = self.read(features, training)
-        return self._pair_scores(self.stack(features, training=training, places=first_places(features)))
+        hidden = self.stack(features, training=training, places=first_places(features), options=options)
+        return self._pair_scores(hidden, options)
 
-    def _pair_scores(self, hidden: tf.Tensor) -> tf.Tensor:
-        return self.pair_head(self.stack.pooler(hidden))
+    def _pair_scores(self, hidden: tf.Tensor, options: CallOptions) -> tf.Tensor:
+        return self.pair_head(self.stack.pooler(hidden, options=options), options=options)
 
     def measures(self) -> list[Ratio]:
         pairs = [Ratio("pair_loss"), Ratio("pair_accuracy")] if self.pair_head is not None else []
         return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *pairs]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Cross-entropy of the hidden tokens. A pair's counts as much as the P places of a row: a sum, so exact on replicas."""
         places = features.get(TARGET_PLACES)
         if places is not None and self.pair_head is not None:
             places = tf.concat([first_places(features), places], 1)
-        hidden = self.stack(features, training=training, places=places)
+        hidden = self.stack(features, training=training, places=places, options=options)
         asked = hidden[:, 1:] if places is not None and self.pair_head is not None else hidden
         tokens = linear_cross_entropy(
-            self.transform(tf.reshape(asked, [-1, self.config.hidden_size])),
-            self.head.variable.value,
-            bias=self.head.bias,
+            self.transform(tf.reshape(asked, [-1, self.config.hidden_size]), options=options),
+            self.output_matrix,
+            bias=tf.convert_to_tensor(self.head.bias),
             targets=tf.reshape(features[TARGET_IDS], [-1]),
             weights=tf.reshape(features[TARGET_WEIGHTS], [-1]),
             training=training,
+            compiled=options.compiled,
         )
         loss = tokens.loss
         measures = {"perplexity": (tokens.nats, tokens.weight), "accuracy": (tokens.correct, tokens.weight)}
         if self.pair_head is not None:
             labels = features[PAIR_LABELS]
             weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(labels)))
-            pairs = class_cross_entropy(self._pair_scores(hidden), labels, weights=weights)
+            pairs = class_cross_entropy(self._pair_scores(hidden, options), labels, weights=weights)
             loss += pairs.loss * tf.cast(tf.shape(features[TARGET_IDS])[1], tf.float32)
             measures |= {"pair_loss": (pairs.nats, pairs.weight), "pair_accuracy": (pairs.correct, pairs.weight)}
         return Objective(loss, tokens.weight, {"loss": (loss, tokens.weight)} | measures)

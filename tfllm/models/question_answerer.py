@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import ANSWER_PLACES, POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, SPAN_ENDS, SPAN_STARTS, TYPE_IDS
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.masks import HIDDEN
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
@@ -66,10 +67,10 @@ class QuestionAnswerer(EncoderTask):
         self.stride = rows.stride
         self.longest_answer = max(self.longest_answer, rows.longest_answer)
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""
         features = self.read(features, training)
-        scores = self.on_head(self.stack(features, training=training), features, training)
+        scores = self.on_head(self.stack(features, training=training, options=options), features, training, options)
         scores = tf.transpose(scores, [0, 2, 1])
         places = features.get(ANSWER_PLACES)
         return scores if places is None else scores - HIDDEN * (1 - tf.cast(places, tf.float32))[:, None]
@@ -77,9 +78,9 @@ class QuestionAnswerer(EncoderTask):
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Mean of the two cross-entropies over places; "accuracy" is the share of rows with both ends right."""
-        scores = self(features, training=training)
+        scores = self(features, training=training, options=options)
         labels = tf.stack([features[SPAN_STARTS], features[SPAN_ENDS]], 1)
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(scores)[:1]))
         flat = tf.reshape(scores, [-1, tf.shape(scores)[2]])

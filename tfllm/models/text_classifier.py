@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
+from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_labels, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, KeySpec
@@ -68,10 +69,10 @@ class TextClassifier(EncoderTask):
             "pooling": self.pooling,
         }
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
         features = self.read(features, training)
-        return self.on_head(self.pooled(features, self.pooling, training), features, training)
+        return self.on_head(self.pooled(features, self.pooling, training, options), features, training, options)
 
     def probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """Of each label. float32 [B, C] -> float32 [B, C]."""
@@ -102,12 +103,12 @@ class TextClassifier(EncoderTask):
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Cross-entropy over rows; with several labels, the mean over labels of each one's binary cross-entropy.
 
         The accuracy is the share of rows with every label right.
         """
-        scores, labels = self(features, training=training), features[LABELS]
+        scores, labels = self(features, training=training, options=options), features[LABELS]
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(scores)[:1]))
         smoothing = self._label_smoothing if training else 0.0
         if not self.multi_label:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import POSITIONS, ROW_WEIGHTS, SEGMENT_IDS, TEXT_NUMBERS, TYPE_IDS
+from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys
@@ -61,10 +62,10 @@ class TextEmbedder(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"pooling": self.pooling, "normalize": self.normalize}
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Vectors, float32 [B, D]."""
         features = self.read(features, training)
-        vectors = tf.cast(self.pooled(features, self.pooling, training), tf.float32)
+        vectors = tf.cast(self.pooled(features, self.pooling, training, options), tf.float32)
         return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
 
     def compile(
@@ -97,14 +98,14 @@ class TextEmbedder(EncoderTask):
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Which text is this one's partner, among those of the batch, asked both ways (van den Oord et al. 2018, InfoNCE).
 
         The batch is that of all replicas: each asks for the partners of its own texts among all.
         Rows 2i and 2i + 1 are partners. A text is compared with its partner and with those that are wrong, by TEXT_NUMBERS
         (`wrong_partners`); without them all others are. Pairs of weight 0 are compared with none.
         """
-        vectors = tf.math.l2_normalize(self(features, training=training), -1)
+        vectors = tf.math.l2_normalize(self(features, training=training, options=options), -1)
         weights = tf.cast(features.get(ROW_WEIGHTS, tf.ones(tf.shape(vectors)[:1])), tf.float32)
         rows = gather_rows(tf.concat([vectors, weights[:, None]], -1))
         pairs = tf.reshape(rows.values[:, :-1], [-1, 2, self.config.hidden_size])

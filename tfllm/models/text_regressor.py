@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import LABELS, ROW_WEIGHTS
+from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, KeySpec
@@ -42,17 +43,17 @@ class TextRegressor(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"pairs": self.pairs, "pooling": self.pooling}
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """float32 [B]."""
         features = self.read(features, training)
-        return self.on_head(self.pooled(features, self.pooling, training), features, training)[:, 0]
+        return self.on_head(self.pooled(features, self.pooling, training, options), features, training, options)[:, 0]
 
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("absolute_error")]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Squared error."""
-        error = self(features, training=training) - features[LABELS]
+        error = self(features, training=training, options=options) - features[LABELS]
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(error)))
         weight, loss = tf.reduce_sum(weights), tf.reduce_sum(weights * tf.square(error))
         return Objective(

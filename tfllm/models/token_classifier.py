@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS, TARGET_WEIGHTS
+from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, check_labels
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, target_specs
@@ -43,17 +44,17 @@ class TokenClassifier(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"labels": list(self.labels)}
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """Scores (logits), float32 [B, S, C]."""
         features = self.read(features, training)
-        return self.on_head(self.stack(features, training=training), features, training)
+        return self.on_head(self.stack(features, training=training, options=options), features, training, options)
 
     def measures(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool) -> Objective:
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
         """Cross-entropy over the words' first pieces."""
-        scores = tf.reshape(self(features, training=training), [-1, len(self.labels)])
+        scores = tf.reshape(self(features, training=training, options=options), [-1, len(self.labels)])
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = class_cross_entropy(scores, targets, weights=weights)
         measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}

@@ -13,12 +13,13 @@ from tfllm.layers import positions as encodings
 from tfllm.layers.base import Composite
 from tfllm.layers.block import Block
 from tfllm.layers.cache import Cache, check_room, new_cache, write_labels
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.call_options import CallOptions
 from tfllm.layers.dropout import dropout
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.heads import Pooler
 from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import norm
+from tfllm.layers.stateless_random import fold_in
 
 Features = dict[str, tf.Tensor]
 
@@ -62,33 +63,36 @@ class Transformer(Composite):
         cache: Cache | None = None,
         training: bool = False,
         places: tf.Tensor | None = None,
+        options: CallOptions = CallOptions(),
     ) -> Any:
         """Hidden states [B, S, D]; with a cache, also the cache with the S tokens written behind what it held.
 
         Args:
             places: int32 [B, P], of the tokens whose hidden states are wanted, [B, P, D]; None for all. Of the others the last
                 block makes only what these see of them.
+            options: of the call, for the layers.
 
         Raises:
             ValueError: the row is longer than a model with learned positions can place.
         """
         seed = features[DROPOUT_SEED] if training else None
-        x, penalty, turn, cache = self._start(features, cache, seed)
+        x, penalty, turn, cache = self._start(features, cache, seed, options)
         keys, values = [], []
         for i, block in enumerate(self.blocks):
             wanted = places if i == len(self.blocks) - 1 else None
             block_seed = None if seed is None else fold_in(seed, i + 1)
+            given: dict[str, Any] = dict(turn=turn, seed=block_seed, places=wanted, options=options)
             if cache is not None:
                 slots = (cache.keys[i], cache.values[i])
-                x, (key, value) = block(x, penalty, turn=turn, cache=slots, start=cache.length, seed=block_seed, places=wanted)
+                x, (key, value) = block(x, penalty, cache=slots, start=cache.length, **given)
                 keys.append(key)
                 values.append(value)
             elif training and self.config.remat:
-                x = _forgetful(block, penalty, turn, block_seed, wanted)(x)
+                x = _forgetful(block, penalty, given)(x)
             else:
-                x, _ = block(x, penalty, turn=turn, seed=block_seed, places=wanted)
+                x, _ = block(x, penalty, **given)
         if self.final_norm is not None:
-            x = self.final_norm(x)
+            x = self.final_norm(x, options=options)
         if cache is None:
             return x
         written = cache.length + tf.shape(features[TOKEN_IDS])[1]
@@ -96,7 +100,7 @@ class Transformer(Composite):
 
     def attention_map(self, features: Features, layer: int) -> tf.Tensor:
         """Attention probabilities of one block, to look at: float32 [B, N, S, S]."""
-        x, penalty, turn, _ = self._start(features, None, None)
+        x, penalty, turn, _ = self._start(features, None, None, CallOptions())
         for block in self.blocks[:layer]:
             x, _ = block(x, penalty, turn=turn)
         block = self.blocks[layer]
@@ -115,7 +119,7 @@ class Transformer(Composite):
             dtype=self.compute_dtype,
         )
 
-    def _start(self, features: Features, cache: Cache | None, seed: tf.Tensor | None) -> _Start:
+    def _start(self, features: Features, cache: Cache | None, seed: tf.Tensor | None, options: CallOptions) -> _Start:
         ids, config = features[TOKEN_IDS], self.config
         # Without positions and segments one mask serves all rows, and an encoder needs none.
         places, segments = features.get(POSITIONS), features.get(SEGMENT_IDS)
@@ -146,21 +150,21 @@ class Transformer(Composite):
         turn = None
         if config.positions == "rotary":
             turn = encodings.rotation(places, self._frequencies())
-        return _Start(self._embed(features, places, seed), penalty, turn, cache)
+        return _Start(self._embed(features, places, seed, options), penalty, turn, cache)
 
-    def _embed(self, features: Features, places: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        x = self.token_embedding(features[TOKEN_IDS])
+    def _embed(self, features: Features, places: tf.Tensor, seed: tf.Tensor | None, options: CallOptions) -> tf.Tensor:
+        x = self.token_embedding(features[TOKEN_IDS], options=options)
         if self.position_embedding is not None:
-            x += self.position_embedding(places + self.config.position_offset)
+            x += self.position_embedding(places + self.config.position_offset, options=options)
         elif self.config.positions == "sinusoidal":
             x += tf.cast(encodings.sinusoids(places, self.config.hidden_size), x.dtype)
         if self.type_embedding is not None:
             # With one kind of text (RoBERTa) both texts of a pair are of it.
             types = features.get(TYPE_IDS) if self.config.num_types > 1 else None
-            x += self.type_embedding(tf.zeros([1, 1], tf.int32) if types is None else types)
+            x += self.type_embedding(tf.zeros([1, 1], tf.int32) if types is None else types, options=options)
         if self.embedding_norm is not None:
-            x = self.embedding_norm(x)
-        return dropout(x, self.config.dropout, None if seed is None else fold_in(seed, 0))
+            x = self.embedding_norm(x, options=options)
+        return dropout(x, self.config.dropout, None if seed is None else fold_in(seed, 0), options)
 
     def _frequencies(self) -> Any:
         scaling = self.config.rope_scaling
@@ -193,9 +197,9 @@ def first_places(features: Features) -> tf.Tensor:
     return tf.zeros_like(features[TOKEN_IDS][:, :1])
 
 
-def _forgetful(block: Any, penalty: tf.Tensor, turn: Any, seed: tf.Tensor | None, places: tf.Tensor | None) -> Any:
+def _forgetful(block: Any, penalty: tf.Tensor, given: dict[str, Any]) -> Any:
     """The block as a function that keeps its input only and runs again in the backward pass (Chen et al. 2016)."""
-    return tf.recompute_grad(lambda x: block(x, penalty, turn=turn, seed=seed, places=places)[0])
+    return tf.recompute_grad(lambda x: block(x, penalty, **given)[0])
 
 
 def block_from(config: ModelConfig, **kwargs: Any) -> Block:

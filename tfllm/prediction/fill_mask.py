@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.features import TARGET_PLACES
+from tfllm.layers.call_options import INFERENCE
 from tfllm.prediction.batched_map import map_batches
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.truncation import num_special_tokens
@@ -45,7 +46,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
 
     def choices_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         there = tf.sequence_mask(part.pop("masks"), tf.shape(part[TARGET_PLACES])[1])
-        top = tf.math.top_k(tf.nn.softmax(model(part)), count)
+        top = tf.math.top_k(tf.nn.softmax(model(part, options=INFERENCE)), count)
         return {"id": tf.boolean_mask(top.indices, there), "score": tf.boolean_mask(top.values, there)}
 
     # Place 0 is the [CLS].

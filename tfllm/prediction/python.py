@@ -10,7 +10,6 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.layers.onednn import hide_integer_notice
-from tfllm.layers.own_gradient import without_gradients
 from tfllm.models import folder
 from tfllm.models.base import LanguageModel
 from tfllm.prediction.answers import answers, inputs_of
@@ -74,8 +73,7 @@ def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
     known = _FUNCTIONS.get(model)
     if known is None or known[0] is not tokenizer or known[1] != model.settings():
         signature = {name: tf.TensorSpec([None], tf.string) for name in inputs_of(model)}
-        with without_gradients():
-            function = tf.function(answers(model, tokenizer), autograph=False).get_concrete_function(**signature)
+        function = tf.function(answers(model, tokenizer), autograph=False).get_concrete_function(**signature)
         known = _FUNCTIONS[model] = (tokenizer, model.settings(), function)
     return known[2]
 

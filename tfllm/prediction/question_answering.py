@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfllm.data.encoder_inputs import answer_token_mask, build_encoder_inputs, context_windows
 from tfllm.features import ANSWER_PLACES
+from tfllm.layers.call_options import INFERENCE
 from tfllm.prediction.batched_map import map_batches
 from tfllm.text.token_offsets import token_offsets
 from tfllm.text.words import split_words, valid_utf8, word_pieces
@@ -42,7 +43,7 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     rows = build_encoder_inputs(windows.questions, windows.contexts, tokenizer=tokenizer, max_length=model.max_length)
 
     def spans_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scores = model(part | {ANSWER_PLACES: answer_token_mask(part)})
+        scores = model(part | {ANSWER_PLACES: answer_token_mask(part)}, options=INFERENCE)
         return best_spans(scores, model.longest_answer) | {"none": scores[:, 0, 0] + scores[:, 1, 0]}
 
     place, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)

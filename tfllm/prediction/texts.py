@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.encoder_inputs import build_encoder_inputs
+from tfllm.layers.call_options import INFERENCE
 from tfllm.tokenizers import Tokenizer
 
 Answers = dict[str, tf.Tensor]
@@ -17,7 +18,7 @@ Answers = dict[str, tf.Tensor]
 
 def classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
     """`label` string [B], its `score` [B], and `labels` string [B, C] with their `probabilities` [B, C]."""
-    probabilities = model.probabilities(model(_inputs(model, tokenizer, text, text_pair)))
+    probabilities = model.probabilities(model(_inputs(model, tokenizer, text, text_pair), options=INFERENCE))
     names = tf.constant(model.labels)
     best = tf.argmax(probabilities, 1, output_type=tf.int32)
     return {
@@ -30,12 +31,12 @@ def classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Te
 
 def rate(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
     """`value` float32 [B]."""
-    return {"value": model(_inputs(model, tokenizer, text, text_pair))}
+    return {"value": model(_inputs(model, tokenizer, text, text_pair), options=INFERENCE)}
 
 
 def embed(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> Answers:
     """`embedding` float32 [B, D]."""
-    return {"embedding": model(_inputs(model, tokenizer, text))}
+    return {"embedding": model(_inputs(model, tokenizer, text), options=INFERENCE)}
 
 
 def _inputs(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:

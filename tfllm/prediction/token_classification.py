@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.data.encoder_inputs import build_encoder_inputs
+from tfllm.layers.call_options import INFERENCE
 from tfllm.prediction.batched_map import map_batches
 from tfllm.text.tags import is_iob2
 from tfllm.text.words import Words, split_words, valid_utf8, word_pieces
@@ -48,7 +49,7 @@ def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
     rows = build_encoder_inputs(pieces.ids, tokenizer=tokenizer, max_length=model.max_length)
 
     def tags_of(part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        probabilities = tf.nn.softmax(model(part))
+        probabilities = tf.nn.softmax(model(part, options=INFERENCE))
         return {"label": tf.argmax(probabilities, -1, output_type=tf.int32), "score": tf.reduce_max(probabilities, -1)}
 
     specs = {"label": tf.TensorSpec([None, None], tf.int32), "score": tf.TensorSpec([None, None], tf.float32)}

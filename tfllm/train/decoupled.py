@@ -69,6 +69,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate, weight_decay, use_ema=use_ema, ema_momentum=ema or 0.0, name=name)
         self.clip_norm, self.layer_decay, self.ema, self.decay_embeddings = clip_norm, layer_decay, ema, decay_embeddings
         self._norm: tf.Tensor | None = None
+        self.compiled = False
+        """May `update` have a variable's step compiled by XLA? While a training step says so (`apply_sum`)."""
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
@@ -96,13 +98,19 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         """
         raise NotImplementedError
 
-    def apply_sum(self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], norm: tf.Tensor) -> None:
-        """`apply` for gradients summed over the replicas already, whose global norm (float32 []) is known."""
-        self._norm = norm
+    def apply_sum(
+        self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], norm: tf.Tensor, *, compiled: bool = False
+    ) -> None:
+        """`apply` for gradients summed over the replicas already, whose global norm (float32 []) is known.
+
+        Args:
+            compiled: XLA may compile the step of a variable, on one device.
+        """
+        self._norm, self.compiled = norm, compiled
         try:
             self.apply(gradients, variables)
         finally:
-            self._norm = None
+            self._norm, self.compiled = None, False
 
     def _backend_apply_gradients(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         total, norm = list(gradients), self._norm
@@ -128,7 +136,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         for gradient, variable in zip(gradients, variables, strict=True):
             strategy.extended.update(variable, self._update_one, args=(gradient, scalars), group=False)
         for variable, average in _averaged(self):
-            strategy.extended.update(average.value, _follow, args=(variable.value, momentum), group=False)
+            strategy.extended.update(average.value, self._follow, args=(variable.value, momentum), group=False)
 
     def _update_one(self, variable: Any, gradient: tf.Tensor, scalars: Scalars) -> None:
         index = self._get_variable_index(variable)
@@ -140,6 +148,9 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         # Not before there is a gradient: a step that finds no batch left, or is refused, must leave the weights alone.
         with tf.control_dependencies([gradient]):
             self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
+
+    def _follow(self, average: Any, variable: Any, momentum: tf.Tensor) -> None:
+        _moved_towards(average, variable, momentum, compiled=self.compiled)
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """Nothing. Keras makes the averages the weights when `fit` ends; a next `fit` would start there."""
@@ -225,7 +236,7 @@ def _swap(pairs: list[tuple[Any, Any]]) -> None:
 
 
 @fused
-def _follow(average: Any, variable: Any, momentum: tf.Tensor) -> None:
+def _moved_towards(average: Any, variable: Any, momentum: tf.Tensor, *, compiled: bool) -> None:
     average.assign_add((1.0 - tf.cast(momentum, average.dtype)) * (variable - average))
 
 

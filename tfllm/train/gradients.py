@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfllm.layers.fused import fusing
-
 Features = dict[str, tf.Tensor]
 MetricSums = dict[str, tuple[tf.Tensor, tf.Tensor]]
 """Metric name -> (sum, weight), float32 [] each."""
@@ -68,14 +66,13 @@ def at_least_epsilon(weight: tf.Tensor) -> tf.Tensor:
 def _in_one_pass(
     objective: Callable[[Features], Objective], values: Sequence[tf.Tensor], features: Features, mean: bool
 ) -> tuple[list[tf.Tensor], Objective]:
-    with fusing(), tf.GradientTape(watch_accessed_variables=False) as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         said = objective(features)
     upstream = tf.ones_like(said.loss)
     if mean:
         upstream /= tf.cast(at_least_epsilon(said.weight), upstream.dtype)
-    with fusing():
-        found = tape.gradient(said.loss, values, output_gradients=upstream, unconnected_gradients="zero")
+    found = tape.gradient(said.loss, values, output_gradients=upstream, unconnected_gradients="zero")
     return [tf.convert_to_tensor(gradient) for gradient in found], said
 
 

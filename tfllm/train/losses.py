@@ -10,7 +10,7 @@ after the other; what is kept is the gradient, [M, D] and [V, D], not the scores
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -35,6 +35,14 @@ class TokenSums(NamedTuple):
     """Weighted number of targets that had the highest score."""
     weight: tf.Tensor
     """Sum of weights."""
+
+
+class _Options(NamedTuple):
+    """Of a loss that is trained."""
+
+    label_smoothing: float
+    z_loss: float
+    compiled: bool
 
 
 class _Found(NamedTuple):
@@ -66,6 +74,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     training: bool = True,
+    compiled: bool = False,
 ) -> TokenSums:
     """Cross-entropy of `hidden @ kernel^T + bias` against `targets`.
 
@@ -78,6 +87,7 @@ def linear_cross_entropy(
         label_smoothing: share of the target's probability spread over all V (Szegedy et al. 2016).
         z_loss: factor of log(Z)^2, which keeps scores from drifting (Chowdhery et al. 2022).
         training: also compute gradients; without, `loss` is `nats` and has no gradient.
+        compiled: XLA may compile the element-wise passes (`CallOptions.compiled`).
 
     Returns:
         `TokenSums`; only `loss` carries a gradient, to `hidden`, `kernel` and `bias`.
@@ -91,11 +101,12 @@ def linear_cross_entropy(
 
     @tf.custom_gradient
     def sums_with_gradient(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
-        found = _chunked(hidden, tf.cast(kernel, hidden.dtype), bias, targets, weights, (label_smoothing, z_loss))
+        options = _Options(label_smoothing, z_loss, compiled)
+        found = _chunked(hidden, tf.cast(kernel, hidden.dtype), bias, targets, weights, options)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             rows = tf.cast(found.by_hidden, tf.float32) * (weights * upstream[0])[:, None]
-            by_kernel = _scaled(found.by_kernel, upstream[0], kernel.dtype)
+            by_kernel = _scaled(found.by_kernel, upstream[0], kernel.dtype, compiled)
             return tf.cast(rows, hidden.dtype), by_kernel, found.by_bias * upstream[0]
 
         return found.sums, gradient
@@ -151,7 +162,7 @@ def _chunked(
     bias: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,
-    options: tuple[float, float] | None,
+    options: _Options | None,
 ) -> _Found:
     """Sums and gradients; `bias` is float32 [V], or [0] for none; `options` None asks for no gradients."""
     if on_mesh():
@@ -199,7 +210,7 @@ def _chunked_on_mesh(
     bias: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,
-    options: tuple[float, float] | None,
+    options: _Options | None,
 ) -> _Found:
     """`_chunked` without what DTensor cannot split (lists of tensors, padded rows): each device's own rows in equal chunks.
 
@@ -265,7 +276,7 @@ def _one_chunk(
     bias: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor,
-    options: tuple[float, float] | None,
+    options: _Options | None,
 ) -> _Chunk:
     scores = tf.cast(tf.matmul(hidden, kernel, transpose_b=True), tf.float32)
     if bias.shape[0]:
@@ -280,7 +291,7 @@ def _one_chunk(
     log_z = highest - tf.math.log(largest)
     nats = log_z - at_target
     correct = tf.cast(at_target >= highest, tf.float32)
-    smoothing, z_loss = options or (0.0, 0.0)
+    smoothing, z_loss = (0.0, 0.0) if options is None else options[:2]
     losses = nats
     if smoothing or z_loss:
         losses = nats + smoothing * (at_target - tf.reduce_mean(scores, 1)) + z_loss * tf.square(log_z)
@@ -289,23 +300,26 @@ def _one_chunk(
         return _Chunk(sums, scores)
     if smoothing or z_loss:
         probabilities = probabilities * (1 + 2 * z_loss * log_z)[:, None] - smoothing / kernel.shape[0]
-    return _Chunk(sums, _without_target(probabilities, targets, share=1.0 - smoothing, dtype=hidden.dtype))
+    settings: Any = dict(share=1.0 - smoothing, dtype=hidden.dtype, compiled=options.compiled)
+    return _Chunk(sums, _without_target(probabilities, targets, **settings))
 
 
-def _scaled(gradient: tf.Tensor, factor: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _scaled(gradient: tf.Tensor, factor: tf.Tensor, dtype: tf.DType, compiled: bool) -> tf.Tensor:
     """A gradient times a float32 number, rounded once."""
     if gradient.dtype == dtype == tf.float32:
         return gradient * factor  # in place, as no compiled function is
-    return _scaled_and_rounded(gradient, factor, dtype=dtype)
+    return _scaled_and_rounded(gradient, factor, dtype=dtype, compiled=compiled)
 
 
 @fused
-def _scaled_and_rounded(gradient: tf.Tensor, factor: tf.Tensor, *, dtype: tf.DType) -> tf.Tensor:
-    return rounded(tf.cast(gradient, tf.float32) * factor, dtype)
+def _scaled_and_rounded(gradient: tf.Tensor, factor: tf.Tensor, *, dtype: tf.DType, compiled: bool) -> tf.Tensor:
+    return rounded(tf.cast(gradient, tf.float32) * factor, dtype, compiled=compiled)
 
 
 @fused
-def _without_target(probabilities: tf.Tensor, targets: tf.Tensor, *, share: float, dtype: tf.DType) -> tf.Tensor:
+def _without_target(
+    probabilities: tf.Tensor, targets: tf.Tensor, *, share: float, dtype: tf.DType, compiled: bool
+) -> tf.Tensor:
     """Each row's probabilities less `share` at its target. float32 [M, V], int32 [M] -> [M, V]."""
     hot = tf.range(probabilities.shape[1])[None, :] == targets[:, None]
-    return rounded(probabilities - tf.cast(hot, tf.float32) * share, dtype)
+    return rounded(probabilities - tf.cast(hot, tf.float32) * share, dtype, compiled=compiled)

@@ -88,7 +88,7 @@ class AdamW(DecoupledOptimizer):
 
     def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
         slots = self._momentums[index].value, self._velocities[index].value
-        _adam(variable, *slots, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2)
+        _adam(variable, *slots, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2, compiled=self.compiled)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
@@ -207,7 +207,7 @@ class Lion(DecoupledOptimizer):
 
     def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
         momentum = self._momentums[index].value
-        _lion(variable, momentum, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2)
+        _lion(variable, momentum, gradient, scalars, beta_1=self.beta_1, beta_2=self.beta_2, compiled=self.compiled)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2}
@@ -218,7 +218,15 @@ adamw, muon, lion = AdamW, Muon, Lion
 
 @fused
 def _adam(
-    variable: Any, momentum: Any, velocity: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: tf.Tensor,
+    scalars: Scalars,
+    *,
+    beta_1: float,
+    beta_2: float,
+    compiled: bool,
 ) -> None:
     decay(variable, scalars)
     tf.raw_ops.ResourceApplyAdam(
@@ -236,7 +244,9 @@ def _adam(
 
 
 @fused
-def _lion(variable: Any, momentum: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float) -> None:
+def _lion(
+    variable: Any, momentum: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float, compiled: bool
+) -> None:
     decay(variable, scalars)
     gradient = scaled(gradient, scalars)
     direction = tf.sign(beta_1 * momentum + (1.0 - beta_1) * gradient)

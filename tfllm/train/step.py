@@ -8,7 +8,6 @@ the check that all is finite, the optimizer. Nothing of it is random but dropout
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,9 +15,9 @@ import keras
 import tensorflow as tf
 
 from tfllm.features import DROPOUT_SEED, ROW, TOKEN_IDS
-from tfllm.layers.counter_random import fold_in
+from tfllm.layers.call_options import TRAINING, CallOptions
 from tfllm.layers.devices import has_gpu
-from tfllm.layers.fused import fusing
+from tfllm.layers.stateless_random import fold_in
 from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses, refuse_unknown
 from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.replicas import sum_over_replicas
@@ -38,8 +37,8 @@ class TrainableModel(KerasMethods):
     counted = "tokens"
     """What `Objective.weight` counts."""
 
-    def objective(self, features: Features, training: bool) -> Objective:
-        """The task's loss on one batch."""
+    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+        """The task's loss on one batch; `options` go to the layers and to the loss."""
         raise NotImplementedError(f"{type(self).__name__} says no objective to train for")
 
     def measures(self) -> list[Ratio]:
@@ -129,8 +128,7 @@ class TrainableModel(KerasMethods):
             slopes = [tf.identity(slope) for slope in slopes]
         if isinstance(self.optimizer, DecoupledOptimizer):
             # A strategy's variables may be on other devices.
-            with contextlib.nullcontext() if tf.distribute.has_strategy() else fusing():
-                self.optimizer.apply_sum(slopes, self.trainable_variables, norm)
+            self.optimizer.apply_sum(slopes, self.trainable_variables, norm, compiled=not tf.distribute.has_strategy())
         else:  # which sums over the replicas by itself
             replicas = self.distribute_strategy.num_replicas_in_sync
             self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
@@ -214,7 +212,7 @@ class TrainableModel(KerasMethods):
     def _gradients(self, features: Features) -> tuple[list[tf.Tensor], Objective]:
         """Gradients of this replica's summed loss (of loss / weight where that is the whole batch), and its objective."""
         return gradients(
-            lambda rows: self.objective(rows, training=True),
+            lambda rows: self.objective(rows, training=True, options=TRAINING),
             self.trainable_variables,
             features,
             parts=self.gradient_accumulation,

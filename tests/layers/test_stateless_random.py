@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.layers.counter_random import fold_in, random_words
+from tfllm.layers.stateless_random import fold_in, random_words
 
 COUNT = 1 << 20
 SEEDS = [0, 1, 2, -1, 12345, 2**31 - 1, -(2**31)]
