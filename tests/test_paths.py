@@ -194,3 +194,13 @@ def test_what_is_neither_is_named(at: Folders, tmp_path: Path, number: int) -> N
     with pytest.raises((TypeError, FileNotFoundError), match=message):
         call(at, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_load_takes_the_class_that_the_folder_must_hold(at: Folders) -> None:
+    model, _ = tfllm.load(at.classifier, tfllm.TextClassifier)
+    assert model.labels == ("a", "b")
+    with pytest.raises(
+        ValueError, match=r"model_class=TextClassifier is invalid: expected MaskedLM.*TextClassifier\.from_pret"
+    ):
+        tfllm.load(at.encoder, tfllm.TextClassifier)
+    assert tfllm.TextClassifier.from_pretrained(at.encoder, labels=["a", "b"]).labels == ("a", "b")  # as advised

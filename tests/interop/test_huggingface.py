@@ -249,7 +249,7 @@ def test_other_labels_than_the_folders(written):
 
 def test_another_task_pools_as_the_folder_says_or_by_its_own_custom(written, copy):
     labels = ["bad", "good"]
-    model, _ = from_huggingface(written["BertForPreTraining"], task="text_classifier", labels=labels)
+    model, _ = from_huggingface(written["BertForPreTraining"], tfllm.TextClassifier, labels=labels)
     assert model.pooling == "pooler"
     model, _ = from_huggingface(written["BertModel"], task="text_classifier", labels=labels)  # pools by the first token
     assert model.pooling == "first"

@@ -104,3 +104,25 @@ def test_a_bert_masked_language_model_has_no_form_in_hugging_face(tmp_path):
 def test_other_models_are_refused_by_name():
     with pytest.raises(ValueError, match=r"Sequential is not read here; accepted: KerasHub's BertBackbone, RobertaBackbone"):
         from_keras_hub(keras.Sequential())
+
+
+def test_a_preset_is_read_by_its_folder(tmp_path):
+    """With its head where it has one, and its tokenizer."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cafe", "##s", "Cafe"]
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary=pieces, lowercase=True)
+    backbone = strong(keras_hub.models.BertBackbone(**SIZES | dict(vocabulary_size=len(pieces))), 0)
+    preprocessor = keras_hub.models.BertMaskedLMPreprocessor(tokenizer, sequence_length=8)
+    task = strong(keras_hub.models.BertMaskedLM(backbone=backbone, preprocessor=preprocessor), 2)
+    backbone.save_to_preset(tmp_path / "bare")
+    task.save_to_preset(tmp_path / "task")
+    batch = features(from_keras_hub(backbone)[0].config, 0)
+    for folder, made_of in (("bare", backbone), ("task", task)):
+        (read, its_tokenizer), (expected, _) = from_keras_hub(tmp_path / folder), from_keras_hub(made_of)
+        assert type(read) is type(expected)
+        np.testing.assert_array_equal(read(batch), expected(batch))
+    assert its_tokenizer.encode("The Cafes") == [5, 6, 7]
+    tokenizer.save_to_preset(tmp_path / "bare")
+    model, its_tokenizer = from_keras_hub(str(tmp_path / "bare"))
+    assert isinstance(model, TextEmbedder) and its_tokenizer.encode("The Cafes") == [5, 6, 7]
+    with pytest.raises(ValueError, match="preset must be a one of"):
+        from_keras_hub("nowhere")

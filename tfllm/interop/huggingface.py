@@ -10,7 +10,7 @@ import inspect
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -25,7 +25,7 @@ from tfllm.interop.tokenizer_files import check_writable, write_tokenizer
 from tfllm.interop.weight_files import read_weights
 from tfllm.interop.weight_mapping import WeightMapping, weight_mapping
 from tfllm.models.base import LanguageModel
-from tfllm.models.folder import get_both
+from tfllm.models.folder import Model, get_both
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.huggingface import named_ids, read_tokenizer
 from tfllm.tokenizers.tokenizer_config import read_json
@@ -35,34 +35,49 @@ MOST_UNUSED = 1024
 """Rows of a table behind the last id that a file names: published models have some hundred, to make its size a round one."""
 
 
+@overload
+def from_huggingface(
+    folder: str | Path, model_class: None = None, *, dtype: str = ..., task: str | None = ..., tokenizer: Tokenizer | None = ...
+) -> tuple[LanguageModel, Tokenizer]: ...
+@overload
+def from_huggingface(
+    folder: str | Path, model_class: type[Model], *, dtype: str = ..., tokenizer: Tokenizer | None = ..., **settings: Any
+) -> tuple[Model, Tokenizer]: ...
 def from_huggingface(
     folder: str | Path,
+    model_class: type[LanguageModel] | None = None,
     *,
     dtype: str = "float32",
     task: str | None = None,
     tokenizer: Tokenizer | None = None,
     **settings: Any,
-) -> tuple[Any, Tokenizer]:
+) -> tuple[LanguageModel, Tokenizer]:
     """The model and tokenizer of a Hugging Face folder.
 
     >>> embedder, tokenizer = tfllm.from_huggingface("all-MiniLM-L6-v2")
-    >>> classifier, _ = tfllm.from_huggingface("bert-base-uncased", task="text_classifier", labels=["bad", "good"])
+    >>> classifier, _ = tfllm.from_huggingface("bert-base-uncased", tfllm.TextClassifier, labels=["bad", "good"])
 
     Args:
         folder: with `config.json`, weights (`model.safetensors` or `pytorch_model.bin`, also sharded) and tokenizer files.
+        model_class: the class of the result. If the folder's head is for another class, the model gets a new head.
+            None: the class that the folder's head is for; without a head, `TextEmbedder` (encoders) or `CausalLM`.
         dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
-        task: what the model shall be, as `task.json` calls it ("text_classifier"); another than the folder's gets a new
-            head. Left out: what the folder's head is for; without a head, a `TextEmbedder`.
-        tokenizer: one to take instead of the folder's.
-        settings: of the task, as its constructor takes them: `labels`, `pooling`, `seed`.
+        task: in place of `model_class`: its name as in `task.json` ("text_classifier").
+        tokenizer: one to use instead of the folder's.
+        settings: further arguments of the model's constructor: `labels`, `pooling`, `seed`.
 
     Raises:
-        FileNotFoundError: no such folder, or a file of it is missing.
+        FileNotFoundError: there is no such folder, or a file of it is missing.
         ValueError: tensors are missing, unexpected or of another shape, or something is not supported; each is named.
 
     Warns:
         UserWarning: the folder ends texts at other tokens than the tokenizer's `eos_id`, as chat models do.
     """
+    if model_class is not None and task is not None:
+        raise ValueError(
+            f"task={task!r} is invalid: expected none beside model_class={model_class.__name__}. Give one of them."
+        )
+    task = task if model_class is None else model_class.task
     folder = _folder(folder)
     model_class = None if task is None else tasks.get(task).model_class
     values, given = _config(folder), tokenizer

@@ -1,7 +1,7 @@
-"""KerasHub's BERT and RoBERTa as ours: the same weights, the same outputs.
+"""KerasHub's BERT and RoBERTa as tfllm models: the same weights, the same outputs.
 
-Enters: a backbone or a task of KerasHub (KerasNLP is the same library), made or loaded by its own `from_preset`.
-Leaves: our model, and our tokenizer where the task carries theirs.
+In: a backbone or a masked language model of KerasHub, or the name or folder of a KerasHub preset. Out: a tfllm model, and the
+tokenizer where the preset or the preprocessor of the task has one. KerasHub is imported only to read a preset.
 """
 
 from __future__ import annotations
@@ -28,25 +28,31 @@ _BACKBONES = ("BertBackbone", "RobertaBackbone")
 _TASKS = ("BertMaskedLM", "RobertaMaskedLM")
 
 
-def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[Any, Tokenizer | None]:
-    """Our model of a KerasHub model, and its tokenizer.
+def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[MaskedLM | TextEmbedder, Tokenizer | None]:
+    """The tfllm model of a KerasHub model or preset, and its tokenizer.
 
-    >>> theirs = keras_hub.models.BertMaskedLM.from_preset("bert_base_en_uncased")
-    >>> model, tokenizer = tfllm.from_keras_hub(theirs)
+    >>> model, tokenizer = tfllm.from_keras_hub("bert_base_en_uncased")
+    >>> model, tokenizer = tfllm.from_keras_hub(keras_hub.models.BertMaskedLM.from_preset("bert_base_en_uncased"))
 
-    A RoBERTa gets the two rows before position 0 and the one type of text that Hugging Face's has, all zeros: KerasHub left
-    them out, and with them it is `preset("roberta-base")`.
+    KerasHub's RoBERTa lacks the two position embeddings before position 0 and the one token type that Hugging Face's has. The
+    result has them, all zeros, so its shapes are those of `preset("roberta-base")`.
 
     Args:
-        model: `BertBackbone` or `RobertaBackbone` (-> `TextEmbedder`), `BertMaskedLM` or `RobertaMaskedLM` (-> `MaskedLM`).
-        dtype: as every model's.
+        model: `BertBackbone` or `RobertaBackbone` (-> `TextEmbedder`), `BertMaskedLM` or `RobertaMaskedLM` (-> `MaskedLM`);
+            or a preset, as KerasHub's `from_preset` takes it: a name ("bert_base_en_uncased"), a handle (kaggle://…, hf://…)
+            or a folder that `save_to_preset` wrote. The folder of a masked language model becomes a `MaskedLM`, any other
+            preset a `TextEmbedder`.
+        dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
 
     Returns:
-        The model; and the tokenizer of its preprocessor, or None where it has none.
+        The model; and the tokenizer of the preset or of the model's preprocessor, or None where there is none.
 
     Raises:
-        ValueError: another model, or one that computes what ours does not.
+        ValueError: another model, or one with a setting that tfllm does not support.
     """
+    tokenizer = None
+    if isinstance(model, (str, Path)):
+        model, tokenizer = _from_preset(str(model))
     kind = type(model).__name__
     if kind not in (*_BACKBONES, *_TASKS) or not type(model).__module__.startswith("keras_hub."):
         accepted = ", ".join((*_BACKBONES, *_TASKS))
@@ -65,8 +71,27 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[Any, Tokenize
     ours = task(config, dtype=dtype, skip_init=True, **settings)
     for name, variable in variables_by_name(ours.variables).items():
         variable.assign(values[name])
-    preprocessor = getattr(model, "preprocessor", None)
-    return ours, None if preprocessor is None else _tokenizer(preprocessor.tokenizer)
+    if (preprocessor := getattr(model, "preprocessor", None)) is not None:
+        tokenizer = preprocessor.tokenizer
+    return ours, None if tokenizer is None else _tokenizer(tokenizer)
+
+
+def _from_preset(preset: str) -> tuple[Any, Any]:
+    """KerasHub's model of a preset and its tokenizer. Without a head of its own the model would get a random one: a backbone.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    import keras_hub  # takes seconds, and only presets need it
+
+    task = Path(preset) / "task.json"
+    if task.is_file() and json.loads(task.read_text())["class_name"] in _TASKS:
+        return keras_hub.models.MaskedLM.from_preset(preset), None
+    try:
+        tokenizer = keras_hub.models.Tokenizer.from_preset(preset)
+    except FileNotFoundError:
+        tokenizer = None
+    return keras_hub.models.Backbone.from_preset(preset), tokenizer
 
 
 class _Stack(NamedTuple):

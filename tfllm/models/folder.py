@@ -6,7 +6,7 @@ A checkpoint of a run is such a folder with the state of training beside it, so 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from tfllm import tasks, tokenizers
 from tfllm.config import ModelConfig
@@ -16,6 +16,8 @@ from tfllm.tokenizers import Tokenizer
 from tfllm.train.runs import weights
 from tfllm.train.runs.checkpoints import Snapshot, model_folder, read_task, write_model
 from tfllm.train.runs.remote_folder import RemoteFolder, is_address
+
+Model = TypeVar("Model", bound=LanguageModel)
 
 
 def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
@@ -35,21 +37,30 @@ def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, f
     return folder
 
 
-def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]:
-    """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint; here or at an address (gs://…).
+@overload
+def load(folder: str | Path, model_class: None = None, *, dtype: str = "float32") -> tuple[LanguageModel, Tokenizer]: ...
+@overload
+def load(folder: str | Path, model_class: type[Model], *, dtype: str = "float32") -> tuple[Model, Tokenizer]: ...
+def load(
+    folder: str | Path, model_class: type[LanguageModel] | None = None, *, dtype: str = "float32"
+) -> tuple[LanguageModel, Tokenizer]:
+    """The model and tokenizer of a model folder, of a checkpoint, or of a run's newest checkpoint.
 
     >>> model, tokenizer = tfllm.load("runs/demo")
+    >>> model, tokenizer = tfllm.load("runs/demo", tfllm.CausalLM)
 
     Args:
-        folder: of a model, a checkpoint or a run.
+        folder: of a model, a checkpoint or a run: a local path, or an address such as gs://bucket/run.
+        model_class: the class that the folder must hold. With it, type checkers and editors know the class of the result.
         dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
 
     Returns:
         A model of the class that was saved (`CausalLM`, `MaskedLM`, `TextClassifier`, …), and its tokenizer.
 
     Raises:
-        FileNotFoundError: no such folder, or a part of it is missing.
-        ValueError: a part is damaged, or the parts do not fit each other.
+        FileNotFoundError: there is no such folder, or a file of it is missing.
+        TypeError: `folder` is no path.
+        ValueError: a file is damaged, the files do not fit each other, or the folder holds a model of another class.
     """
     if not isinstance(folder, (str, Path)):
         raise TypeError(f"tfllm.load takes the path of a folder, got {type(folder).__name__}")
@@ -67,15 +78,20 @@ def load(folder: str | Path, *, dtype: str = "float32") -> tuple[Any, Tokenizer]
             f"{folder} is for the task {task!r}; this version knows {', '.join(known)}. If the task is your own, register it "
             "first: tfllm.tasks.register(spec)"
         )
-    model_class = known[task].model_class
-    if model_class.causal and not config.causal:
+    saved_class = known[task].model_class
+    if saved_class.causal and not config.causal:
         raise FileNotFoundError(
             f"{folder / 'task.json'} is missing, or of a decoder: it says what this encoder is for; copy the whole folder"
         )
+    if model_class is not None and not issubclass(saved_class, model_class):
+        raise ValueError(
+            f"model_class={model_class.__name__} is invalid: expected {saved_class.__name__}, which {folder} holds. To put "
+            f"another head on its weights, call {model_class.__name__}.from_pretrained."
+        )
     try:
-        model = model_class(config, **settings, dtype=dtype, skip_init=True)
+        model = saved_class(config, **settings, dtype=dtype, skip_init=True)
     except TypeError as error:
-        raise ValueError(f"{folder / 'task.json'} does not say what a {model_class.__name__} needs ({error})") from error
+        raise ValueError(f"{folder / 'task.json'} does not say what a {saved_class.__name__} needs ({error})") from error
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
 
