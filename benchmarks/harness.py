@@ -30,12 +30,12 @@ class Contender:
 
     name: str
     script: str
-    """The file in this folder that its processes run."""
+    """The file in `benchmarks/` that its processes run."""
     job: dict[str, Any]
     requirements: tuple[str, ...] = ()
     """What an environment of its own holds; none: it shares this one."""
     checkout: str = ""
-    """A folder with the tfllm it imports; this one's, unless given."""
+    """Folder of a checkout, whose tfllm and whose scripts it runs; this one, unless given."""
     installing: tuple[tuple[str, str], ...] = ()
     """Environment variables of pip, names and values, when it makes that environment."""
     environs: tuple[dict[str, str], ...] = ({},)
@@ -130,11 +130,12 @@ class Team:
         self.name = contender.name
         self.ready: dict[str, Any] = {}
         python = environment(contender.requirements, contender.installing)
-        paths = os.pathsep.join([contender.checkout or str(HERE.parent), str(HERE)])
+        scripts = Path(contender.checkout, "benchmarks") if contender.checkout else HERE
+        paths = os.pathsep.join([str(scripts.parent), str(scripts)])
         self.started = time.time()
         self._processes = [
             subprocess.Popen(
-                [str(python), "-P", str(HERE / contender.script), json.dumps(contender.job | {"contender": contender.name})],
+                [str(python), "-P", str(scripts / contender.script), json.dumps(contender.job | {"contender": contender.name})],
                 env=os.environ | {"PYTHONPATH": paths} | environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

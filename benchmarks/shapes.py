@@ -58,6 +58,7 @@ class Shape:
 
 
 SHAPES = {
+    "gpt-nano": Shape(4, 128, 4, 512, 256, sequence_length=64, batch_size=12),
     "gpt-mini": Shape(6, 384, 6, 1536, 8192, sequence_length=256, batch_size=16),
     "gpt2-small": Shape(12, 768, 12, 3072, 50_257, sequence_length=512, batch_size=2),
     "bert-mini": Shape(4, 256, 4, 1024, 30_522, sequence_length=128, batch_size=32, masked=20),

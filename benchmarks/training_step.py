@@ -34,7 +34,7 @@ Others: cores that other processes took meanwhile. Peak MB: resident memory."""
 
 
 def main(
-    shape: Literal["gpt-mini", "gpt2-small", "bert-mini", "bert-base"] = "gpt-mini",
+    shape: Literal["gpt-nano", "gpt-mini", "gpt2-small", "bert-mini", "bert-base"] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     *,
     rounds: int = 8,
