@@ -26,6 +26,7 @@ LEFT_OUT: dict[str, tuple[tuple[str, ...], ...]] = {
         FORMULATIONS,
         (*FORMULATIONS, "dropout", "blocks", "compiled"),
     ),
+    "gpt-nano": (("compiled",), ("compiled optimizer",)),
     "gpt2-small": (("one chunk",), ("compiled optimizer",)),
     "bert-mini": (("places",),),
     "decoding": (("table",), ("growing cache",), ("log_prob",), ("sizes",)),
@@ -55,7 +56,9 @@ worth it where that is more than 1. CPU: the same of processor time, which a bus
 
 
 def main(
-    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "decoding", "decoding-int8", "decoding-prepack"] = "gpt-mini",
+    what: Literal[
+        "gpt-nano", "gpt-mini", "gpt2-small", "bert-mini", "decoding", "decoding-int8", "decoding-prepack"
+    ] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     /,
     *,

@@ -48,7 +48,7 @@ FORMS: dict[str, dict[str, Any]] = {"plain": {}, "prepack": {"prepack": True}, "
 
 
 def main(
-    what: Literal["gpt-mini", "gpt2-small", "bert-mini", "bert-base", "decoding"] = "gpt-mini",
+    what: Literal["gpt-nano", "gpt-mini", "gpt2-small", "bert-mini", "bert-base", "decoding"] = "gpt-mini",
     precision: Literal["float32", "mixed_bfloat16"] = "float32",
     /,
     *,

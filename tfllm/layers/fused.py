@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfllm.layers.mesh import on_mesh
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-MIN_ELEMENTS = 1 << 18
+MIN_ELEMENTS = 1 << 16
 """Elements of the first tensor: below, a pass costs less than the call."""
 
 
