@@ -36,6 +36,7 @@ slow: .venv/installed-test ## heavy checks
 bench: .venv/installed-bench ## measure beside the peers, all of it: hours, on a machine that does nothing else
 	for shape in gpt-mini gpt2-small bert-mini bert-base; do for precision in float32 mixed_bfloat16; do \
 		$(BIN)/python benchmarks/training_step.py --shape $$shape --precision $$precision || exit 1; done; done
+	$(BIN)/python benchmarks/training_step.py --shape gpt-nano --steps 50 --contenders tfllm torch_eager nanogpt
 	$(BIN)/python benchmarks/passes.py
 	for precision in float32 mixed_bfloat16; do \
 		for what in gpt-mini gpt2-small bert-mini; do $(BIN)/python benchmarks/ablation.py $$what $$precision || exit 1; done; \
