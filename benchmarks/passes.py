@@ -33,7 +33,7 @@ from shapes import BETA_1, BETA_2, DROPOUT, EPSILON, LEARNING_RATE, SHAPES, WEIG
 import tfllm.train
 from tfllm.layers import attention, base, dropout, feedforward, fused, masks, norms
 from tfllm.layers.call_options import TRAINING
-from tfllm.train import losses
+from tfllm.train import chunked_cross_entropy, losses
 
 SHAPE = SHAPES["gpt-mini"]
 B, S, D, F, N = SHAPE.batch_size, SHAPE.sequence_length, SHAPE.hidden_size, SHAPE.ffn_size, SHAPE.num_heads
@@ -189,7 +189,7 @@ def parts(dtype: tf.DType) -> Iterator[Part]:
         f"its gradient by scores, [2048, {V}]",
         [tf.nn.softmax(normal(tf.float32, 2048, V)), targets[:2048]],
         {
-            TFLLM: lambda p, ids: losses._without_target(p, ids, share=1.0, dtype=dtype, compiled=True),
+            TFLLM: lambda p, ids: chunked_cross_entropy._minus_target(p, ids, share=1.0, dtype=dtype, compiled=True),
             "scattered": lambda p, ids: tf.cast(
                 tf.tensor_scatter_nd_sub(p, tf.stack([tf.range(2048), ids], 1), tf.ones(2048)), dtype
             ),
@@ -272,7 +272,7 @@ def loss_of(cross_entropy: Way) -> Way:
 
 def in_chunks(scores: int) -> Way:
     def way(*inputs: tf.Tensor) -> tf.Tensor:
-        with mock.patch.object(losses, "CHUNK_SCORES", scores):
+        with mock.patch.object(chunked_cross_entropy, "CHUNK_SCORES", scores):
             return loss_of(losses.linear_cross_entropy)(*inputs)
 
     return way

@@ -15,7 +15,7 @@ from tfllm.generation import decode, decoding_state, sampling
 from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms, transposed
 from tfllm.layers.call_options import DECODING, CallOptions
 from tfllm.models import causal_lm, masked_lm, transformer
-from tfllm.train import losses, optimizers
+from tfllm.train import chunked_cross_entropy, losses, optimizers
 
 
 def leave_out(changes: Sequence[str]) -> None:
@@ -103,7 +103,7 @@ def _loss() -> None:
 
 
 def _one_chunk() -> None:
-    losses.WHOLE_ROWS = 0
+    chunked_cross_entropy.WHOLE_ROWS = 0
 
 
 def _blocks() -> None:

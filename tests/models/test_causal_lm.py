@@ -134,17 +134,17 @@ def test_the_objective_is_the_cross_entropy_of_the_logits(training):
     log_p = logits - log_z[..., None]
     nats = -np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
     loss = 0.9 * nats - 0.1 * log_p.mean(-1) + 0.01 * log_z**2 if training else nats
-    said = model.objective(features, training=training)
+    said = model.loss_and_metrics(features, training=training)
     assert float(said.weight) == weights.sum()
     assert float(said.loss) == pytest.approx((loss * weights).sum(), rel=1e-5)
-    measures = {name: float(total / weight) for name, (total, weight) in said.measures.items()}
+    metrics = {name: float(total / weight) for name, (total, weight) in said.metrics.items()}
     correct = (logits.argmax(-1) == targets) * weights
     bits = (nats * weights).sum() / (token_bytes[targets] * weights).sum()
-    assert measures["loss"] == pytest.approx((loss * weights).sum() / weights.sum(), rel=1e-5)
-    assert measures["perplexity"] == pytest.approx((nats * weights).sum() / weights.sum(), rel=1e-5)
+    assert metrics["loss"] == pytest.approx((loss * weights).sum() / weights.sum(), rel=1e-5)
+    assert metrics["perplexity"] == pytest.approx((nats * weights).sum() / weights.sum(), rel=1e-5)
     assert 0 < correct.sum() < weights.sum()
-    assert measures["accuracy"] == pytest.approx(correct.sum() / weights.sum(), rel=1e-6)
-    assert measures["bits_per_byte"] == pytest.approx(bits, rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(correct.sum() / weights.sum(), rel=1e-6)
+    assert metrics["bits_per_byte"] == pytest.approx(bits, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,9 @@ def expected_loss(task: str, model, features: dict) -> tuple[float, float]:
 def test_the_objective_is_the_definition(task):
     model, features = strong(task), with_labels(task)
     model.compile(keras.optimizers.SGD(), **{"temperature": 0.1} if task == "text_embedder" else {})
-    found = model.objective(features, training=False)
+    found = model.loss_and_metrics(features, training=False)
     np.testing.assert_allclose([found.loss, found.weight], expected_loss(task, model, features), rtol=2e-5)
-    assert set(found.measures) == {metric.name for metric in model.measures()}
+    assert set(found.metrics) == {metric.name for metric in model.build_metrics()}
 
 
 @pytest.mark.parametrize(

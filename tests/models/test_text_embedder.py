@@ -40,8 +40,8 @@ def rows_of(pairs):
 
 
 def loss_of(model, batch):
-    found = model.objective(batch, training=False)
-    sums = {name: float(value / weight) for name, (value, weight) in found.measures.items()}
+    found = model.loss_and_metrics(batch, training=False)
+    sums = {name: float(value / weight) for name, (value, weight) in found.metrics.items()}
     assert math.isclose(found.loss / found.weight, sums["loss"], rel_tol=1e-6, abs_tol=1e-6)
     return sums
 
@@ -137,7 +137,7 @@ def test_replicas_compare_the_texts_of_all(monkeypatch):
     """What two replicas say, each of its own rows, is what one says of all; equal texts are on either side."""
     vectors, rows = np.random.default_rng(2).normal(size=[16, 16]), rows_of(FAQ[:8])
     (batch,) = rows.batches(16, shuffle=False, repeat=False)
-    whole = embedder(vectors).objective(batch, training=False)
+    whole = embedder(vectors).loss_and_metrics(batch, training=False)
     weighted = tf.concat([tf.math.l2_normalize(tf.constant(vectors, tf.float32), -1), tf.ones([16, 1])], -1)
     everything = {tf.float32: weighted, tf.int32: batch[features.TEXT_NUMBERS]}
     sums = []
@@ -147,6 +147,6 @@ def test_replicas_compare_the_texts_of_all(monkeypatch):
             lambda part, first=first, count=count: GatheredRows(everything[part.dtype], tf.constant(first), tf.constant(count)),
         )
         part = {name: value[first : first + count] for name, value in batch.items()}
-        found = embedder(vectors[first : first + count]).objective(part, training=False)
+        found = embedder(vectors[first : first + count]).loss_and_metrics(part, training=False)
         sums.append([found.loss, found.weight])
     np.testing.assert_allclose(np.sum(sums, axis=0), [whole.loss, whole.weight], rtol=1e-6)

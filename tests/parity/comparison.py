@@ -37,7 +37,9 @@ def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, 
     features = {name: tf.constant(value) for name, value in batch.items()}
     variables = variables_by_name(model.trainable_variables)
     with tf.GradientTape() as tape:
-        objective = model.objective(features | {"dropout_seed": tf.zeros(len(features["token_ids"]), tf.int32)}, training=True)
+        objective = model.loss_and_metrics(
+            features | {"dropout_seed": tf.zeros(len(features["token_ids"]), tf.int32)}, training=True
+        )
         loss = objective.loss / objective.weight
     gradients = tape.gradient(loss, [variable.value for variable in variables.values()])
     dense = {name: tf.convert_to_tensor(gradient).numpy() for name, gradient in zip(variables, gradients, strict=True)}

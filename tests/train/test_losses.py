@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.train import losses
+from tfllm.train import chunked_cross_entropy
 from tfllm.train.losses import TokenSums, class_cross_entropy, linear_cross_entropy, token_log_probs
 
 COUNT, SIZE, VOCAB = 23, 6, 17
@@ -60,7 +60,7 @@ def with_gradients(function, given, options) -> tuple[TokenSums, list[np.ndarray
 @pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_values_and_gradients_are_those_of_the_definition(monkeypatch, options, chunk_scores):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", chunk_scores)
     sums, gradients = with_gradients(linear_cross_entropy, problem(), options)
     expected, exact = with_gradients(plain, problem(np.float64), options)
     np.testing.assert_allclose(sums, expected, rtol=2e-6)
@@ -86,7 +86,7 @@ def test_no_bias_is_a_bias_of_zeros():
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_gradients_are_slopes(monkeypatch, options):
     """Against differences of the definition in numpy's float64, a step to either side, in twenty places."""
-    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", 8 * VOCAB)
     _, gradients = with_gradients(linear_cross_entropy, problem(), options)
     random, given = np.random.default_rng(1), problem(np.float64)
     for name, gradient in zip(("hidden", "kernel", "bias"), gradients, strict=True):
@@ -102,7 +102,7 @@ def test_gradients_are_slopes(monkeypatch, options):
 
 @pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
 def test_evaluation_is_of_the_bare_loss(monkeypatch, chunk_scores):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", chunk_scores)
     sums = linear_cross_entropy(**problem(), label_smoothing=0.3, z_loss=1.0, training=False)
     expected = plain(**problem(np.float64))
     np.testing.assert_allclose([each.numpy() for each in sums], [each.numpy() for each in expected], rtol=2e-6)
@@ -124,7 +124,7 @@ def test_only_the_loss_has_a_gradient():
 
 
 def test_bfloat16_sums_in_float32(monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", 8 * VOCAB)
     given = {name: tf.cast(value, tf.bfloat16) if value.ndim == 2 else value for name, value in problem().items()}
     sums, gradients = with_gradients(linear_cross_entropy, given, {})
     expected, exact = with_gradients(plain, problem(np.float64), {})
@@ -136,7 +136,7 @@ def test_bfloat16_sums_in_float32(monkeypatch):
 @pytest.mark.parametrize("length", [None, COUNT], ids=["unknown length", "known length"])
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "XLA"])
 def test_in_a_graph(monkeypatch, length, jit_compile):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", 8 * VOCAB)
     signature = [
         tf.TensorSpec([length, SIZE]),
         tf.TensorSpec([VOCAB, SIZE]),
@@ -175,8 +175,8 @@ def shapes_in(graph: tf.Graph) -> set[tuple[int | None, ...]]:
 )
 def test_all_scores_are_held_only_where_they_are_few(monkeypatch, training, chunk_scores, whole_rows, held):
     """Without gradients, there is no sum of them to save: few rows are no reason."""
-    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
-    monkeypatch.setattr(losses, "WHOLE_ROWS", whole_rows)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(chunked_cross_entropy, "WHOLE_ROWS", whole_rows)
     held = held and (training or not whole_rows)
 
     @tf.function
@@ -196,7 +196,7 @@ def test_all_scores_are_held_only_where_they_are_few(monkeypatch, training, chun
 
 @pytest.mark.parametrize("chunk_scores", CHUNKS.values(), ids=CHUNKS)
 def test_log_probabilities_of_tokens(monkeypatch, chunk_scores):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", chunk_scores)
     given = problem(np.float64)
     scores = given["hidden"] @ given["kernel"].T
     expected = scores - np.log(np.exp(scores).sum(1, keepdims=True))

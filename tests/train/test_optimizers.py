@@ -195,7 +195,7 @@ def test_muon_leaves_embeddings_head_and_vectors_to_adamw():
 def test_muon_refuses_widths_that_do_not_fit():
     variable = keras.Variable(np.ones((4, 6), "float32"), name="kernel")
     variable.logical_widths = (4, 4)
-    with pytest.raises(ValueError, match=r"kernel.logical_widths=\(4, 4\): give widths that sum to 6"):
+    with pytest.raises(ValueError, match=r"kernel.logical_widths=\(4, 4\) is invalid: expected widths that sum to 6"):
         muon(0.01).build([variable])
 
 
@@ -249,19 +249,23 @@ def test_all_state_is_in_variables_under_lasting_names(make):
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (adamw, {"learning_rate": -1e-3}, "learning_rate=-0.001: give a finite number >= 0"),
+        (adamw, {"learning_rate": -1e-3}, "learning_rate=-0.001 is invalid: expected a finite number >= 0"),
         (adamw, {"learning_rate": float("nan")}, "learning_rate=nan"),
         (adamw, {"weight_decay": -0.1}, "weight_decay=-0.1"),
-        (adamw, {"beta_1": 1.0}, "beta_1=1.0: give 0 <= beta_1 < 1"),
+        (adamw, {"beta_1": 1.0}, "beta_1=1.0 is invalid: expected 0 <= beta_1 < 1"),
         (adamw, {"beta_2": -0.1}, "beta_2=-0.1"),
         (adamw, {"epsilon": 0.0}, "epsilon=0.0"),
-        (adamw, {"clip_norm": 0.0}, "clip_norm=0.0: give a number > 0, or None"),
+        (adamw, {"clip_norm": 0.0}, "clip_norm=0.0 is invalid: expected a number > 0, or None"),
         (adamw, {"ema": 1.0}, "ema=1.0"),
         (lion, {"beta_2": 1.5}, "beta_2=1.5"),
         (muon, {"momentum": 1.0}, "momentum=1.0"),
         (muon, {"beta_2": 1.5}, "beta_2=1.5"),
         (muon, {"newton_schulz_steps": 0}, "newton_schulz_steps=0"),
-        (muon, {"newton_schulz_dtype": "float16"}, "newton_schulz_dtype='float16': give auto, float32 or bfloat16"),
+        (
+            muon,
+            {"newton_schulz_dtype": "float16"},
+            "newton_schulz_dtype='float16' is invalid: expected auto, float32 or bfloat16",
+        ),
     ],
 )
 def test_nonsense_is_refused(make, arguments, message):

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import TARGET_IDS
 from tfllm.models import CausalLM
-from tfllm.train import losses, step
-from tfllm.train.gradients import Objective, gradients
-from tfllm.train.step import TrainableModel
+from tfllm.train import chunked_cross_entropy, trainable_model
+from tfllm.train.gradients import LossAndMetrics, compute_gradients
 from tfllm.train.step_errors import NonFiniteError
+from tfllm.train.trainable_model import TrainableModel
 
 VOCAB, ROWS, LENGTH = 23, 8, 6
 CONFIG = ModelConfig(
@@ -109,9 +109,11 @@ def test_a_variable_that_the_loss_does_not_know_has_a_gradient_of_zero(parts):
     used, unused = keras.Variable([2.0]), keras.Variable([[3.0, 4.0]])
 
     def objective(features):
-        return Objective(tf.reduce_sum(features["x"] * used.value), tf.cast(tf.size(features["x"]), tf.float32), {})
+        return LossAndMetrics(tf.reduce_sum(features["x"] * used.value), tf.cast(tf.size(features["x"]), tf.float32), {})
 
-    found, said = gradients(objective, [used, unused], {"x": tf.constant([[1.0], [5.0]])}, parts=parts, mean=False)
+    found, said = compute_gradients(
+        objective, [used, unused], {"x": tf.constant([[1.0], [5.0]])}, num_microbatches=parts, mean=False
+    )
     assert [gradient.numpy().tolist() for gradient in found] == [[6.0], [[0.0, 0.0]]]
     assert (float(said.loss), float(said.weight)) == (12.0, 2.0)
 
@@ -149,7 +151,7 @@ def test_a_run_without_a_graph_is_the_same_run(dropping_trained):
 
 
 def test_xla_is_near_with_the_same_dropout(monkeypatch, dropping_trained):
-    monkeypatch.setattr(losses, "CHUNK_SCORES", 8 * VOCAB)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", 8 * VOCAB)
     said, weights = trained(DROPPING, steps=8, jit_compile=True)
     np.testing.assert_allclose(said, dropping_trained[0], rtol=1e-5)
     assert_close(weights, dropping_trained[1], 1e-4)
@@ -167,7 +169,7 @@ def test_xla_is_near_with_the_same_dropout(monkeypatch, dropping_trained):
     ],
 )
 def test_xla_is_for_a_single_gpu(monkeypatch, gpu, strategy, settings, xla):
-    monkeypatch.setattr(step, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(trainable_model, "has_gpu", lambda: gpu)
     with strategy().scope():
         model = compiled(**settings)
     assert model.training_settings["jit_compile"] is xla
@@ -314,5 +316,5 @@ def test_a_batch_that_counts_nothing_moves_nothing():
 def test_a_task_must_say_its_objective_and_metrics():
     with pytest.raises(NotImplementedError, match="TrainableModel names no metrics"):
         TrainableModel().compile(keras.optimizers.SGD())
-    with pytest.raises(NotImplementedError, match="TrainableModel says no objective"):
-        TrainableModel().objective({}, training=True)
+    with pytest.raises(NotImplementedError, match="TrainableModel has no loss_and_metrics"):
+        TrainableModel().loss_and_metrics({}, training=True)

@@ -146,7 +146,7 @@ def _check_settings(settings: Finetuning, model: Any, spec: FinetuningSpec, best
             f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "
             "give a batch_size that is a multiple of it"
         )
-    names = [*(metric.name for metric in model.measures()), *spec.metrics_of(model).names]
+    names = [*(metric.name for metric in model.build_metrics()), *spec.metrics_of(model).names]
     known = [f"val_{name}" for name in names]
     if best not in known:
         raise ValueError(f"best={best!r} is not measured; {type(model).__name__} has {', '.join(dict.fromkeys(known))}")

@@ -21,7 +21,7 @@ from tfllm.tokenizers import Tokenizer
 from tfllm.train.distribution.tensor_parallel import arrange
 from tfllm.train.runs.weights import variables_by_name
 from tfllm.train.standardize import standardize_batch
-from tfllm.train.step import TrainableModel
+from tfllm.train.trainable_model import TrainableModel
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Keras' policies that a model may have; the last cannot be trained. "auto" is the soonest of the others."""

@@ -16,7 +16,7 @@ from tfllm.layers.heads import VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.transformer import Features, Transformer
 from tfllm.train.batch_keys import BatchKeys, target_specs
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import linear_cross_entropy
 from tfllm.train.metrics import BitsPerByte, Perplexity, Ratio
 
@@ -117,11 +117,11 @@ class CausalLM(LanguageModel):
         sizes = getattr(self, "_token_bytes", None)
         return config if config is None or sizes is None else config | {"token_bytes": sizes.tolist()}
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         bits = [] if self._token_bytes is None else [BitsPerByte("bits_per_byte")]
         return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *bits]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Next-token cross-entropy, summed over the targets by their weights."""
         hidden = self.stack(features, training=training, options=options)
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
@@ -135,14 +135,14 @@ class CausalLM(LanguageModel):
             training=training,
             compiled=options.compiled,
         )
-        measures = {
+        metrics = {
             "loss": (sums.loss, sums.weight),
             "perplexity": (sums.nats, sums.weight),
             "accuracy": (sums.correct, sums.weight),
         }
         if self._token_bytes is not None:
-            measures["bits_per_byte"] = (
+            metrics["bits_per_byte"] = (
                 sums.nats,
                 tf.reduce_sum(weights * tf.gather(self._token_bytes, targets)),
             )
-        return Objective(sums.loss, sums.weight, measures)
+        return LossAndMetrics(sums.loss, sums.weight, metrics)

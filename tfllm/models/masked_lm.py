@@ -25,7 +25,7 @@ from tfllm.models.base import LanguageModel
 from tfllm.models.encoder_task import last_layer
 from tfllm.models.transformer import Features, Transformer, first_places
 from tfllm.train.batch_keys import BatchKeys, target_specs
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
 from tfllm.train.metrics import Perplexity, Ratio
 
@@ -47,7 +47,7 @@ class MaskedLM(LanguageModel):
     """
 
     task = "masked_lm"
-    counted = "masked_tokens"
+    weight_unit = "masked_tokens"
 
     def __init__(
         self,
@@ -125,11 +125,11 @@ class MaskedLM(LanguageModel):
     def _pair_scores(self, hidden: tf.Tensor, options: CallOptions) -> tf.Tensor:
         return self.pair_head(self.stack.pooler(hidden, options=options), options=options)
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         pairs = [Ratio("pair_loss"), Ratio("pair_accuracy")] if self.pair_head is not None else []
         return [Ratio("loss"), Perplexity("perplexity"), Ratio("accuracy"), *pairs]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Cross-entropy of the hidden tokens. A pair's counts as much as the P places of a row: a sum, so exact on replicas."""
         places = features.get(TARGET_PLACES)
         if places is not None and self.pair_head is not None:
@@ -146,11 +146,11 @@ class MaskedLM(LanguageModel):
             compiled=options.compiled,
         )
         loss = tokens.loss
-        measures = {"perplexity": (tokens.nats, tokens.weight), "accuracy": (tokens.correct, tokens.weight)}
+        metrics = {"perplexity": (tokens.nats, tokens.weight), "accuracy": (tokens.correct, tokens.weight)}
         if self.pair_head is not None:
             labels = features[PAIR_LABELS]
             weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(labels)))
             pairs = class_cross_entropy(self._pair_scores(hidden, options), labels, weights=weights)
             loss += pairs.loss * tf.cast(tf.shape(features[TARGET_IDS])[1], tf.float32)
-            measures |= {"pair_loss": (pairs.nats, pairs.weight), "pair_accuracy": (pairs.correct, pairs.weight)}
-        return Objective(loss, tokens.weight, {"loss": (loss, tokens.weight)} | measures)
+            metrics |= {"pair_loss": (pairs.nats, pairs.weight), "pair_accuracy": (pairs.correct, pairs.weight)}
+        return LossAndMetrics(loss, tokens.weight, {"loss": (loss, tokens.weight)} | metrics)

@@ -14,7 +14,7 @@ from tfllm.layers.masks import HIDDEN
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, target_specs
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
 
@@ -36,7 +36,7 @@ class QuestionAnswerer(EncoderTask):
     """
 
     task = "question_answerer"
-    counted = "rows"
+    weight_unit = "rows"
     batch_keys = BatchKeys(
         inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, ANSWER_PLACES), targets=target_specs(SPAN_STARTS, SPAN_ENDS)
     )
@@ -75,10 +75,10 @@ class QuestionAnswerer(EncoderTask):
         places = features.get(ANSWER_PLACES)
         return scores if places is None else scores - HIDDEN * (1 - tf.cast(places, tf.float32))[:, None]
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Mean of the two cross-entropies over places; "accuracy" is the share of rows with both ends right."""
         scores = self(features, training=training, options=options)
         labels = tf.stack([features[SPAN_STARTS], features[SPAN_ENDS]], 1)
@@ -88,4 +88,4 @@ class QuestionAnswerer(EncoderTask):
         right = tf.reduce_all(tf.argmax(scores, 2, output_type=tf.int32) == labels, 1)
         correct = tf.reduce_sum(weights * tf.cast(right, tf.float32))
         weight = tf.reduce_sum(weights)
-        return Objective(sums.loss / 2, weight, {"loss": (sums.nats / 2, weight), "accuracy": (correct, weight)})
+        return LossAndMetrics(sums.loss / 2, weight, {"loss": (sums.nats / 2, weight), "accuracy": (correct, weight)})

@@ -14,7 +14,7 @@ from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_labels, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, KeySpec
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
 
@@ -38,7 +38,7 @@ class TextClassifier(EncoderTask):
     """
 
     task = "text_classifier"
-    counted = "rows"
+    weight_unit = "rows"
 
     def __init__(
         self,
@@ -100,10 +100,10 @@ class TextClassifier(EncoderTask):
         super().compile(optimizer, loss, **kwargs)
         self.training_settings |= {"label_smoothing": label_smoothing}
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Cross-entropy over rows; with several labels, the mean over labels of each one's binary cross-entropy.
 
         The accuracy is the share of rows with every label right.
@@ -113,10 +113,10 @@ class TextClassifier(EncoderTask):
         smoothing = self._label_smoothing if training else 0.0
         if not self.multi_label:
             sums = class_cross_entropy(scores, labels, weights=weights, label_smoothing=smoothing)
-            measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
-            return Objective(sums.loss, sums.weight, measures)
+            metrics = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
+            return LossAndMetrics(sums.loss, sums.weight, metrics)
         wanted = labels * (1 - smoothing) + 0.5 * smoothing
         nats = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), 1)
         right = tf.cast(tf.reduce_all((scores > 0) == (labels > 0.5), 1), tf.float32)
         loss, correct, weight = tf.reduce_sum(weights * nats), tf.reduce_sum(weights * right), tf.reduce_sum(weights)
-        return Objective(loss, weight, {"loss": (loss, weight), "accuracy": (correct, weight)})
+        return LossAndMetrics(loss, weight, {"loss": (loss, weight), "accuracy": (correct, weight)})

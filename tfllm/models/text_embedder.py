@@ -14,7 +14,7 @@ from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys
 from tfllm.train.distribution.replicas import gather_rows
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
 
@@ -52,7 +52,7 @@ class TextEmbedder(EncoderTask):
     """
 
     task = "text_embedder"
-    counted = "rows"
+    weight_unit = "rows"
     batch_keys = BatchKeys(inputs=(POSITIONS, SEGMENT_IDS, TYPE_IDS, TEXT_NUMBERS), group_size=2)
 
     def __init__(self, config: ModelConfig, *, pooling: Pooling = "mean", normalize: bool = True, seed: int = 0, **kwargs: Any):
@@ -95,10 +95,10 @@ class TextEmbedder(EncoderTask):
         super().compile(optimizer, loss, **kwargs)
         self.training_settings |= {"temperature": temperature}
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Which text is this one's partner, among those of the batch, asked both ways (van den Oord et al. 2018, InfoNCE).
 
         The batch is that of all replicas: each asks for the partners of its own texts among all.
@@ -120,5 +120,5 @@ class TextEmbedder(EncoderTask):
         scores -= tf.cast(~compared, tf.float32) * 1e9
         weights = tf.where(rows.are_local(2 * targets), weights, 0.0)  # a pair counts where its first text is
         sums = class_cross_entropy(scores, tf.tile(targets, [2]), weights=tf.tile(weights, [2]))
-        measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
-        return Objective(sums.loss, sums.weight, measures)
+        metrics = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
+        return LossAndMetrics(sums.loss, sums.weight, metrics)

@@ -13,7 +13,7 @@ from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, Pooling, check_pooling
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, KeySpec
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.metrics import Ratio
 
 
@@ -30,7 +30,7 @@ class TextRegressor(EncoderTask):
     """
 
     task = "text_regressor"
-    counted = "rows"
+    weight_unit = "rows"
     batch_keys = BatchKeys(targets={LABELS: KeySpec("float32", "B")})
 
     def __init__(
@@ -48,14 +48,14 @@ class TextRegressor(EncoderTask):
         features = self.read(features, training)
         return self.on_head(self.pooled(features, self.pooling, training, options), features, training, options)[:, 0]
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("absolute_error")]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Squared error."""
         error = self(features, training=training, options=options) - features[LABELS]
         weights = features.get(ROW_WEIGHTS, tf.ones(tf.shape(error)))
         weight, loss = tf.reduce_sum(weights), tf.reduce_sum(weights * tf.square(error))
-        return Objective(
+        return LossAndMetrics(
             loss, weight, {"loss": (loss, weight), "absolute_error": (tf.reduce_sum(weights * tf.abs(error)), weight)}
         )

@@ -14,7 +14,7 @@ from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask, check_labels
 from tfllm.models.transformer import Features
 from tfllm.train.batch_keys import BatchKeys, target_specs
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy
 from tfllm.train.metrics import Ratio
 
@@ -31,7 +31,7 @@ class TokenClassifier(EncoderTask):
     """
 
     task = "token_classifier"
-    counted = "words"
+    weight_unit = "words"
 
     def __init__(self, config: ModelConfig, *, labels: Sequence[str], seed: int = 0, **kwargs: Any):
         self.labels = check_labels(labels)
@@ -49,13 +49,13 @@ class TokenClassifier(EncoderTask):
         features = self.read(features, training)
         return self.on_head(self.stack(features, training=training, options=options), features, training, options)
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Cross-entropy over the words' first pieces."""
         scores = tf.reshape(self(features, training=training, options=options), [-1, len(self.labels)])
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = class_cross_entropy(scores, targets, weights=weights)
-        measures = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
-        return Objective(sums.loss, sums.weight, measures)
+        metrics = {"loss": (sums.nats, sums.weight), "accuracy": (sums.correct, sums.weight)}
+        return LossAndMetrics(sums.loss, sums.weight, metrics)

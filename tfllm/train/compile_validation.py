@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
-from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.tensor_parallel import TensorParallel
+from tfllm.train.optimizer_base import DecoupledOptimizer
 from tfllm.train.optimizers import AdamW
 
 
@@ -72,7 +72,7 @@ def refuse_losses(model: Any, **given: Any) -> None:
     """Raises ValueError where Keras' losses and metrics are given to a model that brings its own."""
     for name, value in given.items():
         if value is not None:
-            metrics = ", ".join(metric.name for metric in model.measures())
+            metrics = ", ".join(metric.name for metric in model.build_metrics())
             raise ValueError(
                 f"{name}={value!r:.80}: a {type(model).__name__} brings its loss, and the metrics {metrics}: leave {name} out; "
                 "compile(optimizer) is enough"

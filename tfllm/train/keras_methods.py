@@ -1,7 +1,7 @@
 """Keras' `fit`, `evaluate`, `predict` and their `…_on_batch`, for batches with named tensors and for every strategy.
 
 Input: the arguments of Keras' methods; each is used, or refused by name. Output: what Keras' methods return. Batches go on to
-`train.step`, where `train.standardize` converts them.
+`train.trainable_model`, where `train.standardize` converts them.
 """
 
 from __future__ import annotations

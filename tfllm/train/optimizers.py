@@ -1,7 +1,7 @@
 """AdamW, Muon and Lion.
 
-Enters: gradients of a model's trainable variables. Leaves: updated variables. They are Keras optimizers, for
-`compile`, `apply` and `get_config`; all their state is in `variables`. `tfllm.train.decoupled` says in which
+Input: gradients of a model's trainable variables. Output: updated variables. They are Keras optimizers, for
+`compile`, `apply` and `get_config`; all their state is in `variables`. `tfllm.train.optimizer_base` says in which
 order a step goes.
 
 Sources: Kingma & Ba 2015 (arXiv:1412.6980); Loshchilov & Hutter 2019 (arXiv:1711.05101); Chen et al. 2023
@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfllm.layers.devices import fastest_dtype
 from tfllm.layers.fused import fused
 from tfllm.layers.mesh import apart, together, whole
-from tfllm.train.decoupled import DecoupledOptimizer, Scalars, averaged_weights, decay, path_of, require, scaled
+from tfllm.train.optimizer_base import DecoupledOptimizer, Scalars, averaged_weights, check_argument, clip, decay, path_of
 
 __all__ = ["AdamW", "Lion", "Muon", "adamw", "averaged_weights", "lion", "muon", "orthogonalize"]
 
@@ -48,9 +48,9 @@ class AdamW(DecoupledOptimizer):
         decay_embeddings: bool = True,
         name: str = "adamw",
     ) -> None:
-        require(0 <= beta_1 < 1, "beta_1", beta_1, "0 <= beta_1 < 1")
-        require(0 <= beta_2 < 1, "beta_2", beta_2, "0 <= beta_2 < 1")
-        require(epsilon > 0, "epsilon", epsilon, "a number > 0")
+        check_argument(0 <= beta_1 < 1, "beta_1", beta_1, "0 <= beta_1 < 1")
+        check_argument(0 <= beta_2 < 1, "beta_2", beta_2, "0 <= beta_2 < 1")
+        check_argument(epsilon > 0, "epsilon", epsilon, "a number > 0")
         super().__init__(
             learning_rate,
             weight_decay=weight_decay,
@@ -78,7 +78,7 @@ class AdamW(DecoupledOptimizer):
     def scalars(self) -> Scalars:
         step = tf.cast(self.iterations + 1, tf.float32)
         power_2 = tf.pow(self.beta_2, step)
-        # The kernel adds its epsilon to sqrt(v): the paper's, scaled to stand there.
+        # The kernel adds its epsilon to sqrt(v): the paper's, clip to stand there.
         epsilon = self.epsilon * tf.sqrt(1.0 - power_2)
         return super().scalars() | {
             "power_1": tf.pow(self.beta_1, step),
@@ -98,7 +98,7 @@ class AdamW(DecoupledOptimizer):
 class Muon(AdamW):
     """Orthogonalised momentum for the hidden matrices, AdamW for embeddings, head and other ranks.
 
-    The update of a matrix [n, m] is scaled by 0.2 * sqrt(max(n, m)): it is then as large as AdamW's, whose
+    The update of a matrix [n, m] is clip by 0.2 * sqrt(max(n, m)): it is then as large as AdamW's, whose
     learning rate and decay can be kept. A kernel that fuses matrices side by side says so in an attribute
     that the layer sets when it makes it, `kernel.logical_widths = (N * H, K * H, K * H)` for q/k/v, `(F, F)`
     for gate and up: each is orthogonalised by itself (Jordan 2024 found it better than the whole). Per
@@ -124,12 +124,14 @@ class Muon(AdamW):
         name: str = "muon",
         **adamw: Any,
     ) -> None:
-        require(0 <= momentum < 1, "momentum", momentum, "0 <= momentum < 1")
-        require(newton_schulz_steps >= 1, "newton_schulz_steps", newton_schulz_steps, "an integer >= 1")
+        check_argument(0 <= momentum < 1, "momentum", momentum, "0 <= momentum < 1")
+        check_argument(newton_schulz_steps >= 1, "newton_schulz_steps", newton_schulz_steps, "an integer >= 1")
         if newton_schulz_dtype == "auto":
             newton_schulz_dtype = fastest_dtype().removeprefix("mixed_")
         dtypes = ("float32", "bfloat16")
-        require(newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, f"auto, {' or '.join(dtypes)}")
+        check_argument(
+            newton_schulz_dtype in dtypes, "newton_schulz_dtype", newton_schulz_dtype, f"auto, {' or '.join(dtypes)}"
+        )
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **adamw)
         self.momentum, self.adam_paths = momentum, list(adam_paths)
         self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
@@ -150,7 +152,7 @@ class Muon(AdamW):
             return
         groups = getattr(variable, "groups", 1)
         momentum = self._momentums[index].value
-        gradient = scaled(gradient, scalars)
+        gradient = clip(gradient, scalars)
         followed = self.momentum * momentum + gradient
         momentum.assign(followed)
         ahead = whole(tf.cast(gradient + self.momentum * followed, self.newton_schulz_dtype))
@@ -186,8 +188,8 @@ class Lion(DecoupledOptimizer):
         decay_embeddings: bool = True,
         name: str = "lion",
     ) -> None:
-        require(0 <= beta_1 < 1, "beta_1", beta_1, "0 <= beta_1 < 1")
-        require(0 <= beta_2 < 1, "beta_2", beta_2, "0 <= beta_2 < 1")
+        check_argument(0 <= beta_1 < 1, "beta_1", beta_1, "0 <= beta_1 < 1")
+        check_argument(0 <= beta_2 < 1, "beta_2", beta_2, "0 <= beta_2 < 1")
         super().__init__(
             learning_rate,
             weight_decay=weight_decay,
@@ -239,7 +241,7 @@ def _adam(
         beta1=tf.cast(beta_1, variable.dtype),
         beta2=tf.cast(beta_2, variable.dtype),
         epsilon=scalars["epsilon"],
-        grad=scaled(gradient, scalars),
+        grad=clip(gradient, scalars),
     )
 
 
@@ -248,7 +250,7 @@ def _lion(
     variable: Any, momentum: Any, gradient: tf.Tensor, scalars: Scalars, *, beta_1: float, beta_2: float, compiled: bool
 ) -> None:
     decay(variable, scalars)
-    gradient = scaled(gradient, scalars)
+    gradient = clip(gradient, scalars)
     direction = tf.sign(beta_1 * momentum + (1.0 - beta_1) * gradient)
     variable.assign_sub(scalars["learning_rate"] * direction)
     momentum.assign(beta_2 * momentum + (1.0 - beta_2) * gradient)
@@ -274,5 +276,5 @@ def orthogonalize(matrix: tf.Tensor, *, steps: int = 5) -> tf.Tensor:
 def _logical_widths(variable: Any) -> tuple[int, ...]:
     columns = variable.shape[1]
     widths = tuple(getattr(variable, "logical_widths", (columns,)))
-    require(sum(widths) == columns, f"{path_of(variable)}.logical_widths", widths, f"widths that sum to {columns}")
+    check_argument(sum(widths) == columns, f"{path_of(variable)}.logical_widths", widths, f"widths that sum to {columns}")
     return widths

@@ -17,7 +17,7 @@ class Throughput(keras.callbacks.Callback):
     """Adds `tokens_per_second` to the epoch's logs, and `flops_utilisation` where `flops_per_token` is given.
 
     Tokens are those that the loss counts, or `tokens_per_step` for each step if it is given. Without it, a model whose loss
-    counts something else (`model.counted`: rows, words) gets `rows_per_second` or `words_per_second`.
+    counts something else (`model.weight_unit`: rows, words) gets `rows_per_second` or `words_per_second`.
 
     Time is measured from the end of the first step, which builds the graph, to the end of the last, without validation. If
     several processes trained the epoch, `state` holds what the earlier ones measured.
@@ -60,7 +60,7 @@ class Throughput(keras.callbacks.Callback):
         tokens, seconds = self.state().values()
         if logs is None or seconds <= 0 or tokens <= 0:
             return
-        logs["tokens_per_second" if self._tokens_per_step else f"{self.model.counted}_per_second"] = tokens / seconds
+        logs["tokens_per_second" if self._tokens_per_step else f"{self.model.weight_unit}_per_second"] = tokens / seconds
         if self._flops_per_token:
             logs["flops_utilisation"] = tokens / seconds * self._flops_per_token / self._peak
 

@@ -122,7 +122,7 @@ class ParameterServerTrainer:
             callbacks.on_test_batch_end(number)
         self._join()
         callbacks.on_test_end()
-        return {metric.name: float(metric.result()) for metric in model.measured}
+        return {metric.name: float(metric.result()) for metric in model.validation_metrics}
 
     def _join(self) -> None:
         """Waits for all scheduled steps."""

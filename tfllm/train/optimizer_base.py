@@ -1,6 +1,6 @@
-"""What `tfllm.train.optimizers` share: the order of a step, decoupled decay, averaged weights (EMA).
+"""The base class of `tfllm.train.optimizers`: the order of a step, decoupled weight decay, averaged weights (EMA).
 
-Enters: gradients of a model's trainable variables, each replica's share of the sum, or the sum. Leaves: new weights.
+Input: gradients of a model's trainable variables: each replica's part of the sum, or the sum. Output: updated variables.
 
 Order of a step: gradients made dense and summed over the replicas; clipped by their global norm (Keras clips
 each replica's share before the sum, which is another result than on one device); weights of rank 2 and more
@@ -21,8 +21,8 @@ import tensorflow as tf
 from tfllm.layers.fused import fused
 
 Scalars = dict[str, tf.Tensor]
-KEPT, SCALE = "kept", "scale"
-"""Names of an update's scalars: shares of the variable that decay leaves, of the gradient that clipping leaves."""
+DECAY_FACTOR, CLIP_FACTOR = "decay_factor", "clip_factor"
+"""Names of scalars of an update: factor of the variable after decay, factor of the gradient after clipping."""
 
 
 class DecoupledOptimizer(keras.optimizers.Optimizer):
@@ -54,17 +54,17 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         name: str,
     ) -> None:
         if isinstance(learning_rate, int | float):
-            require(0 <= learning_rate < math.inf, "learning_rate", learning_rate, "a finite number >= 0")
+            check_argument(0 <= learning_rate < math.inf, "learning_rate", learning_rate, "a finite number >= 0")
             learning_rate = float(learning_rate)
-        require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a finite number >= 0 (0 for none)")
-        require(
+        check_argument(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a finite number >= 0 (0 for none)")
+        check_argument(
             clip_norm is None or clip_norm > 0,
             "clip_norm",
             clip_norm,
             "a number > 0, or None for no clipping",
         )
-        require(0 < layer_decay <= 1, "layer_decay", layer_decay, "0 < layer_decay <= 1")
-        require(ema is None or 0 <= ema < 1, "ema", ema, "0 <= ema < 1, or None for no average")
+        check_argument(0 < layer_decay <= 1, "layer_decay", layer_decay, "0 < layer_decay <= 1")
+        check_argument(ema is None or 0 <= ema < 1, "ema", ema, "0 <= ema < 1, or None for no average")
         use_ema = ema is not None
         super().__init__(learning_rate, weight_decay, use_ema=use_ema, ema_momentum=ema or 0.0, name=name)
         self.clip_norm, self.layer_decay, self.ema, self.decay_embeddings = clip_norm, layer_decay, ema, decay_embeddings
@@ -75,7 +75,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
         self._decays = [self._use_weight_decay(variable) for variable in variables]
-        self._rates = depth_factors([path_of(variable) for variable in variables], self.layer_decay)
+        self._rates = layer_decay_factors([path_of(variable) for variable in variables], self.layer_decay)
         counts = collections.Counter(path_of(variable).replace("/", "_") for variable in variables)
         shared = [path for path, count in counts.items() if count > 1]
         if shared:
@@ -87,14 +87,14 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         return super()._use_weight_decay(variable)
 
     def scalars(self) -> Scalars:
-        """What all variables need in this step, float32 scalars, computed once."""
+        """Scalars that all variables need in this step, float32 [], computed once."""
         return {"learning_rate": tf.cast(self.learning_rate, tf.float32)}
 
     def update(self, variable: Any, gradient: tf.Tensor, index: int, scalars: Scalars) -> None:
         """Updates one variable and its slots (number `index`) on their device.
 
         Args:
-            scalars: those above in the variable's dtype, and what `decay` and `scaled` are to do.
+            scalars: those above in the variable's dtype, and what `decay` and `clip` are to do.
         """
         raise NotImplementedError
 
@@ -121,7 +121,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if self.clip_norm is not None:
             norm = tf.linalg.global_norm(total) if norm is None else norm
             scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
-            scalars[SCALE] = tf.where(tf.math.is_finite(norm), scale, math.nan)
+            scalars[CLIP_FACTOR] = tf.where(tf.math.is_finite(norm), scale, math.nan)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,
             self._distribution_strategy,
@@ -144,7 +144,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if self._rates[index] != 1:
             scalars["learning_rate"] *= self._rates[index]
         if self.weight_decay and self._decays[index]:
-            scalars[KEPT] = 1.0 - self.weight_decay * scalars["learning_rate"]
+            scalars[DECAY_FACTOR] = 1.0 - self.weight_decay * scalars["learning_rate"]
         # Not before there is a gradient: a step that finds no batch left, or is refused, must leave the weights alone.
         with tf.control_dependencies([gradient]):
             self.update(variable, tf.cast(gradient, variable.dtype), index, scalars)
@@ -153,7 +153,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         _moved_towards(average, variable, momentum, compiled=self.compiled)
 
     def finalize_variable_values(self, var_list: Any) -> None:
-        """Nothing. Keras makes the averages the weights when `fit` ends; a next `fit` would start there."""
+        """Does nothing. Keras would make the averages the weights when `fit` ends; the next `fit` would start there."""
 
     def get_config(self) -> dict[str, Any]:
         base = super().get_config()
@@ -163,12 +163,12 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
 
 @contextlib.contextmanager
 def averaged_weights(optimizer: Any) -> Iterator[None]:
-    """Within: the model's trainable weights are their averages. After: the weights of before, bit for bit.
+    """A context in which the model's trainable weights are their averages. Afterwards they are what they were, bit for bit.
 
         with averaged_weights(model.optimizer):
             model.evaluate(validation)
 
-    Averages and weights change places, so take no checkpoint inside. Before the first step nothing changes.
+    Averages and weights are swapped, so do not save a checkpoint inside. Before the first step nothing changes.
     (`keras.callbacks.SwapEMAWeights` swaps by adding and subtracting, which loses last bits, and does not
     swap back after `predict`.)
 
@@ -176,7 +176,7 @@ def averaged_weights(optimizer: Any) -> Iterator[None]:
         ValueError: the optimizer keeps no averages.
     """
     if not optimizer.use_ema:
-        raise ValueError(f"the optimizer {optimizer.name!r} keeps no averages: make it with ema=0.999, say")
+        raise ValueError(f"the optimizer {optimizer.name!r} keeps no averages: make it with ema=0.999")
     pairs = _averaged(optimizer) if optimizer.iterations.numpy() else []
     _swap(pairs)
     try:
@@ -185,7 +185,7 @@ def averaged_weights(optimizer: Any) -> Iterator[None]:
         _swap(pairs)
 
 
-def depth_factors(paths: Sequence[str], decay: float) -> list[float]:
+def layer_decay_factors(paths: Sequence[str], decay: float) -> list[float]:
     """Factors of the learning rate by depth.
 
     "encoder/token_embedding/embeddings" "encoder/block_0/…" "encoder/block_1/…" "head/kernel", 0.5 -> 0.125 0.25 0.5 1.0
@@ -200,20 +200,20 @@ def depth_factors(paths: Sequence[str], decay: float) -> list[float]:
 
 
 def decay(variable: Any, scalars: Scalars) -> None:
-    """Takes from the variable what decay takes, if any."""
-    if KEPT in scalars:
-        variable.assign(variable * scalars[KEPT])
+    """Applies weight decay to the variable, if it has any."""
+    if DECAY_FACTOR in scalars:
+        variable.assign(variable * scalars[DECAY_FACTOR])
 
 
-def scaled(gradient: tf.Tensor, scalars: Scalars) -> tf.Tensor:
-    """The gradient clipped by the norm of all, if it is to be."""
-    return gradient * scalars[SCALE] if SCALE in scalars else gradient
+def clip(gradient: tf.Tensor, scalars: Scalars) -> tf.Tensor:
+    """The gradient, clipped by the global norm if `clip_norm` is set."""
+    return gradient * scalars[CLIP_FACTOR] if CLIP_FACTOR in scalars else gradient
 
 
-def require(holds: bool, name: str, got: Any, accepted: str) -> None:
-    """Raises ValueError with what came and what is accepted, unless it holds."""
-    if not holds:
-        raise ValueError(f"{name}={got!r}: give {accepted}")
+def check_argument(is_valid: bool, name: str, value: Any, expected: str) -> None:
+    """Raises ValueError, unless the argument is valid."""
+    if not is_valid:
+        raise ValueError(f"{name}={value!r} is invalid: expected {expected}.")
 
 
 def path_of(variable: Any) -> str:

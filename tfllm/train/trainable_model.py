@@ -1,6 +1,6 @@
-"""What `fit` runs: one training step, exact for any accumulation, and every place where Keras' own `fit` must be led.
+"""`TrainableModel`: the training step that `fit` runs, exact for any gradient accumulation.
 
-Enters: a compiled model with an `objective`, and batches of `features`. Leaves: updated weights, and metrics.
+Input: a model with `loss_and_metrics`, and batches of `features`. Output: updated weights, and metrics.
 
 A step is: the forward and backward pass of each micro-batch, sums of losses and gradients, one division by the summed weight,
 the check that all is finite, the optimizer. Nothing of it is random but dropout, whose seed is (seed, step, row).
@@ -19,31 +19,31 @@ from tfllm.layers.call_options import TRAINING, CallOptions
 from tfllm.layers.devices import has_gpu
 from tfllm.layers.stateless_random import fold_in
 from tfllm.train.compile_validation import check_optimizer, check_training, optimizer_of, refuse_losses, refuse_unknown
-from tfllm.train.decoupled import DecoupledOptimizer
 from tfllm.train.distribution.replicas import sum_over_replicas
 from tfllm.train.distribution.tensor_parallel import TensorParallel
 from tfllm.train.fit_status import FitStatus
-from tfllm.train.gradients import Features, MetricSums, Objective, at_least_epsilon, gradients
+from tfllm.train.gradients import Features, LossAndMetrics, MetricSums, at_least_epsilon, compute_gradients
 from tfllm.train.keras_methods import KerasMethods
 from tfllm.train.metrics import Ratio
+from tfllm.train.optimizer_base import DecoupledOptimizer
 from tfllm.train.standardize import standardize_batch
 from tfllm.train.step_errors import assert_finite, explain_errors
 from tfllm.train.train_function import make_step_function
 
 
 class TrainableModel(KerasMethods):
-    """A `keras.Model` whose `fit` minimises its `objective`. A task inherits it and writes `objective` and `measures`."""
+    """A `keras.Model` that `fit` trains. A task's class inherits it and defines `loss_and_metrics` and `build_metrics`."""
 
-    counted = "tokens"
-    """What `Objective.weight` counts."""
+    weight_unit = "tokens"
+    """What `LossAndMetrics.weight` counts."""
 
-    def objective(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> Objective:
-        """The task's loss on one batch; `options` go to the layers and to the loss."""
-        raise NotImplementedError(f"{type(self).__name__} says no objective to train for")
+    def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
+        """The task's loss and metrics for one batch; `options` go to the layers and to the loss."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss_and_metrics to train with")
 
-    def measures(self) -> list[Ratio]:
-        """One metric for each name in `Objective.measures`; the first is called "loss"."""
-        raise NotImplementedError(f"{type(self).__name__} names no metrics")
+    def build_metrics(self) -> list[Ratio]:
+        """One metric for each name in `LossAndMetrics.metrics`; the first is called "loss"."""
+        raise NotImplementedError(f"{type(self).__name__} has no build_metrics")
 
     def compile(
         self,
@@ -61,18 +61,18 @@ class TrainableModel(KerasMethods):
         auto_scale_loss: bool = True,
         **unknown: Any,
     ) -> None:
-        """Says how to train.
+        """Configures training.
 
         Args:
             optimizer: from `tfllm.train` (`adamw`, `muon`, `lion`), or any Keras optimizer or its name ("adam").
-            loss, loss_weights, metrics, weighted_metrics: Keras'; refused, for a task brings its loss and its metrics.
-            gradient_accumulation: micro-batches a batch is split into, one after the other, for less memory.
+            loss, loss_weights, metrics, weighted_metrics: refused, because the model has its own loss and metrics.
+            gradient_accumulation: number of micro-batches that a batch is split into; more need less memory.
             seed: of the dropout masks.
-            steps_per_execution: steps run between two returns to Python.
+            steps_per_execution: steps between two returns to Python.
             jit_compile: compile the forward and backward pass with XLA. "auto" does so on a single GPU (not measured), where
                 fewer kernels read memory less often. On a CPU it is slower: XLA has no oneDNN. A TPU's strategy compiles all.
             run_eagerly: run without a graph, to debug.
-            auto_scale_loss: Keras'; of training in float16, which is refused, so it changes nothing.
+            auto_scale_loss: ignored: Keras uses it for float16, in which training is refused.
 
         Raises:
             ValueError: it cannot be trained like this (compile_validation.py).
@@ -95,7 +95,7 @@ class TrainableModel(KerasMethods):
         with self.distribute_strategy.scope():
             # Past Keras' tracking, which accepts nothing with state after build(); `metrics` names them all.
             self.__dict__.update(
-                _measures={metric.name: metric for metric in self.measures()},
+                _task_metrics={metric.name: metric for metric in self.build_metrics()},
                 _gradient_norm=Ratio("gradient_norm"),
             )
             keras_optimizer.build(self.trainable_variables)
@@ -107,42 +107,42 @@ class TrainableModel(KerasMethods):
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
             return []
-        return [*self.measured, self._gradient_norm]
+        return [*self.validation_metrics, self._gradient_norm]
 
     @property
-    def measured(self) -> list[Ratio]:
-        """The metrics of validation."""
-        return list(self._measures.values())
+    def validation_metrics(self) -> list[Ratio]:
+        """The metrics that validation computes."""
+        return list(self._task_metrics.values())
 
     def train_step(self, data: Any) -> MetricSums:
-        """One step, run by every replica on its rows at the same time; what was measured of all rows."""
+        """One step, which every replica runs on its rows. Returns the metrics' sums over all rows."""
         features = self._standardized(data, class_weights=self.class_weights)
         seeds = self._row_seeds(data, tf.shape(features[TOKEN_IDS])[0])
-        slopes, objective = sum_over_replicas(self._run_gradients(features | {DROPOUT_SEED: seeds}))
-        weight = at_least_epsilon(objective.weight)
+        gradients, total = sum_over_replicas(self._run_gradients(features | {DROPOUT_SEED: seeds}))
+        weight = at_least_epsilon(total.weight)
         if not self._divides_first:
-            slopes = [slope / tf.cast(weight, slope.dtype) for slope in slopes]
-        norm = tf.linalg.global_norm(slopes)
+            gradients = [gradient / tf.cast(weight, gradient.dtype) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
         step = self.optimizer.iterations.value
-        with tf.control_dependencies([assert_finite(objective.loss / weight, norm, weight=objective.weight, step=step)]):
-            slopes = [tf.identity(slope) for slope in slopes]
+        with tf.control_dependencies([assert_finite(total.loss / weight, norm, weight=total.weight, step=step)]):
+            gradients = [tf.identity(gradient) for gradient in gradients]
         if isinstance(self.optimizer, DecoupledOptimizer):
             # A strategy's variables may be on other devices.
-            self.optimizer.apply_sum(slopes, self.trainable_variables, norm, compiled=not tf.distribute.has_strategy())
+            self.optimizer.apply_sum(gradients, self.trainable_variables, norm, compiled=not tf.distribute.has_strategy())
         else:  # which sums over the replicas by itself
             replicas = self.distribute_strategy.num_replicas_in_sync
-            self.optimizer.apply([slope / replicas for slope in slopes], self.trainable_variables)
+            self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
         # 1, but not before there is a batch: a constant would be counted at the end of the data, too.
-        return objective.measures | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
+        return total.metrics | {"gradient_norm": (norm, tf.cast(tf.math.is_finite(norm), tf.float32))}
 
     def test_step(self, data: Any) -> MetricSums:
-        return sum_over_replicas(self.objective(self._standardized(data), training=False)).measures
+        return sum_over_replicas(self.loss_and_metrics(self._standardized(data), training=False)).metrics
 
-    def update_metrics(self, measures: MetricSums) -> None:
-        """Takes into the metrics what a step has measured."""
+    def update_metrics(self, sums: MetricSums) -> None:
+        """Adds the sums of a step to the metrics."""
         for metric in self.metrics:
-            if metric.name in measures:
-                metric.update_state(*measures[metric.name])
+            if metric.name in sums:
+                metric.update_state(*sums[metric.name])
 
     def predict_step(self, data: Any) -> tf.Tensor:
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -182,7 +182,7 @@ class TrainableModel(KerasMethods):
 
     def make_test_function(self, force: bool = False) -> None:
         if self.test_function is None or force:
-            run = make_step_function(self, self.test_step, self.measured)
+            run = make_step_function(self, self.test_step, self.validation_metrics)
 
             def test_function(iterator: Any) -> Any:
                 with explain_errors():
@@ -209,13 +209,13 @@ class TrainableModel(KerasMethods):
         """Is the weight of the whole batch known where the backward pass starts?"""
         return self.gradient_accumulation == 1 and self.distribute_strategy.num_replicas_in_sync == 1
 
-    def _gradients(self, features: Features) -> tuple[list[tf.Tensor], Objective]:
-        """Gradients of this replica's summed loss (of loss / weight where that is the whole batch), and its objective."""
-        return gradients(
-            lambda rows: self.objective(rows, training=True, options=TRAINING),
+    def _gradients(self, features: Features) -> tuple[list[tf.Tensor], LossAndMetrics]:
+        """Gradients of this replica's summed loss (of loss / weight if it has the whole batch), and its loss and metrics."""
+        return compute_gradients(
+            lambda rows: self.loss_and_metrics(rows, training=True, options=TRAINING),
             self.trainable_variables,
             features,
-            parts=self.gradient_accumulation,
+            num_microbatches=self.gradient_accumulation,
             mean=self._divides_first,
         )
 
