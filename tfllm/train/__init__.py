@@ -1,4 +1,4 @@
-"""How a model learns: optimizers and schedules, the step `fit` runs, metrics, checkpoints and callbacks."""
+"""Training: optimizers, schedules, the step that `fit` runs, losses, metrics, checkpoints and callbacks."""
 
 from tfllm.train.distribution.strategies import WorkerLostError, strategy
 from tfllm.train.optimizers import adamw, averaged_weights, lion, muon

@@ -1,4 +1,7 @@
-"""Metrics as a sum over a weight, kept in float64: exact over any number of tokens, batches and replicas."""
+"""Metrics that are a sum divided by a weight, in float64: exact for any number of tokens, batches and replicas.
+
+Input: the sums and weights of each step. Output: Keras metrics.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,20 @@ class Ratio(keras.metrics.Metric):
         self.total, self.weight = self._sum("total"), self._sum("weight")
 
     def _sum(self, name: str) -> keras.Variable:
-        # Keras' own would be one a replica, summed when read, by all workers together. The sums that come here are the same
-        # on every replica, so a worker can read them alone.
+        # Keras' own variables have a value per replica, which all workers must sum together when one reads them. The sums
+        # added here are the same on every replica, so one worker can read them alone.
         with keras.name_scope(self.name):
             return keras.Variable(
                 "zeros", shape=(), dtype="float64", trainable=False, aggregation="only_first_replica", name=name
             )
 
     def update_state(self, total: tf.Tensor, weight: tf.Tensor) -> None:
-        """Adds one batch: its sum and its weight over all replicas, scalars."""
+        """Adds the sum and the weight of one batch over all replicas, float32 [] each."""
         self.total.assign_add(tf.cast(total, tf.float64))
         self.weight.assign_add(tf.cast(weight, tf.float64))
 
     def result(self) -> tf.Tensor:
-        """float32 []; of 0 before the first update."""
+        """float32 []; the value for 0 before the first update."""
         return tf.cast(self.value_of(tf.math.divide_no_nan(self.total.value, self.weight.value)), tf.float32)
 
     def sums(self) -> tuple[float, float]:
@@ -43,7 +46,7 @@ class Ratio(keras.metrics.Metric):
 
     @staticmethod
     def value_of(ratio: tf.Tensor) -> tf.Tensor:
-        """What the metric says of a sum over its weight. float64 [] -> float64 []."""
+        """The metric's value for a sum divided by its weight. float64 [] -> float64 []."""
         return ratio
 
 
@@ -56,7 +59,7 @@ class Perplexity(Ratio):
 
 
 class BitsPerByte(Ratio):
-    """Bits of the text's tokens, ends of documents included, over its UTF-8 bytes: comparable across tokenizers."""
+    """Bits of the text's tokens (ends of documents included) divided by its UTF-8 bytes; comparable across tokenizers."""
 
     @staticmethod
     def value_of(ratio: tf.Tensor) -> tf.Tensor:

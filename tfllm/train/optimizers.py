@@ -99,8 +99,8 @@ class Muon(AdamW):
     """Orthogonalised momentum for the hidden matrices, AdamW for embeddings, head and other ranks.
 
     The update of a matrix [n, m] is clip by 0.2 * sqrt(max(n, m)): it is then as large as AdamW's, whose
-    learning rate and decay can be kept. A kernel that fuses matrices side by side says so in an attribute
-    that the layer sets when it makes it, `kernel.logical_widths = (N * H, K * H, K * H)` for q/k/v, `(F, F)`
+    learning rate and decay can be kept. A layer that fuses several matrices side by side in one kernel sets an attribute
+    of the variable, `kernel.logical_widths = (N * H, K * H, K * H)` for q/k/v, `(F, F)`
     for gate and up: each is orthogonalised by itself (Jordan 2024 found it better than the whole). Per
     matrix, not batched: stacking equal shapes took 1.0 to 1.6 times as long on a CPU.
 
@@ -171,8 +171,8 @@ class Muon(AdamW):
 
 @keras.saving.register_keras_serializable(package="tfllm")
 class Lion(DecoupledOptimizer):
-    """Sign of an interpolated momentum, one slot a variable. Its learning rate wants to be 3 to 10 times
-    smaller than AdamW's, its decay as much larger. The arguments not named here: `DecoupledOptimizer`.
+    """Sign of an interpolated momentum, one slot a variable. Its learning rate should be 3 to 10 times
+    smaller than AdamW's, its decay larger by the same factor. The arguments not named here: `DecoupledOptimizer`.
     """
 
     def __init__(
