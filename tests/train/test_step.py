@@ -314,7 +314,7 @@ def test_a_batch_that_counts_nothing_moves_nothing():
 
 
 def test_a_task_must_say_its_objective_and_metrics():
-    with pytest.raises(NotImplementedError, match="TrainableModel names no metrics"):
+    with pytest.raises(NotImplementedError, match="TrainableModel has no build_metrics"):
         TrainableModel().compile(keras.optimizers.SGD())
     with pytest.raises(NotImplementedError, match="TrainableModel has no loss_and_metrics"):
         TrainableModel().loss_and_metrics({}, training=True)
