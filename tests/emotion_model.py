@@ -13,10 +13,11 @@ import tensorflow as tf
 from tfllm import data
 from tfllm.data.encoder_inputs import build_encoder_inputs
 from tfllm.features import LABELS, ROW_WEIGHTS
+from tfllm.layers.call_options import CallOptions
 from tfllm.models.encoder_task import EncoderTask
 from tfllm.train.batch_keys import BatchKeys, KeySpec
 from tfllm.train.callbacks.evaluation import Evaluation
-from tfllm.train.gradients import Objective
+from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.metrics import Ratio
 
 
@@ -25,24 +26,24 @@ class EmotionRegressor(EncoderTask):
     """Valence and arousal from the mean of all tokens, by least squares."""
 
     task = "emotion_regressor"
-    counted = "rows"
+    weight_unit = "rows"
     batch_keys = BatchKeys(targets={LABELS: KeySpec("float32", "BN")})
 
     def __init__(self, config: Any, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, outputs=2, seed=seed, **kwargs)
 
-    def call(self, features: Any, training: bool = False) -> tf.Tensor:
+    def call(self, features: Any, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
         """float32 [B, 2]."""
         features = self.read(features, training)
-        return self.on_head(self.pooled(features, "mean", training), features, training)
+        return self.on_head(self.pooled(features, "mean", training, options), features, training, options)
 
-    def measures(self) -> list[Ratio]:
+    def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss")]
 
-    def objective(self, features: Any, training: bool) -> Objective:
-        errors = tf.reduce_sum(tf.square(self(features, training=training) - features[LABELS]), 1)
+    def loss_and_metrics(self, features: Any, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
+        errors = tf.reduce_sum(tf.square(self(features, training=training, options=options) - features[LABELS]), 1)
         loss, weight = tf.reduce_sum(features[ROW_WEIGHTS] * errors), tf.reduce_sum(features[ROW_WEIGHTS])
-        return Objective(loss, weight, {"loss": (loss, weight)})
+        return LossAndMetrics(loss, weight, {"loss": (loss, weight)})
 
 
 def read_emotions(source: Any, tokenizer: Any, *, arousal_column: str = "arousal", max_length: int = 128) -> data.Labelled:
