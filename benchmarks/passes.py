@@ -31,7 +31,7 @@ from report import RESULTS, publish, record, rows, write
 from shapes import BETA_1, BETA_2, DROPOUT, EPSILON, LEARNING_RATE, SHAPES, WEIGHT_DECAY
 
 import tfllm.train
-from tfllm.layers import attention, base, dropout, feedforward, fused, masks, norms
+from tfllm.layers import base, dot_product_attention, dropout, feedforward, fused, masks, norms
 from tfllm.layers.call_options import TRAINING
 from tfllm.train import chunked_cross_entropy, losses
 
@@ -170,7 +170,7 @@ def parts(dtype: tf.DType) -> Iterator[Part]:
         times=13,
         changes={"norms": PLAIN, "compiled": OP_BY_OP},
     )
-    whole, blocks = attended(attention.attend, 1), attended(attention.attend, 2)
+    whole, blocks = (attended(dot_product_attention._attend, blocks) for blocks in (1, 2))
     yield Part(
         f"attention [{B}, {N}, {S}, {H}]",
         [draw(B, N, S, H), draw(B, N, S, H), draw(B, N, S, H), seed],
@@ -256,11 +256,9 @@ def attended(attend: Way, blocks: int) -> Way:
     """Causal attention with dropout."""
 
     def way(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        places, one = tf.range(S)[None], tf.ones([1, S], tf.int32)
-        penalty = masks.attention_penalty(places, one, key_positions=places, key_segments=one, causal=True)
-        with mock.patch.object(attention, "attend", attend):
-            settings = dict(blocks=blocks, rate=DROPOUT, seed=seed, options=TRAINING)
-            return attention.attend_in_blocks(query, key, value, penalty, **settings)
+        settings = dict(mask=masks.causal_mask(S), is_causal=True, rate=DROPOUT, seed=seed, options=TRAINING)
+        with mock.patch.multiple(dot_product_attention, _attend=attend, _blocks=lambda length: blocks):
+            return dot_product_attention.dot_product_attention(query, key, value, **settings)
 
     return way
 

@@ -12,8 +12,21 @@ from typing import Any
 import tensorflow as tf
 
 from tfllm.generation import decode, decoding_state, sampling
-from tfllm.layers import attention, base, block, dropout, embeddings, feedforward, fused, heads, norms, transposed
+from tfllm.layers import (
+    attention,
+    base,
+    block,
+    dot_product_attention,
+    dropout,
+    embeddings,
+    feedforward,
+    fused,
+    heads,
+    norms,
+    transposed,
+)
 from tfllm.layers.call_options import DECODING, CallOptions
+from tfllm.layers.masks import HIDDEN
 from tfllm.models import causal_lm, masked_lm, transformer
 from tfllm.train import chunked_cross_entropy, losses, optimizers
 
@@ -44,7 +57,8 @@ def attend(
     query: tf.Tensor,
     key: tf.Tensor,
     value: tf.Tensor,
-    penalty: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    bias: tf.Tensor | None,
     *,
     rate: float,
     seed: tf.Tensor | None,
@@ -52,8 +66,10 @@ def attend(
 ) -> tf.Tensor:
     """For as many key heads as query heads; softmax in float32, as Keras has it, and tfllm's own dropout."""
     scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
-    if penalty is not None:
-        scores -= tf.cast(penalty, tf.float32)
+    if mask is not None:
+        scores -= tf.where(mask, 0.0, HIDDEN)
+    if bias is not None:
+        scores += tf.cast(bias, tf.float32)
     return tf.matmul(dropout.dropout(tf.cast(tf.nn.softmax(scores), value.dtype), rate, seed, options), value)
 
 
@@ -91,7 +107,7 @@ def _dropout() -> None:
 
 
 def _attention() -> None:
-    attention.attend = attend
+    dot_product_attention._attend = attend
 
 
 def _biases() -> None:
@@ -107,7 +123,7 @@ def _one_chunk() -> None:
 
 
 def _blocks() -> None:
-    attention._blocks = lambda length: 1
+    dot_product_attention._blocks = lambda length: 1
 
 
 def _places() -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfllm.config import ModelConfig
 from tfllm.features import POSITIONS, TOKEN_IDS
 from tfllm.layers.cache import new_cache
+from tfllm.layers.stack import StackOutput
 
 
 class RuleModel:
@@ -24,15 +25,15 @@ class RuleModel:
     def new_cache(self, rows: tf.Tensor, length: tf.Tensor) -> Any:
         return new_cache(rows, length, num_layers=1, num_kv_heads=1, head_dim=2, dtype="float32")
 
-    def stack(self, features: dict[str, tf.Tensor], cache: Any, places: Any = None, options: Any = None) -> Any:
+    def stack(self, features: dict[str, tf.Tensor], cache: Any, output_positions: Any = None, options: Any = None) -> Any:
         ids = features[TOKEN_IDS]
         length = tf.shape(ids)[1]
         positions = features.get(POSITIONS)
         if positions is None:
             positions = tf.broadcast_to(cache.length + tf.range(length)[None], tf.shape(ids))
         hidden = tf.stack([ids, positions], -1)
-        hidden = hidden if places is None else tf.gather(hidden, places, batch_dims=1)
-        return hidden, cache._replace(length=cache.length + length)
+        hidden = hidden if output_positions is None else tf.gather(hidden, output_positions, batch_dims=1)
+        return StackOutput(hidden, cache._replace(length=cache.length + length))
 
     def logits(self, hidden: tf.Tensor, options: Any = None) -> tf.Tensor:
         assert hidden.shape.rank == 2, "the vocabulary is to be scored for one place a row"

@@ -22,7 +22,7 @@ def plainly(model, prompt: str, alpha: float, k: int, count: int) -> list[int]:
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         scores = {}
         for token in np.argsort(-probabilities)[:k]:
-            hidden = model.stack({"token_ids": tf.constant([[*ids, token]])})[0].numpy().astype(np.float64)
+            hidden = model.stack({"token_ids": tf.constant([[*ids, token]])}).last_hidden_state[0].numpy().astype(np.float64)
             hidden /= np.linalg.norm(hidden, axis=1, keepdims=True)
             scores[int(token)] = (1 - alpha) * probabilities[token] - alpha * (hidden[:-1] @ hidden[-1]).max()
         found.append(max(scores, key=scores.__getitem__))

@@ -3,18 +3,20 @@
 Several layers write their gradient by hand; what they may not change is what comes out.
 """
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.layers import attention, fused
-from tfllm.layers.attention import Attention
+from tfllm.layers import dot_product_attention, fused
+from tfllm.layers.attention import MultiHeadAttention
 from tfllm.layers.base import Linear
 from tfllm.layers.call_options import TRAINING, CallOptions
 from tfllm.layers.dropout import add_dropped, dropout
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
-from tfllm.layers.masks import attention_penalty
+from tfllm.layers.masks import attention_mask, causal_mask
 from tfllm.layers.norms import norm
+from tfllm.layers.stack import TransformerStack
 from tfllm.layers.stateless_random import fold_in
 
 WITHIN = {"float32": 1e-5, "mixed_bfloat16": 0.025}
@@ -28,7 +30,7 @@ def all_sizes_are_compiled(monkeypatch):
 
 def assert_follows(layer, definition, x: np.ndarray, *, call=None) -> None:
     """`layer(x)` and its gradients by x and by every weight are those of `definition(x, weights)`, op by op and compiled."""
-    layer.build(None)
+    layer.build(x.shape)
     random = np.random.default_rng(1)
     for variable in layer.trainable_variables:
         variable.assign(random.normal(0.5 if variable.path.endswith("scale") else 0.1, 0.5, variable.shape))
@@ -70,7 +72,7 @@ def test_layer_norm(policy):
         variance = tf.reduce_mean(centred**2, -1, keepdims=True)
         return centred / tf.sqrt(variance + 0.1) * weights["scale"] + weights["bias"]
 
-    assert_follows(norm("layer", 9, epsilon=0.1, dtype=policy), definition, 2 + normal(2, 5, 9, scale=2))
+    assert_follows(norm("layer", epsilon=0.1, dtype=policy), definition, 2 + normal(2, 5, 9, scale=2))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -78,7 +80,7 @@ def test_rms_norm(policy):
     def definition(x, weights):
         return x / tf.sqrt(tf.reduce_mean(x**2, -1, keepdims=True) + 0.1) * weights["scale"]
 
-    assert_follows(norm("rms", 9, epsilon=0.1, dtype=policy), definition, 1 + normal(2, 5, 9, scale=2))
+    assert_follows(norm("rms", epsilon=0.1, dtype=policy), definition, 1 + normal(2, 5, 9, scale=2))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -106,10 +108,7 @@ def test_feed_forward(activation, gated, policy):
         inner = plain(inner[..., :8]) * inner[..., 8:] if gated else plain(inner)
         return inner @ weights["down/kernel"] + weights["down/bias"]
 
-    layer = FeedForward(
-        **dict(size=6, inner_size=8, activation=activation, gated=gated, use_bias=True, stddev=0.1, output_stddev=0.1),
-        dtype=policy,
-    )
+    layer = FeedForward(8, activation=activation, gated=gated, dtype=policy)
     assert_follows(layer, definition, normal(2, 5, 6))
 
 
@@ -130,7 +129,7 @@ def test_activations_far_out_have_no_gradient_of_nan(activation):
 @pytest.mark.parametrize("way", ["at once", "in blocks", "at places"])
 def test_attention(way, rate, policy, monkeypatch):
     """Grouped heads over two packed documents, with the dropout's mask in the definition, too."""
-    monkeypatch.setattr(attention, "BLOCK", 3 if way == "in blocks" else 100)
+    monkeypatch.setattr(dot_product_attention, "BLOCK", 3 if way == "in blocks" else 100)
     heads, kv_heads, size, length = 4, 2, 3, 6
     seed = tf.constant([11, 12])
     wanted = tf.constant([[5, 0, 3], [2, 2, 4]]) if way == "at places" else None
@@ -139,28 +138,81 @@ def test_attention(way, rate, policy, monkeypatch):
         first, second = (dropout(tf.ones([2, heads, 3, 3 * (i + 1)]), rate, fold_in(seed, i)) for i in range(2))
         kept = tf.concat([tf.pad(first, [[0, 0], [0, 0], [0, 0], [0, 3]]), second], 2)
     places, segments = tf.constant([[0, 1, 2, 3, 0, 1]]), tf.constant([[1, 1, 1, 1, 2, 2]])
-    penalty = attention_penalty(places, segments, key_positions=places, key_segments=segments, causal=True)
+    mask = attention_mask(places, segments, key_positions=places, key_segments=segments, causal=True)
 
     def definition(x, weights):
         columns = tf.reshape(x @ weights["qkv/kernel"] + weights["qkv/bias"], [2, length, heads + 2 * kv_heads, size])
         query, key, value = tf.split(columns, [heads, kv_heads, kv_heads], axis=2)
         key, value = (tf.repeat(each, heads // kv_heads, axis=2) for each in (key, value))
-        scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) - tf.cast(penalty, tf.float64)
+        scores = tf.einsum("bsnh,btnh->bnst", query, key) / np.sqrt(size) - tf.where(mask, tf.constant(0, tf.float64), 3e4)
         scores = scores if wanted is None else tf.gather(scores, wanted, axis=2, batch_dims=1)
         shares = tf.nn.softmax(scores) * tf.cast(kept, tf.float64)
         mixed = tf.reshape(tf.einsum("bnst,btnh->bsnh", shares, value), [2, -1, heads * size])
         return mixed @ weights["output/kernel"] + weights["output/bias"]
 
-    layer = Attention(
-        **dict(size=6, num_heads=heads, num_kv_heads=kv_heads, head_dim=size, qkv_bias=True, output_bias=True),
-        **dict(causal=True, qk_norm="", norm_epsilon=1e-5, dropout=rate, stddev=0.1, output_stddev=0.1, dtype=policy),
-    )
-    assert_follows(
-        layer,
-        definition,
-        normal(2, length, 6),
-        call=lambda x, options: layer(x, penalty, seed=seed, places=wanted, options=options)[0],
-    )
+    layer = MultiHeadAttention(heads, size, num_kv_heads=kv_heads, dropout=rate, dtype=policy)
+    asked = dict(attention_mask=mask, use_causal_mask=True, seed=seed, output_positions=wanted)
+    assert_follows(layer, definition, normal(2, length, 6), call=lambda x, options: layer(x, options=options, **asked))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("way", ["at once", "in blocks"])
+@pytest.mark.parametrize("shape", [(1, 4, 6, 6), (2, 1, 1, 6), (1, 1, 6, 6)])
+def test_a_bias_gets_the_gradient_of_automatic_differentiation(shape, way, rate, monkeypatch):
+    """Summed over the axes that it is broadcast over, for heads that share keys, op by op and compiled."""
+    monkeypatch.setattr(dot_product_attention, "BLOCK", 3 if way == "in blocks" else 100)
+    query, key, value = (tf.random.stateless_normal([2, heads, 6, 3], [heads, i]) for i, heads in enumerate((4, 2, 2)))
+    mask, bias, seed = causal_mask(6), tf.random.stateless_normal(shape, [5, 5]), tf.constant([11, 12])
+    kept = dropout(tf.ones([2, 2, 12, 6]), rate, seed)  # as grouped heads draw it
+    if way == "in blocks":
+        parts = [dropout(tf.ones([2, 2, 6, 3 * (i + 1)]), rate, fold_in(seed, i)) for i in range(2)]
+        parts = [tf.reshape(each, [2, 4, 3, -1]) for each in parts]
+        kept = tf.concat([tf.pad(parts[0], [[0, 0], [0, 0], [0, 0], [0, 3]]), parts[1]], 2)
+    kept = tf.reshape(kept, [2, 4, 6, 6])
+
+    def definition(bias):
+        scores = tf.einsum("bnsh,bnth->bnst", query, tf.repeat(key, 2, axis=1)) + tf.where(mask, 0.0, -3e4) + bias
+        return tf.matmul(tf.nn.softmax(scores) * kept, tf.repeat(value, 2, axis=1))
+
+    def ours(bias, options=CallOptions()):
+        given = dict(mask=mask, bias=bias, is_causal=True, rate=rate, seed=seed)
+        return dot_product_attention.dot_product_attention(query, key, value, options=options, **given)
+
+    def gradient(attend, *options):
+        with tf.GradientTape() as tape:
+            tape.watch(bias)
+            total = tf.reduce_sum(attend(bias, *options) ** 2)
+        return tape.gradient(total, bias)
+
+    expected = gradient(definition)
+    assert np.abs(expected).max() > 0.1
+    for found in (gradient(ours), tf.function(gradient, autograph=False)(ours, TRAINING)):
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("role", ["decoder", "encoder"])
+def test_a_bias_gets_the_gradient_of_finite_differences(role, remat, monkeypatch):
+    """Through a stack with dropout and grouped heads, whose causal rows are split into blocks."""
+    monkeypatch.setattr(dot_product_attention, "BLOCK", 3)
+    sizes = dict(num_heads=4, num_kv_heads=2, ffn_size=9, dropout=0.1, attention_dropout=0.3, stddev=0.3)
+    keras.utils.set_random_seed(0)
+    stack = TransformerStack(2, role=role, remat=remat, **sizes)
+    stack.build([2, 6, 8])
+    x, along = tf.random.stateless_normal([2, 6, 8], [1, 2]), tf.random.stateless_normal([1, 4, 6, 6], [3, 4])
+    upstream, bias = tf.random.stateless_normal([2, 6, 8], [5, 6]), tf.random.stateless_normal([1, 4, 6, 6], [7, 8])
+
+    def total(bias):
+        found = stack.run(x, bias=bias, training=True, seed=tf.constant([3, 4]))
+        return tf.reduce_sum(found.last_hidden_state * upstream)
+
+    with tf.GradientTape() as tape:
+        tape.watch(bias)
+        value = total(bias)
+    slope = tf.reduce_sum(tape.gradient(value, bias) * along)
+    step = 3e-3
+    expected = (total(bias + step * along) - total(bias - step * along)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, rtol=5e-3)
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
@@ -197,7 +249,7 @@ def test_second_gradients_go_through_attentions_dropout():
     def norm_of_gradient(query: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(query)
-            mixed = attention.attend(query, key, value, None, rate=0.5, seed=tf.constant([7]))
+            mixed = dot_product_attention.dot_product_attention(query, key, value, rate=0.5, seed=tf.constant([7]))
             total = tf.reduce_sum(mixed**2)
         return tf.reduce_sum(tape.gradient(total, query) ** 2)
 

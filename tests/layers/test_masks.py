@@ -3,12 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from tfllm.layers.masks import HIDDEN, attention_penalty, penalty_at
+from tfllm.layers.masks import HIDDEN, at_queries, attention_mask
 
 
 def seen(positions, segments, *, key_positions=None, key_segments=None, causal=True, window=0):
     """1 where a query sees a key: [S, T] of one row."""
-    penalty = attention_penalty(
+    mask = attention_mask(
         tf.constant([positions]),
         tf.constant([segments]),
         key_positions=tf.constant([positions if key_positions is None else key_positions]),
@@ -16,9 +16,8 @@ def seen(positions, segments, *, key_positions=None, key_segments=None, causal=T
         causal=causal,
         window=window,
     ).numpy()
-    assert penalty.dtype == np.float32 and penalty.shape[:2] == (1, 1)
-    assert set(np.unique(penalty)) <= {np.float32(HIDDEN), 0.0}
-    return (penalty[0, 0] == 0).astype(int).tolist()
+    assert mask.dtype == bool and mask.shape[:2] == (1, 1)
+    return mask[0, 0].astype(int).tolist()
 
 
 def test_documents_of_a_packed_row_do_not_see_each_other():
@@ -67,11 +66,11 @@ def test_the_queries_that_are_asked_for():
     """Of a mask that serves all rows, and of one a row."""
     places = tf.constant([[2, 0], [1, 1]])
     positions, ones = tf.range(3)[None], tf.ones([1, 3], tf.int32)
-    shared = attention_penalty(positions, ones, key_positions=positions, key_segments=ones, causal=True)
-    assert (penalty_at(shared, places).numpy() == 0).astype(int).tolist() == [
+    shared = attention_mask(positions, ones, key_positions=positions, key_segments=ones, causal=True)
+    assert at_queries(shared, places).numpy().astype(int).tolist() == [
         [[[1, 1, 1], [1, 0, 0]]],
         [[[1, 1, 0], [1, 1, 0]]],
     ]
     segments = tf.constant([[1, 1, 1], [1, 2, 2]])
-    rows = attention_penalty(positions, segments, key_positions=positions, key_segments=segments, causal=True)
-    assert (penalty_at(rows, places).numpy() == 0).astype(int).tolist() == [[[[1, 1, 1], [1, 0, 0]]], [[[0, 1, 0], [0, 1, 0]]]]
+    rows = attention_mask(positions, segments, key_positions=positions, key_segments=segments, causal=True)
+    assert at_queries(rows, places).numpy().astype(int).tolist() == [[[[1, 1, 1], [1, 0, 0]]], [[[0, 1, 0], [0, 1, 0]]]]

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.layers.attention import Attention
+from tfllm.layers.attention import MultiHeadAttention
 from tfllm.layers.base import Linear
-from tfllm.layers.block import Block
+from tfllm.layers.block import TransformerBlock
 from tfllm.layers.embeddings import Embedding
 from tfllm.layers.feedforward import ACTIVATIONS, FeedForward
-from tfllm.layers.masks import attention_penalty
 from tfllm.layers.norms import LayerNorm, RMSNorm, norm
 from tfllm.layers.positions import rotary_frequencies, rotate, rotation
 
 RNG = np.random.default_rng(0)
 
 
-def filled(layer: keras.layers.Layer) -> keras.layers.Layer:
+def filled(layer: keras.layers.Layer, *shape: int) -> keras.layers.Layer:
     """The layer with weights that no two sizes, signs or scales can be confused in."""
-    layer.build(None)
+    if not layer.built:
+        layer.build(shape)
     for variable in layer.variables:
         variable.assign(RNG.normal(0.3, 0.5, variable.shape))
     return layer
@@ -36,31 +36,31 @@ def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
 
 
 def test_layer_norm():
-    layer, x = filled(LayerNorm(7, epsilon=0.1)), normal(2, 3, 7, scale=3) + 5
+    layer, x = filled(LayerNorm(epsilon=0.1), 7), normal(2, 3, 7, scale=3) + 5
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 0.1)
     np.testing.assert_allclose(layer(x), expected * value(layer.scale) + value(layer.bias), atol=1e-5)
 
 
 def test_rms_norm():
-    layer, x = filled(RMSNorm(7, epsilon=0.1)), normal(2, 3, 7, scale=3) + 5
+    layer, x = filled(RMSNorm(epsilon=0.1), 7), normal(2, 3, 7, scale=3) + 5
     expected = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 0.1)
     np.testing.assert_allclose(layer(x), expected * value(layer.scale), atol=1e-5)
 
 
 def test_norms_begin_as_pure_normalisation_and_have_names():
-    assert isinstance(norm("layer", 4, epsilon=1e-5), LayerNorm) and isinstance(norm("rms", 4, epsilon=1e-5), RMSNorm)
-    layer = LayerNorm(4, epsilon=1e-5)
-    layer.build()
+    assert isinstance(norm("layer", epsilon=1e-5), LayerNorm) and isinstance(norm("rms", epsilon=1e-5), RMSNorm)
+    layer = LayerNorm(epsilon=1e-5)
+    layer.build([4])
     assert value(layer.scale).tolist() == [1] * 4 and value(layer.bias).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("kind", ["layer", "rms"])
 def test_norms_of_bfloat16_are_computed_in_float32(kind):
     """Offset 64, spread 1: in bfloat16, whose steps there are 0.5, the sums would drown the spread."""
-    layer = norm(kind, 64, epsilon=1e-5, dtype="mixed_bfloat16")
-    layer.build()
+    layer = norm(kind, epsilon=1e-5, dtype="mixed_bfloat16")
+    layer.build([64])
     x = tf.cast(64 + normal(4, 64), tf.bfloat16)
-    y, exact = layer(x), norm(kind, 64, epsilon=1e-5)(tf.cast(x, tf.float32))
+    y, exact = layer(x), norm(kind, epsilon=1e-5)(tf.cast(x, tf.float32))
     assert y.dtype == tf.bfloat16 and layer.scale.dtype == "float32"
     np.testing.assert_allclose(tf.cast(y, tf.float32), exact, rtol=2**-8, atol=1e-6)
 
@@ -103,15 +103,15 @@ def test_activations(name, formula):
 
 @pytest.mark.parametrize("gated", [False, True])
 def test_feed_forward(gated):
-    layer = FeedForward(3, inner_size=5, activation="relu", gated=gated, use_bias=True, stddev=0.1, output_stddev=0.1)
+    layer = FeedForward(5, activation="relu", gated=gated)
     x = normal(2, 4, 3)
-    filled(layer)
+    filled(layer, 2, 4, 3)
     inner = x @ value(layer.up.kernel) + value(layer.up.bias)
     inner = np.maximum(inner[..., :5], 0) * inner[..., 5:] if gated else np.maximum(inner, 0)
     np.testing.assert_allclose(layer(x), inner @ value(layer.down.kernel) + value(layer.down.bias), atol=1e-5)
 
 
-def attend_by_hand(layer: Attention, x: np.ndarray, turn, *, heads: int, kv_heads: int, size: int) -> np.ndarray:
+def attend_by_hand(layer: MultiHeadAttention, x: np.ndarray, rope, *, heads: int, kv_heads: int, size: int) -> np.ndarray:
     """One head, one query, one key at a time."""
     batch, length, _ = x.shape
     columns = x @ value(layer.qkv.kernel) + value(layer.qkv.bias)
@@ -120,7 +120,7 @@ def attend_by_hand(layer: Attention, x: np.ndarray, turn, *, heads: int, kv_head
     def prepared(which, head_norm):
         chosen = np.moveaxis(columns[:, :, which], 1, 2)
         chosen = chosen / np.sqrt(np.square(chosen).mean(-1, keepdims=True) + 1e-6) * value(head_norm.scale)
-        return rotate(tf.constant(chosen, tf.float32), turn).numpy()
+        return rotate(tf.constant(chosen, tf.float32), rope).numpy()
 
     query = prepared(slice(0, heads), layer.query_norm)
     key = prepared(slice(heads, heads + kv_heads), layer.key_norm)
@@ -137,41 +137,16 @@ def attend_by_hand(layer: Attention, x: np.ndarray, turn, *, heads: int, kv_head
 
 
 def test_attention_with_grouped_heads_norms_and_turns():
-    layer = Attention(
-        10,
-        num_heads=6,
-        num_kv_heads=2,
-        head_dim=4,
-        causal=True,
-        qkv_bias=True,
-        output_bias=True,
-        qk_norm="rms",
-        norm_epsilon=1e-6,
-        dropout=0.0,
-        stddev=0.1,
-        output_stddev=0.1,
-    )
-    filled(layer)
-    x, positions = normal(2, 5, 10), tf.range(5)[None]
-    turn = rotation(positions, rotary_frequencies(4, 100.0))
-    ones = tf.ones_like(positions)
-    penalty = attention_penalty(positions, ones, key_positions=positions, key_segments=ones, causal=True)
-    y, (key, held) = layer(x, penalty, turn=turn)
-    assert key.shape == held.shape == (2, 2, 5, 4)
-    np.testing.assert_allclose(y, attend_by_hand(layer, x, turn, heads=6, kv_heads=2, size=4), atol=2e-5)
+    layer = filled(MultiHeadAttention(6, 4, num_kv_heads=2, qk_norm="rms", norm_epsilon=1e-6), 2, 5, 10)
+    x, rope = normal(2, 5, 10), rotation(tf.range(5)[None], rotary_frequencies(4, 100.0))
+    y = layer(x, use_causal_mask=True, rope=rope)
+    np.testing.assert_allclose(y, attend_by_hand(layer, x, rope, heads=6, kv_heads=2, size=4), atol=2e-5)
 
 
 @pytest.mark.parametrize("place", ["pre", "post"])
 def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
-    attention = dict(num_heads=2, num_kv_heads=1, head_dim=4, causal=False, qkv_bias=True, output_bias=True, qk_norm="")
-    attention |= dict(norm_epsilon=1e-5, dropout=0.0, stddev=0.1, output_stddev=0.1)
-    inner = dict(inner_size=9, activation="relu", gated=False, use_bias=True, stddev=0.1, output_stddev=0.1)
-    kind = dict(norm_kind="layer", norm_place=place, norm_epsilon=1e-5, dropout=0.0)
-    block = filled(Block(6, attention=attention, feedforward=inner, **kind))
-    x, penalty = tf.constant(normal(2, 5, 6)), tf.zeros([1, 1, 5, 5])
-
-    def attended(y):
-        return block.attention(y, penalty)[0]
+    block = filled(TransformerBlock(2, 9, num_kv_heads=1, head_dim=4, activation="relu", norm_place=place), 2, 5, 6)
+    x, attended = tf.constant(normal(2, 5, 6)), block.attention
 
     if place == "pre":
         middle = x + attended(block.attention_norm(x))
@@ -179,7 +154,7 @@ def test_blocks_norm_before_each_sublayer_or_after_each_sum(place):
     else:
         middle = block.attention_norm(x + attended(x))
         expected = block.feedforward_norm(middle + block.feedforward(middle))
-    np.testing.assert_allclose(block(x, penalty)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(block(x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "length", "read"), [(2, 1, 0), (None, 1, 0), (None, None, 1)])

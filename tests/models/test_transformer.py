@@ -6,7 +6,7 @@ import tensorflow as tf
 from families import FAMILIES, strong, tokens
 
 import tfllm
-from tfllm.layers import attention
+from tfllm.layers import dot_product_attention
 from tfllm.models import CausalLM
 
 WITHIN = 1e-4
@@ -89,12 +89,12 @@ def test_some_tokens_only_are_what_they_are_among_all(model):
     packed = {"token_ids": ids, "segment_ids": np.array([[1] * 11, [1] * 5 + [2] * 4 + [0] * 2], np.int32)}
     packed |= {"positions": np.array([[*range(11)], [*range(5), *range(4), 0, 0]], np.int32)}
     for features in ({"token_ids": ids}, packed):
-        expected = tf.gather(model.stack(features), places, batch_dims=1)
-        np.testing.assert_allclose(model.stack(features, places=places), expected, atol=WITHIN)
-        read, cache = model.stack(features, cache=model.new_cache(2, 12), places=places)
+        expected = tf.gather(model.stack(features).last_hidden_state, places, batch_dims=1)
+        np.testing.assert_allclose(model.stack(features, output_positions=places).last_hidden_state, expected, atol=WITHIN)
+        read, cache, *_ = model.stack(features, cache=model.new_cache(2, 12), output_positions=places)
         np.testing.assert_allclose(read, expected, atol=WITHIN)
         after = {"token_ids": ids[:, :1], "positions": np.full([2, 1], 11, np.int32), "segment_ids": np.ones([2, 1], np.int32)}
-        _, whole = model.stack(features, cache=model.new_cache(2, 12))
+        whole = model.stack(features, cache=model.new_cache(2, 12)).cache
         np.testing.assert_allclose(model(after, cache=cache)[0], model(after, cache=whole)[0], atol=WITHIN)
 
 
@@ -103,7 +103,7 @@ def test_a_row_attends_alike_in_blocks(model, monkeypatch):
     segments = np.array([[1] * 5 + [2] * 4 + [3] + [0] * 2], np.int32)
     packed = {"token_ids": ids, "segment_ids": segments, "positions": np.array([[*range(5), *range(4), 0, 0, 0]], np.int32)}
     at_once = model(packed).numpy()
-    monkeypatch.setattr(attention, "BLOCK", 3)
+    monkeypatch.setattr(dot_product_attention, "BLOCK", 3)
     np.testing.assert_allclose(model(packed)[:, :10], at_once[:, :10], atol=WITHIN)
 
 
@@ -112,7 +112,7 @@ def test_bfloat16_is_near(model):
     assert {variable.dtype for variable in half.variables} == {"float32"}
     ids = tokens(model.config, 2, 11)
     exact, rough = model({"token_ids": ids}).numpy(), half({"token_ids": ids}).numpy()
-    assert half.stack({"token_ids": ids}).dtype == tf.bfloat16 and rough.dtype == np.float32
+    assert half.stack({"token_ids": ids}).last_hidden_state.dtype == tf.bfloat16 and rough.dtype == np.float32
     assert 1e-4 < np.sqrt(np.square(rough - exact).mean()) / exact.std() < 0.04
     cache, said = half.new_cache(2, 11), []
     assert cache.keys[0].dtype == tf.bfloat16
@@ -159,7 +159,7 @@ def test_remat_says_the_same():
 
 def test_attention_map(model):
     ids = tokens(model.config, 2, 7)
-    picture = model.stack.attention_map({"token_ids": ids}, layer=1).numpy()
+    picture = model({"token_ids": ids}, output_attentions=True).attentions[1].numpy()
     assert picture.shape == (2, 4, 7, 7) and picture.dtype == np.float32
     np.testing.assert_allclose(picture.sum(-1), 1, atol=1e-5)
     assert (np.triu(picture, 1) == 0).all()

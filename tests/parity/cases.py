@@ -93,6 +93,8 @@ ENCODERS = {
 }
 
 CASES = {name: Case(config) for name, config in DECODERS.items()} | ENCODERS
+STATES = ("gpt2", "mistral", "bert-tagger")
+"""Cases whose hidden states and attentions are recorded, too (`record_states.py`)."""
 
 
 class Outcome(NamedTuple):

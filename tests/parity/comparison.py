@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,13 +27,19 @@ class Difference(NamedTuple):
     """A parameter's largest difference over its largest value."""
 
 
-def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], seed: int) -> Outcome:
-    """Logits, loss and gradients of our model with the weights of `seed`, by the names of PyTorch."""
+def model_of(case: Case, shapes: dict[str, tuple[int, ...]], seed: int) -> tuple[Any, dict[str, Any]]:
+    """Our model with the weights of `seed`, and where each weight of PyTorch's, of these shapes, stands in it."""
     model = tasks.get(case.task).model_class(case.config, **case.settings)
-    model.compile(keras.optimizers.SGD())
     pairs = case.settings.get("next_sentence", False)
     table = weight_mapping(family_of(case.config), case.config, case.task, next_sentence=pairs)
     fill(model, {name: weight(name, shape, seed) for name, shape in shapes.items()}, table)
+    return model, table
+
+
+def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], seed: int) -> Outcome:
+    """Logits, loss and gradients of our model with the weights of `seed`, by the names of PyTorch."""
+    model, table = model_of(case, shapes, seed)
+    model.compile(keras.optimizers.SGD())
     features = {name: tf.constant(value) for name, value in batch.items()}
     variables = variables_by_name(model.trainable_variables)
     with tf.GradientTape() as tape:
@@ -44,7 +50,7 @@ def ours(case: Case, batch: dict[str, np.ndarray], shapes: dict[str, tuple[int, 
     gradients = tape.gradient(loss, [variable.value for variable in variables.values()])
     dense = {name: tf.convert_to_tensor(gradient).numpy() for name, gradient in zip(variables, gradients, strict=True)}
     logits = {"logits": there(case, model(features).numpy(), batch)}
-    if pairs:
+    if case.settings.get("next_sentence", False):
         logits["pair_logits"] = model.pair_scores(features).numpy()
     return Outcome(logits, float(loss), {name: table[name].of(dense) for name in shapes})
 

@@ -53,7 +53,7 @@ def theirs(torch, model, batch):
 def ours(model, batch):
     """The same of ours."""
     if model.task == "text_embedder":
-        return {"last_hidden_state": model.stack(batch).numpy()}
+        return {"last_hidden_state": model.stack(batch).last_hidden_state.numpy()}
     logits = model(batch).numpy()
     if model.task == "question_answerer":
         return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]}

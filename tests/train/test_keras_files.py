@@ -113,7 +113,11 @@ def test_a_summary_says_shapes():
     }
     assert sum(count for _, count in rows.values()) == model.count_params(), "a tied table counts once"
     ids = {"token_ids": IDS[:2, :5]}
-    assert model.stack(ids).shape == (2, 5, 8) and model(ids).shape == (2, 5, 40) and model.pair_scores(ids).shape == (2, 2)
+    assert (
+        model.stack(ids).last_hidden_state.shape == (2, 5, 8)
+        and model(ids).shape == (2, 5, 40)
+        and model.pair_scores(ids).shape == (2, 2)
+    )
     for task, shape in (
         (tfllm.TextClassifier(ENCODER, labels=["a", "b", "c"]), "(None, 3)"),
         (tfllm.TextRegressor(ENCODER), "(None, 1)"),

@@ -152,7 +152,7 @@ def _hidden_states_of(model: Any, prompts: Prompts) -> tf.Tensor:
     """The hidden state of each token of the prompts, normalized: [B, S, D]. `prefill` gives those of the last tokens only."""
     rows, longest = tf.unstack(tf.shape(prompts.token_ids))
     empty = model.new_cache(rows, longest)
-    return _normalized(model.stack(prompt_features(prompts), cache=empty, options=INFERENCE)[0])
+    return _normalized(model.stack(prompt_features(prompts), cache=empty, options=INFERENCE).last_hidden_state)
 
 
 def _normalized(hidden: tf.Tensor) -> tf.Tensor:

@@ -43,7 +43,8 @@ def hidden_states(
 ) -> tuple[tf.Tensor, Cache]:
     """Reads tokens that follow those in the cache. int32 [B, S], [B, S] -> float [B, S, D], and the cache."""
     features = {TOKEN_IDS: ids, POSITIONS: positions, SEGMENT_IDS: tf.ones_like(positions)}
-    return model.stack(features, cache=cache, options=options)
+    found = model.stack(features, cache=cache, options=options)
+    return found.last_hidden_state, found.cache
 
 
 def prefill(
@@ -101,10 +102,11 @@ def _prefill(
     # Logits are computed for the last token of each prompt only.
     last = prompts.lengths[:, None] - 1
     empty = model.new_cache(count, longest)
-    hidden, cache = model.stack(prompt_features(prompts), cache=empty, places=last, options=INFERENCE)
-    result = (head or partial(model.logits, options=INFERENCE))(hidden[:, 0])
-    result, rows = tf.nest.map_structure(lambda each: tf.repeat(each, copies, axis=0), (result, cache._replace(length=())))
-    return result, padded(rows._replace(length=cache.length), slots)
+    found = model.stack(prompt_features(prompts), cache=empty, output_positions=last, options=INFERENCE)
+    result = (head or partial(model.logits, options=INFERENCE))(found.last_hidden_state[:, 0])
+    own = found.cache._replace(length=(), memory=())  # what each copy has for itself
+    result, rows = tf.nest.map_structure(lambda each: tf.repeat(each, copies, axis=0), (result, own))
+    return result, padded(rows._replace(length=found.cache.length, memory=found.cache.memory), slots)
 
 
 def _decode_step(

@@ -154,10 +154,10 @@ def scores_of(model: Any, tokenizer: Tokenizer, texts: tf.Tensor) -> Scores:
         part = slice(start, start + width)
         there = (start + tf.range(width))[None] < lengths[:, None]
         features = {TOKEN_IDS: read[:, part], SEGMENT_IDS: tf.cast(there, tf.int32)}
-        hidden = model.stack(features, options=INFERENCE)
+        found = model.stack(features, options=INFERENCE)
         first = tf.where(start == 0, 0, width - stride)
         log_probs = token_log_probs(
-            tf.reshape(hidden[:, first:], [-1, model.config.hidden_size]),
+            tf.reshape(found.last_hidden_state[:, first:], [-1, model.config.hidden_size]),
             partial(model.logits, options=INFERENCE),
             targets=tf.reshape(targets[:, start + first : start + width], [-1]),
             vocab_size=model.config.vocab_size,

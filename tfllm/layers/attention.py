@@ -1,258 +1,247 @@
-"""Multi-head attention (Vaswani et al. 2017) with grouped key and value heads (Ainslie et al. 2023)."""
+"""Multi-head attention (Vaswani et al. 2017) as a Keras layer, with grouped key and value heads (Ainslie et al. 2023).
+
+Inputs: vectors, and the vectors that they attend to: themselves, or a memory. Outputs: vectors of the first ones' shape.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear, sizes_of
-from tfllm.layers.cache import write
+from tfllm.layers.cache import KeysAndValues, write
 from tfllm.layers.call_options import CallOptions
-from tfllm.layers.custom_gradient import custom_gradient
-from tfllm.layers.dropout import kept_share, zeroed
-from tfllm.layers.fused import fused, rounded
-from tfllm.layers.masks import penalty_at
-from tfllm.layers.mesh import apart
+from tfllm.layers.dot_product_attention import attention_with_probabilities, dot_product_attention
+from tfllm.layers.dropout import seed_of_call
+from tfllm.layers.masks import at_queries, causal_mask, combined_mask, keras_mask
+from tfllm.layers.mesh import split
 from tfllm.layers.norms import norm
 from tfllm.layers.positions import Rotation, rotate
-from tfllm.layers.stateless_random import fold_in
-
-KeysAndValues = tuple[tf.Tensor, tf.Tensor]
-BLOCK = 128
-"""The fewest queries a causal row is split into: shorter products are slower than what they save."""
 
 
-class Attention(Composite):
-    """Self-attention: queries, keys and values by one fused projection, [D] -> [(N + 2K) H].
+class AttentionOutput(NamedTuple):
+    """What attention gives where more than its output is asked for. Parts that were not asked for are ()."""
+
+    output: tf.Tensor
+    """[B, S or P, D]."""
+    cache: KeysAndValues | tuple[()] = ()
+    """Keys and values attended to, [B, K, T, H] each."""
+    scores: tf.Tensor | tuple[()] = ()
+    """How much each query takes of each key, behind the softmax and dropout: [B, N, S or P, T]."""
+
+
+@keras.saving.register_keras_serializable(package="tfllm")
+class MultiHeadAttention(Composite):
+    """softmax(query key^T / sqrt(H) + bias) value, for N heads at once.
+
+    Self-attention (no `memory`) projects queries, keys and values by one fused kernel [D, (N + 2K) H]. Cross-attention projects
+    queries by one [D, N H], keys and values by another [D of the memory, 2K H]. The first call decides which of the two it is.
+
+    >>> y = tfllm.layers.MultiHeadAttention(num_heads=8, head_dim=64)(x)
 
     Args:
-        size: D. num_heads: N. num_kv_heads: K. head_dim: H.
-        causal: tokens see none that stand behind them in the row, whatever `penalty` says.
-        qkv_bias, output_bias: biases of the two projections.
-        qk_norm: the kind of norm on each query and key head, or "" for none.
-        stddev, output_stddev: of the first weights of the two projections.
+        num_heads: N.
+        head_dim: H; D / N unless given.
+        num_kv_heads: K, of which N is a multiple; N unless given (Ainslie et al. 2023).
+        output_size: the width of the output; that of the input, D, unless given.
+        input_size, memory_size: D, and the width of the memory (cross-attention); those of the first call unless D is given.
+        qkv_bias, output_bias: biases of the projections.
+        qk_norm: "layer" or "rms" to normalise each query and key head; None for no norm.
+        norm_epsilon: of these norms.
+        dropout: rate of the dropout on the attention probabilities, in [0, 1).
+        stddev, output_stddev: of the first weights of the projections; `output_stddev` is `stddev` unless given.
+
+    Raises:
+        ValueError: `num_heads` is not a multiple of `num_kv_heads`.
     """
 
     def __init__(
         self,
-        size: int,
-        *,
         num_heads: int,
-        num_kv_heads: int,
-        head_dim: int,
-        causal: bool,
-        qkv_bias: bool,
-        output_bias: bool,
-        qk_norm: str,
-        norm_epsilon: float,
-        dropout: float,
-        stddev: float,
-        output_stddev: float,
+        head_dim: int | None = None,
+        *,
+        num_kv_heads: int | None = None,
+        output_size: int | None = None,
+        input_size: int | None = None,
+        memory_size: int | None = None,
+        qkv_bias: bool = True,
+        output_bias: bool = True,
+        qk_norm: str | None = None,
+        norm_epsilon: float = 1e-5,
+        dropout: float = 0.0,
+        stddev: float = 0.02,
+        output_stddev: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        policy = dict(dtype=self.dtype_policy)
+        num_kv_heads = num_kv_heads or num_heads
+        if num_heads % num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads={num_kv_heads} is invalid: expected a divisor of num_heads={num_heads}. Leave it out for as "
+                "many key heads as query heads"
+            )
         self.heads = (num_heads, num_kv_heads, num_kv_heads)
-        self.head_dim, self.causal, self.rate, self.output_shape = head_dim, causal, dropout, (None, None, size)
-        widths = (heads * head_dim for heads in self.heads)
-        self.qkv = Linear(size, *widths, use_bias=qkv_bias, stddev=stddev, name="qkv", **policy)
+        self.head_dim: Any = head_dim
+        self.output_size, self.rate = output_size, dropout
+        self.qkv_bias, self.output_bias, self.qk_norm, self.norm_epsilon = qkv_bias, output_bias, qk_norm, norm_epsilon
+        self.stddev, self.output_stddev = stddev, stddev if output_stddev is None else output_stddev
         self.query_norm = self.key_norm = None
-        if qk_norm:
-            self.query_norm = norm(qk_norm, head_dim, epsilon=norm_epsilon, name="query_norm", **policy)
-            self.key_norm = norm(qk_norm, head_dim, epsilon=norm_epsilon, name="key_norm", **policy)
-            self.query_norm.output_shape = self.key_norm.output_shape = (None, None, None, head_dim)
+        if input_size:
+            self._make_layers(input_size, memory_size)
+
+    def build(self, x_shape: Any, memory_shape: Any = None) -> None:  # type: ignore[override]
+        if not self._layers:
+            self._make_layers(x_shape[-1], memory_shape and memory_shape[-1])
+        self.output_shape = (*x_shape[:-1], self.output_projection.sizes[1])
+        super().build((None, None, None, self.head_dim))
+
+    def _make_layers(self, size: int, memory_size: int | None) -> None:
+        policy = dict(dtype=self.dtype_policy)
+        if self.head_dim is None:
+            if size % self.heads[0]:
+                raise ValueError(
+                    f"num_heads={self.heads[0]} is invalid: expected a divisor of the width {size}. Or give head_dim"
+                )
+            self.head_dim = size // self.heads[0]
+        widths = [heads * self.head_dim for heads in self.heads]
+        rest: dict[str, Any] = dict(use_bias=self.qkv_bias, stddev=self.stddev)
+        self.is_cross_attention = memory_size is not None
+        if memory_size is not None:
+            self.query = Linear(size, widths[0], name="query", **rest, **policy)
+            self.key_value = Linear(memory_size, *widths[1:], name="key_value", **rest, **policy)
+        else:
+            self.qkv = Linear(size, *widths, name="qkv", **rest, **policy)
+        if self.qk_norm:
+            self.query_norm = norm(self.qk_norm, epsilon=self.norm_epsilon, name="query_norm", **policy)
+            self.key_norm = norm(self.qk_norm, epsilon=self.norm_epsilon, name="key_norm", **policy)
         self.output_projection = Linear(
-            num_heads * head_dim, size, use_bias=output_bias, stddev=output_stddev, name="output", **policy
+            widths[0], self.output_size or size, use_bias=self.output_bias, stddev=self.output_stddev, name="output", **policy
         )
 
     def call(
         self,
         x: tf.Tensor,
-        penalty: tf.Tensor | None,
+        memory: tf.Tensor | None = None,
+        bias: tf.Tensor | None = None,
         *,
-        turn: Rotation | None = None,
+        attention_mask: tf.Tensor | None = None,
+        use_causal_mask: bool = False,
+        mask: tf.Tensor | None = None,
+        memory_mask: tf.Tensor | None = None,
+        rope: Rotation | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        seed: tf.Tensor | None = None,
         cache: KeysAndValues | None = None,
         start: tf.Tensor | None = None,
-        seed: tf.Tensor | None = None,
-        places: tf.Tensor | None = None,
+        output_positions: tf.Tensor | None = None,
         options: CallOptions = CallOptions(),
-    ) -> tuple[tf.Tensor, KeysAndValues]:
-        """Every token gathers from the tokens it sees.
+    ) -> Any:
+        """Each vector of x takes from the vectors that it sees.
 
         Args:
             x: [B, S, D].
-            penalty: float32 [B or 1, 1, S, T], from `masks.attention_penalty`; None where every token sees all.
-            turn: rotary positions of the S tokens.
-            cache, start: keys and values [B, K, T, H] so far, and the slot where the new ones go.
-            seed: int32 [B], of the dropout on the attention probabilities.
-            places: int32 [B, P], of the tokens that are asked for; None for all.
+            memory: [B, T, any width], where keys and values come from (cross-attention); None for x itself.
+            bias: floating [B or 1, N or 1, S or 1, T], added to the scores (relative positions, ALiBi); it has a gradient.
+            attention_mask: bool [S, T], [B, S, T] or [B, N, S, T], True where a query sees a key.
+            use_causal_mask: no token sees those behind it in the row.
+            mask, memory_mask: masks of x and of the memory, bool [B, S] and [B, T], False for padding. Keras fills them in.
+            rope: the rotation of the S positions (`RotaryPositions`).
+            return_attention_scores: give an `AttentionOutput`.
+            training: apply dropout. Keras fills it in.
+            seed: int32 [B], of the dropout; drawn unless given.
+            cache, start: self-attention: keys and values [B, K, T, H] so far, and the slot where the S new ones are written.
+                Cross-attention: the memory's keys and values (`memory_cache`), in place of `memory`.
+            output_positions: int32 [B, P], the places of the queries that are wanted; None for all S.
             options: of the call.
 
         Returns:
-            [B, S, D] or [B, P, D], and the keys and values attended to, [B, K, T, H].
-        """
-        query, key, value = self.project(x, turn, options)
-        if cache is not None:
-            key, value = write(cache[0], key, start), write(cache[1], value, start)
-        if places is not None:
-            query = tf.gather(query, places, axis=2, batch_dims=1)
-            penalty = None if penalty is None else penalty_at(penalty, places)
-        blocks = _blocks(query.shape[2]) if self.causal and cache is None and places is None else 1
-        heads = attend_in_blocks(query, key, value, penalty, blocks=blocks, rate=self.rate, seed=seed, options=options)
-        mixed = tf.transpose(heads, [0, 2, 1, 3])
-        flat = tf.reshape(mixed, [*sizes_of(mixed)[:2], self.heads[0] * self.head_dim])
-        return self.output_projection(flat, options=options), (key, value)
+            [B, S or P, output_size]; an `AttentionOutput` where there is a cache or scores are asked for.
 
-    def project(
-        self, x: tf.Tensor, turn: Rotation | None, options: CallOptions = CallOptions()
+        Raises:
+            ValueError: `attention_mask` has a rank that is none of these.
+        """
+        if self.is_cross_attention == (memory is None and (cache is None or start is not None)):
+            given, expected = ("None", "a tensor") if self.is_cross_attention else ("a tensor", "None")
+            raise ValueError(
+                f"memory={given} is invalid: expected {expected}, as in this layer's first call. Make one layer for "
+                "self-attention and another for cross-attention"
+            )
+        query, key, value = self._query_key_value(x, memory, rope, cache, start, options)
+        keys = keras_mask(memory, memory_mask) if self.is_cross_attention else keras_mask(x, mask)
+        allowed = combined_mask(attention=attention_mask, keys=keys)
+        if use_causal_mask:
+            ahead = causal_mask(sizes_of(x)[1] if x.shape[1] is not None else tf.shape(x)[1])
+            allowed = ahead if allowed is None else allowed & ahead
+        if output_positions is not None:
+            query = tf.gather(query, output_positions, axis=2, batch_dims=1)
+            allowed, bias = at_queries(allowed, output_positions), at_queries(bias, output_positions)
+        seed, rows = seed_of_call(x, seed, training, self.rate), None
+        if self.is_cross_attention and cache is not None:
+            query, rows = _by_memory(query, key), tf.shape(query)
+        attend: dict[str, Any] = dict(mask=allowed, bias=bias, rate=self.rate, seed=seed, options=options)
+        scores: Any = ()
+        if return_attention_scores:
+            mixed, scores = attention_with_probabilities(query, key, value, **attend)
+        else:
+            is_causal = use_causal_mask and output_positions is None
+            mixed = dot_product_attention(query, key, value, is_causal=is_causal, **attend)
+        if rows is not None:
+            mixed, scores = _by_row(mixed, rows), _by_row(scores, rows) if return_attention_scores else ()
+        output = self.output_projection(self._joined(mixed), options=options)
+        if cache is None and not return_attention_scores:
+            return output
+        return AttentionOutput(output, (key, value), scores)
+
+    def memory_cache(self, memory: tf.Tensor, options: CallOptions = CallOptions()) -> KeysAndValues:
+        """Keys and values of a memory, made once for many calls: [B, T, any width] -> [B, K, T, H] each."""
+        key, value = self._by_head(self.key_value(memory, options=options), self.heads[1:], self.key_value.groups)
+        return (key if self.key_norm is None else self.key_norm(key, options=options)), value
+
+    def _query_key_value(
+        self,
+        x: tf.Tensor,
+        memory: Any,
+        rope: Rotation | None,
+        cache: KeysAndValues | None,
+        start: tf.Tensor | None,
+        options: CallOptions,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Queries [B, N, S, H], scaled by H^-1/2, keys and values [B, K, S, H], normalised and turned."""
-        shape = [*sizes_of(x)[:2], sum(self.heads), self.head_dim]
-        together = tf.transpose(tf.reshape(self.qkv(x, options=options), shape), [0, 2, 1, 3])
-        query, key, value = apart(together, self.heads, axis=1, groups=self.qkv.groups)
-        if self.query_norm is not None and self.key_norm is not None:
-            query, key = self.query_norm(query, options=options), self.key_norm(key, options=options)
-        if turn is not None:
-            query, key = rotate(query, turn), rotate(key, turn)
+        """Queries [B, N, S, H], scaled by H^-1/2, and the keys and values [B, K, T, H] that they attend to."""
+        if self.is_cross_attention:
+            [query] = self._by_head(self.query(x, options=options), self.heads[:1], self.query.groups)
+            key, value = self.memory_cache(memory, options) if cache is None else cache
+        else:
+            query, key, value = self._by_head(self.qkv(x, options=options), self.heads, self.qkv.groups)
+            key = key if self.key_norm is None else self.key_norm(key, options=options)
+        query = query if self.query_norm is None else self.query_norm(query, options=options)
+        if rope is not None and not self.is_cross_attention:
+            query, key = rotate(query, rope), rotate(key, rope)
+        if cache is not None and not self.is_cross_attention:
+            key, value = write(cache[0], key, start), write(cache[1], value, start)
         return query * tf.constant(self.head_dim**-0.5, query.dtype), key, value
 
-    def probabilities(self, query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:
-        """How much each query takes of each key, summing to 1 over T. [B, N, S, H], [B, K, T, H] -> [B, N, S, T]."""
-        return _ungrouped(_probabilities(_grouped(query, key), key, penalty), query)
+    def _by_head(self, projected: tf.Tensor, heads: tuple[int, ...], groups: int) -> list[tf.Tensor]:
+        """The parts of a fused projection: [B, S, sum(heads) H] -> [B, heads, S, H] each."""
+        shape = [*sizes_of(projected)[:2], sum(heads), self.head_dim]
+        return split(tf.transpose(tf.reshape(projected, shape), [0, 2, 1, 3]), heads, axis=1, groups=groups)
+
+    def _joined(self, mixed: tf.Tensor) -> tf.Tensor:
+        """[B, N, S, H] -> [B, S, N H]."""
+        mixed = tf.transpose(mixed, [0, 2, 1, 3])
+        return tf.reshape(mixed, [*sizes_of(mixed)[:2], self.heads[0] * self.head_dim])
 
 
-def attend_in_blocks(
-    query: tf.Tensor,
-    key: tf.Tensor,
-    value: tf.Tensor,
-    penalty: tf.Tensor | None,
-    *,
-    blocks: int,
-    rate: float,
-    seed: tf.Tensor | None,
-    options: CallOptions = CallOptions(),
-) -> tf.Tensor:
-    """`attend` where no query sees a key behind its own place: a block of queries takes the keys up to its end only.
-
-    Of all the work (blocks + 1) / (2 blocks) is left. Arguments and result are `attend`'s, with S = T, a multiple of `blocks`.
-    """
-    if blocks == 1 or penalty is None:
-        return attend(query, key, value, penalty, rate=rate, seed=seed, options=options)
-    queries, keys, values = (tf.split(each, blocks, axis=2) for each in (query, key, value))
-    size, mixed = query.shape[2] // blocks, []
-    for i, part in enumerate(queries):
-        end = size * (i + 1)
-        key, value = (tf.concat(parts[: i + 1], 2) for parts in (keys, values))
-        own_seed = None if seed is None else fold_in(seed, i)
-        own_penalty = penalty[:, :, end - size : end, :end]
-        mixed.append(attend(part, key, value, own_penalty, rate=rate, seed=own_seed, options=options))
-    return tf.concat(mixed, 2)
+def _by_memory(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Rows that share a memory as more queries of one row: [C B, N, S, H] beside keys of B rows -> [B, N, C S, H]."""
+    heads, size = query.shape[1], query.shape[3]
+    apart = tf.reshape(query, [tf.shape(key)[0], -1, heads, tf.shape(query)[2], size])
+    return tf.reshape(tf.transpose(apart, [0, 2, 1, 3, 4]), [tf.shape(key)[0], heads, -1, size])
 
 
-def attend(
-    query: tf.Tensor,
-    key: tf.Tensor,
-    value: tf.Tensor,
-    penalty: tf.Tensor | None,
-    *,
-    rate: float,
-    seed: tf.Tensor | None,
-    options: CallOptions = CallOptions(),
-) -> tf.Tensor:
-    """The values each query sees, mixed by softmax(query key^T - penalty), with dropout on the softmax.
-
-    The gradient is written by hand: what softmax's needs for each query, the sum over keys of probability times its gradient,
-    is also the product of output and output's gradient (Dao et al. 2022), H numbers a query in place of T.
-
-    Args:
-        query: [B, N, S, H], scaled.
-        key, value: [B, K, T, H]; N/K queries share a key.
-        penalty: float32 [B or 1, 1, S, T], or None.
-        rate, seed: of the dropout.
-        options: of the call.
-
-    Returns:
-        [B, N, S, H].
-    """
-    grouped, drops = _grouped(query, key), seed is not None and kept_share(rate) < 1
-    if drops:
-        value = value * tf.constant(1 / kept_share(rate), value.dtype)
-
-    settings: Any = dict(rate=rate, compiled=options.compiled)
-
-    @custom_gradient
-    def mix(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, options: CallOptions):  # type: ignore[no-untyped-def]
-        probabilities = _probabilities(query, key, penalty)
-        mixed = tf.matmul(_kept(probabilities, seed, **settings) if drops else probabilities, value)
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            by_kept = tf.matmul(upstream, value, transpose_b=True)
-            exact = tf.cast(upstream, tf.float32) * tf.cast(mixed, tf.float32)
-            share = tf.reduce_sum(exact, -1, keepdims=True)
-            if drops:
-                kept, by_scores = _kept_and_by_scores(probabilities, by_kept, share, seed, **settings)
-            else:
-                kept, by_scores = probabilities, _by_scores(probabilities, by_kept, share, compiled=options.compiled)
-            by_key = tf.matmul(by_scores, query, transpose_a=True)
-            return tf.matmul(by_scores, key), by_key, tf.matmul(kept, upstream, transpose_a=True)
-
-        return mixed, gradient
-
-    return _ungrouped(mix(grouped, key, value, options=options), query)
-
-
-@fused
-def _kept(probabilities: tf.Tensor, seed: tf.Tensor, *, rate: float, compiled: bool) -> tf.Tensor:
-    """The probabilities [B, K, N/K * S, T] that dropout leaves, not yet scaled."""
-    return zeroed(probabilities, rate, seed)
-
-
-@fused
-def _by_scores(probabilities: tf.Tensor, by_probabilities: tf.Tensor, share: tf.Tensor, *, compiled: bool) -> tf.Tensor:
-    """Softmax's gradient, of the shape of the first two; `share`, float32 [..., 1], is the sum of their product over T."""
-    exact = tf.cast(probabilities, tf.float32) * (tf.cast(by_probabilities, tf.float32) - share)
-    return rounded(exact, probabilities.dtype, compiled=compiled)
-
-
-@fused
-def _kept_and_by_scores(
-    probabilities: tf.Tensor, by_kept: tf.Tensor, share: tf.Tensor, seed: tf.Tensor, *, rate: float, compiled: bool
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """`_kept` once more, and `_by_scores` of the gradient by what was kept."""
-    by_probabilities = zeroed(tf.cast(by_kept, tf.float32), rate, seed)
-    exact = tf.cast(probabilities, tf.float32) * (by_probabilities - share)
-    return zeroed(probabilities, rate, seed), rounded(exact, probabilities.dtype, compiled=compiled)
-
-
-def _grouped(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """The queries that share a key under each other: [B, N, S, H], [B, K, T, H] -> [B, K, N/K * S, H]."""
-    if query.shape[1] == key.shape[1]:
-        return query
-    shape = tf.shape(query)
-    return tf.reshape(query, [shape[0], key.shape[1], query.shape[1] // key.shape[1] * shape[2], shape[3]])
-
-
-def _ungrouped(grouped: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
-    """[B, K, N/K * S, ...] -> [B, N, S, ...], as `query` is."""
-    if grouped.shape[1] == query.shape[1]:
-        return grouped
-    return tf.reshape(grouped, tf.concat([tf.shape(query)[:3], tf.shape(grouped)[3:]], 0))
-
-
-def _blocks(length: int | None) -> int:
-    """How many blocks of queries a causal row is split into."""
-    return next((blocks for blocks in (8, 4, 2) if length and length % blocks == 0 and length // blocks >= BLOCK), 1)
-
-
-def _probabilities(query: tf.Tensor, key: tf.Tensor, penalty: tf.Tensor | None) -> tf.Tensor:
-    """softmax(query key^T - penalty), grouped as `attend` has it: [B, K, N/K * S, T]."""
-    scores = tf.matmul(query, key, transpose_b=True)
-    if penalty is None:
-        return tf.nn.softmax(scores)
-    # Subtracted: a product and an addition that broadcasts would be fused into an oneDNN kernel that is 500 times slower.
-    if penalty.shape[2] is not None and penalty.shape[2] in (1, scores.shape[2]):  # it broadcasts over the scores as they are
-        return tf.nn.softmax(scores - tf.cast(penalty, scores.dtype))
-    shape = tf.shape(scores)
-    apart = tf.reshape(scores, [shape[0], -1, tf.shape(penalty)[2], shape[3]])
-    return tf.reshape(tf.nn.softmax(apart - tf.cast(penalty, apart.dtype)), shape)
+def _by_row(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """The other way round: [B, N, C S, any] -> [C B, N, S, any], where `rows` is the shape [C B, N, S, ...]."""
+    apart = tf.reshape(x, [tf.shape(x)[0], x.shape[1], -1, rows[2], tf.shape(x)[3]])
+    return tf.reshape(tf.transpose(apart, [0, 2, 1, 3, 4]), [rows[0], x.shape[1], rows[2], x.shape[3] or tf.shape(x)[3]])

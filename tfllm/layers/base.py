@@ -17,12 +17,16 @@ from tfllm.layers.mesh import gathered, whole
 
 
 class Composite(keras.layers.Layer):
-    """A layer made of layers: building it builds them, in the order they were created."""
+    """A layer made of layers: building it builds them, in the order they were created, for inputs of its own shape."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
 
     def build(self, input_shape: Any = None) -> None:
         for layer in self._layers:
             if not layer.built:  # as layers that another model has, too
-                layer.build(None)
+                layer.build(input_shape)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
@@ -48,6 +52,7 @@ class Linear(keras.layers.Layer):
 
     def __init__(self, input_size: int, *output_sizes: int, use_bias: bool, stddev: float, **kwargs: Any):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.sizes, self.parts = (input_size, sum(output_sizes)), output_sizes
         self.use_bias, self.stddev = use_bias, stddev
         self.output_shape: tuple[int | None, ...] = (None, None, sum(output_sizes))

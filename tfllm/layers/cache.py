@@ -22,6 +22,21 @@ _SLOTS = 32
 """They come in multiples of it."""
 
 
+KeysAndValues = tuple[tf.Tensor, tf.Tensor]
+"""Of one layer: [B, K, T, H] each."""
+
+
+class Memory(NamedTuple):
+    """What a decoder's cross-attention reads, made once: it is the same for all continuations of a row, and never reordered."""
+
+    keys: tuple[tf.Tensor, ...]
+    """One a layer: [B, K, T, H]."""
+    values: tuple[tf.Tensor, ...]
+    """One a layer: [B, K, T, H]."""
+    mask: tf.Tensor
+    """bool [B, T]: False for padding."""
+
+
 class Cache(NamedTuple):
     """A nest of tensors, fit for `tf.while_loop`."""
 
@@ -35,6 +50,8 @@ class Cache(NamedTuple):
     """int32 [B, T]: 0 is an empty slot or padding."""
     length: tf.Tensor
     """int32 []: slots filled."""
+    memory: Memory | tuple[()] = ()
+    """Of a decoder with cross-attention; else ()."""
 
 
 def new_cache(
@@ -59,9 +76,9 @@ def write(slots: tf.Tensor, new: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """
     if on_mesh():
         # DTensor takes a strided update that begins elsewhere than at 0, and writes nothing.
-        places = tf.range(tf.shape(slots)[2]) - start
-        written = (places >= 0) & (places < tf.shape(new)[2])
-        return tf.where(written[:, None], tf.gather(new, tf.where(written, places, 0), axis=2), slots)
+        sources = tf.range(tf.shape(slots)[2]) - start
+        written = (sources >= 0) & (sources < tf.shape(new)[2])
+        return tf.where(written[:, None], tf.gather(new, tf.where(written, sources, 0), axis=2), slots)
     end = start + (new.shape[2] or tf.shape(new)[2])
     # Unlike a scatter, this op does write into the buffer it is given; a scatter copies the cache at every step.
     return tf.raw_ops.TensorStridedSliceUpdate(
@@ -87,12 +104,11 @@ def padded(cache: Cache, more: int | tf.Tensor) -> Cache:
     def longer(slots: tf.Tensor, axis: int) -> tf.Tensor:
         return tf.pad(slots, [[0, more if i == axis else 0] for i in range(len(slots.shape))])
 
-    return Cache(
+    return cache._replace(
         keys=tuple(longer(each, 2) for each in cache.keys),
         values=tuple(longer(each, 2) for each in cache.values),
         positions=longer(cache.positions, 1),
         segment_ids=longer(cache.segment_ids, 1),
-        length=cache.length,
     )
 
 
@@ -164,7 +180,7 @@ def with_room(cache: Cache, count: int | tf.Tensor) -> Cache:
 def _closed_up(cache: Cache) -> Cache:
     """Each row's tokens without empty slots between them."""
     order = tf.argsort(tf.cast(cache.segment_ids == 0, tf.int32), axis=1, stable=True)
-    return Cache(
+    return cache._replace(
         keys=tuple(tf.gather(each, order, axis=2, batch_dims=1) for each in cache.keys),
         values=tuple(tf.gather(each, order, axis=2, batch_dims=1) for each in cache.values),
         positions=tf.gather(cache.positions, order, batch_dims=1),

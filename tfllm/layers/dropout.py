@@ -55,6 +55,13 @@ def add_dropped(
     return added(residual, x, options=options)
 
 
+def seed_of_call(x: tf.Tensor, seed: tf.Tensor | None, training: bool | None, *rates: float) -> tf.Tensor | None:
+    """The seeds of a layer's dropout, int32 [B] for x [B, ...]: those given, else fresh ones in training, else None."""
+    if seed is not None or not training or not any(rates):
+        return seed
+    return tf.random.uniform(tf.shape(x)[:1], maxval=tf.int32.max, dtype=tf.int32)
+
+
 @fused
 def _dropped(x: tf.Tensor, seed: tf.Tensor, *, rate: float, compiled: bool) -> tf.Tensor:
     return rounded(tf.cast(zeroed(x, rate, seed), tf.float32) * (1 / kept_share(rate)), x.dtype, compiled=compiled)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfllm.layers.base import Composite, Linear
 from tfllm.layers.call_options import CallOptions
 from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
-from tfllm.layers.mesh import apart
+from tfllm.layers.mesh import split
 
 _SLOPE, _CUBIC = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
 _Function = Callable[[tf.Tensor], tf.Tensor]
@@ -78,31 +79,70 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+def activation_called(name: str) -> Activation:
+    """The activation of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is invalid: expected {', '.join(map(repr, ACTIVATIONS))}. Give one of these")
+    return ACTIVATIONS[name]
+
+
+@keras.saving.register_keras_serializable(package="tfllm")
 class FeedForward(Composite):
-    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) with gate and up in one projection, [D] -> [2F]."""
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) with gate and up in one projection, [D] -> [2F].
+
+    >>> y = tfllm.layers.FeedForward(2048, activation="relu")(x)
+
+    Args:
+        inner_size: F.
+        input_size: D; that of the first call unless given.
+        activation: "relu", "gelu", "gelu_tanh" or "silu".
+        gated: multiply by a second projection (Shazeer 2020): "silu" and `gated=True` are SwiGLU.
+        use_bias: biases of the projections.
+        stddev, output_stddev: of the first weights of the projections up and down; `output_stddev` is `stddev` unless given.
+
+    Raises:
+        ValueError: there is no such activation.
+    """
 
     def __init__(
         self,
-        size: int,
-        *,
         inner_size: int,
-        activation: str,
-        gated: bool,
-        use_bias: bool,
-        stddev: float,
-        output_stddev: float,
+        *,
+        input_size: int | None = None,
+        activation: str = "gelu",
+        gated: bool = False,
+        use_bias: bool = True,
+        stddev: float = 0.02,
+        output_stddev: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.inner_size, self.activation, self.gated, self.use_bias = inner_size, activation_called(activation), gated, use_bias
+        self.stddev, self.output_stddev = stddev, stddev if output_stddev is None else output_stddev
+
+        if input_size:
+            self._make_layers(input_size)
+
+    def build(self, input_shape: Any = None) -> None:
+        if not self._layers:
+            self._make_layers(input_shape[-1])
+        self.output_shape = tuple(input_shape)
+        super().build(input_shape)
+
+    def _make_layers(self, size: int) -> None:
         policy = dict(dtype=self.dtype_policy)
-        self.activation, self.gated, self.output_shape = ACTIVATIONS[activation], gated, (None, None, size)
-        self.up = Linear(size, *[inner_size] * (1 + gated), use_bias=use_bias, stddev=stddev, name="up", **policy)
-        self.down = Linear(inner_size, size, use_bias=use_bias, stddev=output_stddev, name="down", **policy)
+        widths = [self.inner_size] * (1 + self.gated)
+        self.up = Linear(size, *widths, use_bias=self.use_bias, stddev=self.stddev, name="up", **policy)
+        self.down = Linear(self.inner_size, size, use_bias=self.use_bias, stddev=self.output_stddev, name="down", **policy)
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[B, S, D] -> [B, S, D]."""
         inner = self.up(x, options=options)
         if not self.gated:
             return self.down(self.activation(inner, options), options=options)
-        gate, up = apart(inner, self.up.parts, axis=-1, groups=self.up.groups)
+        gate, up = split(inner, self.up.parts, axis=-1, groups=self.up.groups)
         return self.down(self.activation(gate, options) * up, options=options)

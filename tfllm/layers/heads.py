@@ -88,7 +88,10 @@ class Transform(Composite):
         policy = dict(dtype=self.dtype_policy)
         self.activation, self.output_shape = ACTIVATIONS[activation], (None, None, size)
         self.dense = Linear(size, size, use_bias=True, stddev=stddev, name="dense", **policy)
-        self.norm = norm(norm_kind, size, epsilon=norm_epsilon, name="norm", **policy)
+        self.norm = norm(norm_kind, epsilon=norm_epsilon, name="norm", **policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(self.output_shape)
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., D] -> [..., D]."""

@@ -32,8 +32,8 @@ def gathered(x: tf.Tensor) -> tf.Tensor:
     return dtensor.relayout(x, dtensor.Layout([dtensor.MATCH, dtensor.UNSHARDED], mesh))
 
 
-def apart(x: tf.Tensor, widths: Sequence[int], *, axis: int, groups: int) -> list[tf.Tensor]:
-    """What fused maps give, each for itself, where every one of `groups` devices has a part of each.
+def split(x: tf.Tensor, widths: Sequence[int], *, axis: int, groups: int) -> list[tf.Tensor]:
+    """The outputs of fused projections, one by one, where each of `groups` devices has a part of every projection.
 
     axis of q q k k v v, 1 group -> q q | k k | v v; of q k v q k v, 2 groups -> the same
     """
@@ -48,8 +48,8 @@ def apart(x: tf.Tensor, widths: Sequence[int], *, axis: int, groups: int) -> lis
     return [tf.reshape(part, [*shape[:axis], width, *shape[axis + 1 :]]) for part, width in zip(parts, widths, strict=True)]
 
 
-def together(parts: Sequence[tf.Tensor], *, axis: int, groups: int) -> tf.Tensor:
-    """The other way round."""
+def concat(parts: Sequence[tf.Tensor], *, axis: int, groups: int) -> tf.Tensor:
+    """The fused output of which `split` gives the parts."""
     if len(parts) == 1:
         return parts[0]
     if groups == 1:

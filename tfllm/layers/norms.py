@@ -16,20 +16,35 @@ from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
 
 
-class LayerNorm(keras.layers.Layer):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias."""
+class _Norm(keras.layers.Layer):
+    """What both norms share: a scale [D], where D is the size of the last axis."""
 
-    def __init__(self, size: int, *, epsilon: float, **kwargs: Any):
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any):
         super().__init__(**kwargs)
-        self.size, self.epsilon = size, epsilon
-        self.output_shape = (None, None, size)
+        self.epsilon, self.supports_masking = epsilon, True
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:
+        self.size, self.output_shape = input_shape[-1], tuple(input_shape)
         self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="tfllm")
+class LayerNorm(_Norm):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias (Ba et al. 2016), over the last axis.
+
+    Args:
+        epsilon: added to the variance.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
         self.bias = self.add_weight(name="bias", shape=[self.size], initializer="zeros", autocast=False)
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
-        """[..., size] -> [..., size]."""
+        """[..., D] -> [..., D]."""
         flat = tf.reshape(x, [-1, self.size])
         scale, bias = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.bias)
         y = _layer_norm(flat, scale, bias, self.epsilon, options)
@@ -39,19 +54,16 @@ class LayerNorm(keras.layers.Layer):
         return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
-class RMSNorm(keras.layers.Layer):
-    """x / sqrt(mean(x^2) + epsilon) * scale."""
+@keras.saving.register_keras_serializable(package="tfllm")
+class RMSNorm(_Norm):
+    """x / sqrt(mean(x^2) + epsilon) * scale (Zhang & Sennrich 2019), over the last axis.
 
-    def __init__(self, size: int, *, epsilon: float, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.size, self.epsilon = size, epsilon
-        self.output_shape = (None, None, size)
-
-    def build(self, input_shape: Any = None) -> None:
-        self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
+    Args:
+        epsilon: added to the mean square.
+    """
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
-        """[..., size] -> [..., size]."""
+        """[..., D] -> [..., D]."""
         y = _rms_norm(tf.reshape(x, [-1, self.size]), tf.convert_to_tensor(self.scale), self.epsilon, options)
         return tf.reshape(y, sizes_of(x))
 
@@ -59,9 +71,18 @@ class RMSNorm(keras.layers.Layer):
         return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
-def norm(kind: str, size: int, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer:
-    """The normalisation called "layer" or "rms"."""
-    return {"layer": LayerNorm, "rms": RMSNorm}[kind](size, epsilon=epsilon, **kwargs)
+_NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+
+
+def norm(kind: str, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer:
+    """The normalisation called "layer" or "rms".
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if kind not in _NORMS:
+        raise ValueError(f"norm={kind!r} is invalid: expected {' or '.join(map(repr, _NORMS))}. Give one of these")
+    return _NORMS[kind](epsilon, **kwargs)
 
 
 def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float, options: CallOptions) -> tf.Tensor:

@@ -6,13 +6,14 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
 
 from tfllm.config import ModelConfig
 from tfllm.features import DROPOUT_SEED, TOKEN_IDS
+from tfllm.layers.cache import Cache
 from tfllm.layers.call_options import CallOptions
 from tfllm.layers.devices import fastest_dtype, is_slow
 from tfllm.layers.heads import VocabularyHead
@@ -27,6 +28,20 @@ DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Keras' policies that a model may have; the last cannot be trained. "auto" is the soonest of the others."""
 _FREE = ("dropout", "attention_dropout", "initializer_range", "remat", "pooler")
 """What a config may have otherwise than that of the weights it takes."""
+
+
+class ModelOutput(NamedTuple):
+    """What `model(features, output_hidden_states=True, output_attentions=True)` gives. Parts that were not asked for are ()."""
+
+    output: tf.Tensor
+    """What the model gives without these arguments: scores, say."""
+    hidden_states: tuple[tf.Tensor, ...] = ()
+    """[B, S, D], one more than there are blocks: what enters the first block and what leaves each, the last behind the final
+    norm, as Hugging Face has them."""
+    attentions: tuple[tf.Tensor, ...] = ()
+    """[B, N, S, T], one a block: how much each token takes of each other one."""
+    cache: Cache | tuple[()] = ()
+    """Of a decoder that was given one."""
 
 
 class LanguageModel(TrainableModel):
@@ -158,6 +173,47 @@ class LanguageModel(TrainableModel):
         """Scores of every token, by the vocabulary head of a model that has one. [..., D] -> float32 [..., V]."""
         embedding = self.stack.token_embedding if self.ties_head else None
         return self.head(hidden, embedding=embedding, options=options)
+
+    def call(
+        self,
+        features: Any,
+        training: bool = False,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        options: CallOptions = CallOptions(),
+    ) -> Any:
+        """What the task computes of a batch (`scores`).
+
+        Args:
+            features: `token_ids` [B, S] and the task's other inputs (`tfllm.features`).
+            training: apply dropout, from `features["dropout_seed"]` or a fresh seed.
+            output_hidden_states, output_attentions: give what every block computed, too.
+            options: what is known of the graph, for those who build one (`tfllm.layers.call_options`).
+
+        Returns:
+            The task's output; a `ModelOutput` where hidden states or attentions are asked for.
+        """
+        features = self.read(features, training)
+        found = self.stack(
+            features,
+            training=training,
+            output_positions=self.output_positions(features),
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            options=options,
+        )
+        output = self.scores(found.last_hidden_state, features, training, options)
+        if output_hidden_states or output_attentions:
+            return ModelOutput(output, found.hidden_states, found.attentions)
+        return output
+
+    def output_positions(self, features: Features) -> tf.Tensor | None:
+        """The places of the tokens whose hidden states the task reads, int32 [B, P]; None for all."""
+        return None
+
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
+        """What the task computes of the hidden states at its `output_positions`, [B, S or P, D]."""
+        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside the config, as JSON has it: a classifier's labels, say."""

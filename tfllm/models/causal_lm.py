@@ -13,7 +13,7 @@ from tfllm.features import POSITIONS, SEGMENT_IDS, TARGET_IDS, TARGET_WEIGHTS
 from tfllm.layers.cache import Cache
 from tfllm.layers.call_options import CallOptions
 from tfllm.layers.heads import VocabularyHead
-from tfllm.models.base import LanguageModel
+from tfllm.models.base import LanguageModel, ModelOutput
 from tfllm.models.transformer import Features, Transformer
 from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import LossAndMetrics
@@ -48,11 +48,13 @@ class CausalLM(LanguageModel):
         )
         self.build()
 
-    def call(
+    def call(  # type: ignore[override]
         self,
         features: Features,
         cache: Cache | None = None,
         training: bool = False,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
         options: CallOptions = CallOptions(),
     ) -> Any:
         """Scores of every token at every place.
@@ -62,19 +64,23 @@ class CausalLM(LanguageModel):
             cache: what was read before (`new_cache`); the S tokens are written behind it, where it has room for them: without,
                 a graph (tf.function) loses them or ends with an error.
             training: apply dropout, from `features["dropout_seed"]` or a fresh seed.
+            output_hidden_states, output_attentions: give what every block computed, too.
             options: what is known of the graph, for those who build one (`tfllm.layers.call_options`).
 
         Returns:
-            float32 [B, S, V]; with a cache, the pair of it and the new cache.
+            float32 [B, S, V]; with a cache, the pair of it and the new cache; a `ModelOutput` where hidden states or attentions
+            are asked for.
 
         Raises:
             ValueError: outside a graph, the cache has no room for the tokens, or is of another number of rows.
         """
         features = self.read(features, training)
-        if cache is None:
-            return self.logits(self.stack(features, training=training, options=options), options)
-        hidden, cache = self.stack(features, cache=cache, training=training, options=options)
-        return self.logits(hidden, options), cache
+        asked = dict(output_hidden_states=output_hidden_states, output_attentions=output_attentions)
+        found = self.stack(features, cache=cache, training=training, options=options, **asked)
+        scores = self.logits(found.last_hidden_state, options)
+        if any(asked.values()):
+            return ModelOutput(scores, found.hidden_states, found.attentions, found.cache)
+        return scores if cache is None else (scores, found.cache)
 
     def new_cache(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Cache:
         """An empty cache for `batch_size` rows of at most `length` tokens."""
@@ -123,7 +129,7 @@ class CausalLM(LanguageModel):
 
     def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Next-token cross-entropy, summed over the targets by their weights."""
-        hidden = self.stack(features, training=training, options=options)
+        hidden = self.stack(features, training=training, options=options).last_hidden_state
         targets, weights = tf.reshape(features[TARGET_IDS], [-1]), tf.reshape(features[TARGET_WEIGHTS], [-1])
         sums = linear_cross_entropy(
             tf.reshape(hidden, [-1, self.config.hidden_size]),

@@ -16,7 +16,7 @@ from tfllm.layers.call_options import CallOptions
 from tfllm.layers.dropout import dropout
 from tfllm.layers.stateless_random import fold_in
 from tfllm.models.base import LanguageModel
-from tfllm.models.transformer import Features, Transformer, first_places
+from tfllm.models.transformer import Features, Transformer, first_positions
 
 Pooling = Literal["pooler", "first", "mean"]
 HEAD_SEED = 1 << 20
@@ -24,12 +24,15 @@ HEAD_SEED = 1 << 20
 
 
 class EncoderTask(LanguageModel):
-    """An encoder with a dense layer on every token, or on what stands for the whole row.
+    """An encoder with a dense layer on every token, or on what stands for the whole row, as its `pooling` says.
 
     Args:
         outputs: numbers the dense layer gives; 0 for no layer.
         max_length: longest row in tokens that predictions read, as the rows of training were; the config's unless given.
     """
+
+    pooling: Pooling | None = None
+    """What stands for the whole row; None: the task reads every token."""
 
     def __init__(self, config: ModelConfig, *, outputs: int, max_length: int | None = None, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
@@ -47,7 +50,7 @@ class EncoderTask(LanguageModel):
 
         pretrained = get(pretrained)
         # What stands for a text is what the checkpoint has learnt to let stand for it.
-        if hasattr(pretrained, "pooling") and "pooling" in inspect.signature(cls).parameters:
+        if getattr(pretrained, "pooling", None) and "pooling" in inspect.signature(cls).parameters:
             settings.setdefault("pooling", pretrained.pooling)
         return super().from_pretrained(pretrained, **settings)
 
@@ -85,18 +88,19 @@ class EncoderTask(LanguageModel):
             if layer is not None:
                 layer.trainable = False
 
+    def output_positions(self, features: Features) -> tf.Tensor | None:
+        return first_positions(features) if self.pooling in ("pooler", "first") else None
+
     def on_head(self, x: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """The dense layer, behind the config's dropout. [..., D] -> float32 [..., outputs]."""
         assert self.head is not None
         seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
         return self.head(dropout(x, self.config.dropout, seed, options), options=options)
 
-    def pooled(self, features: Features, pooling: Pooling, training: bool, options: CallOptions) -> tf.Tensor:
-        """What stands for the row: the pooled or bare first token, or the mean of all. [B, D]."""
-        if pooling != "mean":
-            first = self.stack(features, training=training, places=first_places(features), options=options)
-            return self.stack.pooler(first, options=options) if pooling == "pooler" else first[:, 0]
-        hidden = self.stack(features, training=training, options=options)
+    def pooled(self, hidden: tf.Tensor, features: Features, options: CallOptions) -> tf.Tensor:
+        """What stands for the row: the pooled or bare first token, or the mean of all. [B, S or 1, D] -> [B, D]."""
+        if self.pooling != "mean":
+            return self.stack.pooler(hidden, options=options) if self.pooling == "pooler" else hidden[:, 0]
         segments = features.get(SEGMENT_IDS)
         if segments is None:
             return tf.cast(tf.reduce_mean(tf.cast(hidden, tf.float32), 1), hidden.dtype)

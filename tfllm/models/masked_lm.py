@@ -23,7 +23,7 @@ from tfllm.layers.feedforward import ACTIVATIONS
 from tfllm.layers.heads import Transform, VocabularyHead
 from tfllm.models.base import LanguageModel
 from tfllm.models.encoder_task import last_layer
-from tfllm.models.transformer import Features, Transformer, first_places
+from tfllm.models.transformer import Features, Transformer, first_positions
 from tfllm.train.batch_keys import BatchKeys, target_specs
 from tfllm.train.gradients import LossAndMetrics
 from tfllm.train.losses import class_cross_entropy, linear_cross_entropy
@@ -104,10 +104,11 @@ class MaskedLM(LanguageModel):
         same = {"transform_activation": self.config.activation, "transform_epsilon": self.config.norm_epsilon}
         return {"next_sentence": self.pair_head is not None} | ({} if self._transform == same else dict(self._transform))
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
-        """Scores of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
-        features = self.read(features, training)
-        hidden = self.stack(features, training=training, places=features.get(TARGET_PLACES), options=options)
+    def output_positions(self, features: Features) -> tf.Tensor | None:
+        return features.get(TARGET_PLACES)
+
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
+        """Of every token at the places in `features["target_places"]` [B, P], or at all: float32 [B, P or S, V]."""
         return self.logits(self.transform(hidden, options=options), options)
 
     def pair_scores(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
@@ -119,8 +120,8 @@ class MaskedLM(LanguageModel):
         if self.pair_head is None:
             raise ValueError("this model has no head for pairs: make it with next_sentence=True")
         features = self.read(features, training)
-        hidden = self.stack(features, training=training, places=first_places(features), options=options)
-        return self._pair_scores(hidden, options)
+        found = self.stack(features, training=training, output_positions=first_positions(features), options=options)
+        return self._pair_scores(found.last_hidden_state, options)
 
     def _pair_scores(self, hidden: tf.Tensor, options: CallOptions) -> tf.Tensor:
         return self.pair_head(self.stack.pooler(hidden, options=options), options=options)
@@ -131,11 +132,11 @@ class MaskedLM(LanguageModel):
 
     def loss_and_metrics(self, features: Features, training: bool, options: CallOptions = CallOptions()) -> LossAndMetrics:
         """Cross-entropy of the hidden tokens. A pair's counts as much as the P places of a row: a sum, so exact on replicas."""
-        places = features.get(TARGET_PLACES)
-        if places is not None and self.pair_head is not None:
-            places = tf.concat([first_places(features), places], 1)
-        hidden = self.stack(features, training=training, places=places, options=options)
-        asked = hidden[:, 1:] if places is not None and self.pair_head is not None else hidden
+        positions = features.get(TARGET_PLACES)
+        if positions is not None and self.pair_head is not None:
+            positions = tf.concat([first_positions(features), positions], 1)
+        hidden = self.stack(features, training=training, output_positions=positions, options=options).last_hidden_state
+        asked = hidden[:, 1:] if positions is not None and self.pair_head is not None else hidden
         tokens = linear_cross_entropy(
             self.transform(tf.reshape(asked, [-1, self.config.hidden_size]), options=options),
             self.output_matrix,

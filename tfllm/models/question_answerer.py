@@ -67,11 +67,9 @@ class QuestionAnswerer(EncoderTask):
         self.stride = rows.stride
         self.longest_answer = max(self.longest_answer, rows.longest_answer)
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """Scores (logits) of starts and ends, float32 [B, 2, S]; those outside `answer_places` are far below all others."""
-        features = self.read(features, training)
-        scores = self.on_head(self.stack(features, training=training, options=options), features, training, options)
-        scores = tf.transpose(scores, [0, 2, 1])
+        scores = tf.transpose(self.on_head(hidden, features, training, options), [0, 2, 1])
         places = features.get(ANSWER_PLACES)
         return scores if places is None else scores - HIDDEN * (1 - tf.cast(places, tf.float32))[:, None]
 

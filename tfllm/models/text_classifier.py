@@ -69,10 +69,9 @@ class TextClassifier(EncoderTask):
             "pooling": self.pooling,
         }
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """Scores (logits), float32 [B, C]."""
-        features = self.read(features, training)
-        return self.on_head(self.pooled(features, self.pooling, training, options), features, training, options)
+        return self.on_head(self.pooled(hidden, features, options), features, training, options)
 
     def probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """Of each label. float32 [B, C] -> float32 [B, C]."""

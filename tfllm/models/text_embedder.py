@@ -62,10 +62,9 @@ class TextEmbedder(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"pooling": self.pooling, "normalize": self.normalize}
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """Vectors, float32 [B, D]."""
-        features = self.read(features, training)
-        vectors = tf.cast(self.pooled(features, self.pooling, training, options), tf.float32)
+        vectors = tf.cast(self.pooled(hidden, features, options), tf.float32)
         return tf.math.l2_normalize(vectors, -1) if self.normalize else vectors
 
     def compile(

@@ -43,10 +43,9 @@ class TextRegressor(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"pairs": self.pairs, "pooling": self.pooling}
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """float32 [B]."""
-        features = self.read(features, training)
-        return self.on_head(self.pooled(features, self.pooling, training, options), features, training, options)[:, 0]
+        return self.on_head(self.pooled(hidden, features, options), features, training, options)[:, 0]
 
     def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("absolute_error")]

@@ -44,10 +44,9 @@ class TokenClassifier(EncoderTask):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"labels": list(self.labels)}
 
-    def call(self, features: Features, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
         """Scores (logits), float32 [B, S, C]."""
-        features = self.read(features, training)
-        return self.on_head(self.stack(features, training=training, options=options), features, training, options)
+        return self.on_head(hidden, features, training, options)
 
     def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss"), Ratio("accuracy")]

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfllm.layers.devices import fastest_dtype
 from tfllm.layers.fused import fused
-from tfllm.layers.mesh import apart, together, whole
+from tfllm.layers.mesh import concat, split, whole
 from tfllm.train.optimizer_base import DecoupledOptimizer, Scalars, averaged_weights, check_argument, clip, decay, path_of
 
 __all__ = ["AdamW", "Lion", "Muon", "adamw", "averaged_weights", "lion", "muon", "orthogonalize"]
@@ -158,10 +158,10 @@ class Muon(AdamW):
         ahead = whole(tf.cast(gradient + self.momentum * followed, self.newton_schulz_dtype))
         parts = [
             0.2 * math.sqrt(max(part.shape)) * orthogonalize(part, steps=self.newton_schulz_steps)
-            for part in apart(ahead, widths, axis=1, groups=groups)
+            for part in split(ahead, widths, axis=1, groups=groups)
         ]
         decay(variable, scalars)
-        step = whole(together(parts, axis=1, groups=groups))
+        step = whole(concat(parts, axis=1, groups=groups))
         variable.assign_sub(scalars["learning_rate"] * tf.cast(step, variable.dtype))
 
     def get_config(self) -> dict[str, Any]:

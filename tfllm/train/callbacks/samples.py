@@ -98,11 +98,11 @@ class Samples(keras.callbacks.Callback):
             : min(MOST_ATTENTION_TOKENS, self.model.config.max_length)
         ]
         names = [self._tokenizer.id_to_piece(token) for token in ids]
-        maps = {
-            layer: self.model.stack.attention_map({TOKEN_IDS: tf.constant([ids])}, layer)[0]
-            for layer in sorted({0, self.model.config.num_layers - 1})
+        maps = self.model({TOKEN_IDS: tf.constant([ids])}, output_attentions=True).attentions
+        return {
+            f"attention_block_{layer}": attention_image(np.asarray(tf.cast(maps[layer][0], tf.float32)), names)
+            for layer in sorted({0, len(maps) - 1})
         }
-        return {f"attention_block_{layer}": attention_image(np.asarray(heads), names) for layer, heads in maps.items()}
 
     def _project_embeddings(self) -> None:
         """Writes the first rows of the embedding table as the projector's text files."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras.src.backend.common.name_scope import current_path  # where a variable that is being made stands
 from tensorflow.experimental import dtensor
 
-from tfllm.layers.attention import Attention
+from tfllm.layers.attention import MultiHeadAttention
 from tfllm.layers.feedforward import FeedForward
 from tfllm.train.distribution.sharding import DATA, MODEL, MeshVariable, layout_of, split_axis
 
@@ -170,7 +170,7 @@ def arrange(model: Any) -> None:
         return
     devices = strategy.mesh.dim_size(MODEL)
     for layer in model._flatten_layers():
-        if isinstance(layer, Attention):
+        if isinstance(layer, MultiHeadAttention):
             if layer.heads[0] % devices:
                 raise ValueError(
                     f"num_heads={layer.heads[0]} cannot be shared by the {devices} devices of the mesh's model axis: "

@@ -1,0 +1,11 @@
+from .attention import AttentionOutput as AttentionOutput
+from .attention import MultiHeadAttention as MultiHeadAttention
+from .block import BlockOutput as BlockOutput
+from .block import TransformerBlock as TransformerBlock
+from .feedforward import FeedForward as FeedForward
+from .norms import LayerNorm as LayerNorm
+from .norms import RMSNorm as RMSNorm
+from .positions import RotaryPositions as RotaryPositions
+from .positions import SinusoidalPositions as SinusoidalPositions
+from .stack import StackOutput as StackOutput
+from .stack import TransformerStack as TransformerStack
