@@ -16,7 +16,17 @@ from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.mesh import gathered, whole
 
 
-class Composite(keras.layers.Layer):
+class Configurable(keras.layers.Layer):
+    """A layer whose config is the arguments of its constructor, as Keras keeps them; `dtype` may be a policy."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        policy = kwargs.get("dtype")
+        if isinstance(policy, keras.DTypePolicy):  # Keras keeps strings and numbers only
+            kwargs["dtype"] = policy.name
+        return super().__new__(cls, *args, **kwargs)
+
+
+class Composite(Configurable):
     """A layer made of layers: building it builds them, in the order they were created, for inputs of its own shape."""
 
     def __init__(self, **kwargs: Any):

@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.layers.base import sizes_of, sum_rows
+from tfllm.layers.base import Configurable, sizes_of, sum_rows
 from tfllm.layers.call_options import CallOptions
 from tfllm.layers.custom_gradient import custom_gradient
 from tfllm.layers.fused import fused, rounded
 
 
-class _Norm(keras.layers.Layer):
+class _Norm(Configurable):
     """What both norms share: a scale [D], where D is the size of the last axis."""
 
     def __init__(self, epsilon: float = 1e-5, **kwargs: Any):
@@ -24,8 +24,8 @@ class _Norm(keras.layers.Layer):
         self.epsilon, self.supports_masking = epsilon, True
 
     def build(self, input_shape: Any) -> None:
-        self.size, self.output_shape = input_shape[-1], tuple(input_shape)
-        self.scale = self.add_weight(name="scale", shape=[self.size], initializer="ones", autocast=False)
+        self.output_shape = tuple(input_shape)
+        self.scale = self.add_weight(name="scale", shape=input_shape[-1:], initializer="ones", autocast=False)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -41,17 +41,14 @@ class LayerNorm(_Norm):
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
-        self.bias = self.add_weight(name="bias", shape=[self.size], initializer="zeros", autocast=False)
+        self.bias = self.add_weight(name="bias", shape=input_shape[-1:], initializer="zeros", autocast=False)
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., D] -> [..., D]."""
-        flat = tf.reshape(x, [-1, self.size])
+        flat = tf.reshape(x, [-1, self.scale.shape[0]])
         scale, bias = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.bias)
         y = _layer_norm(flat, scale, bias, self.epsilon, options)
         return tf.reshape(y, sizes_of(x))
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
 @keras.saving.register_keras_serializable(package="tfllm")
@@ -64,11 +61,8 @@ class RMSNorm(_Norm):
 
     def call(self, x: tf.Tensor, options: CallOptions = CallOptions()) -> tf.Tensor:
         """[..., D] -> [..., D]."""
-        y = _rms_norm(tf.reshape(x, [-1, self.size]), tf.convert_to_tensor(self.scale), self.epsilon, options)
+        y = _rms_norm(tf.reshape(x, [-1, self.scale.shape[0]]), tf.convert_to_tensor(self.scale), self.epsilon, options)
         return tf.reshape(y, sizes_of(x))
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | dict(size=self.size, epsilon=self.epsilon)
 
 
 _NORMS = {"layer": LayerNorm, "rms": RMSNorm}

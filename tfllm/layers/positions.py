@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfllm.layers.base import Configurable
+
 
 class Rotation(NamedTuple):
     """Cosines and sines of the angles by which queries and keys are rotated, float32 [B, 1, S, H/2] (or B = 1)."""
@@ -63,7 +65,7 @@ def sinusoids(positions: tf.Tensor, size: int) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable(package="tfllm")
-class SinusoidalPositions(keras.layers.Layer):
+class SinusoidalPositions(Configurable):
     """Adds the sinusoids of Vaswani et al. 2017 (section 3.5) to a sequence of vectors. It has no weights.
 
     >>> x = tfllm.layers.SinusoidalPositions()(keras.layers.Embedding(1000, 512, mask_zero=True)(ids))
@@ -96,7 +98,7 @@ class SinusoidalPositions(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tfllm")
-class RotaryPositions(keras.layers.Layer):
+class RotaryPositions(Configurable):
     """The rotation of queries and keys by their positions (Su et al. 2021, arXiv:2104.09864). It has no weights.
 
     >>> rope = tfllm.layers.RotaryPositions(64)(positions)
