@@ -71,7 +71,7 @@ class GenerationConfig:
     """
 
     max_new_tokens: int = setting(
-        128, integer(1), "Longest continuation in tokens, the closing separator included.", sample_rows=(4, 3)
+        128, integer(1), "Longest continuation in tokens. The separator that ends the text counts, too.", sample_rows=(4, 3)
     )
     min_new_tokens: int = setting(
         0,
@@ -89,7 +89,7 @@ class GenerationConfig:
     top_k: int = setting(
         0,
         integer(0),
-        "Draw from the k most probable tokens only (Fan et al. 2018); in contrastive search, the number of candidates. 0: all.",
+        "Draw from the k most probable tokens only (Fan et al. 2018). 0: all. In contrastive search: the number of candidates, at least 2.",
         sample_rows=(0, 40),
         only_for_draws=True,
     )
@@ -139,7 +139,9 @@ class GenerationConfig:
     bad_words: tuple[str, ...] = setting((), Texts(), "Texts that the continuation must not contain.")
     """The last token of a word is not chosen after its other tokens. A word is tokenized as at the beginning of a text and as
     after a space; spelled with other tokens, it can still occur."""
-    choices: tuple[str, ...] | None = setting(None, Texts(or_none=True), "The continuation is exactly one of these texts.")
+    choices: tuple[str, ...] | None = setting(
+        None, Texts(or_none=True), "The continuation is one of these texts, or its beginning if `max_new_tokens` is too small."
+    )
     """Each is spelled as the tokenizer spells it. Greedy search takes the most probable token at each step; a beam search with
     `length_penalty=0` and as many beams as choices finds the most probable text."""
     regex: str = setting(
@@ -158,14 +160,14 @@ class GenerationConfig:
     length_penalty: float = setting(
         1.0,
         real(-LARGEST, LARGEST),
-        "In beam search, a score is the sum of log-probabilities divided by length to this power (Wu et al. 2016).",
+        "In beam search, a score is the sum of log-probabilities after penalties, divided by length to this power (Wu et al. 2016).",
     )
     """Above 0, longer texts gain."""
-    early_stopping: bool | str = setting(False, OneOf((True, False, "never")), "In beam search, when the search ends.")
+    early_stopping: bool | str = setting(False, OneOf((True, False, "never")), "When a beam search ends: see below.")
     """True: as soon as `num_beams` continuations have ended. False: when the best running one, if it ended now, would not be
     among the best. "never": when no running one can come among the best at any length."""
     num_beam_groups: int = setting(
-        1, integer(1), "Beams are split into this many groups, which avoid each other's tokens (Vijayakumar et al. 2016)."
+        1, integer(1), "Beams are split into this many groups. `diversity_penalty` makes them differ (Vijayakumar et al. 2016)."
     )
     diversity_penalty: float = setting(
         0.0,
@@ -182,18 +184,22 @@ class GenerationConfig:
     num_draft_tokens: int = setting(
         0,
         integer(0),
-        "Speculative decoding (Leviathan et al. 2023): this many tokens are drafted and checked at once. 0: off.",
+        "Speculative decoding (Leviathan et al. 2023): up to this many tokens are drafted and checked at once. 0: off.",
     )
     """The draft model drafts, or, without one, prompt lookup. The text is the same, and sooner where drafts are good."""
     max_matching_ngram_size: int = setting(
-        3, integer(1), "In prompt lookup: the longest end of the text, in tokens, that is looked for in the text before."
+        3,
+        integer(1),
+        "In prompt lookup: the last tokens of the text are searched for earlier in the text; this is the largest number of them.",
     )
     num_sequences: int = setting(1, integer(1), "Continuations of each prompt; in beam search, the best ones.")
-    stop: tuple[str, ...] = setting((), Texts(), "The continuation ends before the first of these strings.")
+    stop: tuple[str, ...] = setting(
+        (), Texts(), "Generation ends when one of these strings appears. `text` is cut before it; `token_ids` contains it."
+    )
     seed: int | None = setting(
         None,
         integer(0, or_none=True),
-        "Of the draws: the same prompt, settings and seed give the same text. None: another seed for each prompt and call.",
+        "Seed of the draws: the same prompt, settings and seed give the same text. None: another seed for each prompt and call.",
         sample_rows=(0, 1),
         only_for_draws=True,
     )
