@@ -157,6 +157,19 @@ def test_remat_says_the_same():
     np.testing.assert_array_equal(again({"token_ids": ids}), model({"token_ids": ids}))
 
 
+def test_vectors_may_come_from_elsewhere(model):
+    """What `embed` gives, run through the blocks, is the model; a prompt of other vectors stands before it."""
+    ids = tokens(model.config, 2, 7)
+    embedded = model.stack.embed({"token_ids": ids})
+    np.testing.assert_array_equal(
+        model.stack.run(embedded).last_hidden_state, model.stack({"token_ids": ids}).last_hidden_state
+    )
+    known = model.stack.embed({"token_ids": ids[:, :3]})
+    later = model.stack.embed({"token_ids": ids[:, 3:]}, positions=tf.range(3, 7)[None])
+    joined = model.stack.run(tf.concat([known, later], 1)).last_hidden_state
+    np.testing.assert_allclose(model.logits(joined), model({"token_ids": ids}), atol=WITHIN)
+
+
 def test_attention_map(model):
     ids = tokens(model.config, 2, 7)
     picture = model({"token_ids": ids}, output_attentions=True).attentions[1].numpy()

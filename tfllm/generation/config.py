@@ -89,7 +89,8 @@ class GenerationConfig:
     top_k: int = setting(
         0,
         integer(0),
-        "Draw from the k most probable tokens only (Fan et al. 2018). 0: all. In contrastive search: the number of candidates, at least 2.",
+        "Draw from the k most probable tokens only (Fan et al. 2018). 0: all. In contrastive search: the "
+        "number of candidates, at least 2.",
         sample_rows=(0, 40),
         only_for_draws=True,
     )
@@ -160,7 +161,8 @@ class GenerationConfig:
     length_penalty: float = setting(
         1.0,
         real(-LARGEST, LARGEST),
-        "In beam search, a score is the sum of log-probabilities after penalties, divided by length to this power (Wu et al. 2016).",
+        "In beam search, a score is the sum of log-probabilities after penalties, divided by length to this "
+        "power (Wu et al. 2016).",
     )
     """Above 0, longer texts gain."""
     early_stopping: bool | str = setting(False, OneOf((True, False, "never")), "When a beam search ends: see below.")
@@ -190,7 +192,8 @@ class GenerationConfig:
     max_matching_ngram_size: int = setting(
         3,
         integer(1),
-        "In prompt lookup: the last tokens of the text are searched for earlier in the text; this is the largest number of them.",
+        "In prompt lookup: the last tokens of the text are searched for earlier in the text; this is the "
+        "largest number of them.",
     )
     num_sequences: int = setting(1, integer(1), "Continuations of each prompt; in beam search, the best ones.")
     stop: tuple[str, ...] = setting(
@@ -199,7 +202,8 @@ class GenerationConfig:
     seed: int | None = setting(
         None,
         integer(0, or_none=True),
-        "Seed of the draws: the same prompt, settings and seed give the same text. None: another seed for each prompt and call.",
+        "Seed of the draws: the same prompt, settings and seed give the same text. None: another seed for "
+        "each prompt and call.",
         sample_rows=(0, 1),
         only_for_draws=True,
     )
