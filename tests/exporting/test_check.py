@@ -58,23 +58,23 @@ def test_each_fault_is_named(broken):
     for part in (
         "signature generate is missing",
         "signature score is missing",
-        "serving_default, outputs: found length, raw_bytes, text; the contract says text",
-        "raw_bytes is a string and ends in _bytes",
-        "tokenize, inputs: text has shape (3,); the contract says [B]",
-        "tokenize, outputs: num_tokens is int64; the contract says int32",
+        "serving_default, outputs: the names are length, raw_bytes, text; expected text",
+        "raw_bytes is a string whose name ends in _bytes",
+        "tokenize, inputs: text has shape (3,); expected [B], each of any size",
+        "tokenize, outputs: num_tokens has dtype int64; expected int32",
         "_XlaMustCompile is set",
         "PyFunc: the graph calls Python",
         "assets.extra/tfllm.json is missing",
         "assets.extra/tf_serving_warmup_requests is missing",
         "signature serving_default fails",
-        "signature detokenize answered text in ill-formed UTF-8",
+        "signature detokenize returned text with bytes that are not UTF-8",
     ):
         assert part in str(report), str(report)
 
 
 def test_unknown_ops_are_named():
     assert list(checking._op_problems({"Add", "MyOp"}, {"Add"})) == [
-        "MyOp: ops that neither TensorFlow nor TensorFlow Text registers"
+        "MyOp: neither TensorFlow nor TensorFlow Text registers these ops"
     ]
 
 
@@ -103,7 +103,7 @@ def test_files_beside_are_read(unrun, copy):
     warm_up.write_bytes(warm_up.read_bytes()[:-5])
     (copy / "assets.extra" / "tfllm.json").write_text("{")
     first, second = tfllm.check(copy).problems
-    assert "tfllm.json is not JSON" in first and "is not a file of requests" in second
+    assert "tfllm.json is not JSON" in first and "expected a TFRecord file of warm-up requests" in second
 
 
 def test_a_warm_up_that_asks_too_little_or_wrongly(unrun, copy):
@@ -113,19 +113,21 @@ def test_a_warm_up_that_asks_too_little_or_wrongly(unrun, copy):
     with_two = {"serving_default": {"prompt": ["a"]}, "generate": {"prompt": ["a"]}}
     warm_up.write(path, contract_of("causal_lm")._replace(requests=with_two))
     wrong, silent = tfllm.check(copy).problems
-    assert "a request to 'generate' has inputs ['prompt'], not ['frequency_penalty'," in wrong
-    assert "no request to detokenize, score, tokenize" in silent
+    assert "a request to 'generate' has the inputs ['prompt']; expected ['frequency_penalty'," in wrong
+    assert "there is no request to detokenize, score, tokenize" in silent
 
 
 def test_what_is_no_export_is_an_error(tmp_path, copy):
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: expected a folder that tfllm\.export wrote"):
         tfllm.check(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
-    with pytest.raises(FileNotFoundError, match=r"neither a SavedModel nor a folder of versions 1, 2, …: it holds notes.txt"):
+    with pytest.raises(
+        FileNotFoundError, match=r"empty holds notes.txt: expected a SavedModel, or folders of versions \(1, 2, …\)"
+    ):
         tfllm.check(tmp_path / "empty")
     (copy.parent / "12").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"12 holds no saved_model\.pb"):
+    with pytest.raises(FileNotFoundError, match=r"12 has no saved_model\.pb"):
         tfllm.check(copy.parent)
     (copy / "saved_model.pb").write_bytes(b"\xff" * 9)
     with pytest.raises(ValueError, match=r"saved_model.pb is damaged"):
@@ -138,7 +140,7 @@ def test_an_export_that_cannot_be_loaded(copy, tmp_path, monkeypatch):
     script.write_text("import sys; print(sys.argv[1]); raise SystemExit('variables not found')")
     monkeypatch.setattr(checking.probe, "__file__", str(script))
     [problem] = tfllm.check(copy).problems
-    assert problem == "the export cannot be loaded with TensorFlow and TensorFlow Text alone: variables not found"
+    assert problem == "TensorFlow with TensorFlow Text, without other libraries, cannot load the export: variables not found"
 
 
 @pytest.mark.parametrize("name", contract_names())

@@ -73,7 +73,7 @@ def test_beams(model, tmp_path):
     np.testing.assert_allclose(found["score"], [record.score for record in expected], rtol=1e-4)
     assert found["num_tokens"].tolist() == [record.num_tokens for record in expected]
     assert "temperature" not in signatures["generate"].structured_input_signature[1]
-    with pytest.raises(ValueError, match="num_sequences=2 cannot be exported"):
+    with pytest.raises(ValueError, match="num_sequences=2 is invalid: expected 1"):
         tfllm.export(model, TOKENIZER, tmp_path / "two", config.replace(num_sequences=2))
 
 

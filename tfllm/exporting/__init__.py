@@ -1,4 +1,4 @@
-"""A model as a SavedModel that takes and returns strings: `export` writes it, `check` proves that stock servers can run it."""
+"""SavedModels that take and return strings: `export` writes one, `check` verifies that TensorFlow Serving can run it."""
 
 from tfllm import lazy
 

@@ -1,7 +1,7 @@
-"""`check`: is a folder an export that stock TensorFlow Serving can run?
+"""`check`: verifies that the standard TensorFlow Serving can run an export.
 
-Enters: a folder. Leaves: a `Report` with every way in which it is not. The graph is read as data, and each signature is run
-in a process of its own (`probe.py`), where neither tfllm nor Keras can be imported.
+In: the folder of an export. Out: a `Report`, which lists every problem. The graph is read as a protocol buffer. Then the
+signatures are run in another process (`probe.py`), in which neither tfllm nor Keras can be imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tfllm.exporting.contract import (
 from tfllm.tasks.spec import Field
 
 XLA_ATTRIBUTE = "_XlaMustCompile"
-# Registered everywhere, but run in the Python process that made them.
+# Every TensorFlow registers these ops, but they can only run in the Python process that made them.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
@@ -43,11 +43,11 @@ class Report:
     folder: Path
     """The version folder."""
     signatures: tuple[str, ...]
-    """Names of the signatures that the contract asks for."""
+    """Names of the signatures in the contract."""
     problems: tuple[str, ...]
-    """Empty: the export keeps the contract."""
+    """Empty if the export keeps the contract."""
     ops: tuple[str, ...]
-    """Every kind of op in the graph and its functions, sorted."""
+    """Names of the ops in the graph and its functions, each once, sorted."""
 
     @property
     def ok(self) -> bool:
@@ -68,10 +68,13 @@ def check(folder: str | Path) -> Report:
     saved_models/demo/1 keeps the serving contract: 5 signatures run, 104 kinds of ops
 
     Args:
-        folder: a version folder, or the folder of all versions, whose newest is checked.
+        folder: a version folder, or the folder of all versions. In the latter case the newest version is checked.
+
+    Returns:
+        A `Report`: `ok` is True if there are no problems.
 
     Raises:
-        FileNotFoundError: there is no such folder, no version in it, or no SavedModel.
+        FileNotFoundError: the folder does not exist, or has no version, or the version is no SavedModel.
         ValueError: `saved_model.pb` is damaged.
     """
     folder = _version_folder(Path(folder))
@@ -97,29 +100,33 @@ def check(folder: str | Path) -> Report:
 
 
 def _contract(folder: Path) -> Contract:
-    """What the export says it keeps; a causal model's where it does not say."""
+    """The contract that the export names; that of a causal model if it names none."""
     try:
-        said = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        return contract_of(said["contract"], said.get("generation"))
+        description = json.loads((folder / EXTRA_FOLDER / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return contract_of(description["contract"], description.get("generation"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return contract_of(tasks.DEFAULT)  # `_extra_problems` names what is wrong with the file
+        return contract_of(tasks.DEFAULT)  # `_extra_problems` reports what is wrong with the file
 
 
 def _version_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; tfllm.check wants what tfllm.export wrote")
+        raise FileNotFoundError(
+            f"{folder} does not exist: expected a folder that tfllm.export wrote. Give the path that tfllm.export returned."
+        )
     if (folder / "saved_model.pb").is_file():
         return folder
     numbers = versions(folder)
     if not numbers:
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(
-            f"{folder} is neither a SavedModel nor a folder of versions 1, 2, …: it holds {there}. "
-            "tfllm.export(model, tokenizer, folder) writes one"
+            f"{folder} holds {there}: expected a SavedModel, or folders of versions (1, 2, …). Give the path that tfllm.export "
+            "returned, or write an export with tfllm.export(model, tokenizer, folder)."
         )
     newest = folder / str(max(numbers))
     if not (newest / "saved_model.pb").is_file():
-        raise FileNotFoundError(f"{newest} holds no saved_model.pb: it is not a SavedModel, or was not copied whole")
+        raise FileNotFoundError(
+            f"{newest} has no saved_model.pb: expected a whole SavedModel. Copy the folder again, or export the model again."
+        )
     return newest
 
 
@@ -128,10 +135,15 @@ def _meta_graph(folder: Path) -> Any:
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): copy the folder again, or export again") from error
+        raise ValueError(
+            f"{path} is damaged ({error}): expected a SavedModel. Copy the folder again, or export the model again."
+        ) from error
     serving = [each for each in saved.meta_graphs if "serve" in each.meta_info_def.tags]
     if not serving:
-        raise ValueError(f"{path} holds no graph tagged 'serve': it was not made for serving")
+        raise ValueError(
+            f"{path} has no graph with the tag 'serve': expected a SavedModel for serving. Write one with "
+            "tfllm.export(model, tokenizer, folder)."
+        )
     return serving[0]
 
 
@@ -153,33 +165,34 @@ def _signature_problems(meta_graph: Any, contract: Contract) -> Iterator[str]:
 
 def _field_problems(where: str, found: Any, wanted: dict[str, Field]) -> Iterator[str]:
     if set(found) != set(wanted):
-        yield f"{where}: found {', '.join(sorted(found)) or 'none'}; the contract says {', '.join(sorted(wanted))}"
+        yield f"{where}: the names are {', '.join(sorted(found)) or 'missing'}; expected {', '.join(sorted(wanted))}"
     for name in sorted(set(found) & set(wanted)):
         dtype = tf.dtypes.as_dtype(found[name].dtype).name
         shape = tf.TensorShape(found[name].tensor_shape)
         if dtype != wanted[name].dtype:
-            yield f"{where}: {name} is {dtype}; the contract says {wanted[name].dtype}"
-        given = where.endswith("inputs")
-        if shape.rank != len(wanted[name].shape) or (given and any(size is not None for size in shape)):
+            yield f"{where}: {name} has dtype {dtype}; expected {wanted[name].dtype}"
+        is_input = where.endswith("inputs")
+        if shape.rank != len(wanted[name].shape) or (is_input and any(size is not None for size in shape)):
             letters = ", ".join(wanted[name].shape)
-            yield f"{where}: {name} has shape {shape}; the contract says [{letters}]{', all of any size' if given else ''}"
+            yield f"{where}: {name} has shape {shape}; expected [{letters}]{', each of any size' if is_input else ''}"
     for name in sorted(found):
         if name.endswith("_bytes") and tf.dtypes.as_dtype(found[name].dtype) == tf.string:
-            yield f"{where}: {name} is a string and ends in _bytes: TensorFlow Serving takes and gives it in base64"
+            yield f"{where}: {name} is a string whose name ends in _bytes: TensorFlow Serving encodes it in base64. Rename it."
 
 
 def _xla_problems(graph_def: Any, nodes: list[Any]) -> Iterator[str]:
     compiled = {each.name for each in nodes if each.attr[XLA_ATTRIBUTE].b}
     compiled |= {each.signature.name for each in graph_def.library.function if each.attr[XLA_ATTRIBUTE].b}
     if compiled:
-        yield f"{', '.join(sorted(compiled)[:3])}: {XLA_ATTRIBUTE} is set, and TensorFlow Serving has no XLA; drop jit_compile"
+        names = ", ".join(sorted(compiled)[:3])
+        yield f"{names}: {XLA_ATTRIBUTE} is set, and TensorFlow Serving has no XLA. Remove jit_compile."
 
 
 def _op_problems(ops: set[str], registered: set[str]) -> Iterator[str]:
     if python := sorted(ops & _PYTHON_OPS):
-        yield f"{', '.join(python)}: the graph calls Python, which no server has"
+        yield f"{', '.join(python)}: the graph calls Python, which a server cannot do"
     if unknown := sorted(ops - registered):
-        yield f"{', '.join(unknown)}: ops that neither TensorFlow nor TensorFlow Text registers"
+        yield f"{', '.join(unknown)}: neither TensorFlow nor TensorFlow Text registers these ops"
 
 
 def _extra_problems(folder: Path, contract: Contract) -> Iterator[str]:
@@ -189,40 +202,41 @@ def _extra_problems(folder: Path, contract: Contract) -> Iterator[str]:
     try:
         name = json.loads((extra / DESCRIPTION_FILE).read_text(encoding="utf-8"))["contract"]
         if name not in contract_names():
-            yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names the contract {name!r}; there are {', '.join(contract_names())}"
+            yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE}: contract={name!r}; expected one of {', '.join(contract_names())}"
     except FileNotFoundError:
         yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is missing"
     except (KeyError, TypeError):
-        yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} names no contract"
+        yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} does not name a contract"
     except ValueError as error:
         yield f"{EXTRA_FOLDER}/{DESCRIPTION_FILE} is not JSON ({error})"
     if not (extra / WARM_UP_FILE).is_file():
-        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE} is missing: the first requests would be slow"
+        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE} is missing, so the first requests are slow"
         return
     try:
         requests = list(warm_up.read(extra / WARM_UP_FILE))
     except ValueError as error:
         yield str(error)
         return
-    for signature, given in dict.fromkeys((signature, tuple(sorted(inputs))) for signature, inputs in requests):
+    for signature, names in dict.fromkeys((signature, tuple(sorted(inputs))) for signature, inputs in requests):
         wanted = contract.signatures[signature].inputs if signature in contract.signatures else {}
-        if set(given) != set(wanted):
-            yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r} has inputs {[*given]}, not {sorted(wanted)}"
-    if silent := sorted(set(contract.signatures) - {each.signature for each in requests}):
-        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: no request to {', '.join(silent)}"
+        if set(names) != set(wanted):
+            where = f"{EXTRA_FOLDER}/{WARM_UP_FILE}: a request to {signature!r}"
+            yield f"{where} has the inputs {[*names]}; expected {sorted(wanted)}"
+    if missing := sorted(set(contract.signatures) - {each.signature for each in requests}):
+        yield f"{EXTRA_FOLDER}/{WARM_UP_FILE}: there is no request to {', '.join(missing)}"
 
 
 def _probe(folder: Path, requests: dict[str, Any]) -> dict[str, Any]:
-    """What `probe.py` says.
+    """The output of `probe.py`.
 
     Raises:
-        ChildProcessError: it could not load the export; the message is its last words.
+        ChildProcessError: it could not load the export. The message ends with the last lines of its error output.
     """
     command = [sys.executable, "-P", probe.__file__, str(folder.absolute())]
     done = subprocess.run(command, input=json.dumps(requests), capture_output=True, text=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise ChildProcessError(f"the export cannot be loaded with TensorFlow and TensorFlow Text alone: {last}")
+        raise ChildProcessError(f"TensorFlow with TensorFlow Text, without other libraries, cannot load the export: {last}")
     return json.loads(done.stdout)
 
 
@@ -234,6 +248,6 @@ def _answer_problems(name: str, answer: dict[str, Any], contract: Contract) -> I
     for key, (dtype, shape, values) in answer.items():
         wanted = contract.signatures[name].outputs.get(key)
         if wanted and (dtype != wanted.dtype or len(shape) != len(wanted.shape) or shape[0] != rows):
-            yield f"signature {name} answered {key} as {dtype} {shape}; the contract says {wanted.dtype}, {rows} rows"
+            yield f"signature {name} returned {key} as {dtype} {shape}; expected {wanted.dtype} with {rows} rows"
         if values is None:
-            yield f"signature {name} answered {key} in ill-formed UTF-8"
+            yield f"signature {name} returned {key} with bytes that are not UTF-8"

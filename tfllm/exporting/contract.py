@@ -1,7 +1,7 @@
-"""What an export promises, as data: its signatures, and a request for each. `docs/serving-contract.md` says it in words.
+"""The contract of an export: its signatures, and a small request to each. `docs/serving-contract.md` describes it.
 
-A task that predicts has one signature, which follows from its `PredictionSpec`; a task with an `ExportSpec` brings its own.
-Importing this imports no TensorFlow.
+In: the name of a task. Out: a `Contract`. A task that predicts has one signature, which is derived from its `PredictionSpec`.
+A task with an `ExportSpec` defines its own signatures. This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from tfllm.tasks.spec import REAL, TEXT, WHOLE, Field, TaskSpec
 
 EXTRA_FOLDER = "assets.extra"
 WARM_UP_FILE = "tf_serving_warmup_requests"
-"""The name TensorFlow Serving looks for in `EXTRA_FOLDER`."""
+"""TensorFlow Serving looks for a file of this name in `EXTRA_FOLDER`."""
 DESCRIPTION_FILE = "tfllm.json"
 
 
 class Signature(NamedTuple):
-    """Names and tensors. Outputs that are strings must not end in `_bytes`: TensorFlow Serving would write them in base64."""
+    """Inputs and outputs by name. No string's name may end in `_bytes`: TensorFlow Serving would encode it in base64."""
 
     inputs: dict[str, Field]
     outputs: dict[str, Field]
 
 
 class Contract(NamedTuple):
-    """Signatures by name, and one small request for each: warm-up of a server, and the run of `check`."""
+    """Signatures by name, and one small request to each. A server's warm-up and `check` send these requests."""
 
     signatures: dict[str, Signature]
     requests: dict[str, dict[str, list]]
 
 
 def versions(folder: Path) -> list[int]:
-    """The numbers of the version folders in `folder`, sorted."""
+    """Version numbers of the folders in `folder`, sorted."""
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
 
 
@@ -43,7 +43,7 @@ _IDS = Field("int32", "BS")
 _SAMPLES = ["", "naïve 中文\n"]
 
 SETTINGS = {each.name: Field(each.number.dtype, "B") for each in PER_ROW}
-"""Inputs of `generate`: the settings of which each row may have its own value."""
+"""Inputs of `generate`: the settings that may differ between rows."""
 
 _CAUSAL_LM = Contract(
     {
@@ -70,27 +70,27 @@ _OF_PAIRS = " of pairs"
 
 
 def contract_name(task: str, pairs: bool) -> str:
-    """The name of a contract in `tfllm.json`: the task's, and whether rows are pairs of texts."""
+    """The name of a contract in `tfllm.json`: the task's name, with " of pairs" if the model reads pairs of texts."""
     return task + _OF_PAIRS * pairs
 
 
 def contract_names() -> list[str]:
-    """Every name that `contract_of` takes."""
+    """All names that `contract_of` accepts."""
     specs = [spec for spec in tasks.all_tasks() if spec.prediction or spec.export]
     pairs = [spec.name for spec in specs if spec.prediction and spec.prediction.takes_pairs]
     return [spec.name for spec in specs] + [contract_name(name, True) for name in pairs]
 
 
 def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contract:
-    """The contract of that name, with what the generation config of a causal model's export adds or takes away.
+    """The contract with this name.
 
     Args:
         name: one of `contract_names()`.
-        generation: `GenerationConfig.to_dict()`, as `tfllm.json` has it. An export that was written before a setting existed
-            does not name it here, and does not take it.
+        generation: of a causal model's export: `GenerationConfig.to_dict()`, which `tfllm.json` holds. It can add outputs. A
+            setting that is not in it existed only after the export was written, so the export has no such input.
 
     Raises:
-        KeyError: there is no such contract.
+        KeyError: there is no contract with this name.
     """
     if name not in contract_names():
         raise KeyError(name)
@@ -101,7 +101,7 @@ def contract_of(name: str, generation: Mapping[str, Any] | None = None) -> Contr
 
 
 def _prediction_contract(spec: TaskSpec, pairs: bool) -> Contract:
-    """One signature, "serving_default", that takes strings. Outputs of rows with different numbers of answers are padded."""
+    """One signature, "serving_default", whose inputs are strings."""
     assert spec.prediction is not None
     request = {name: list(values) for name, values in spec.prediction.inputs.items()}
     request |= {"text_pair": ["yes", ""]} if pairs else {}

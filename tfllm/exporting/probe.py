@@ -1,7 +1,7 @@
-"""Runs an export where nothing but TensorFlow and TensorFlow Text's ops can be had: a script, started by `checking.py`.
+"""Runs an export with TensorFlow and the ops of TensorFlow Text, without tfllm and Keras: a script that `checking.py` starts.
 
-Enters: a version folder (argument) and requests as JSON (standard input). Leaves, as JSON on standard output: the registered
-ops, and what each signature answered. It imports nothing of tfllm, and makes sure that nobody else does.
+In: a version folder (argument), and requests as JSON (standard input). Out, as JSON on standard output: the registered ops,
+and the outputs of each signature. The script blocks imports of tfllm and Keras.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORBIDDEN = ("keras", "tfllm")
 
 
 def text_op_libraries() -> list[str]:
-    """TensorFlow Text's shared libraries: what the stock server has linked in. Its Python package would import Keras."""
+    """TensorFlow Text's shared libraries, which TensorFlow Serving contains too. Its Python package would import Keras."""
     spec = importlib.util.find_spec("tensorflow_text")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("tensorflow_text is not installed")
@@ -42,13 +42,13 @@ def run(signature: Any, inputs: dict[str, list]) -> dict[str, Any]:
     try:
         outputs = signature(**{name: tf.constant(values, specs[name].dtype) for name, values in inputs.items()})
     except Exception as error:
-        # Whatever goes wrong in a graph is what this program is to report.
+        # Any error of a graph belongs in the report.
         return {"": f"{type(error).__name__}: {error}"}
     return {name: [value.dtype.name, value.shape.as_list(), _plain(value)] for name, value in outputs.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Numbers as they are, strings as UTF-8, or null where they are none."""
+    """The values as lists; strings are decoded. None if a string is not UTF-8."""
     values = value.numpy().tolist()
     if value.dtype.name != "string":
         return values
@@ -62,11 +62,11 @@ def _decoded(value: Any) -> Any:
 
 
 def main() -> None:
-    gc.disable()  # for so short a time it would only look through TensorFlow's objects again and again
+    gc.disable()  # it costs time, and this process ends soon
     for name in FORBIDDEN:
         sys.modules[name] = None  # type: ignore[assignment]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Libraries print to standard output at will; the report goes to the real one.
+    # Libraries may print to standard output, which holds the report: send their lines to standard error.
     report, sys.stdout = sys.stdout, sys.stderr
     import tensorflow as tf
 
@@ -77,7 +77,7 @@ def main() -> None:
     answers = {name: run(loaded.signatures[name], inputs) for name, inputs in json.load(sys.stdin).items()}
     json.dump({"ops": ops, "answers": answers}, report)
     report.flush()
-    os._exit(0)  # taking TensorFlow apart piece by piece takes longer than many an export runs
+    os._exit(0)  # the usual exit, which frees all of TensorFlow, takes longer than the requests
 
 
 if __name__ == "__main__":

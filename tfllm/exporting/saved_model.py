@@ -1,7 +1,8 @@
-"""`export`: a model and its tokenizer as one version of a SavedModel.
+"""`export`: writes a model and its tokenizer as one SavedModel.
 
-Enters: a model, a tokenizer, settings, a folder. Leaves: `folder/1`, `folder/2`, …: what TensorFlow Serving loads.
-Nothing of tfllm or Keras is in it: variables, a graph of core and TensorFlow Text ops, and a few files beside.
+In: a model, a tokenizer, settings, a folder. Out: `folder/1`, `folder/2`, …, the versions that TensorFlow Serving loads.
+A version holds variables, a graph of TensorFlow and TensorFlow Text ops, and two files in `assets.extra`. To run it, neither
+tfllm nor Keras is needed.
 """
 
 from __future__ import annotations
@@ -36,45 +37,49 @@ def export(
     prepack: bool = False,
     **overrides: Any,
 ) -> Path:
-    """Writes the next version of an export, all of it or nothing.
+    """Writes the next version of an export. If it fails, no version appears.
 
     >>> tfllm.export(model, tokenizer, "saved_models/demo")
     PosixPath('saved_models/demo/1')
 
     Args:
-        model, tokenizer: or the paths of their folders.
-        folder: of all versions; servers take its name for the model's.
-        config: of a causal model: how `serving_default` continues its prompts (greedily, unless said), and what of the settings
-            `generate` cannot be told by row: stop strings, biases, bad words, how many alternatives it gives; `overrides`
-            change single ones (`max_new_tokens=40`).
-        quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
-            takes 0.54 of its time in float32 (without VNNI 0.9), of a smaller model more, for a little quality
-            (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
-        prepack: of a causal model: the server keeps each matrix once more, as its processor reads it soonest. Several prompts
-            at once are continued sooner, in bfloat16 one is, too; `serving_default` and `generate` take memory for the
-            weights again, when they are first asked. int8 does so always. Only on x86 processors, where TensorFlow runs oneDNN;
-            in bfloat16 only on those with AVX-512: without, TensorFlow ends the server.
-        draft_model: drafts `config.num_draft_tokens` at a time, as in `tfllm.generate`; its weights are in the export, too.
+        model, tokenizer: a model and its tokenizer, or the paths of their folders.
+        folder: the folder of all versions. Its name is the model's name on the server.
+        config: settings of a causal model. `serving_default` takes all settings from it; by default it decodes greedily.
+            `generate` takes from it the settings that are no inputs: stop strings, biases, bad words, `top_log_probs`, ….
+            None: the default settings.
+        draft_model: a smaller model for speculative decoding, as in `tfllm.generate`: it drafts `config.num_draft_tokens`
+            tokens at a time. The export contains its weights, too.
+        quantize: "int8" stores the matrices of the blocks and of the vocabulary in 8 bits, and multiplies in 8 bits. A token
+            of GPT-2 small then takes 0.54 times as long as in float32 (0.9 times without VNNI). The gain is less for smaller
+            models. The quality is slightly lower (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
+        prepack: of a causal model: the server keeps another copy of each matrix, in the layout that its processor reads
+            fastest. Several prompts at once become faster; in bfloat16 also one prompt. `serving_default` and `generate` each
+            take memory for another copy of the weights at their first request. "int8" always does this. Only on x86
+            processors, where TensorFlow runs oneDNN; in bfloat16 only with AVX-512: on another processor TensorFlow ends the
+            server.
+        overrides: single settings in place of those of `config`: `max_new_tokens=40`.
 
     Returns:
-        The folder of the new version: one more than the highest there.
+        The folder of the new version. Its number is one more than the highest number in `folder`.
 
     Raises:
-        TypeError: the model is no model, or the tokenizer no tokenizer.
-        ValueError: the model is for inference already, the tokenizer is not the model's, the config wants what the model cannot
-            give, the draft model does not fit, `quantize` is unknown, or it or `prepack` wants another processor or dtype.
-        FileExistsError: `folder` is a file, or a version.
+        TypeError: `model` is no model, or `tokenizer` no tokenizer.
+        ValueError: the model was made by `for_inference`; the tokenizer is not the model's; the model does not support a
+            setting; the draft model does not fit; or `quantize` or `prepack` needs another value, processor or dtype.
+        FileExistsError: `folder` is a file, or the folder of a version.
     """
     model, tokenizer = get_both(model, tokenizer)
     draft_model = None if draft_model is None else get(draft_model)
     if isinstance(model, InferenceModel) or isinstance(draft_model, InferenceModel):
-        raise ValueError("export takes models themselves, and its own quantize; what for_inference made has copies of one")
-    generates = tasks.task_of(model).generates
-    if not generates and (config is not None or overrides):
-        raise ValueError(f"{type(model).__name__} does not generate: leave the GenerationConfig and its settings out")
+        name, value = ("model", model) if isinstance(model, InferenceModel) else ("draft_model", draft_model)
+        raise ValueError(
+            f"{name}={type(value).__name__} is invalid: expected a model that for_inference did not copy. Give its .model; "
+            "quantize and prepack are arguments of export, too."
+        )
     check_form(model, quantize, prepack)
-    if not generates and prepack:
-        raise ValueError(f"prepack=True makes decoding faster, and {type(model).__name__} does not generate: leave it out")
+    if not tasks.task_of(model).generates:
+        _check_no_generation(model, config, overrides, prepack)
     config = config_of(config, overrides)
     check_tokenizer(model, tokenizer)
     if draft_model is not None:
@@ -82,18 +87,34 @@ def export(
         check_form(draft_model, quantize, prepack)
     if config.num_sequences != 1:
         raise ValueError(
-            f"num_sequences={config.num_sequences} cannot be exported, for a signature gives a row a prompt: "
-            "send the prompt several times with different seeds; of a beam search the best one is given"
+            f"num_sequences={config.num_sequences} is invalid: expected 1, for an export returns one text for each prompt. "
+            "Set num_sequences=1. For several texts, send the prompt several times, with different seeds."
         )
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file: give the folder that holds a model's versions")
+        raise FileExistsError(f"{folder} is a file: expected a folder for the versions of a model. Give another path.")
     if (folder / "saved_model.pb").exists():
-        raise FileExistsError(f"{folder} is a version: give the folder that holds them, {folder.parent}")
+        raise FileExistsError(
+            f"{folder} is one version of an export: expected the folder that holds the versions. Give {folder.parent}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with temporary_path(folder / "version") as partial:
         _write(model, tokenizer, config, partial, draft_model, quantize, prepack)
         return _publish_version(partial, folder)
+
+
+def _check_no_generation(
+    model: LanguageModel, config: GenerationConfig | None, overrides: dict[str, Any], prepack: bool
+) -> None:
+    """Raises ValueError if there are settings of generation, which this model cannot use."""
+    name = type(model).__name__
+    for argument, value in (overrides if config is None else {"config": config}).items():
+        raise ValueError(
+            f"{argument}={value!r:.80} is invalid: expected no setting of generation, for {name} does not generate text. "
+            f"Remove {argument}."
+        )
+    if prepack:
+        raise ValueError(f"prepack=True is invalid: expected False, for {name} does not generate text. Remove prepack=True.")
 
 
 def _write(
@@ -108,7 +129,7 @@ def _write(
     module = tf.Module()
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     served = [InferenceModel(each, quantize, prepack) for each in (model, draft_model) if each is not None]
-    # The bare variables: a Keras object in here would need Keras to load.
+    # Only the variables: with a Keras object in the module, loading would need Keras.
     module.weights = [variable for each in served for variable in each.variables]
     target, drafter = [each.replaced for each in served] if draft_model is not None else (served[0].replaced, None)
     tf.saved_model.save(module, str(folder), signatures=build(target, tokenizer, config, drafter), options=options)
@@ -123,7 +144,7 @@ def _write(
 
 
 def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig) -> dict[str, Any]:
-    """What the export was made from."""
+    """The contents of `tfllm.json`: what the export was made from."""
     return {
         "tfllm": __version__,
         "tensorflow": tf.__version__,
@@ -140,13 +161,13 @@ def _description(model: LanguageModel, tokenizer: Tokenizer, config: GenerationC
 
 
 def _publish_version(partial: Path, folder: Path) -> Path:
-    """Renames a complete export to the next free version number; returns its new path."""
+    """Moves a complete export to the next free version number, and returns its new path."""
     while True:
         path = folder / str(max(versions(folder), default=0) + 1)
         try:
             move_into_place(partial, path)
             return path
         except OSError:
-            # Another export took the number in between; anything else is an error.
+            # If the path exists, another export took the number in the meantime. Otherwise it is an error.
             if not path.is_dir():
                 raise

@@ -1,7 +1,7 @@
-"""The functions of an export, from model, tokenizer and settings.
+"""The functions of an export.
 
-Enters and leaves: what `contract.py` lists. Tensors are checked in the graph; what is not accepted fails the request with
-INVALID_ARGUMENT and a sentence.
+In: a model, a tokenizer, a generation config. Out: one concrete function for each signature, with the inputs and outputs that
+`contract.py` lists. The graph checks the inputs: a request with an invalid value fails with INVALID_ARGUMENT and a message.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Tensors = dict[str, tf.Tensor]
 
 
 def contract_name_of(model: LanguageModel) -> str:
-    """The name of the contract that the model's export keeps."""
+    """The name of the contract of the model's export."""
     return contract_name(model.task, getattr(model, "pairs", False))
 
 
 def build(
     model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None = None
 ) -> dict[str, Any]:
-    """One concrete function a signature of the model's contract."""
+    """One concrete function for each signature of the model's contract."""
     export = tasks.task_of(model).export
     if export is None:
         functions = {"serving_default": _predicting(model, tokenizer)}
@@ -47,7 +47,7 @@ def build(
 
 
 def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Tensors]:
-    """The model's answers, padded where rows have different numbers of them, which `count` then says."""
+    """The model's predictions. Ragged ones are padded, and `count` holds the number of each row."""
     function = answers(model, tokenizer)
 
     def serving_default(**texts: tf.Tensor) -> Tensors:
@@ -62,11 +62,14 @@ def _predicting(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Ten
 def generation_functions(
     model: LanguageModel, tokenizer: Tokenizer, config: GenerationConfig, draft_model: LanguageModel | None
 ) -> dict[str, Callable[..., Tensors]]:
-    """A causal model's functions. `serving_default` takes all settings from the config, `generate` those that rows share."""
+    """The functions of a causal model.
+
+    `serving_default` takes all settings from the config. `generate` takes from it only those that all rows share.
+    """
     shared = shared_settings_of(config, tokenizer)
     rows = [tf.TensorSpec([None], tf.string), row_specs()]
 
-    @partial(tf.function, input_signature=rows, autograph=False)  # once in the graph, for both signatures
+    @partial(tf.function, input_signature=rows, autograph=False)  # both signatures call it, so the graph has it once
     def answer(prompt: tf.Tensor, settings: RowSettings) -> Tensors:
         found = continue_prompts(model, _tokenized(model, tokenizer, prompt), settings, shared, draft_model)
         return {"text": text_of(found, shared.stop, tokenizer.detokenize)} | _outputs(found)
@@ -79,7 +82,7 @@ def generation_functions(
     def generate(prompt: tf.Tensor, **settings: tf.Tensor) -> Tensors:
         with tf.control_dependencies(assert_valid(settings, tf.size(prompt), longest)):
             prompt = tf.identity(prompt)
-            # Otherwise memory may be allocated for them before the assertions fail.
+            # Without this, memory for these sizes may be allocated before the assertions fail.
             settings = {name: tf.identity(each) for name, each in settings.items()}
         return answer(prompt, same_for_all(config, tf.size(prompt))._replace(**settings))
 
@@ -106,7 +109,7 @@ def generation_functions(
 
 
 def _outputs(found: Results) -> Tensors:
-    """The results that there are, by their names in the contract."""
+    """The results by their names in the contract, without those that were not computed."""
     outputs = {"token_ids": found.token_ids, "log_probs": found.log_probs, "num_tokens": found.num_tokens}
     if found.top:
         outputs |= {"top_token_ids": found.top.token_ids, "top_log_probs": found.top.log_probs}
@@ -123,14 +126,14 @@ def _concrete(signature: Signature, function: Callable[..., Tensors]) -> Any:
 
 
 def _tokenized(model: LanguageModel, tokenizer: Tokenizer, prompt: tf.Tensor) -> Prompts:
-    """string [B] -> the prompts' tokens, with the separator before each."""
+    """The tokens of the prompts, string [B], each after the separator (bos)."""
     ids = tokenizer.tokenize(prompt)
     with_separator = tf.concat([tf.fill([tf.size(prompt), 1], tokenizer.bos_id), ids], 1)
     lengths = tf.cast(with_separator.row_lengths(), tf.int32)
     assertions = [tf.debugging.Assert(tf.size(prompt) > 0, ["prompt is invalid: expected at least one text, got:", prompt])]
     if model.config.positions == "learned":
         limit = model.config.max_length
-        message = f"prompt is invalid: expected at most {limit - 1} tokens, where learned positions end. With separator:"
+        message = f"prompt is invalid: expected at most {limit - 1} tokens, the model has {limit} positions. With separator:"
         assertions.append(tf.debugging.Assert(tf.reduce_all(lengths <= limit), [message, lengths]))
     with tf.control_dependencies(assertions):
         return Prompts(with_separator.to_tensor(tokenizer.pad_id), tf.identity(lengths))

@@ -1,7 +1,8 @@
-"""The requests TensorFlow Serving runs before it calls a model ready: a TFRecord file of `PredictionLog` messages.
+"""Warm-up requests: TensorFlow Serving runs them before it reports a model as ready.
 
-Source: tensorflow_serving/apis/{prediction_log,predict,model}.proto. Only the fields used are described here, with
-`TensorProto` as the bytes it is on the wire, so the serving API is no dependency.
+In: a contract. Out: a TFRecord file of `PredictionLog` messages. Source:
+tensorflow_serving/apis/{prediction_log,predict,model}.proto. The message types are defined here, with the used fields only and
+`TensorProto` as bytes, so the package tensorflow-serving-api is not needed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tensorflow.core.framework import tensor_pb2
 from tfllm.exporting.contract import Contract
 
 _PACKAGE = "tfllm.serving"
-# message -> (field, number, type or message); the numbers are the wire format.
+# message -> (field, number, type or message); the numbers are those of the .proto files.
 _MESSAGES = {
     "ModelSpec": [("signature_name", 3, "string")],
     "Input": [("key", 1, "string"), ("value", 2, "bytes")],
@@ -31,7 +32,7 @@ _REPEATED = {"inputs"}
 
 
 class Request(NamedTuple):
-    """One call of a signature."""
+    """One request: the name of a signature, and its inputs."""
 
     signature: str
     inputs: dict[str, np.ndarray]
@@ -56,7 +57,7 @@ def _prediction_log() -> Any:
 
 
 def write(path: Path, contract: Contract) -> None:
-    """Each request, and its first row alone: one text may have a graph of its own. Values get the dtypes of the signature."""
+    """Writes each request, before it a request with the first row only: for one text the graph may have a branch of its own."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in contract.requests.items():
             for rows in (1, None):
@@ -70,10 +71,10 @@ def write(path: Path, contract: Contract) -> None:
 
 
 def read(path: Path) -> Iterator[Request]:
-    """What `write` wrote.
+    """The requests of a file that `write` wrote.
 
     Raises:
-        ValueError: the file is damaged, or holds something else.
+        ValueError: the file is damaged, or holds other records.
     """
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -81,4 +82,6 @@ def read(path: Path) -> Iterator[Request]:
             values = {each.key: tf.make_ndarray(tensor_pb2.TensorProto.FromString(each.value)) for each in request.inputs}
             yield Request(request.model_spec.signature_name, values)
     except (tf.errors.OpError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a file of requests ({type(error).__name__}): export the model again") from error
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}): expected a TFRecord file of warm-up requests. Export the model again."
+        ) from error
