@@ -100,7 +100,7 @@ def _read_strict_emotions(*given: Any, **options: Any) -> tfllm.data.Labelled:
 def test_a_folder_of_a_task_that_is_not_registered_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = EmotionRegressor(tfllm.preset("bert-tiny", pooler=False, **SIZES))
     tfllm.save(model, ByteTokenizer(), tmp_path / "model")
-    with pytest.raises(ValueError, match=r"is for the task 'emotion_regressor'; .*first: tfllm\.tasks\.register\(spec\)$"):
+    with pytest.raises(ValueError, match=r"task='emotion_regressor' is invalid: .*first: tfllm\.tasks\.register\(spec\)$"):
         tfllm.load(tmp_path / "model")
     monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
     tfllm.tasks.register(emotion_task.SPEC)  # as advised

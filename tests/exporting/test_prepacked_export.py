@@ -64,12 +64,14 @@ def test_what_cannot_be_packed_leaves_nothing_behind(tmp_path):
     config = tfllm.preset("llama-tiny", vocab_size=ByteTokenizer.vocab_size, num_layers=1)
     half, whole = (tfllm.CausalLM(config, dtype=dtype) for dtype in ("mixed_float16", "float32"))
     for model, more in ((half, {}), (whole, {"draft_model": half, "num_draft_tokens": 2})):
-        with pytest.raises(ValueError, match="prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16"):
+        with pytest.raises(
+            ValueError, match="prepack=True is invalid: expected False, for the model has dtype='mixed_float16'"
+        ):
             tfllm.export(model, ByteTokenizer(), tmp_path / "m", prepack=True, **more)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_has_no_loop_to_pack_for(tmp_path):
-    with pytest.raises(ValueError, match="prepack=True makes decoding faster, and TextClassifier does not generate"):
+    with pytest.raises(ValueError, match="prepack=True is invalid: expected False, for TextClassifier does not generate"):
         tfllm.export(strong("text_classifier", ByteTokenizer()), ByteTokenizer(), tmp_path / "m", prepack=True)
     assert list(tmp_path.iterdir()) == []

@@ -72,5 +72,5 @@ def test_an_encoder_answers_nearly_alike(tmp_path):
 
 
 def test_other_sizes_are_refused(greedy, tmp_path):
-    with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8', or leave it out"):
+    with pytest.raises(ValueError, match="quantize='int4' is invalid: expected 'int8' or None"):
         tfllm.export(greedy.model, greedy.tokenizer, tmp_path / "model", quantize="int4")

@@ -153,7 +153,7 @@ if packs("bfloat16"):
 def test_prepacked_in_bfloat16_wants_a_processor_that_has_it(monkeypatch):
     """TensorFlow would end the process."""
     monkeypatch.setattr(inference, "packs", lambda dtype: dtype == "float32")
-    with pytest.raises(ValueError, match="prepack=True in bfloat16 wants a processor with AVX-512, which this one has not"):
+    with pytest.raises(ValueError, match="prepack=True is invalid: expected False, for in bfloat16 it needs AVX-512"):
         tfllm.for_inference(causal("gpt2-tiny", "mixed_bfloat16"), prepack=True)
 
 
@@ -198,17 +198,19 @@ def test_it_is_no_draft_model_for_its_own_model(models):
 def test_it_is_neither_exported_nor_copied(models, tmp_path):
     _, fast = models["gpt2-tiny"]
     for model, drafter in ((fast, None), (causal("gpt2-tiny"), fast)):
-        with pytest.raises(ValueError, match="export takes models themselves"):
+        with pytest.raises(
+            ValueError, match="model=InferenceModel is invalid: expected a model that for_inference did not copy"
+        ):
             tfllm.export(model, TOKENIZER, tmp_path / "model", draft_model=drafter)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(TypeError, match="make another"):
+    with pytest.raises(TypeError, match="Make another"):
         copy.deepcopy(fast)
 
 
 def test_what_it_has_not_is_said(models, tmp_path):
     _, fast = models["gpt2-tiny"]
     for call in (lambda: fast.fit([]), lambda: tfllm.save(fast, TOKENIZER, tmp_path / "model")):
-        with pytest.raises(AttributeError, match=r"an InferenceModel, which generates.* has no (fit|task); \.model is"):
+        with pytest.raises(AttributeError, match=r"InferenceModel has no attribute '(fit|task)': .*: \.model$"):
             call()
     assert list(tmp_path.iterdir()) == []
 
@@ -216,19 +218,19 @@ def test_what_it_has_not_is_said(models, tmp_path):
 @pytest.mark.parametrize("form", [{"quantize": "int8"}, {"prepack": True}], ids=str)
 def test_what_wants_an_x86_processor(form, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    with pytest.raises(ValueError, match=r"(quantize='int8'|prepack=True) wants an x86 processor, this one is arm64"):
+    with pytest.raises(ValueError, match=r"(quantize='int8'|prepack=True) is invalid: .* arm64, as it needs x86"):
         tfllm.for_inference(causal("gpt2-tiny"), **form)
 
 
 def test_what_cannot_be_made():
     encoder = tfllm.TextClassifier(tfllm.preset("bert-tiny", vocab_size=300), labels=["a", "b"])
-    with pytest.raises(ValueError, match="for_inference takes a CausalLM, got TextClassifier"):
+    with pytest.raises(ValueError, match="model=TextClassifier is invalid: expected a CausalLM"):
         tfllm.for_inference(encoder)
-    with pytest.raises(ValueError, match=r"for_inference was given what it made; give that one's \.model"):
+    with pytest.raises(ValueError, match=r"model=InferenceModel is invalid: .* Give its \.model"):
         tfllm.for_inference(tfllm.for_inference(causal("gpt2-tiny")))
-    with pytest.raises(ValueError, match="quantize='int4' is unknown: give 'int8'"):
+    with pytest.raises(ValueError, match="quantize='int4' is invalid: expected 'int8' or None"):
         tfllm.for_inference(causal("gpt2-tiny"), quantize="int4")
-    with pytest.raises(ValueError, match="prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16"):
+    with pytest.raises(ValueError, match="prepack=True is invalid: expected False, for the model has dtype='mixed_float16'"):
         tfllm.for_inference(causal("gpt2-tiny", "mixed_float16"), prepack=True)
-    with pytest.raises(ValueError, match="prepack='yes' must be True or False"):
+    with pytest.raises(ValueError, match="prepack='yes' is invalid: expected True or False"):
         tfllm.for_inference(causal("gpt2-tiny"), prepack="yes")

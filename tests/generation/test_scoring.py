@@ -66,7 +66,7 @@ def test_what_cannot_be_scored(model: Any) -> None:
     encoder = tfllm.MaskedLM(tfllm.preset("bert-mini", vocab_size=259, num_layers=1, hidden_size=8, num_heads=1, ffn_size=8))
     with pytest.raises(ValueError, match="expected a CausalLM, got a MaskedLM, which gives no probability of a whole text"):
         tfllm.score(encoder, ByteTokenizer(), "a")
-    with pytest.raises(TypeError, match=r"model=3 must be a model .* or the path of its folder, got int"):
+    with pytest.raises(TypeError, match=r"model=3 is invalid: expected a model .* or the path of its folder, got int"):
         tfllm.score(3, ByteTokenizer(), "a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the tokenizer has 300 ids, the model's vocabulary 259"):
         tfllm.score(model, type("Other", (ByteTokenizer,), {"vocab_size": 300})(), "a")

@@ -184,7 +184,7 @@ def test_an_answer_as_good_as_none_is_given_as_in_evaluation(wordpiece):
 def test_a_tokenizer_without_a_mask_is_named(wordpiece, monkeypatch):
     model = strong("masked_lm", wordpiece)
     monkeypatch.setattr(wordpiece, "mask_id", None)
-    with pytest.raises(ValueError, match="no token for a hidden place"):
+    with pytest.raises(ValueError, match="expected a tokenizer with a mask token"):
         tfllm.predict(model, wordpiece, ["a"])
 
 
@@ -225,15 +225,15 @@ def test_a_model_without_kinds_of_text_reads_pairs(tokenizer):
 
 def test_what_does_not_fit_is_refused(wordpiece):
     model = strong("question_answerer", wordpiece)
-    with pytest.raises(ValueError, match=r"this QuestionAnswerer takes 2 \(question and context\) for each answer, got 1"):
+    with pytest.raises(ValueError, match=r"expected 2 for this QuestionAnswerer \(question and context\), got 1"):
         tfllm.predict(model, wordpiece, ["a", "b"])
-    with pytest.raises(ValueError, match="QuestionAnswerer takes as many of question and context, got 2, 1"):
+    with pytest.raises(ValueError, match="expected as many rows of question and context, got 2, 1"):
         tfllm.predict(model, wordpiece, ["a", "b"], ["c"])
-    with pytest.raises(ValueError, match="batch_size=-1 must be 1 or more"):
+    with pytest.raises(ValueError, match="batch_size=-1 is invalid: expected at least 1"):
         tfllm.predict(model, wordpiece, "a", "b", batch_size=-1)
     with pytest.raises(ValueError, match="the tokenizer is not this model's"):
         tfllm.predict(model, tfllm.tokenizers.ByteTokenizer(), "a", "b")
-    with pytest.raises(ValueError, match=r"CausalLM does not predict; those that do: masked_lm, .* Try tfllm.generate"):
+    with pytest.raises(ValueError, match=r"model=CausalLM is invalid: expected one of MaskedLM, .* Call tfllm\.generate"):
         tfllm.predict(tfllm.CausalLM(tfllm.preset("gpt2-tiny")), wordpiece, "a")
 
 

@@ -509,7 +509,7 @@ def test_other_things_than_were_wanted_are_named():
     with pytest.raises(TypeError, match=r"model\({'token_ids': ids, 'attention_mask': mask}\)"):
         number(IDS, mask)
     assert number({"token_ids": IDS, "attention_mask": mask}).shape == (8,)
-    with pytest.raises(ValueError, match=r"labels=\(2,\): give at least two different strings"):
+    with pytest.raises(ValueError, match=r"labels=\(2,\) is invalid: expected at least two different strings"):
         tfllm.TextClassifier(CONFIG, labels=2)
 
 

@@ -1,4 +1,4 @@
-"""What tasks on an encoder share: a stack, and one dense layer on top."""
+"""The base class of encoders with a task: a stack of blocks, and one dense layer (the head) on its output."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tfllm.models.transformer import Features, Transformer, first_positions
 
 Pooling = Literal["pooler", "first", "mean"]
 HEAD_SEED = 1 << 20
-"""Folded into the seed of the dropout before the head; blocks count from 0."""
+"""Folded into the seed of the dropout before the head. Blocks use the numbers from 0."""
 
 
 class EncoderTask(LanguageModel):
-    """An encoder with a dense layer on every token, or on what stands for the whole row, as its `pooling` says.
+    """An encoder with a dense layer, on each token or on one vector for the whole row (`pooling`).
 
     Args:
-        outputs: numbers the dense layer gives; 0 for no layer.
-        max_length: longest row in tokens that predictions read, as the rows of training were; the config's unless given.
+        outputs: size of the dense layer's output; 0: no dense layer.
+        max_length: longest row in tokens that predictions read; that of the config by default.
     """
 
     pooling: Pooling | None = None
-    """What stands for the whole row; None: the task reads every token."""
+    """How the row becomes one vector. None: the task reads each token."""
 
     def __init__(self, config: ModelConfig, *, outputs: int, max_length: int | None = None, seed: int = 0, **kwargs: Any):
         super().__init__(config, seed=seed, **kwargs)
@@ -49,7 +49,7 @@ class EncoderTask(LanguageModel):
         from tfllm.models.folder import get  # which imports the base
 
         pretrained = get(pretrained)
-        # What stands for a text is what the checkpoint has learnt to let stand for it.
+        # The pooling with which the checkpoint was trained.
         if getattr(pretrained, "pooling", None) and "pooling" in inspect.signature(cls).parameters:
             settings.setdefault("pooling", pretrained.pooling)
         return super().from_pretrained(pretrained, **settings)
@@ -58,31 +58,33 @@ class EncoderTask(LanguageModel):
         return {"max_length": self.max_length}
 
     def set_max_length(self, max_length: int) -> None:
-        """Makes predictions read as much of a text as the rows that were learnt from.
+        """Sets the longest row in tokens that predictions read.
 
         Raises:
-            ValueError: the model cannot place so many tokens, or so few hold no text.
+            ValueError: the model has fewer positions, or the row has no room for text beside special tokens.
         """
         if max_length < 4 or (self.config.positions == "learned" and max_length > self.config.max_length):
-            raise ValueError(f"max_length={max_length}: give 4 to {self.config.max_length}, the most this model places")
+            raise ValueError(
+                f"max_length={max_length} is invalid: expected 4 to {self.config.max_length}, the positions of this model."
+            )
         self.max_length = max_length
 
     def set_lengths_of(self, rows: Any) -> None:
-        """Makes predictions read as much of a text as `rows` do, the labelled rows that the model learns from.
+        """Sets the longest row in tokens that predictions read to that of `rows`, the labelled rows of the training.
 
         Raises:
-            ValueError: the model cannot place rows so long.
+            ValueError: the model has fewer positions.
         """
         self.set_max_length(rows.max_length)
 
     def freeze(self, blocks: int) -> None:
-        """Keeps the embeddings and the first `blocks` blocks as they are; call it before `compile`.
+        """Makes the embeddings and the first `blocks` blocks not trainable. Call it before `compile`.
 
         Raises:
             ValueError: the stack has fewer blocks.
         """
         if not 0 <= blocks <= len(self.stack.blocks):
-            raise ValueError(f"freeze({blocks}): the stack has {len(self.stack.blocks)} blocks; give 0 to that many")
+            raise ValueError(f"blocks={blocks!r} is invalid: expected 0 to {len(self.stack.blocks)}, the blocks of this model.")
         tables = (self.stack.token_embedding, self.stack.position_embedding, self.stack.type_embedding)
         for layer in (*tables, self.stack.embedding_norm, *self.stack.blocks[:blocks]):
             if layer is not None:
@@ -92,13 +94,13 @@ class EncoderTask(LanguageModel):
         return first_positions(features) if self.pooling in ("pooler", "first") else None
 
     def on_head(self, x: tf.Tensor, features: Features, training: bool, options: CallOptions) -> tf.Tensor:
-        """The dense layer, behind the config's dropout. [..., D] -> float32 [..., outputs]."""
+        """Dropout with the config's rate, then the dense layer. [..., D] -> float32 [..., outputs]."""
         assert self.head is not None
         seed = fold_in(features[DROPOUT_SEED], HEAD_SEED) if training else None
         return self.head(dropout(x, self.config.dropout, seed, options), options=options)
 
     def pooled(self, hidden: tf.Tensor, features: Features, options: CallOptions) -> tf.Tensor:
-        """What stands for the row: the pooled or bare first token, or the mean of all. [B, S or 1, D] -> [B, D]."""
+        """One vector for each row: the first token, with or without the pooler, or the mean. [B, S or 1, D] -> [B, D]."""
         if self.pooling != "mean":
             return self.stack.pooler(hidden, options=options) if self.pooling == "pooler" else hidden[:, 0]
         segments = features.get(SEGMENT_IDS)
@@ -110,33 +112,39 @@ class EncoderTask(LanguageModel):
 
 
 def last_layer(config: ModelConfig, outputs: int, *, name: str) -> Linear:
-    """[..., D] -> float32 [..., outputs], whatever the model's dtype: in bfloat16 scores would tie, and miss labels."""
+    """A dense layer [..., D] -> float32 [..., outputs].
+
+    It is float32 with every dtype policy: in bfloat16, different scores often become equal.
+    """
     settings: dict[str, Any] = dict(use_bias=True, stddev=config.initializer_range, dtype="float32")
     return Linear(config.hidden_size, outputs, name=name, **settings)
 
 
 def check_pooling(pooling: str | None, config: ModelConfig) -> Pooling:
-    """The pooling asked for; without one, the pooler where there is one, else the mean.
+    """The pooling. If `pooling` is None: "pooler" if the config has one, else "mean".
 
     Raises:
-        ValueError: it is unknown, or the config has no pooler.
+        ValueError: `pooling` is unknown, or it is "pooler" and the config has no pooler.
     """
     if pooling is None:
         return "pooler" if config.pooler else "mean"
     if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling={pooling!r} is unknown; it is one of {', '.join(get_args(Pooling))}")
+        raise ValueError(f"pooling={pooling!r} is invalid: expected one of {', '.join(get_args(Pooling))}.")
     if pooling == "pooler" and not config.pooler:
-        raise ValueError("pooling='pooler' wants a config with pooler=True; take 'first' or 'mean'")
+        raise ValueError(
+            "pooling='pooler' is invalid: expected 'first' or 'mean', for the config has pooler=False. Give one of them, or a "
+            "config with pooler=True."
+        )
     return pooling  # type: ignore[return-value]
 
 
 def check_labels(labels: Any) -> tuple[str, ...]:
-    """Labels as a tuple.
+    """The labels as a tuple.
 
     Raises:
-        ValueError: fewer than two, one twice, or something that is no string.
+        ValueError: there are fewer than two labels, two are equal, or one is no string.
     """
     labels = tuple(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else (labels,)
     if len(labels) < 2 or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"labels={labels!r:.200}: give at least two different strings")
+        raise ValueError(f"labels={labels!r:.200} is invalid: expected at least two different strings.")
     return labels

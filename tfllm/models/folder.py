@@ -1,6 +1,7 @@
-"""A model in a folder: `config.json` (the architecture), `task.json`, `model.safetensors` and `tokenizer/`.
+"""Model folders: `config.json` (the architecture), `task.json`, `model.safetensors` and `tokenizer/`.
 
-A checkpoint of a run is such a folder with the state of training beside it, so `load` takes either, or the whole run.
+In: a model and its tokenizer. Out: a folder; or the other way round. A checkpoint of a run is such a folder, which also holds
+the state of the training. `load` takes a model folder, a checkpoint or a run.
 """
 
 from __future__ import annotations
@@ -21,15 +22,24 @@ Model = TypeVar("Model", bound=LanguageModel)
 
 
 def save(model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, folder: str | Path) -> Path:
-    """Writes a model folder: all of it, or nothing. Model and tokenizer may be the paths of their folders.
+    """Writes a model folder. If it fails, no folder appears.
+
+    Args:
+        model, tokenizer: a model and its tokenizer, or the paths of their folders.
+        folder: a new or empty folder.
+
+    Returns:
+        The path of the folder.
 
     Raises:
-        FileExistsError: the folder is there already and not empty, or is the current one.
+        FileExistsError: the folder exists and is not empty, or it is the current folder.
         ValueError: the tokenizer is not the model's.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: choose another folder, or remove it first")
+        raise FileExistsError(
+            f"{folder} is not empty: expected a new or empty folder. Choose another folder, or remove it first."
+        )
     model, tokenizer = get_both(model, tokenizer)
     check_tokenizer(model, tokenizer)
     with publish_folder(folder) as partial:
@@ -50,38 +60,42 @@ def load(
     >>> model, tokenizer = tfllm.load("runs/demo", tfllm.CausalLM)
 
     Args:
-        folder: of a model, a checkpoint or a run: a local path, or an address such as gs://bucket/run.
-        model_class: the class that the folder must hold. With it, type checkers and editors know the class of the result.
-        dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
+        folder: a model folder, a checkpoint or a run: a local path, or an address such as gs://bucket/run.
+        model_class: the class of the saved model. With it, type checkers and editors know the class of the result.
+        dtype: the model's dtype policy: "float32", "mixed_bfloat16" or "auto".
 
     Returns:
         A model of the class that was saved (`CausalLM`, `MaskedLM`, `TextClassifier`, …), and its tokenizer.
 
     Raises:
-        FileNotFoundError: there is no such folder, or a file of it is missing.
+        FileNotFoundError: the folder does not exist, or one of its files is missing.
         TypeError: `folder` is no path.
-        ValueError: a file is damaged, the files do not fit each other, or the folder holds a model of another class.
+        ValueError: a file is damaged, two files contradict each other, or the folder holds a model of another class.
     """
     if not isinstance(folder, (str, Path)):
-        raise TypeError(f"tfllm.load takes the path of a folder, got {type(folder).__name__}")
+        raise TypeError(f"folder={folder!r:.80} is invalid: expected the path of a model folder, got {type(folder).__name__}.")
     there = RemoteFolder(str(folder)) if is_address(folder) else None
     folder = model_folder(folder) if there is None else there.download_model()
     config = ModelConfig.load(folder / "config.json")
     tokenizer = tokenizers.load(folder / "tokenizer")
     if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(f"{folder} holds a tokenizer of {tokenizer.vocab_size} entries for a model of {config.vocab_size}")
+        raise ValueError(
+            f"{folder / 'tokenizer'} has {tokenizer.vocab_size} entries: expected {config.vocab_size}, as the model has. "
+            "Copy the whole folder again."
+        )
     settings = read_task(folder)
     task = settings.pop("task")
     known = {spec.name: spec for spec in tasks.all_tasks()}
     if task not in known:
         raise ValueError(
-            f"{folder} is for the task {task!r}; this version knows {', '.join(known)}. If the task is your own, register it "
-            "first: tfllm.tasks.register(spec)"
+            f"{folder / 'task.json'}: task={task!r} is invalid: expected one of {', '.join(known)}. If it is your own task, "
+            "register it first: tfllm.tasks.register(spec)"
         )
     saved_class = known[task].model_class
     if saved_class.causal and not config.causal:
         raise FileNotFoundError(
-            f"{folder / 'task.json'} is missing, or of a decoder: it says what this encoder is for; copy the whole folder"
+            f"{folder / 'task.json'} is missing, or it is a decoder's: expected the task of the encoder in this folder. Copy "
+            "the whole folder again."
         )
     if model_class is not None and not issubclass(saved_class, model_class):
         raise ValueError(
@@ -91,34 +105,37 @@ def load(
     try:
         model = saved_class(config, **settings, dtype=dtype, skip_init=True)
     except TypeError as error:
-        raise ValueError(f"{folder / 'task.json'} does not say what a {saved_class.__name__} needs ({error})") from error
+        raise ValueError(
+            f"{folder / 'task.json'} does not fit: expected the arguments of {saved_class.__name__} ({error}). Copy the whole "
+            "folder again."
+        ) from error
     weights.read(folder / "model.safetensors", model.variables)
     return model, tokenizer
 
 
 def get(model: Any) -> LanguageModel:
-    """The model itself, or the one that `load` finds at a path: what functions that take a model begin with.
+    """The model. If `model` is a path, the model that `load` reads there.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: `model` is neither a model nor a path.
     """
     if isinstance(model, (str, Path)):
         return load(model)[0]
     if not hasattr(model, "config"):
         raise TypeError(
-            f"model={model!r:.80} must be a model (tfllm.load, tfllm.from_huggingface) or the path of its folder, "
-            f"got {type(model).__name__}"
+            f"model={model!r:.80} is invalid: expected a model (from tfllm.load or tfllm.from_huggingface) or the path of its "
+            f"folder, got {type(model).__name__}."
         )
     return model
 
 
 def get_both(model: Any, tokenizer: Tokenizer | str | Path) -> tuple[LanguageModel, Tokenizer]:
-    """Model and tokenizer themselves, or what `load` and `tokenizers.load` find at paths.
+    """The model and the tokenizer. Those given as paths are read by `load` and `tokenizers.load`.
 
-    A model's path may stand for its tokenizer, too: "runs/demo", "runs/demo" -> both of the run.
+    The path of the model may also be given for the tokenizer: "runs/demo", "runs/demo" -> model and tokenizer of the run.
 
     Raises:
-        TypeError: one is neither.
+        TypeError: the model is neither a model nor a path, or the tokenizer neither a tokenizer nor a path.
     """
     if isinstance(model, (str, Path)) and str(tokenizer) == str(model):
         return load(model)

@@ -1,7 +1,7 @@
-"""A model's weights as inference reads them: each once, in the form that is fastest where nothing changes it.
+"""Copies of a model for inference, whose layers store the weights in the fastest layout for inference.
 
-Input: a model. Output: a model of the same class, by `replace_layers`, with implementations for inference. In the model itself
-matrices are float32 and [I, O], as training wants them; decoding would cast or transpose them at every step.
+In: a model. Out: a model of the same class, in which `replace_layers` has replaced the layers. In the original model a matrix
+is float32 [I, O], as training needs it, so decoding casts or transposes it at each step.
 """
 
 from __future__ import annotations
@@ -29,90 +29,106 @@ Quantization = Literal["int8"] | None
 
 
 class InferenceModel:
-    """A model, and the one that computes in its place: a decoder with copies of all weights, an encoder where it is quantized.
+    """A model, and its copy for inference. An encoder is copied only if it is quantized.
 
-    `for_inference` makes one to generate with, `tfllm.export` those of an export.
+    `tfllm.for_inference` and `tfllm.export` make such objects.
     """
 
     def __init__(self, model: LanguageModel, quantize: Quantization = None, prepack: bool = False):
         self.model, self.config = model, model.config
         self.replaced = replace_layers(model, _rule(model, quantize, prepack)) if model.causal or quantize else model
-        """Computes."""
+        """The copy, which computes."""
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """Of the model that computes, each once."""
+        """The variables of the copy, each once."""
         return [variable.value for variable in self.replaced.variables]
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"an InferenceModel, which generates, streams and drafts, has no {name}; .model is what was copied"
+            f"InferenceModel has no attribute {name!r}: expected model or variables. It can only generate text and draft. For "
+            "other uses take the model that was copied: .model"
         )
 
     def __reduce__(self) -> Any:
-        raise TypeError("an InferenceModel belongs to its model: make another with tfllm.for_inference")
+        raise TypeError("an InferenceModel cannot be copied or pickled. Make another with tfllm.for_inference.")
 
 
 def for_inference(model: LanguageModel | str | Path, *, quantize: Quantization = None, prepack: bool = False) -> InferenceModel:
-    """The decoder as it is now, for `tfllm.generate`, `tfllm.stream` and as a draft model, at the speed of an export.
+    """A copy of a decoder for `tfllm.generate` and `tfllm.stream`, as model or as draft model. It is as fast as an export.
 
     >>> fast = tfllm.for_inference(model, quantize="int8")
     >>> [answer] = tfllm.generate(fast, tokenizer, "def main(", max_new_tokens=20)
 
-    It has copies of the weights, beside the model's own: when the model is trained on, make another. A small model gains
-    little. It drafts for other models, not for the one it was made of.
+    The copy has its own weights: after more training of the model, make another copy. A small model becomes only a little
+    faster. The copy cannot be the draft model of the model that it was made from.
 
     Args:
         model: a `CausalLM`, or the path of its folder.
-        quantize: "int8" keeps the matrices of stack and vocabulary in 8 bits, and multiplies in 8 bits: a token of GPT-2 small
-            takes 0.5 of its time in float32 (without VNNI 0.8), of a smaller model more, for a little quality
-            (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
-        prepack: oneDNN keeps each matrix once more, as the processor reads it soonest. Several texts at once are continued
-            sooner, in bfloat16 one is, too; each kind of decoding takes memory for the weights again. int8 does so always.
-            Only on x86 processors, where TensorFlow runs oneDNN, in bfloat16 only on those with AVX-512.
+        quantize: "int8" stores the matrices of the blocks and of the vocabulary in 8 bits, and multiplies in 8 bits. A token
+            of GPT-2 small then takes half as long as in float32 (0.8 times without VNNI). The gain is less for smaller models.
+            The quality is slightly lower (docs/performance.md). Only on x86 processors, where TensorFlow runs oneDNN.
+        prepack: oneDNN keeps another copy of each matrix, in the layout that the processor reads fastest. Several prompts at
+            once become faster; in bfloat16 also one prompt. Each kind of decoding takes memory for another copy of the weights.
+            "int8" always does this. Only on x86 processors, where TensorFlow runs oneDNN; in bfloat16 only with AVX-512.
+
+    Returns:
+        An `InferenceModel`.
 
     Raises:
-        ValueError: the model is no decoder, is on a mesh, `quantize` is unknown, or it or `prepack` wants another processor or
-            dtype.
+        ValueError: the model is no decoder or is on a mesh, or `quantize` or `prepack` needs another value, processor or dtype.
     """
     model = get(model)
     if isinstance(model, InferenceModel):
-        raise ValueError("for_inference was given what it made; give that one's .model")
+        raise ValueError("model=InferenceModel is invalid: expected a model that for_inference did not copy. Give its .model.")
     if not isinstance(model, LanguageModel) or not model.causal:
-        raise ValueError(f"for_inference takes a CausalLM, got {type(model).__name__}; tfllm.export makes others faster")
+        raise ValueError(
+            f"model={type(model).__name__} is invalid: expected a CausalLM. Export another model with tfllm.export to make it "
+            "faster."
+        )
     if isinstance(model.distribute_strategy, TensorParallel):
-        raise ValueError("the model is on a mesh, where nothing is copied: load it on one device")
+        raise ValueError(
+            f"model={type(model).__name__} is invalid: expected a model on one device, and this one is on a mesh. Save it, and "
+            "load it outside the strategy's scope."
+        )
     check_form(model, quantize, prepack)
     return InferenceModel(model, quantize, prepack)
 
 
 def check_form(model: LanguageModel, quantize: Any, prepack: Any) -> None:
-    """Raises ValueError."""
+    """Raises ValueError if `quantize` or `prepack` needs another value, processor or dtype."""
     if quantize not in (None, "int8"):
-        raise ValueError(f"quantize={quantize!r} is unknown: give 'int8', or leave it out")
+        raise ValueError(f"quantize={quantize!r} is invalid: expected 'int8' or None.")
     if not isinstance(prepack, bool):
-        raise ValueError(f"prepack={prepack!r} must be True or False")
+        raise ValueError(f"prepack={prepack!r} is invalid: expected True or False.")
     if (quantize or prepack) and platform.machine().lower() not in ("x86_64", "amd64"):
-        asked = f"quantize={quantize!r}" if quantize else "prepack=True"
-        raise ValueError(f"{asked} wants an x86 processor, this one is {platform.machine()}: leave it out")
+        name, accepted = ("quantize", None) if quantize else ("prepack", False)
+        raise ValueError(
+            f"{name}={(quantize or prepack)!r} is invalid: expected {accepted} on this processor, {platform.machine()}, as it "
+            f"needs x86. Remove {name}."
+        )
     dtype = model.dtype_policy.compute_dtype
     if prepack and not quantize and dtype == "float16":
         raise ValueError(
-            "prepack=True is of float32 and mixed_bfloat16, the model is mixed_float16: load it with another dtype"
+            "prepack=True is invalid: expected False, for the model has dtype='mixed_float16'. Load the model with "
+            "dtype='float32' or dtype='mixed_bfloat16'."
         )
     if prepack and not quantize and not packs(dtype):
-        raise ValueError(f"prepack=True in {dtype} wants a processor with AVX-512, which this one has not: leave it out")
+        raise ValueError(
+            f"prepack=True is invalid: expected False, for in {dtype} it needs AVX-512, which this processor does not have. "
+            "Remove prepack=True."
+        )
 
 
 def computing_model(model: Any) -> Any:
-    """The language model that computes for `model`: an `InferenceModel`'s own, else itself. None for None."""
+    """The language model that computes: the copy of an `InferenceModel`, else `model` itself. None -> None."""
     return model.replaced if isinstance(model, InferenceModel) else model
 
 
 def cast_matrices(model: Any) -> Any:
-    """Inside a graph: a mixed-precision model whose matrices are cast here, once; else each step of a loop would cast them.
+    """A mixed-precision model whose matrices are cast here once. Otherwise each step of a decoding loop would cast them.
 
-    A model whose matrices have the compute dtype, or which is on a mesh, is given back.
+    Call it inside a graph. A model whose matrices have the compute dtype, or which is on a mesh, is returned unchanged.
     """
     if not isinstance(model, LanguageModel) or isinstance(model.distribute_strategy, TensorParallel):
         return model
@@ -134,14 +150,14 @@ def cast_matrices(model: Any) -> Any:
 
 
 def _rule(model: LanguageModel, quantize: Quantization, prepack: bool) -> Rule:
-    """What is neither quantized nor of a decoder stays the model's own."""
+    """The rule for `replace_layers`. Without `quantize` it is a decoder's."""
     if quantize:
         return _quantized(model)
     return _transposed(model, prepack)
 
 
 def _transposed(model: LanguageModel, prepack: bool) -> Rule:
-    """Kernels, and in float32 the vocabulary's table: in bfloat16 it is read faster as it is."""
+    """Transposes kernels, and in float32 the vocabulary's table. In bfloat16 the table is faster as it is."""
     in_float32 = model.compute_dtype == "float32"
 
     def rule(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
@@ -157,7 +173,7 @@ def _transposed(model: LanguageModel, prepack: bool) -> Rule:
 
 
 def _quantized(model: LanguageModel) -> Rule:
-    """The stack's kernels and the vocabulary's; vectors are still looked up in a table of the compute dtype."""
+    """Quantizes the kernels of the blocks and the vocabulary. Embeddings are looked up in a table of the compute dtype."""
     stack = f"{model.name}/{model.stack.name}/"
 
     def rule(layer: keras.layers.Layer, path: str) -> keras.layers.Layer | None:
@@ -173,12 +189,12 @@ def _quantized(model: LanguageModel) -> Rule:
 
 
 def _is_tied(layer: keras.layers.Layer, model: LanguageModel) -> bool:
-    """Is it the embedding whose table the vocabulary head has, too?"""
+    """Is it the embedding whose table the vocabulary head uses, too?"""
     return layer is model.stack.token_embedding and model.ties_head
 
 
 def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """With variables of its own: matrices in the compute dtype. Norms and biases are small, and some are used in float32."""
+    """The layer with copies of its variables: matrices in the compute dtype, norms and biases in their own dtype."""
 
     def copy(variable: keras.Variable) -> keras.Variable:
         value = tf.cast(variable.value, layer.compute_dtype) if len(variable.shape) > 1 else variable.value

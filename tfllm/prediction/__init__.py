@@ -1,4 +1,4 @@
-"""Encoders at work: texts in, labels, entities, answers, vectors out. `predict` and exports run one graph."""
+"""Predictions of encoders: texts in; labels, entities, answers or vectors out. `predict` and exports run the same graph."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The graph function that predicts: `predict` runs it in Python, `export` writes it.
+"""The graph function that predicts. `predict` runs it in Python, `export` writes it into a SavedModel.
 
-Enters: a model and its tokenizer. Leaves: a function from string tensors [B] to a dict of tensors [B, …], which are ragged
-where rows have different numbers of answers. Which function that is, the model's task says (`tfllm/tasks/`).
+In: a model and its tokenizer. Out: a function from string tensors [B] to a dict of tensors [B, …]. A tensor is ragged if rows
+have different numbers of answers. The model's task names the function (`tfllm/tasks/`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tfllm.tasks.spec import PredictionSpec
 from tfllm.tokenizers import Tokenizer
 
 Answers = dict[str, Any]
-"""Name -> tf.Tensor or tf.RaggedTensor."""
+"""Name of an output -> tf.Tensor or tf.RaggedTensor."""
 
 
 def inputs_of(model: LanguageModel) -> tuple[str, ...]:
-    """Names of the strings the model takes.
+    """The names of the model's inputs: ("question", "context").
 
     Raises:
-        ValueError: the model's task has no predictions (a causal model generates).
+        ValueError: the model's task has no predictions: a causal model generates.
     """
     _prediction(model)
     return tasks.task_of(model).input_names(getattr(model, "pairs", False))
 
 
 def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers]:
-    """The model's function from its inputs (by name, string [B]) to its answers.
+    """The function that predicts: its arguments are the model's inputs, string [B] each.
 
     Raises:
-        ValueError: the tokenizer is not the model's, or the model does not predict.
+        ValueError: the tokenizer is not the model's, or the model's task has no predictions.
     """
     prediction = _prediction(model)
     check_tokenizer(model, tokenizer)
@@ -43,6 +43,6 @@ def answers(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Answers
 def _prediction(model: LanguageModel) -> PredictionSpec:
     found = tasks.task_of(model).prediction
     if found is None:
-        able = ", ".join(spec.name for spec in tasks.all_tasks() if spec.prediction)
-        raise ValueError(f"{type(model).__name__} does not predict; those that do: {able}. Try tfllm.generate")
+        accepted = ", ".join(spec.model_class.__name__ for spec in tasks.all_tasks() if spec.prediction)
+        raise ValueError(f"model={type(model).__name__} is invalid: expected one of {accepted}. Call tfllm.generate instead.")
     return found

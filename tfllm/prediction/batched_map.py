@@ -1,4 +1,4 @@
-"""Applies a model to many rows, ROWS at a time, in the graph: a text of any length takes the memory of ROWS rows."""
+"""Applies a function to many rows in the graph, `ROWS` rows at a time, so the needed memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Tensors = dict[str, tf.Tensor]
 
 
 def map_batches(function: Callable[[Tensors], Tensors], rows: Tensors, found: dict[str, tf.TensorSpec]) -> Tensors:
-    """What `function` gives for all rows, joined.
+    """The outputs of `function` for all rows, concatenated.
 
     Args:
-        function: [n, ...] each, n at most `ROWS` -> what `found` says, of as many rows.
-        rows: [N, ...] each.
-        found: names, dtypes and shapes [n, ...].
+        function: from tensors [n, ...], n at most `ROWS`, to tensors with as many rows or other numbers of them.
+        rows: the inputs, [N, ...] each.
+        found: names, dtypes and shapes [n, ...] of the outputs.
     """
     count = tf.shape(next(iter(rows.values())))[0]
 

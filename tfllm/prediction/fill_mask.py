@@ -1,4 +1,4 @@
-"""Predictions for "[MASK]" in a text, in the graph.
+"""Predicts the tokens at "[MASK]" in texts, in the graph.
 
 In: string [B]. Out: for each mask of each text the most probable tokens and their probabilities.
 """
@@ -22,22 +22,25 @@ CHOICES = 5
 
 
 def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, Any]:
-    """The most probable tokens of each hidden place, and the text with the best.
+    """The most probable tokens for each mask, and the text with the most probable token in each.
 
         text "Paris is the [MASK] of France."
         -> token ("capital", "center", …), score (0.99, …), text "paris is the capital of france ."
 
-    Where a tokenizer has a mask of its own (BERT's "[MASK]", RoBERTa's "<mask>"), texts say that one. A text too long is read
-    in windows, each mask in the one that shows most beside it.
+    If the tokenizer has a mask token (BERT's "[MASK]", RoBERTa's "<mask>"), texts must use it; otherwise "[MASK]". A long text
+    is read in overlapping windows; a mask is predicted in the window in which it is nearest to the middle.
 
     Returns:
-        `token` string and `score` float32, ragged [B, (masks), 5]; `text` string [B], put together from ids again.
+        `token` string and `score` float32, ragged [B, (masks), 5]; `text` string [B], detokenized.
 
     Raises:
         ValueError: the tokenizer has no mask.
     """
     if tokenizer.mask_id is None:
-        raise ValueError("the tokenizer has no token for a hidden place ([MASK], <mask>): no text can ask for one")
+        raise ValueError(
+            f"tokenizer={type(tokenizer).__name__} is invalid: expected a tokenizer with a mask token ([MASK], <mask>). Give "
+            "the tokenizer that the model was trained with."
+        )
     ids = _masked(tokenizer, text).with_row_splits_dtype(tf.int64)
     places = tf.cast(tf.where(ids.values == tokenizer.mask_id)[:, 0], tf.int32)
     windows = _windows(ids, places, model.max_length - num_special_tokens(tokenizer, pair=False))
@@ -49,7 +52,7 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
         top = tf.math.top_k(tf.nn.softmax(model(part, options=INFERENCE)), count)
         return {"id": tf.boolean_mask(top.indices, there), "score": tf.boolean_mask(top.values, there)}
 
-    # Place 0 is the [CLS].
+    # Position 0 is the [CLS] token.
     targets = {TARGET_PLACES: (windows.masks + 1).to_tensor(), "masks": windows.masks.row_lengths()}
     specs = {"id": tf.TensorSpec([None, count], tf.int32), "score": tf.TensorSpec([None, count], tf.float32)}
     top = map_batches(choices_of, rows | targets, specs)
@@ -69,23 +72,24 @@ def fill_masks(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, A
 
 @dataclass(frozen=True)
 class _Windows:
-    """Parts of texts that hold masks, in order."""
+    """Parts of texts that contain masks, in the order of the texts."""
 
     ids: tf.RaggedTensor
     """int32 [N, (S)]."""
     masks: tf.RaggedTensor
-    """int32 [N, (masks)]: places in the window of those that are answered there; each mask is answered in one window."""
+    """int32 [N, (masks)]: positions in the window of the masks that are predicted in it. A mask belongs to one window."""
 
 
 def _windows(ids: tf.RaggedTensor, places: tf.Tensor, room: int) -> _Windows:
-    """Windows of `room` ids at most, half a window apart, the last ending with its text; those that there are masks for.
+    """Windows of at most `room` ids, half a window apart; only those in which a mask is predicted.
 
         room 4, text 1 2 3 4 M 6 M -> ids 3 4 M 6 | 4 M 6 M, masks 2 | 3
 
-    A mask is answered where it stands nearest to the middle. A text that fits is one window; one without masks is none.
+    The last window ends at the end of its text. A mask is predicted in the window in which it is nearest to the middle. A text
+    of at most `room` ids is one window. A text without masks has no window.
 
     Args:
-        places: int32 [masks], in the values of `ids`.
+        places: int32 [masks]: positions of the masks in the values of `ids`.
     """
     step = max(room // 2, 1)
     text = tf.gather(ids.value_rowids(), places)
@@ -105,10 +109,10 @@ def _windows(ids: tf.RaggedTensor, places: tf.Tensor, room: int) -> _Windows:
 
 
 def _masked(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
-    """int32 [B, (S)], with the mask's id where the text says so."""
+    """The token ids of the texts, int32 [B, (S)], with the mask id at each mask."""
     if tokenizer.mask_id != tokenizer.unk_id:
         return tokenizer.tokenize(text)
-    # The unknown id is the mask, which no text gives: what stands between the masks is tokenized, and the id put between.
+    # The mask has the id of unknown tokens, which no text gives. So the parts between masks are tokenized, then joined with it.
     parts = tf.strings.split(text, MASK)
     ids = tokenizer.tokenize(parts.values).with_row_splits_dtype(tf.int64)
     closed = tf.concat([ids, tf.fill([ids.nrows(), 1], tokenizer.mask_id)], 1)

@@ -1,4 +1,7 @@
-"""`predict`: the answers of a model in Python, by the graph that exports carry."""
+"""`predict`: the predictions of a model in Python.
+
+In: a model, its tokenizer, texts. Out: a dict for each row. It runs the same graph that `export` writes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _FUNCTIONS: weakref.WeakKeyDictionary[LanguageModel, tuple[Tokenizer, dict[str, 
 def predict(
     model: LanguageModel | str | Path, tokenizer: Tokenizer | str | Path, *texts: str | Sequence[str], batch_size: int = 32
 ) -> list[dict[str, Any]]:
-    """What the model says of each text (or pair, or question and context), as the exported model would.
+    """The model's prediction for each text (or pair of texts, or question and context). An export gives the same.
 
     >>> tfllm.predict(model, tokenizer, ["What a film!"])
     [{'label': 'good', 'score': 0.98, 'labels': ['bad', 'good'], 'probabilities': [0.02, 0.98]}]
@@ -31,29 +34,39 @@ def predict(
     [{'answer': 'Ada', 'start': 18, 'end': 21, 'score': 7.1}]
 
     Args:
-        model, tokenizer: or the paths of their folders (for one call: each call loads them anew).
-        texts: one sequence for each of the model's inputs, or a string for one row. Inputs are `text`; `text` and `text_pair`
-            for models made for pairs; `question` and `context` for a `QuestionAnswerer`.
-        batch_size: rows at a time.
+        model, tokenizer: a model and its tokenizer, or the paths of their folders. Each call reads the folders again.
+        texts: for each input of the model a sequence of strings, or one string for one row. The inputs are `text`; `text` and
+            `text_pair` of a model for pairs; `question` and `context` of a `QuestionAnswerer`.
+        batch_size: rows that are computed at a time.
+
+    Returns:
+        A dict of plain Python values for each row.
 
     Raises:
-        TypeError: an input is no string, the model no model, or the tokenizer no tokenizer.
-        ValueError: another number of inputs, or of rows in them; the tokenizer is not the model's; the model does not predict;
-            `batch_size` is not 1 or more.
+        TypeError: an input is no string, `model` is no model, or `tokenizer` no tokenizer.
+        ValueError: the number of inputs is wrong, or they have different numbers of rows; the tokenizer is not the model's; the
+            model's task has no predictions; or `batch_size` is less than 1.
     """
     hide_integer_notice()
     model, tokenizer = folder.get_both(model, tokenizer)
     names = inputs_of(model)
     if isinstance(model.distribute_strategy, TensorParallel):
-        raise ValueError("predict wants a model on one device, this one stands on a mesh: save it, and load it outside")
+        raise ValueError(
+            f"model={type(model).__name__} is invalid: expected a model on one device, and this one is on a mesh. Save it, and "
+            "load it outside the strategy's scope."
+        )
     columns = [[column] if isinstance(column, str | bytes) else list(column) for column in texts]
-    kind, wanted = type(model).__name__, " and ".join(names)
+    kind, inputs = type(model).__name__, " and ".join(names)
     if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be 1 or more")
+        raise ValueError(f"batch_size={batch_size} is invalid: expected at least 1.")
     if len(columns) != len(names):
-        raise ValueError(f"this {kind} takes {len(names)} ({wanted}) for each answer, got {len(columns)}")
+        raise ValueError(
+            f"texts is invalid: expected {len(names)} for this {kind} ({inputs}), got {len(columns)}. Give {inputs}, one after "
+            "the other."
+        )
     if len({len(column) for column in columns}) != 1:
-        raise ValueError(f"{kind} takes as many of {wanted}, got {', '.join(str(len(column)) for column in columns)}")
+        counts = ", ".join(str(len(column)) for column in columns)
+        raise ValueError(f"texts is invalid: expected as many rows of {inputs}, got {counts}. Give the same number of each.")
     function = _function(model, tokenizer)
     for column in columns:
         for text in column:
@@ -69,7 +82,7 @@ def predict(
 
 
 def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
-    """Traced once a model, tokenizer and settings (how much of a text is read, say)."""
+    """The traced function. It is traced again only for another model, tokenizer or settings of the model."""
     known = _FUNCTIONS.get(model)
     if known is None or known[0] is not tokenizer or known[1] != model.settings():
         signature = {name: tf.TensorSpec([None], tf.string) for name in inputs_of(model)}
@@ -79,7 +92,7 @@ def _function(model: LanguageModel, tokenizer: Tokenizer) -> Any:
 
 
 def _records(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One dict a row, of plain Python values."""
+    """One dict of plain Python values for each row."""
     columns = {name: _plain(value) for name, value in found.items()}
     for row in zip(*columns.values(), strict=True):
         yield dict(zip(columns, row, strict=True))

@@ -19,7 +19,7 @@ from tfllm.text.words import split_words, valid_utf8, word_pieces
 from tfllm.tokenizers import Tokenizer
 
 LEAST_SCORE = -1e4
-"""Of a context without a word."""
+"""The score of a context without words."""
 
 
 def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -27,9 +27,9 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
 
         question "Who?", context "It was Ada." -> answer "Ada", start 7, end 10, score 5.2
 
-    Offsets count characters, as a Python `str` does; an answer is a run of whole characters, and may be a part of a word.
-    `score` says by how much the span beats "no answer" (log-odds): where it is below 0, `answer` is "", `start` and `end` are
-    0. Long contexts are read in overlapping windows.
+    Offsets count characters, like those of a Python `str`. An answer consists of whole characters, and may be a part of a word.
+    `score` is the logit of the best span minus that of "no answer". If it is below 0, `answer` is "", and `start` and `end` are
+    0. A long context is read in overlapping windows.
 
     Returns:
         `answer` string, `start`, `end` int32, `score` float32; [B] each.
@@ -50,7 +50,7 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
     spans = map_batches(spans_of, rows, {"start": place, "end": place, "score": number, "none": number})
     best, none = _by_text(windows.texts, spans["score"], spans["none"], tf.size(context))
     gain = tf.maximum(tf.gather(spans["score"], best) - none, LEAST_SCORE)
-    # From places in the row to pieces of the context, to characters.
+    # Position in the row -> number of the context's token -> characters.
     shown_from = 1 + tf.cast(windows.questions.row_lengths(), tf.int32) + tokenizer.pair_separators
     offset = tf.gather(tf.cast(windows.starts, tf.int32) - shown_from, best) + tf.cast(pieces.ids.row_starts(), tf.int32)
     answered = gain >= 0
@@ -58,7 +58,7 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
 
     def characters(name: str, bounds: tf.Tensor) -> tf.Tensor:
         piece = tf.where(answered, offset + tf.gather(spans[name], best), 0)
-        # One more, so that a batch of empty contexts has something at place 0.
+        # One more value, so that a batch of empty contexts has a value at position 0.
         return tf.where(answered, tf.gather(tf.pad(bounds, [[0, 1]]), piece), 0)
 
     start, end = characters("start", characters_of.starts), characters("end", characters_of.ends)
@@ -67,12 +67,12 @@ def find_answers(model: Any, tokenizer: Tokenizer, question: tf.Tensor, context:
 
 
 def best_spans(scores: tf.Tensor, longest: int) -> dict[str, tf.Tensor]:
-    """The best span of each row that is not at place 0, of `longest` tokens at most.
+    """The best span of each row, of at most `longest` tokens and after position 0.
 
         starts 9 1 5 2, ends 9 0 1 3 -> start 2, end 3, score 8
 
     Args:
-        scores: float32 [N, 2, S], of starts and ends.
+        scores: float32 [N, 2, S]: for each position the logit of a start and of an end.
 
     Returns:
         `start`, `end` int32 [N], `score` float32 [N].
@@ -88,7 +88,7 @@ def best_spans(scores: tf.Tensor, longest: int) -> dict[str, tf.Tensor]:
 
 
 def _by_text(texts: tf.Tensor, scores: tf.Tensor, none: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The best row of each text, and the least score of "no answer" (Devlin et al. 2018, section 4.3). [B] each."""
+    """For each text the number of its best row, and the lowest score of "no answer" (Devlin et al. 2018, 4.3). [B] each."""
     highest = tf.math.unsorted_segment_max(scores, texts, count)
     is_best = scores >= tf.gather(highest, texts)
     rows = tf.range(tf.size(texts))

@@ -1,6 +1,6 @@
-"""Labels, a number or a vector for whole texts; in the graph.
+"""Predictions for whole texts in the graph: a label, a number or a vector.
 
-Enters: string tensors [B]. Leaves: a dict of tensors [B, …].
+In: string tensors [B]. Out: a dict of tensors [B, …].
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ Answers = dict[str, tf.Tensor]
 
 
 def classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
-    """`label` string [B], its `score` [B], and `labels` string [B, C] with their `probabilities` [B, C]."""
+    """The labels of texts or pairs.
+
+    Returns:
+        The most probable `label`, string [B], and its probability `score`, float32 [B]; all `labels`, string [B, C], and their
+        `probabilities`, float32 [B, C].
+    """
     probabilities = model.probabilities(model(_inputs(model, tokenizer, text, text_pair), options=INFERENCE))
     names = tf.constant(model.labels)
     best = tf.argmax(probabilities, 1, output_type=tf.int32)
@@ -30,16 +35,16 @@ def classify(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Te
 
 
 def rate(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answers:
-    """`value` float32 [B]."""
+    """A number for each text or pair: `value`, float32 [B]."""
     return {"value": model(_inputs(model, tokenizer, text, text_pair), options=INFERENCE)}
 
 
 def embed(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> Answers:
-    """`embedding` float32 [B, D]."""
+    """A vector for each text: `embedding`, float32 [B, D]."""
     return {"embedding": model(_inputs(model, tokenizer, text), options=INFERENCE)}
 
 
 def _inputs(model: Any, tokenizer: Tokenizer, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-    """The features of texts or pairs, cut to the model's `max_length`."""
+    """The features of texts or pairs, truncated to the model's `max_length`."""
     second = None if text_pair is None else tokenizer.tokenize(text_pair)
     return build_encoder_inputs(tokenizer.tokenize(text), second, tokenizer=tokenizer, max_length=model.max_length)

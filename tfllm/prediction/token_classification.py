@@ -1,4 +1,7 @@
-"""Entities of a text, or a label for each of its words, with their characters; in the graph. In: string [B]."""
+"""Predicts the entities of texts, or a label for each word, in the graph.
+
+In: string [B]. Out: for each entity or word its text, label, first and last character, and probability.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tfllm.tokenizers import Tokenizer
 
 @dataclass(frozen=True)
 class Tags:
-    """What was said of all words of all texts, one after the other; [words] each."""
+    """The predictions for all words of all texts, [words] each."""
 
     label: tf.Tensor
     """int32: number of the most probable label."""
@@ -26,14 +29,14 @@ class Tags:
 
 
 def tag_words(model: Any, tokenizer: Tokenizer, text: tf.Tensor) -> dict[str, Any]:
-    """Entities where the labels are BIO, else every word; ragged [B, (entities)] each.
+    """The entities if the labels are IOB2 tags, else all words; ragged [B, (entities)] each.
 
         labels O B-PER I-PER B-LOC I-LOC, text "Ada Byron, London" tagged B-PER I-PER O B-LOC
-        -> text "Ada Byron" "London", label "PER" "LOC", start 0 11, end 9 17, score: of each one's weakest word
+        -> text "Ada Byron" "London", label "PER" "LOC", start 0 11, end 9 17, score: the lowest of its words
         labels NOUN VERB, text "Birds sing" -> text "Birds" "sing", label "NOUN" "VERB", start 0 6, end 5 10
 
-    Offsets count characters, as a Python `str` does; bytes that are no UTF-8 count as U+FFFD. Long texts are read in several
-    rows, cut between words.
+    Offsets count characters, like those of a Python `str`; invalid UTF-8 counts as U+FFFD. A long text is split between words
+    into several rows.
     """
     text = valid_utf8(text)
     words = split_words(text, keep_spaces=tokenizer.keeps_spaces)
@@ -54,7 +57,7 @@ def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
 
     specs = {"label": tf.TensorSpec([None, None], tf.int32), "score": tf.TensorSpec([None, None], tf.float32)}
     tags = map_batches(tags_of, rows, specs)
-    # Place 0 is the [CLS]; rows come in the order of their texts, so first pieces come in the order of all words.
+    # Position 0 is the [CLS] token. Rows are in the order of their texts, so the words' first tokens are in the order of words.
     place = tf.cast(tf.ragged.range(pieces.ids.row_lengths()).values, tf.int32) + 1
     places = tf.stack([tf.cast(pieces.ids.value_rowids(), tf.int32), place], 1)
     of_words = tf.boolean_mask(places, pieces.firsts.values)
@@ -62,7 +65,7 @@ def _tags(model: Any, tokenizer: Tokenizer, words: Words) -> Tags:
 
 
 def _entities(words: Words, tags: Tags, labels: tuple[str, ...]) -> dict[str, tf.RaggedTensor]:
-    """Runs of words of one kind: B- opens one, and I- where nothing of its kind stands before; "O" is none."""
+    """Joins words into entities: a new one begins at B-, or at I- if the word before is of another kind. "O" is no entity."""
     bio = is_iob2(labels)
     kinds = sorted({label[2:] for label in labels if label != "O"}) if bio else list(labels)
     kind_of = [kinds.index(label[2:]) if bio and label != "O" else -1 if bio else i for i, label in enumerate(labels)]
