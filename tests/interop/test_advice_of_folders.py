@@ -62,10 +62,10 @@ def change(path, **values):
 @pytest.mark.parametrize(
     ("words", "wrong", "right"),
     [
-        (" is not read here; accepted: ", dict(model_type="t5"), dict(model_type="bert")),
-        (" is not supported; accepted: ", dict(is_decoder=True), dict(is_decoder=False)),
-        (" is unknown; accepted: ", dict(hidden_act="mish"), dict(hidden_act="gelu")),
-        (": add what the model was trained with", None, {}),
+        ("model_type='t5' is invalid: expected one of ", dict(model_type="t5"), dict(model_type="bert")),
+        ("is_decoder=True is invalid: expected False. ", dict(is_decoder=True), dict(is_decoder=False)),
+        ("hidden_act='mish' is invalid: expected one of ", dict(hidden_act="mish"), dict(hidden_act="gelu")),
+        (". Add the values that the model was trained with.", None, {}),
     ],
 )
 def test_configs(words, wrong, right):
@@ -80,13 +80,13 @@ def test_architectures():
     llama = write_config(tfllm.preset("llama-tiny"), "llama")
     kinds = [dict(rope_parameters=dict(rope_type=kind, rope_theta=1e4)) for kind in ("yarn", "default")]
     follow(
-        " are not supported; accepted: 'default', 'llama3'",
+        " is invalid: expected 'default' or 'llama3'. ",
         lambda: read_config(llama | kinds[0]),
         lambda: read_config(llama | kinds[1]),
     )
     other = BERT.replace(norm_place="pre")
     follow(
-        ". Export it with tfllm.export, or train one of such a preset",
+        ". Export the model with tfllm.export, or train a model with the expected values.",
         lambda: family_of(other),
         lambda: family_of(tfllm.preset("bert-tiny")) == "bert",
     )
@@ -96,7 +96,7 @@ def test_heads(tmp_path):
     def task(asked=None, *architectures):
         return found_task(HEAD, values={"architectures": list(architectures)}, asked=asked)
 
-    words = "Name one in config.json, or leave the head behind with task=…"
+    words = ". Write one of them into config.json, or load the model without its head: give task='text_embedder'."
     follow(words, lambda: task(None, "BertForChoice"), lambda: task(None, "BertForTokenClassification") == "token_classifier")
     follow(words, lambda: task(None, "BertForChoice"), lambda: task("text_embedder", "BertForChoice") is None)
 
@@ -104,37 +104,42 @@ def test_heads(tmp_path):
         return read_settings("text_classifier", dict(id2label={"0": "a", "1": "b", "2": "c"}) | values, HEAD, tmp_path)
 
     follow(
-        "; accepted: 0, 1, 2, …",
+        ": expected 0, 1, 2, …. Correct config.json.",
         lambda: labels_of({"id2label": {"1": "a"}}),
         lambda: labels_of({"id2label": {"0": "a"}}) == ["a"],
     )
     follow(
-        " labels of config.json: mend id2label",
+        "id2label has 1 labels: expected 3, the rows of classifier.weight. Correct config.json.",
         lambda: settings(id2label={"0": "a"}),
         lambda: settings()["labels"] == ["a", "b", "c"],
     )
     single = "single_label_classification"
     follow(
-        " is not supported: mend config.json",
+        " with 3 labels. Correct config.json.",
         lambda: settings(problem_type="regression"),
         lambda: settings(problem_type=single),
     )
     for task_, words, wrong, right in (
-        ("text_classifier", ": Hugging Face's classifiers read the pooled first token ('pooler')", "mean", "pooler"),
-        ("text_embedder", "; give TextEmbedder one of those", "pooler", "mean"),
-        ("text_embedder", "; give TextEmbedder one of those", "pooler", "first"),
+        (
+            "text_classifier",
+            ", the pooling of Hugging Face's classifiers. Train the model with pooling='pooler'.",
+            "mean",
+            "pooler",
+        ),
+        ("text_embedder", ". Make a TextEmbedder with one of them.", "pooler", "mean"),
+        ("text_embedder", ". Make a TextEmbedder with one of them.", "pooler", "first"),
     ):
         check = lambda pooling: head_of(task_).check({"pooling": pooling}, BERT, "bert") is None  # noqa: E731
         follow(words, lambda: check(wrong), lambda: check(right))
     pairs = tfllm.MaskedLM(ROBERTA.replace(pooler=True), next_sentence=True)
     own = {"transform_activation": "gelu"}
-    behind = "; leave it behind with MaskedLM.from_pretrained"
+    behind = " with a head for sentence pairs. Make a model without that head with tfllm.MaskedLM.from_pretrained(model)."
     follow(
         behind,
         lambda: head_of("masked_lm").check(pairs.settings() | own, ROBERTA, "roberta"),
         lambda: head_of("masked_lm").check(tfllm.MaskedLM.from_pretrained(pairs).settings() | own, ROBERTA, "roberta") is None,
     )
-    words = "has no form in Hugging Face; those of "
+    words = ", the kinds that can be written for Hugging Face. Give a tokenizer of such a kind."
     follow(words, lambda: check_writable(ByteTokenizer()), lambda: check_writable(tokenizer_for(BERT, tmp_path)) is None)
 
 
@@ -152,24 +157,24 @@ def test_sentence_transformers(tmp_path):
         return read_settings("text_embedder", {}, {}, tmp_path)["pooling"] == ("mean" if pooling == "mean_tokens" else "first")
 
     both = ("Transformer", "Pooling")
-    follow("; accepted: Transformer, Pooling, Normalize", lambda: read(*both, "Dense"), lambda: read(*both, "Normalize"))
+    follow(": expected only Transformer, Pooling, Normalize. ", lambda: read(*both, "Dense"), lambda: read(*both, "Normalize"))
     for right in ("mean_tokens", "cls_token"):
         (tmp_path / "Pooling/config.json").unlink()
         follow(
-            "; accepted: mean_tokens, or cls_token",
+            ": expected mean_tokens or cls_token. ",
             lambda: read(*both, pooling="max_tokens"),
             lambda: read(*both, pooling=right),
         )
     (tmp_path / "Pooling/config.json").unlink()
     lower, prompt = "sentence_bert_config", "config_sentence_transformers"
     follow(
-        ": set it to false, and give small letters",
+        ": expected False. Write false, and give texts in lower case.",
         lambda: read(*both, **{lower: {"do_lower_case": True}}),
         lambda: read(*both, **{lower: {"do_lower_case": False}}),
     )
     named = {prompt: {"default_prompt_name": "query"}}
     follow(
-        ": set it to null, and give it",
+        " is invalid: expected null. Write null, and put the prompt before your texts.",
         lambda: read(*both, **named),
         lambda: read(*both, **{prompt: {"default_prompt_name": None}}),
     )
@@ -185,37 +190,50 @@ def test_weights(folder, tmp_path):
     def read():
         return read_weights(folder).keys() == tensors.keys()
 
-    with pytest.raises(ValueError, match="run `git lfs pull` in ") as error:
+    with pytest.raises(ValueError, match="Run `git lfs pull` in ") as error:
         read()
-    run, place = re.search(r"run `(.*)` in (.*)$", str(error.value)).groups()
+    run, place = re.search(r"Run `(.*)` in (.*)$", str(error.value)).groups()
     subprocess.run(run, shell=True, check=True, cwd=place)
     assert read()
     for damaged in (whole[:99], b""):
         path.write_bytes(damaged)
-        follow("): get it again", read, lambda: path.write_bytes(whole) and read())
+        follow("): expected a safetensors file. Download it again.", read, lambda: path.write_bytes(whole) and read())
     path.unlink()
-    follow(" holds no weights that are read here (", read, lambda: path.write_bytes(whole) and read())
+    follow(", the weights. Copy one of them into it.", read, lambda: path.write_bytes(whole) and read())
     index = folder / "model.safetensors.index.json"
     path.rename(folder / "part.safetensors")
     index.write_text("{")
     weight_map = dict.fromkeys(tensors, "part.safetensors")
-    follow("): get it again", read, lambda: index.write_text(json.dumps({"weight_map": weight_map})) and read())
+    follow(
+        "): expected JSON with a weight_map. Download it again.",
+        read,
+        lambda: index.write_text(json.dumps({"weight_map": weight_map})) and read(),
+    )
     for words, wrong in (
-        (", which is not a file of its own folder: put it there", dict.fromkeys(tensors, "../part.safetensors")),
-        (": get the whole folder", weight_map | {"more": "part.safetensors"}),
+        (
+            ": expected names of files in the same folder. Move the file there, and write its name alone.",
+            dict.fromkeys(tensors, "../part.safetensors"),
+        ),
+        (": expected the same tensors in both. Download the whole folder again.", weight_map | {"more": "part.safetensors"}),
     ):
         index.write_text(json.dumps({"weight_map": wrong}))
         follow(words, read, lambda: index.write_text(json.dumps({"weight_map": weight_map})) and read())
     (folder / "part.safetensors").unlink()
-    follow(" names it: get the whole folder", read, lambda: (folder / "part.safetensors").write_bytes(whole) and read())
+    follow(
+        " names. Download the whole folder again.", read, lambda: (folder / "part.safetensors").write_bytes(whole) and read()
+    )
     index.unlink()
     bin_file = folder / "pytorch_model.bin"
     bin_file.write_bytes(b"PK\x03\x04")
     (folder / "part.safetensors").unlink()
-    follow("): get it again", read, lambda: bin_file.unlink() or (path.write_bytes(whole) and read()))
+    follow(
+        "): expected a file that torch.save wrote. Download it again.",
+        read,
+        lambda: bin_file.unlink() or (path.write_bytes(whole) and read()),
+    )
     path.unlink()
     zipped(bin_file, pickle.dumps([1], 2))
-    follow(". Have its owner save it as model.safetensors", read, lambda: save_file(tensors, path) or read())
+    follow(". Ask its owner to save the weights as model.safetensors.", read, lambda: save_file(tensors, path) or read())
 
 
 def test_names():
@@ -223,9 +241,15 @@ def test_names():
     two = table | {f"teacher.{name}": value for name, value in table.items()}
     read = lambda weights, family="bert": canonical(dict(weights), family=family, config=BERT)  # noqa: E731
     follow(
-        "; save one of them alone", lambda: read(two), lambda: read(table).keys() == {"bert.embeddings.word_embeddings.weight"}
+        ": expected one. Save one of them alone.",
+        lambda: read(two),
+        lambda: read(table).keys() == {"bert.embeddings.word_embeddings.weight"},
     )
-    follow(", …. Does config.json belong to it?", lambda: read(table, "gpt2"), lambda: read(table, "bert"))
+    follow(
+        ", the token embeddings. Take weights and config.json from the same model.",
+        lambda: read(table, "gpt2"),
+        lambda: read(table, "bert"),
+    )
 
 
 def test_folders(folder, tmp_path):
@@ -237,22 +261,38 @@ def test_folders(folder, tmp_path):
     assert from_huggingface("bert")[0].config == model.config
     here = lambda: from_huggingface(folder)[0].config == model.config  # noqa: E731
     follow(
-        ": give one with config.json, weights and tokenizer files", lambda: from_huggingface(tmp_path / "gone/away/far"), here
+        ": expected one with config.json, weights and tokenizer files. Give the path of such a folder.",
+        lambda: from_huggingface(tmp_path / "gone/away/far"),
+        here,
     )
     config = folder / "config.json"
     text = config.read_text()
     config.unlink()
-    follow(": a Hugging Face folder holds the architecture in config.json", here, lambda: config.write_text(text) and here())
-    tfllm.save(model, tokenizer, "ours")
-    follow(": open it with tfllm.load", lambda: from_huggingface("ours"), lambda: tfllm.load("ours")[0].config == model.config)
-    write = lambda place: from_huggingface(to_huggingface(model, tokenizer, place))[0].config == model.config  # noqa: E731
-    follow(": choose another folder, or remove it first", lambda: write(folder), lambda: write("other"))
     follow(
-        ": choose another folder, or remove it first", lambda: write("other"), lambda: shutil.rmtree("other") or write("other")
+        " does not exist: expected a Hugging Face folder. Copy config.json into it.",
+        here,
+        lambda: config.write_text(text) and here(),
+    )
+    tfllm.save(model, tokenizer, "ours")
+    follow(
+        ": expected one of Hugging Face. Load it with tfllm.load.",
+        lambda: from_huggingface("ours"),
+        lambda: tfllm.load("ours")[0].config == model.config,
+    )
+    write = lambda place: from_huggingface(to_huggingface(model, tokenizer, place))[0].config == model.config  # noqa: E731
+    follow(
+        ": expected a new or empty folder. Choose another folder, or remove it first.",
+        lambda: write(folder),
+        lambda: write("other"),
+    )
+    follow(
+        ": expected a new or empty folder. Choose another folder, or remove it first.",
+        lambda: write("other"),
+        lambda: shutil.rmtree("other") or write("other"),
     )
     theirs = tokenizer_for(ROBERTA, tmp_path)
     follow(
-        ": give the one of this model",
+        ", as the model has. Give the tokenizer of this model.",
         lambda: to_huggingface(model, theirs, "third"),
         lambda: to_huggingface(model, tokenizer, "third"),
     )
@@ -270,7 +310,7 @@ def test_heads_and_tables_of_folders(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
     save_file({name: value for name, value in tensors.items() if "predictions.transform.dense.bias" not in name}, path)
-    left = "Is config.json theirs? A head that is not wanted is left behind with task=…"
+    left = ". Take both from the same model. To load an encoder without its head, give task='text_embedder'."
     follow(left, lambda: from_huggingface(folder), lambda: from_huggingface(folder, task="text_embedder"))
     name, table = "cls.predictions.decoder.weight", tensors["bert.embeddings.word_embeddings.weight"]
     save_file(tensors | {name: table + 1}, path)
@@ -284,9 +324,9 @@ def test_heads_and_tables_of_folders(folder):
             if each.shape in (table.shape, table.T.shape)
         )
 
-    follow('Put "tie_word_embeddings": false into config.json', lambda: from_huggingface(folder), untied)
+    follow('Write "tie_word_embeddings": false into config.json.', lambda: from_huggingface(folder), untied)
     change(folder / "config.json", tie_word_embeddings=True)
     save_file(tensors | {"cls.predictions.decoder.bias": tensors["cls.predictions.bias"] + 1}, path)
     follow(
-        "Save the model again", lambda: from_huggingface(folder), lambda: save_file(tensors, path) or from_huggingface(folder)
+        "Save the model again.", lambda: from_huggingface(folder), lambda: save_file(tensors, path) or from_huggingface(folder)
     )

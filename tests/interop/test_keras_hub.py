@@ -102,7 +102,7 @@ def test_a_bert_masked_language_model_has_no_form_in_hugging_face(tmp_path):
 
 
 def test_other_models_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"Sequential is not read here; accepted: KerasHub's BertBackbone, RobertaBackbone"):
+    with pytest.raises(ValueError, match=r"Sequential is invalid: expected one of KerasHub's BertBackbone, RobertaBackbone"):
         from_keras_hub(keras.Sequential())
 
 

@@ -273,7 +273,7 @@ def test_rows_that_a_file_names_are_kept(encoder: Path) -> None:
 
 def test_named_rows_behind_the_tokenizer_are_not_cut(encoder: Path, tmp_path: Path) -> None:
     _change(encoder / "generation_config.json", eos_token_id=[3, 62])
-    with pytest.raises(ValueError, match=r"generation_config\.json names the id 62, and the tokenizer ends at 59"):
+    with pytest.raises(ValueError, match=r"generation_config\.json names the id 62: expected at most 59"):
         from_huggingface(encoder)
     (encoder / "generation_config.json").unlink()
     _change(encoder / "config.json", pad_token_id=61)
@@ -281,7 +281,7 @@ def test_named_rows_behind_the_tokenizer_are_not_cut(encoder: Path, tmp_path: Pa
         from_huggingface(encoder)
     (encoder / "added_tokens.json").write_text('{"[E1]": 60, "[E2]": 61}')
     assert from_huggingface(encoder)[0].config.vocab_size == 62
-    with pytest.raises(ValueError, match=r"names the id 61, and the tokenizer ends at 59"):
+    with pytest.raises(ValueError, match=r"names the id 61: expected at most 59"):
         from_huggingface(encoder, tokenizer=tokenizer_for(BERT, tmp_path))
 
 

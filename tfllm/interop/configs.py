@@ -25,16 +25,16 @@ _WRITTEN_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu",
 
 
 class _Family(NamedTuple):
-    """How one `model_type` names what it is made of."""
+    """How the `config.json` of one `model_type` is read and written."""
 
     names: dict[str, str]
-    """Our field -> theirs."""
+    """Field of `ModelConfig` -> key of `config.json`."""
     fixed: dict[str, Any]
-    """Our fields that are the same in the whole family."""
+    """Fields of `ModelConfig` that have the same value in all models of the family."""
     defaults: dict[str, Any]
-    """Theirs, where `config.json` leaves them out; what is not here must be there."""
+    """Values of keys that `config.json` may omit. It must have all other keys."""
     only: dict[str, Any]
-    """Their fields of which one value is carried."""
+    """Keys of `config.json` of which only one value is supported."""
 
 
 _NO_BIAS = dict(qkv_bias=False, attention_output_bias=False, ffn_bias=False)
@@ -165,29 +165,33 @@ _FAMILIES: dict[str, _Family] = {
     ),
 }
 _FREE = {"dropout", "attention_dropout", "initializer_range", "remat", "pooler"}
-"""Ours that say nothing of what a trained model gives; a pooler is told by the weights."""
+"""Fields that do not change the outputs of a trained model; and `pooler`, which is derived from the weights."""
 
 
 def read_config(values: dict[str, Any]) -> ModelConfig:
-    """The architecture of a `config.json`; `pooler` is left off.
+    """The architecture of a `config.json`, with `pooler=False`.
 
     Raises:
-        ValueError: another kind of model, a field is missing, or has a value that is not supported; each is named.
+        ValueError: the kind of model or a value is not supported, or a key is missing. The message names it.
     """
     name = values.get("model_type")
     if name not in _FAMILIES:
-        raise ValueError(f"model_type={name!r} is not read here; accepted: {', '.join(_FAMILIES)}")
+        raise ValueError(
+            f"model_type={name!r} is invalid: expected one of {', '.join(_FAMILIES)}. Give a folder of such a model."
+        )
     family = _FAMILIES[name]
     for key, accepted in family.only.items():
         if values.get(key) not in (None, accepted):
-            raise ValueError(f"{key}={values[key]!r} is not supported; accepted: {accepted!r}")
+            raise ValueError(f"{key}={values[key]!r} is invalid: expected {accepted!r}. Give a folder of such a model.")
     if missing := sorted({key for key in family.names.values() if key not in values and key not in family.defaults}):
-        raise ValueError(f"config.json lacks {', '.join(missing)}: add what the model was trained with")
+        raise ValueError(
+            f"config.json is incomplete: expected {', '.join(missing)}. Add the values that the model was trained with."
+        )
     theirs = family.defaults | {key: value for key, value in values.items() if key not in _OPTIONAL or value is not None}
     ours = {field: theirs[key] for field, key in family.names.items()} | family.fixed
-    ours["activation"] = _activation(name, ours["activation"])
+    ours["activation"] = _activation(name, family.names["activation"], ours["activation"])
     for field in ("num_kv_heads", "head_dim", "ffn_size", "sliding_window"):
-        ours[field] = ours.get(field) or 0  # null: what follows from the others
+        ours[field] = ours.get(field) or 0  # null: derived from other fields
     if name == "roberta":
         ours["position_offset"] = theirs["pad_token_id"] + 1
         ours["max_length"] -= ours["position_offset"]
@@ -197,11 +201,11 @@ def read_config(values: dict[str, Any]) -> ModelConfig:
 
 
 _OPTIONAL = ("pad_token_id", "tie_word_embeddings")
-"""Null means: left out."""
+"""Keys that are ignored if their value is null."""
 
 
 def write_config(config: ModelConfig, name: str) -> dict[str, Any]:
-    """The fields of `config.json` for the family called `name`, as near to the config as the family has them."""
+    """The `config.json` of the family `name`. It lacks those values of `config` that the family does not have."""
     family = _FAMILIES[name]
     values: dict[str, Any] = {"model_type": name}
     values |= {key: getattr(config, field) for field, key in family.names.items()} | family.only
@@ -227,46 +231,53 @@ def family_of(config: ModelConfig) -> str:
     """The `model_type` whose models are of this architecture.
 
     Raises:
-        ValueError: there is none; the message names the fields that stand in the way.
+        ValueError: there is none. The message names the fields in which the nearest family differs.
     """
-    apart: dict[str, list[str]] = {}
+    differences: dict[str, list[str]] = {}
     for name, family in _FAMILIES.items():
         if family.fixed.get("causal", True) != config.causal:
             continue
         again = read_config(write_config(config, name)).to_dict()
-        apart[name] = [
-            f"{key}={value!r}" for key, value in config.to_dict().items() if key not in _FREE and again[key] != value
+        differences[name] = [
+            f"{key}={value!r} (expected {again[key]!r})"
+            for key, value in config.to_dict().items()
+            if key not in _FREE and again[key] != value
         ]
-        if not apart[name]:
+        if not differences[name]:
             return name
-    nearest = min(apart, key=lambda name: len(apart[name]))
+    nearest = min(differences, key=lambda name: len(differences[name]))
     raise ValueError(
-        f"Hugging Face has no class for this architecture: in the way of {nearest!r}, the nearest, stand "
-        f"{', '.join(apart[nearest])}. "
-        "Export it with tfllm.export, or train one of such a preset"
+        f"Hugging Face has no class for this architecture. The nearest, {nearest!r}, differs in "
+        f"{', '.join(differences[nearest])}. "
+        "Export the model with tfllm.export, or train a model with the expected values."
     )
 
 
-def _activation(family: str, name: str) -> str:
+def _activation(family: str, key: str, name: str) -> str:
     if family == "openai-gpt" and name == "gelu":
         return "gelu_tanh"
     if name not in _ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is unknown; accepted: {', '.join(_ACTIVATIONS)}")
+        raise ValueError(
+            f"{key}={name!r} is invalid: expected one of {', '.join(_ACTIVATIONS)}. Give a folder of such a model."
+        )
     return _ACTIVATIONS[name]
 
 
 def _read_rope(values: dict[str, Any]) -> dict[str, Any]:
-    """Rotary positions: `rope_parameters` of Transformers 5, or `rope_theta` and `rope_scaling` before it."""
+    """Rotary positions: `rope_parameters` of Transformers 5, or `rope_theta` and `rope_scaling` of older versions."""
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     theta = rope.get("rope_theta", values.get("rope_theta", 10_000.0))
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return {"rope_theta": theta}
     if kind != "llama3":
-        raise ValueError(f"rotary positions of type {kind!r} are not supported; accepted: 'default', 'llama3'")
+        raise ValueError(f"rope_type={kind!r} is invalid: expected 'default' or 'llama3'. Give a folder of such a model.")
     names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     if missing := [name for name in names if name not in rope]:
-        raise ValueError(f"the rotary scaling of config.json lacks {', '.join(missing)}: add what the model was trained with")
+        raise ValueError(
+            f"rope_scaling of config.json is incomplete: expected {', '.join(missing)}. Add the values that the model was "
+            "trained with."
+        )
     scaling = RopeScaling(
         factor=rope["factor"],
         low_frequency_factor=rope["low_freq_factor"],
@@ -277,7 +288,7 @@ def _read_rope(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_rope(config: ModelConfig) -> dict[str, Any]:
-    """Both spellings, for old readers and new."""
+    """The keys of Transformers 5 and those of older versions."""
     if config.rope_scaling is None:
         return {
             "rope_theta": config.rope_theta,

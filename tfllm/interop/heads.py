@@ -1,7 +1,7 @@
-"""Hugging Face's heads: which task a folder is for, the settings of our model, and where the head's tensors lie in it.
+"""The heads of Hugging Face's models: which task a folder is for, and which of our variables hold the head's tensors.
 
-Enters: `config.json` and the tensors of a folder; or a model. Leaves: a task and its settings; or what `config.json` says of a
-head. A task names its `Head` in its `TaskSpec`.
+In: `config.json` and the tensors of a folder. Out: the task, and arguments of our model's constructor. Also the other way
+round: from a model to the keys of `config.json`. A task names its `Head` in its `TaskSpec`.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ _ARCHITECTURES = {
 
 
 class Head:
-    """How Hugging Face writes the head of one task. Each task has a subclass; none has state."""
+    """How Hugging Face stores the head of one task. Each task has a subclass. A head has no state."""
 
     suffix = "Model"
-    """Of the class in `architectures`: "ForTokenClassification"."""
+    """End of the class name in `architectures`: "ForTokenClassification"."""
     is_classifier = False
-    """The head's tensors are called `classifier`, as several tasks' are."""
+    """Are the head's tensors called `classifier`, as those of several tasks are?"""
     is_bare = False
-    """There are no tensors but the stack's, which have no prefix then."""
+    """Is there no head? The tensors of the stack then have no prefix."""
 
     def fits(self, weights: Weights, values: dict[str, Any]) -> bool:
         """Is this the head of a folder with these tensors and this `config.json`?"""
         return False
 
     def read(self, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
-        """What our model's constructor takes beside the config.
+        """The arguments of our model's constructor besides the config.
 
         Raises:
-            ValueError: something is not supported.
+            ValueError: a value is not supported.
         """
         return {}
 
     def write(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What `config.json` says of the head, but for `architectures`."""
+        """The keys of `config.json` for the head, without `architectures`."""
         return {}
 
     def check(self, settings: dict[str, Any], config: ModelConfig, family: str) -> None:
-        """Raises ValueError where Hugging Face has no class that computes what a model of these settings does."""
+        """Raises ValueError if Hugging Face has no class for a model with these settings."""
 
     def architecture(self, settings: dict[str, Any], family: str) -> str:
-        """The class in `architectures`."""
+        """The class name in `architectures`."""
         return _ARCHITECTURES[family] + self.suffix
 
     def pools(self, family: str) -> bool:
-        """The head holds the pooler's dense layer, which the stack holds otherwise."""
+        """Is the pooler's dense layer in the head? Otherwise it is in the stack."""
         return False
 
     def weight_mapping(self, family: str, config: ModelConfig, *, next_sentence: bool = False) -> WeightMapping:
-        """Where the head's parameters lie in ours, by their names in PyTorch."""
+        """For each parameter of the head, by its name in PyTorch, the place in our variables."""
         return {}
 
     def write_files(self, model: Any, folder: Path) -> None:
-        """Files beside `config.json` and the weights."""
+        """Writes further files into the folder."""
 
 
 class CausalHead(Head):
-    """The scores of the next token; of some families the class is `…LMHeadModel`."""
+    """Logits of the next token. In some families the class is called `…LMHeadModel`."""
 
     def architecture(self, settings: dict[str, Any], family: str) -> str:
         return _ARCHITECTURES[family] + ("Model" if family in ("gpt2", "openai-gpt") else "ForCausalLM")
@@ -83,13 +83,13 @@ class CausalHead(Head):
 
 
 class MaskedHead(Head):
-    """The scores of hidden tokens, and of pairs where there are any."""
+    """Logits of masked tokens, and of sentence pairs if the model has a head for them."""
 
     def fits(self, weights: Weights, values: dict[str, Any]) -> bool:
         return any(name.startswith(("cls.predictions.", "lm_head.")) for name in weights)
 
     def read(self, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
-        # RoBERTa's head has GELU whatever its blocks have.
+        # RoBERTa's head has GELU, independent of the activation in its blocks.
         own = {"transform_activation": "gelu"} if values["model_type"] == "roberta" else {}
         return own | {"next_sentence": "cls.seq_relationship.weight" in weights}
 
@@ -99,16 +99,16 @@ class MaskedHead(Head):
     def check(self, settings: dict[str, Any], config: ModelConfig, family: str) -> None:
         if settings.get("next_sentence") and family != "bert":
             raise ValueError(
-                f"next_sentence=True: {family} has no class with a head for pairs; leave it behind with "
-                "MaskedLM.from_pretrained"
+                f"next_sentence=True is invalid: expected False, for Hugging Face has no {family} with a head for sentence "
+                "pairs. Make a model without that head with tfllm.MaskedLM.from_pretrained(model)."
             )
         activation = settings.get("transform_activation", config.activation)
         epsilon = settings.get("transform_epsilon", config.norm_epsilon)
         expected = "gelu" if family == "roberta" else config.activation
         if (activation, epsilon) != (expected, config.norm_epsilon):
             raise ValueError(
-                f"the layer before the scores has transform_activation={activation!r}, transform_epsilon={epsilon}; {family}'s "
-                f"has {expected!r} and {config.norm_epsilon}"
+                f"transform_activation={activation!r}, transform_epsilon={epsilon} is invalid: expected {expected!r} and "
+                f"{config.norm_epsilon}, as {family} has in Hugging Face. Export the model with tfllm.export."
             )
 
     def weight_mapping(self, family: str, config: ModelConfig, *, next_sentence: bool = False) -> WeightMapping:
@@ -127,7 +127,7 @@ class MaskedHead(Head):
 
 
 class QuestionHead(Head):
-    """The scores of an answer's first and last token."""
+    """Logits of an answer's first and last token."""
 
     suffix = "ForQuestionAnswering"
 
@@ -139,7 +139,7 @@ class QuestionHead(Head):
 
 
 class TokenHead(Head):
-    """The scores of labels for each token."""
+    """Logits of the labels for each token."""
 
     suffix = "ForTokenClassification"
     is_classifier = True
@@ -158,7 +158,7 @@ class TokenHead(Head):
 
 
 class ClassificationHead(Head):
-    """The scores of labels for the whole row, from the pooled first token."""
+    """Logits of the labels for the whole row, from the pooled first token."""
 
     suffix = "ForSequenceClassification"
     is_classifier = True
@@ -173,7 +173,10 @@ class ClassificationHead(Head):
     def read(self, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
         labels, problem = _checked_labels(values, weights), values.get("problem_type")
         if self.for_numbers != (problem == "regression") and problem is not None:
-            raise ValueError(f"problem_type={problem!r} with {len(labels)} labels is not supported: mend config.json")
+            accepted = "'regression'" if self.for_numbers else "'single_label_classification' or 'multi_label_classification'"
+            raise ValueError(
+                f"problem_type={problem!r} is invalid: expected {accepted} with {len(labels)} labels. Correct config.json."
+            )
         classes = {"labels": labels, "multi_label": problem == "multi_label_classification"}
         return {"pooling": "pooler"} | ({} if self.for_numbers else classes)
 
@@ -183,7 +186,10 @@ class ClassificationHead(Head):
 
     def check(self, settings: dict[str, Any], config: ModelConfig, family: str) -> None:
         if (pooling := settings.get("pooling", "pooler")) != "pooler":
-            raise ValueError(f"pooling={pooling!r}: Hugging Face's classifiers read the pooled first token ('pooler')")
+            raise ValueError(
+                f"pooling={pooling!r} is invalid: expected 'pooler', the pooling of Hugging Face's classifiers. Train the "
+                "model with pooling='pooler'."
+            )
 
     def pools(self, family: str) -> bool:
         return family == "roberta"
@@ -195,7 +201,7 @@ class ClassificationHead(Head):
 
 
 class RegressionHead(ClassificationHead):
-    """One number for the whole row: to Hugging Face a classifier of one label."""
+    """One number for the whole row. In Hugging Face this is a classifier with one label."""
 
     for_numbers = True
 
@@ -204,7 +210,7 @@ class RegressionHead(ClassificationHead):
 
 
 class EmbeddingHead(Head):
-    """No head; sentence-transformers' files say how the stack's outputs become a vector."""
+    """No head. Files of sentence-transformers define how the outputs of the stack are pooled to one vector."""
 
     is_bare = True
 
@@ -217,7 +223,8 @@ class EmbeddingHead(Head):
     def check(self, settings: dict[str, Any], config: ModelConfig, family: str) -> None:
         if settings.get("pooling") == "pooler":
             raise ValueError(
-                "pooling='pooler': sentence-transformers pools by mean or first token; give TextEmbedder one of those"
+                "pooling='pooler' is invalid: expected 'mean' or 'first', the poolings of sentence-transformers. Make a "
+                "TextEmbedder with one of them."
             )
 
     def write_files(self, model: Any, folder: Path) -> None:
@@ -228,7 +235,7 @@ def head_of(task: str) -> Head:
     """The head of a task.
 
     Raises:
-        ValueError: there is no such task, or Hugging Face has no class for it.
+        ValueError: the task is unknown, or Hugging Face has no class for it.
     """
     reference = tasks.get(task).huggingface
     if reference is None:
@@ -237,20 +244,21 @@ def head_of(task: str) -> Head:
 
 
 def found_task(weights: Weights, *, values: dict[str, Any], asked: str | None) -> str | None:
-    """The task whose head the tensors of an encoder are; None for a head that is none of ours and not asked for.
+    """The task of the head of an encoder. None: the head is unknown, and `asked` is a task of another head.
 
     Raises:
-        ValueError: no task was asked for, and the head is none of ours.
+        ValueError: the head is unknown, and no task was asked for.
     """
     heads = _heads()
-    for task, head in reversed(heads.items()):  # a registered task before the built-in ones
+    for task, head in reversed(heads.items()):  # registered tasks come before the built-in ones
         if head.fits(weights, values):
             return task
     architectures = values.get("architectures") or []
     if asked is None:
         raise ValueError(
-            f"the file has a head called classifier, and architectures={architectures!r} is not one read here; accepted: "
-            "…ForSequenceClassification, …ForTokenClassification. Name one in config.json, or leave the head behind with task=…"
+            f"architectures={architectures!r} is invalid: expected …ForSequenceClassification or …ForTokenClassification, for "
+            "the weights have a head called classifier. Write one of them into config.json, or load the model without its "
+            "head: give task='text_embedder'."
         )
     return asked if not architectures and asked in heads and heads[asked].is_classifier else None
 
@@ -261,15 +269,15 @@ def bare_task() -> str:
 
 
 def read_settings(task: str, values: dict[str, Any], weights: Weights, folder: Path) -> dict[str, Any]:
-    """What our model's constructor takes beside the config."""
+    """The arguments of our model's constructor besides the config."""
     return head_of(task).read(values, weights, folder)
 
 
 def write_settings(task: str, settings: dict[str, Any], *, config: ModelConfig, family: str) -> dict[str, Any]:
-    """`architectures`, labels and kind of problem of `config.json`.
+    """The keys of `config.json` for the head: `architectures`, labels, `problem_type`.
 
     Raises:
-        ValueError: Hugging Face has no class that computes what this model does.
+        ValueError: Hugging Face has no class for a model with these settings.
     """
     head = head_of(task)
     head.check(settings, config, family)
@@ -277,22 +285,22 @@ def write_settings(task: str, settings: dict[str, Any], *, config: ModelConfig, 
 
 
 def labels_of(values: dict[str, Any]) -> list[str]:
-    """Names of the classes, by number.
+    """The names of the classes, ordered by their numbers.
 
     Raises:
-        ValueError: `id2label` does not count from 0.
+        ValueError: the numbers in `id2label` are not 0, 1, 2, ….
     """
     names = values.get("id2label")
     if names is None:
         return [f"LABEL_{i}" for i in range(values.get("num_labels", 2))]
     numbered = {int(number): str(name) for number, name in names.items()}
     if sorted(numbered) != list(range(len(numbered))):
-        raise ValueError(f"id2label numbers its labels {sorted(numbered)}; accepted: 0, 1, 2, …")
+        raise ValueError(f"id2label has the numbers {sorted(numbered)}: expected 0, 1, 2, …. Correct config.json.")
     return [numbered[number] for number in range(len(numbered))]
 
 
 def _heads() -> dict[str, Head]:
-    """By the name of their task."""
+    """Name of a task -> its head."""
     return {spec.name: head_of(spec.name) for spec in tasks.all_tasks() if spec.huggingface}
 
 
@@ -306,11 +314,13 @@ def _is_of(values: dict[str, Any], suffix: str) -> bool:
 
 
 def _checked_labels(values: dict[str, Any], weights: Weights) -> list[str]:
-    """The names of the classes, as many as the head has scores."""
+    """The names of the classes. Raises ValueError if their number is not that of the head's logits."""
     labels = labels_of(values)
     kernel = next(name for name in ("classifier.out_proj.weight", "classifier.weight") if name in weights)
     if len(weights[kernel]) != len(labels):
-        raise ValueError(f"{kernel} has {len(weights[kernel])} rows for the {len(labels)} labels of config.json: mend id2label")
+        raise ValueError(
+            f"id2label has {len(labels)} labels: expected {len(weights[kernel])}, the rows of {kernel}. Correct config.json."
+        )
     return labels
 
 

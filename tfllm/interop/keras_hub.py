@@ -1,4 +1,4 @@
-"""KerasHub's BERT and RoBERTa as tfllm models: the same weights, the same outputs.
+"""Makes tfllm models of KerasHub's BERT and RoBERTa, with the same weights and outputs.
 
 In: a backbone or a masked language model of KerasHub, or the name or folder of a KerasHub preset. Out: a tfllm model, and the
 tokenizer where the preset or the preprocessor of the task has one. KerasHub is imported only to read a preset.
@@ -42,13 +42,13 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[MaskedLM | Te
             or a preset, as KerasHub's `from_preset` takes it: a name ("bert_base_en_uncased"), a handle (kaggle://…, hf://…)
             or a folder that `save_to_preset` wrote. The folder of a masked language model becomes a `MaskedLM`, any other
             preset a `TextEmbedder`.
-        dtype: as every model's: "float32", "mixed_bfloat16" or "auto".
+        dtype: the model's dtype policy: "float32", "mixed_bfloat16" or "auto".
 
     Returns:
-        The model; and the tokenizer of the preset or of the model's preprocessor, or None where there is none.
+        The model; and the tokenizer of the preset or of the model's preprocessor, or None if there is none.
 
     Raises:
-        ValueError: another model, or one with a setting that tfllm does not support.
+        ValueError: the model is of another class, or has a setting that tfllm does not support.
     """
     tokenizer = None
     if isinstance(model, (str, Path)):
@@ -56,7 +56,7 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[MaskedLM | Te
     kind = type(model).__name__
     if kind not in (*_BACKBONES, *_TASKS) or not type(model).__module__.startswith("keras_hub."):
         accepted = ", ".join((*_BACKBONES, *_TASKS))
-        raise ValueError(f"{type(model).__module__}.{kind} is not read here; accepted: KerasHub's {accepted}")
+        raise ValueError(f"model={type(model).__module__}.{kind} is invalid: expected one of KerasHub's {accepted}.")
     backbone = model.backbone if kind in _TASKS else model
     config, values = _read_stack(backbone)
     task: type[LanguageModel] = TextEmbedder
@@ -77,10 +77,10 @@ def from_keras_hub(model: Any, *, dtype: str = "float32") -> tuple[MaskedLM | Te
 
 
 def _from_preset(preset: str) -> tuple[Any, Any]:
-    """KerasHub's model of a preset and its tokenizer. Without a head of its own the model would get a random one: a backbone.
+    """KerasHub's model of a preset, and its tokenizer. A preset without a head is loaded as a backbone.
 
     Raises:
-        ValueError: there is no such preset.
+        ValueError: the preset is unknown.
     """
     import keras_hub  # takes seconds, and only presets need it
 
@@ -161,16 +161,19 @@ def _norm(layer: Any, ours: str) -> Values:
 
 
 def _activation(function: Any) -> Any:
-    """Our name of a function, by what it gives: theirs go by several names, and the two GELUs are 2e-4 apart here."""
+    """Our name of an activation. It is found by its outputs, for in KerasHub one function can have several names.
+
+    At these inputs the outputs of the two GELUs differ by 2e-4.
+    """
     x = tf.constant([-1.0, 0.7])
     for name, ours in ACTIVATIONS.items():
         if np.abs(np.asarray(function(x)) - ours(x).numpy()).max() < 1e-6:
             return name
-    raise ValueError(f"the activation {function!r} is none of {', '.join(ACTIVATIONS)}")
+    raise ValueError(f"activation={function!r} is invalid: expected one of {', '.join(ACTIVATIONS)}.")
 
 
 def _tokenizer(theirs: Any) -> Tokenizer:
-    """Ours of the same vocabulary. An uncased WordPiece strips accents, too, as BERT's does; KerasHub's keeps them."""
+    """Our tokenizer with the same vocabulary. An uncased WordPiece also strips accents, as BERT's does; KerasHub's does not."""
     with tempfile.TemporaryDirectory() as folder:
         if hasattr(theirs, "merges"):
             (Path(folder) / "vocab.json").write_text(json.dumps(dict(theirs.vocabulary)))

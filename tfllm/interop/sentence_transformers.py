@@ -1,6 +1,6 @@
-"""Sentence-transformers' files in a Hugging Face folder: `modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`.
+"""Files of sentence-transformers: `modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`.
 
-They say how a text becomes a vector. Enters: a folder. Leaves: settings of `TextEmbedder`; or the other way round.
+They define how a text becomes a vector. In: a Hugging Face folder. Out: settings of `TextEmbedder`; or the other way round.
 """
 
 from __future__ import annotations
@@ -15,33 +15,42 @@ _MODULES = "sentence_transformers.models."
 
 
 def read_pooling(folder: Path) -> dict[str, Any]:
-    """`TextEmbedder`'s settings, from sentence-transformers' files; none without them.
+    """The settings of `TextEmbedder`; {} if the folder has no files of sentence-transformers.
 
     Raises:
-        ValueError: a module, a pooling or a preparation of texts is not supported.
+        ValueError: a module, the pooling or a change of texts is not supported.
     """
     if not (folder / "modules.json").is_file():
         return {}
     modules = read_json(folder / "modules.json")
     kinds = {module["type"].removeprefix(_MODULES): folder / module["path"] for module in modules}
     if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-        raise ValueError(f"{folder / 'modules.json'} has {', '.join(unknown)}; accepted: Transformer, Pooling, Normalize")
+        raise ValueError(
+            f"{folder / 'modules.json'} has {', '.join(unknown)}: expected only Transformer, Pooling, Normalize. Give a folder "
+            "of such a model."
+        )
     chosen = {"mean"}
     if "Pooling" in kinds:
         switches = read_json(kinds["Pooling"] / "config.json")
         chosen = {key.removeprefix("pooling_mode_") for key, on in switches.items() if on is True and key in _modes(switches)}
     if chosen - {"mean_tokens", "cls_token", "mean"} or len(chosen) != 1:
-        raise ValueError(f"sentence-transformers pools by {', '.join(sorted(chosen))}; accepted: mean_tokens, or cls_token")
+        raise ValueError(
+            f"{kinds['Pooling'] / 'config.json'} has the pooling {', '.join(sorted(chosen)) or None}: expected mean_tokens or "
+            "cls_token. Give a folder of such a model."
+        )
     longest = None
-    for path in folder.glob("sentence_*_config.json"):  # sentence_bert_config.json; older ones have the family's name
-        said = read_json(path)
-        longest = said.get("max_seq_length")
-        if said.get("do_lower_case"):
-            raise ValueError(f"{path} has do_lower_case, which is not supported: set it to false, and give small letters")
+    for path in folder.glob("sentence_*_config.json"):  # sentence_bert_config.json; in old folders the name of the family
+        limits = read_json(path)
+        longest = limits.get("max_seq_length")
+        if limits.get("do_lower_case"):
+            raise ValueError(
+                f"{path}: do_lower_case=True is invalid: expected False. Write false, and give texts in lower case."
+            )
     prompts = folder / "config_sentence_transformers.json"
     if prompts.is_file() and (name := read_json(prompts).get("default_prompt_name")):
         raise ValueError(
-            f"{prompts} puts the prompt {name!r} before each text, which is not supported: set it to null, and give it"
+            f"{prompts}: default_prompt_name={name!r} is invalid: expected null. Write null, and put the prompt before your "
+            "texts."
         )
     pooling = {"pooling": "first" if chosen == {"cls_token"} else "mean", "normalize": "Normalize" in kinds}
     return pooling | ({"max_length": longest} if longest else {})
@@ -52,7 +61,7 @@ def _modes(switches: dict[str, Any]) -> list[str]:
 
 
 def write_pooling(model: Any, folder: Path) -> None:
-    """Sentence-transformers' files for a `TextEmbedder`."""
+    """Writes the files of sentence-transformers for a `TextEmbedder`."""
     settings = model.settings()
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] * settings["normalize"])]
     modules = [{"idx": i, "name": str(i), "path": path, "type": f"{_MODULES}{kind}"} for i, (path, kind) in enumerate(kinds)]

@@ -1,12 +1,12 @@
-"""Tensor names of Hugging Face files of any age, made those of Transformers 5.
+"""Renames the tensors of Hugging Face files, which any version of Transformers wrote, to the names of Transformers 5.
 
-In: tensors by the names of the file. Out: the same tensors by today's names, without buffers and without copies of tied
-tensors; a copy is compared with its original first.
+In: tensors by their names in the file. Out: the same tensors by their names in Transformers 5, without buffers and without
+copies of tied tensors. A copy must be equal to its original.
 
     model.bert.embeddings.LayerNorm.gamma  ->  bert.embeddings.LayerNorm.weight
     encoder.layer.0.output.dense.weight    ->  bert.encoder.layer.0.output.dense.weight
     module.cls.predictions.bias            ->  cls.predictions.bias
-    embeddings.position_ids                ->  (0, 1, 2, … is left out)
+    embeddings.position_ids                ->  (no tensor: it is 0, 1, 2, …)
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Weights = dict[str, np.ndarray]
 
 
 class _Stack(NamedTuple):
-    """How a family calls what stands under every head."""
+    """The names of a family's stack, which is the model without a head."""
 
     prefix: str
     table: str
-    """Embeddings of the tokens."""
+    """Name of the token embeddings."""
     parts: tuple[str, ...]
 
 
@@ -43,24 +43,25 @@ _OF_VOCABULARY = re.compile(
 
 
 def stack_prefix(family: str) -> str:
-    """What the names of a family's stack begin with: "bert."."""
+    """The prefix of the names of a family's stack: "bert."."""
     return _STACKS.get(family, _LLAMA).prefix
 
 
 def cut_vocabulary(weights: Weights, *, rows: int) -> Weights:
-    """Without the rows behind `rows` of the table and the head: ids of no tokenizer, which pad a table to a round size."""
+    """The weights with only the first `rows` rows of the embedding table and of the head. The others are unused."""
     return {name: value[:rows] if _OF_VOCABULARY.search(name) else value for name, value in weights.items()}
 
 
 def canonical(weights: Weights, *, family: str, config: ModelConfig) -> Weights:
-    """Tensors by the names Transformers 5 gives them; buffers and tied copies are left out.
+    """The tensors by their names in Transformers 5, without buffers and tied copies.
 
     Raises:
-        ValueError: there are no embeddings, or several; two names are one; a copy is not equal to what it copies.
+        ValueError: there are no token embeddings, or several; two tensors get the same name; or a copy differs from its
+            original.
     """
     stack = _STACKS.get(family, _LLAMA)
     if config.tied_embeddings and "lm_head.weight" in weights and not any(name.endswith(stack.table) for name in weights):
-        # `safetensors.torch.save_model` keeps one of the names that share a tensor.
+        # If several names share a tensor, `safetensors.torch.save_model` writes only one of them.
         weights = {stack.prefix + stack.table if name == "lm_head.weight" else name: weights[name] for name in weights}
     prefix = _prefix(weights, stack)
     outer = prefix.removesuffix(stack.prefix)
@@ -72,7 +73,7 @@ def canonical(weights: Weights, *, family: str, config: ModelConfig) -> Weights:
             new = stack.prefix + inner
         new = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", new))
         if new in found:
-            raise ValueError(f"the file holds {new} twice, once as {name}")
+            raise ValueError(f"the weights have {new} twice, once as {name}: expected one tensor of each name")
         found[new] = value
     _drop_buffers(found, config)
     _drop_copies(found, stack, config)
@@ -85,12 +86,18 @@ def _prefix(weights: Weights, stack: _Stack) -> str:
         return prefixes[0]
     there = ", ".join(sorted(weights)[:6]) or "nothing"
     if not prefixes:
-        raise ValueError(f"no tensor is called …{stack.table}; the file holds {there}, …. Does config.json belong to it?")
-    raise ValueError(f"several models in one file, with the prefixes {', '.join(map(repr, prefixes))}; save one of them alone")
+        raise ValueError(
+            f"the weights have {there}, …: expected …{stack.table}, the token embeddings. Take weights and config.json from "
+            "the same model."
+        )
+    raise ValueError(
+        f"the weights have several models, with the prefixes {', '.join(map(repr, prefixes))}: expected one. Save one of them "
+        "alone."
+    )
 
 
 def _drop_buffers(weights: Weights, config: ModelConfig) -> None:
-    """Constants that older versions saved beside the weights."""
+    """Removes the buffers: constants that older versions saved with the weights."""
     for name in list(weights):
         value, expected = weights[name], weights[name]
         if name.endswith("embeddings.position_ids"):
@@ -105,7 +112,8 @@ def _drop_buffers(weights: Weights, config: ModelConfig) -> None:
             continue
         if not np.allclose(value, expected, rtol=1e-2, atol=0):  # frequencies may be rounded to 16 bits
             raise ValueError(
-                f"the buffer {name} is not the usual one: this model counts or masks in a way that is not supported"
+                f"{name} is invalid: expected the usual values of this buffer. Other positions, segments or masks are not "
+                "supported."
             )
         del weights[name]
 
@@ -114,7 +122,9 @@ def _drop_copies(weights: Weights, stack: _Stack, config: ModelConfig) -> None:
     heads, table = ("cls.predictions", "lm_head"), stack.prefix + stack.table
     if not config.tied_embeddings:
         for head in heads:
-            if f"{head}.bias" in weights:  # Transformers 4 kept one bias under two names, 5 keeps one that it never uses
+            if (
+                f"{head}.bias" in weights
+            ):  # Transformers 4 writes one bias under two names; 5 writes another that it does not use
                 weights.setdefault(f"{head}.decoder.bias", weights.pop(f"{head}.bias"))
         return
     copies = [(f"{head}.decoder.bias", f"{head}.bias") for head in heads]
@@ -127,6 +137,6 @@ def _drop_copies(weights: Weights, stack: _Stack, config: ModelConfig) -> None:
             weights[original] = value
         elif not np.array_equal(value, weights[original]):
             raise ValueError(
-                f"{copy} should be a copy of {original}, and is not. "
-                + ('Put "tie_word_embeddings": false into config.json' if original == table else "Save the model again")
+                f"{copy} is invalid: expected a copy of {original}. "
+                + ('Write "tie_word_embeddings": false into config.json.' if original == table else "Save the model again.")
             )

@@ -1,4 +1,7 @@
-"""Tokenizers in a Hugging Face folder: `tokenizer.json` and the older files, in and out."""
+"""Writes a tokenizer into a Hugging Face folder: `tokenizer.json`, and the files that older versions of Transformers read.
+
+In: a tokenizer, and the config of its model. Out: the files. `tfllm.tokenizers.huggingface` reads them.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,18 @@ _KINDS = (WordPieceTokenizer.kind, ByteBPETokenizer.kind)
 
 
 def check_writable(tokenizer: Tokenizer) -> None:
-    """Raises ValueError where the tokenizer has no form that Transformers reads to the same ids."""
+    """Raises ValueError if Transformers has no tokenizer that gives the same ids."""
     if tokenizer.kind not in _KINDS:
         raise ValueError(
-            f"a tokenizer of kind {tokenizer.kind!r} has no form in Hugging Face; those of {', '.join(_KINDS)} have"
+            f"tokenizer.kind={tokenizer.kind!r} is invalid: expected one of {', '.join(_KINDS)}, the kinds that can be written "
+            "for Hugging Face. Give a tokenizer of such a kind."
         )
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> None:
-    """`tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, and the files of older readers.
+    """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, and the files for older versions.
 
-    An encoder's opens and closes rows as `tfllm.data` does; a decoder's adds nothing.
+    The tokenizer of an encoder adds special tokens to a row as `tfllm.data` does. That of a decoder adds none.
     """
     parts = _numbered(json.loads(_asset(tokenizer)))
     pieces = {name: tokenizer.id_to_piece(id) for name, id in _specials(tokenizer).items()}
@@ -42,29 +46,32 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> 
         }
     else:
         parts["post_processor"] = {"type": "BertProcessing", "sep": sep, "cls": cls}
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.max_length,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", *["token_type_ids"] * (config.num_types > 1), "attention_mask"],
     }
     added = {token["id"]: {key: value for key, value in token.items() if key != "id"} for token in parts["added_tokens"]}
-    said["added_tokens_decoder"] = added
-    said["additional_special_tokens"] = [
+    values["added_tokens_decoder"] = added
+    values["additional_special_tokens"] = [
         token["content"] for token in added.values() if token["special"] and token["content"] not in pieces.values()
     ]
     if tokenizer.kind == WordPieceTokenizer.kind:
         normalizer = parts["normalizer"]
-        said["do_lower_case"], said["strip_accents"] = normalizer["lowercase"], normalizer["strip_accents"]
-        said["tokenize_chinese_chars"] = normalizer["handle_chinese_chars"]
+        values["do_lower_case"], values["strip_accents"] = normalizer["lowercase"], normalizer["strip_accents"]
+        values["tokenize_chinese_chars"] = normalizer["handle_chinese_chars"]
     _write(folder / "tokenizer.json", parts)
-    _write(folder / "tokenizer_config.json", said | pieces)
+    _write(folder / "tokenizer_config.json", values | pieces)
     _write(folder / "special_tokens_map.json", pieces)
     _write_old(parts["model"], folder)
 
 
 def _numbered(parts: dict[str, Any]) -> dict[str, Any]:
-    """With added tokens in the vocabulary where `tokenizers`, which numbers on from its end, would give them other ids."""
+    """The parts with the added tokens in the vocabulary, if the library `tokenizers` would give them other ids.
+
+    It would number them from the end of the vocabulary.
+    """
     vocabulary = parts["model"]["vocab"]
     ids = dict(vocabulary)
     if any(token["id"] != library_id(token["content"], ids) for token in parts["added_tokens"]):
@@ -90,7 +97,7 @@ def _specials(tokenizer: Tokenizer) -> dict[str, int]:
 
 
 def _write_old(model: dict[str, Any], folder: Path) -> None:
-    """`vocab.txt`, or `vocab.json` and `merges.txt`; `tokenizer_config.json` has the tokens beside them."""
+    """Writes `vocab.txt`, or `vocab.json` and `merges.txt`. The added tokens are in `tokenizer_config.json`."""
     pieces = model["vocab"]
     if model["type"] == "BPE":
         _write(folder / "vocab.json", pieces)
@@ -100,5 +107,5 @@ def _write_old(model: dict[str, Any], folder: Path) -> None:
         (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.__getitem__)))
 
 
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, ensure_ascii=False, indent=None if path.name == "tokenizer.json" else 2) + "\n")
+def _write(path: Path, contents: dict[str, Any]) -> None:
+    path.write_text(json.dumps(contents, ensure_ascii=False, indent=None if path.name == "tokenizer.json" else 2) + "\n")

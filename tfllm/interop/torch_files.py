@@ -1,11 +1,11 @@
-"""The tensors of a `pytorch_model.bin`, without PyTorch and without trusting the file.
+"""Reads the tensors of a `pytorch_model.bin`, without PyTorch and without running code of the file.
 
-Enters: a file that `torch.save` wrote from a dict of tensors: the zip form (since 1.6), or the one before it, in which the
-older published models are kept. Leaves: NumPy arrays by name, in float32 where the file has any floating type.
+In: a file that `torch.save` wrote from a dict of tensors, in the zip format (since PyTorch 1.6) or in the older format of many
+published models. Out: NumPy arrays by name. Floating types become float32.
 
-Such a file is a pickle, and a pickle is a program. The unpickler here knows the few names a dict of tensors is written with,
-each standing for a record without attributes or methods; whatever else the program asks for is refused before it runs.
-Nothing it says of sizes is believed either: a view is checked against the bytes it is a view of.
+Such a file is a pickle, and a pickle is a program. This unpickler knows only the few names that a dict of tensors needs. Each
+gives a record without attributes or methods. Any other name raises an error before it is called. Sizes are checked, too: a
+tensor must be inside the bytes of its storage.
 
 Source: torch/serialization.py and torch/_utils.py of PyTorch 2.
 """
@@ -39,7 +39,7 @@ _LEGACY_PROTOCOL = 1001
 
 
 class RefusedError(ValueError):
-    """The file asks for something that weights do not need."""
+    """The file contains something that weights do not need."""
 
 
 class _Storage(NamedTuple):
@@ -56,7 +56,7 @@ class _View(NamedTuple):
 
 
 class _RebuildTensor:
-    """Without slots a pickle's BUILD could give the callable other attributes."""
+    """Makes a `_View`. Without `__slots__`, the opcode BUILD of a pickle could set attributes of it."""
 
     __slots__ = ()
 
@@ -64,11 +64,15 @@ class _RebuildTensor:
         numbers = (offset, *size, *stride)
         whole = all(isinstance(number, int) and number >= 0 for number in numbers)
         if not isinstance(storage, _Storage) or not whole or len(size) != len(stride):
-            raise RefusedError(f"a tensor of size {size!r:.80}, stride {stride!r:.80} and offset {offset!r:.80} is none")
+            raise RefusedError(
+                f"a tensor of size {size!r:.80}, stride {stride!r:.80} and offset {offset!r:.80}: expected numbers from 0 on"
+            )
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         count = math.prod(size)
         if count and (last >= storage.numbers or count > storage.numbers):
-            raise RefusedError(f"a tensor of size {tuple(size)} reaches beyond the {storage.numbers} numbers it is a view of")
+            raise RefusedError(
+                f"a tensor of size {tuple(size)}: expected at most {storage.numbers} numbers, those of its storage"
+            )
         return _View(storage, offset, tuple(size), tuple(stride))
 
 
@@ -91,21 +95,21 @@ _KNOWN: dict[tuple[str, str], Any] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise RefusedError(f"the pickle asks for {module}.{name}, which no dict of tensors needs; nothing was run")
+            raise RefusedError(f"the pickle asks for {module}.{name}: expected what a dict of tensors needs; nothing was run")
         return _KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, count, *view = pid
         if kind != "storage" or dtype not in _DTYPES.values() or not isinstance(count, int) or view not in ([], [None]):
-            raise RefusedError(f"the pickle refers to {pid!r:.120}, which is no storage of tensors")
+            raise RefusedError(f"the pickle refers to {pid!r:.120}: expected the storage of a tensor")
         return _Storage(str(key), dtype, count)
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of the file, by name.
+    """The tensors of the file, by name.
 
     Raises:
-        ValueError: the file is damaged, no dict of tensors, or asks for anything else; the message names it.
+        ValueError: the file is damaged, or it contains something else than a dict of tensors. The message names it.
     """
     try:
         with path.open("rb") as file:
@@ -113,11 +117,11 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
             file.seek(0)
             return _read_zip(path) if zipped else _read_legacy(file)
     except RefusedError as error:
-        raise RefusedError(f"{path}: {error}. Have its owner save it as model.safetensors") from None
+        raise RefusedError(f"{path}: {error}. Ask its owner to save the weights as model.safetensors.") from None
     except OSError:
         raise
-    except Exception as error:  # whatever a damaged pickle makes the unpickler raise
-        raise ValueError(f"{path} is damaged, or was not written by torch.save ({error!r}): get it again") from error
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise ValueError(f"{path} is damaged ({error!r}): expected a file that torch.save wrote. Download it again.") from error
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -125,7 +129,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         root = pickled.removesuffix("data.pkl")
         if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-            raise RefusedError("its numbers are big-endian")
+            raise RefusedError("its numbers are big-endian: expected little-endian")
         with archive.open(pickled) as file:
             views = _views(_Unpickler(file, encoding="utf-8").load())
         contents: dict[str, bytes] = {}
@@ -135,10 +139,10 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Five pickles (magic number, protocol, machine, the dict, keys of storages), then each storage: its count and numbers."""
+    """Reads five pickles (magic number, protocol, machine, the dict, storage keys), then the storages: count and numbers."""
     magic, protocol, machine = (_Unpickler(file, encoding="utf-8").load() for _ in range(3))
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL or not machine["little_endian"]:
-        raise ValueError("not the form of torch.save")
+        raise ValueError("the header is not that of torch.save")
     views = _views(_Unpickler(file, encoding="utf-8").load())
     storages = {view.storage.key: view.storage for view in views.values()}
     contents: dict[str, bytes] = {}
@@ -152,10 +156,10 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
 
 def _views(values: Any) -> dict[str, _View]:
     if not isinstance(values, Mapping):
-        raise RefusedError(f"it holds {type(values).__name__}, not a dict of tensors")
+        raise RefusedError(f"it holds {type(values).__name__}: expected a dict of tensors")
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, _View):
-            raise RefusedError(f"its entry {name!r:.80} is {type(value).__name__}, not a tensor")
+            raise RefusedError(f"its entry {name!r:.80} is {type(value).__name__}: expected a tensor")
     return dict(values)
 
 

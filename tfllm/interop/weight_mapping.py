@@ -15,15 +15,15 @@ from tfllm.config import ModelConfig
 
 
 class WeightSlice(NamedTuple):
-    """Where a parameter of PyTorch lies in our variables."""
+    """The part of a variable of ours that holds a parameter of a PyTorch model."""
 
     variable: str
     columns: slice = slice(None)
-    """Of the last axis."""
+    """Slice of the last axis."""
     transposed: bool = False
 
     def of(self, values: dict[str, np.ndarray]) -> np.ndarray:
-        """The parameter as a view into our values: assign to it, or read it."""
+        """The parameter as a view of our values, for reading and for assignment."""
         part = values[self.variable][..., self.columns]
         return part.T if self.transposed else part
 
@@ -32,7 +32,7 @@ WeightMapping = dict[str, WeightSlice]
 
 
 def weight_mapping(family: str, config: ModelConfig, task: str, *, next_sentence: bool = False) -> WeightMapping:
-    """Our place of every parameter, by its name in PyTorch.
+    """For each parameter, by its name in PyTorch, the part of our variables that holds it.
 
     >>> weight_mapping("bert", preset("bert-tiny"), "masked_lm")["cls.predictions.bias"].variable
     'head/bias'
@@ -46,7 +46,7 @@ def weight_mapping(family: str, config: ModelConfig, task: str, *, next_sentence
 
 
 def dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMapping:
-    """A linear map of PyTorch, [O, I]; ours is [I, O]."""
+    """The mapping of a dense layer. The weight in PyTorch is [O, I], our kernel is [I, O]."""
     return {
         f"{theirs}.weight": WeightSlice(f"{ours}/kernel", columns, transposed=True),
         f"{theirs}.bias": WeightSlice(f"{ours}/bias", columns),
@@ -54,6 +54,7 @@ def dense(theirs: str, ours: str, columns: slice = slice(None)) -> WeightMapping
 
 
 def norm(theirs: str, ours: str) -> WeightMapping:
+    """The mapping of a layer normalization."""
     return {f"{theirs}.weight": WeightSlice(f"{ours}/scale"), f"{theirs}.bias": WeightSlice(f"{ours}/bias")}
 
 
@@ -93,7 +94,7 @@ def _gpt(family: str, config: ModelConfig) -> WeightMapping:
         theirs, ours = f"transformer.h.{i}", f"decoder/block_{i}"
         found |= norm(f"{theirs}.ln_1", f"{ours}/attention_norm")
         found |= norm(f"{theirs}.ln_2", f"{ours}/feedforward_norm")
-        for module, layer in layers.items():  # their maps are [I, O], as ours
+        for module, layer in layers.items():  # these weights are [I, O], as ours are
             found[f"{theirs}.{module}.weight"] = WeightSlice(f"{ours}/{layer}/kernel")
             found[f"{theirs}.{module}.bias"] = WeightSlice(f"{ours}/{layer}/bias")
     return found
