@@ -300,6 +300,11 @@ def test_folders(folder, tmp_path):
     size = lambda config: _vocab_size(config, theirs, folder, {}) == theirs.vocab_size  # noqa: E731
     follow(sizes, lambda: size(BERT), lambda: size(BERT.replace(vocab_size=theirs.vocab_size)))
     follow(
+        " is invalid: expected None with model_class=MaskedLM. Give one of them.",
+        lambda: from_huggingface(folder, tfllm.MaskedLM, task="masked_lm"),
+        lambda: isinstance(from_huggingface(folder, tfllm.MaskedLM)[0], tfllm.MaskedLM),
+    )
+    follow(
         " is invalid: expected one of ",
         lambda: from_huggingface(folder, task="chat"),
         lambda: from_huggingface(folder, task="masked_lm"),

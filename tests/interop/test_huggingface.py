@@ -368,7 +368,7 @@ def test_the_longest_text_stands_in_files_of_other_families_too(copy):
 def test_a_model_of_pairs_is_told_so(written, tmp_path):
     convert(str(written["BertForSequenceClassification"]), tmp_path / "pairs", pairs=True)
     assert tfllm.load(tmp_path / "pairs")[0].pairs
-    with pytest.raises(ValueError, match="--pairs is for Hugging Face folders"):
+    with pytest.raises(ValueError, match=r"--pairs is invalid: .* for only Hugging Face folders need it"):
         convert(str(tmp_path / "pairs"), tmp_path / "again", pairs=True)
 
 

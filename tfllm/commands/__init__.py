@@ -1,1 +1,1 @@
-"""The commands of `tfllm`, one thin function each on the Python API. TensorFlow is imported when a command runs."""
+"""The commands of `tfllm`. Each is a short function on the Python API. TensorFlow is imported only when a command runs."""

@@ -1,4 +1,4 @@
-"""Kinds of arguments that several commands take."""
+"""Types and functions for arguments that several commands have: folders, addresses, models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from tfllm.files import is_remote
 Paths = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH …]")]
 Folder = Annotated[Path, tyro.conf.Positional]
 Address = Annotated[str, tyro.conf.arg(metavar="PATH")]
-"""A folder here or on an object store. As a Path, gs://bucket would lose one of its slashes."""
+"""A local folder or one on an object store. It is a string: as a `Path`, gs://bucket would lose a slash."""
 Model = Annotated[Address, tyro.conf.Positional]
 
 
 def below(folder: str, name: str) -> str:
-    """
+    """The path of `name` in a folder.
+
     runs/first, logs           ->  runs/first/logs
     gs://bucket/first/, logs   ->  gs://bucket/first/logs
     """
@@ -27,10 +28,7 @@ def below(folder: str, name: str) -> str:
 
 
 def load_model(folder: str, **options: Any) -> tuple[Any, Any]:
-    """Model and tokenizer of one of our folders (run, checkpoint, model) or of a Hugging Face folder.
-
-    Only ours are read from an object store.
-    """
+    """The model and the tokenizer of a run, a checkpoint or a model folder, or of a local Hugging Face folder."""
     import tfllm
 
     if not is_remote(folder) and is_huggingface(Path(folder, "config.json")):
@@ -39,7 +37,7 @@ def load_model(folder: str, **options: Any) -> tuple[Any, Any]:
 
 
 def generation_config(folder: str) -> Any:
-    """`GenerationConfig.load`, from an object store, too."""
+    """`GenerationConfig.load`, which here reads from an object store, too."""
     import tfllm
 
     if not is_remote(folder):
@@ -53,7 +51,8 @@ def generation_config(folder: str) -> Any:
 
 
 def is_huggingface(path: Path) -> bool:
+    """Is it a `config.json` of Hugging Face?"""
     try:
         return "model_type" in json.loads(path.read_text())
-    except (OSError, ValueError):  # `tfllm.load` says what is wrong with it
+    except (OSError, ValueError):  # then `tfllm.load` raises an error that names the problem
         return False

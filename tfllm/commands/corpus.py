@@ -1,4 +1,4 @@
-"""From text to a tokenizer and a token store."""
+"""`tfllm tokenizer` and `tfllm prepare`: from text to a tokenizer, and to a token store."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def tokenizer(
     """Train a tokenizer on text.
 
     Args:
-        paths: Files, folders, globs: text, .jsonl, .json, .csv, .tsv, each also as .gz .zst .bz2 .xz, and .parquet; the files
-            that `tfllm prepare` would read.
+        paths: Files, folders, globs: text, .jsonl, .json, .csv, .tsv, each also as .gz .zst .bz2 .xz, and .parquet; the same
+            files that `tfllm prepare` reads.
         out: Folder for the tokenizer.
-        kind: unigram is fast, bpe gives slightly fewer tokens, bytes needs no training; wordpiece is BERT's, byte_bpe
-            GPT-2's and RoBERTa's.
-        vocab_size: Entries of the vocabulary; 8192 unless given.
-        max_bytes: A larger corpus is sampled down to it, evenly and always alike.
-        character_coverage: Share of the text whose characters get entries, 0.98 to 1; rarer ones are spelt in bytes.
-        line_break_pieces: unigram and bpe: a piece may end in a line break.
-        lowercase: wordpiece: case and accents are lost; True unless given.
+        kind: unigram is fast. bpe gives slightly fewer tokens. bytes needs no training. wordpiece is the kind of BERT,
+            byte_bpe that of GPT-2 and RoBERTa.
+        vocab_size: Entries of the vocabulary; 8192 by default.
+        max_bytes: Of a larger corpus, a sample of this size is used. The same corpus gives the same sample.
+        character_coverage: Share of the text whose characters become entries, 0.98 to 1. Other characters become bytes.
+        line_break_pieces: unigram and bpe: allow pieces that end in a line break.
+        lowercase: wordpiece: remove case and accents; True by default.
         field: Name of the text in JSON, tables and Parquet.
-        exclude: Patterns of files to leave out.
+        exclude: Patterns of files that are not read.
         invalid_utf8: What to do with files that are not UTF-8.
     """
     from tfllm import tokenizers
 
     if out.exists():
-        raise FileExistsError(f"{out} is there already: choose another folder, or remove it first")
+        raise FileExistsError(f"{out} exists: expected a new folder. Choose another folder, or remove it first.")
     trained = tokenizers.train(
         paths,
         kind=kind,
@@ -81,17 +81,18 @@ def prepare(
     Args:
         paths: Files, folders, globs: text, .jsonl, .json, .csv, .tsv, each also as .gz .zst .bz2 .xz, and .parquet.
         tokenizer: Folder of the tokenizer.
-        out: Folder for the store. Interrupted, call again: it goes on.
+        out: Folder for the store. After an interruption, run the same command again: it continues.
         field: Name of the text in JSON, tables and Parquet.
-        separator: String between documents of a text file; without one, a file is a document.
-        exclude: Patterns of files to leave out.
-        validation: Share of the documents held out, chosen by their hash.
-        shards: Files of the training split; one for every 67 million ids unless given.
-        processes: Worker processes; all cores unless given.
+        separator: String between documents of a text file. Without it, each file is one document.
+        exclude: Patterns of files that are not read.
+        validation: Share of the documents for the validation split. They are chosen by their hash.
+        shards: Number of files of the training split; by default one for every 67 million ids.
+        processes: Number of worker processes; by default the number of cores.
         invalid_utf8: What to do with documents that are not UTF-8.
-        near_duplicates: Remove documents this similar, 0.8 say: estimated overlap of their sets of five words in a row.
-        runner: Prepare with Apache Beam (tfllm[beam]), to the same bytes; paths and out may be gs://, s3:// and so on.
-        beam_options: Beam's own options without their dashes: direct_num_workers=2 region=europe-west4.
+        near_duplicates: Remove documents with at least this similarity, for example 0.8: the estimated Jaccard similarity of
+            their sets of five consecutive words.
+        runner: Prepare with Apache Beam (tfllm[beam]). The store has the same bytes. paths and out may be gs://, s3://, ….
+        beam_options: Options of Beam without dashes: direct_num_workers=2 region=europe-west4.
     """
     from tfllm import data, tokenizers
 
@@ -106,14 +107,22 @@ def prepare(
     )
     if runner is None:
         if beam_options:
-            raise ValueError("--beam-options go with --runner, such as --runner DirectRunner")
+            raise ValueError(
+                "--beam-options is invalid: expected no value without --runner. Give --runner, such as --runner DirectRunner."
+            )
         if addresses := [place for place in (*paths, out) if is_remote(place)]:
-            raise ValueError(f"{addresses[0]} is not on this machine: give --runner, such as --runner DirectRunner, too")
+            raise ValueError(
+                f"{addresses[0]} is not on this machine: expected a local path without --runner. Give --runner, such as "
+                "--runner DirectRunner."
+            )
         store = data.prepare(list(paths), tokenizers.load(tokenizer), Path(out), processes=processes, **settings)
         print_manifest(store.manifest)
         return
     if processes is not None:
-        raise ValueError("--processes is for a preparation without --runner: with one, give --beam-options")
+        raise ValueError(
+            f"--processes {processes} is invalid: expected no value with --runner. Give the number of workers in "
+            "--beam-options."
+        )
     flags = [f"--{option.removeprefix('--')}" for option in beam_options]
     manifest = data.prepare_with_beam(
         list(paths), tokenizers.load(tokenizer), out, runner=runner, beam_options=flags, **settings
@@ -122,7 +131,7 @@ def prepare(
 
 
 def print_manifest(manifest: dict[str, Any]) -> None:
-    """Says what a store holds."""
+    """Prints the sizes of a store."""
     for name, split in manifest["splits"].items():
         print(f"{name}: {split['documents']:,} documents, {split['tokens']:,} tokens, {split['utf8_bytes']:,} bytes")
     near = f", {manifest['near_duplicates_removed']} near duplicates" if "near_duplicates_removed" in manifest else ""

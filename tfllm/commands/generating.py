@@ -1,4 +1,4 @@
-"""`tfllm generate`: prompts in, continuations out."""
+"""`tfllm generate`: continues prompts. Its options are derived from the settings of `GenerationConfig`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _Options: Any = dataclasses.make_dataclass("_Options", map(_option, settings_of(
 
 
 class Settings(_Options):
-    """One option for each setting of `GenerationConfig`, None where it is not given: then the model folder decides."""
+    """One option for each setting of `GenerationConfig`. None: not given, so the setting of the model folder is used."""
 
 
 _NOT_GIVEN = Settings()
 
 
 def translated_options(words: list[str]) -> list[str]:
-    """A command line of `tfllm generate` with the options of other libraries translated. Other command lines stay as they are.
+    """Translates the options of other libraries in a command line of `tfllm generate`. Other command lines are not changed.
 
         generate runs/first --num-return-sequences 2 --do-sample -> generate runs/first --num-sequences 2 --do-sample True
 
     Raises:
-        ValueError: an option exists in another library, and none here means the same.
+        ValueError: an option of another library has no equivalent here.
     """
     found = list(words)
     for place, word in enumerate(words if words[:1] == ["generate"] else []):

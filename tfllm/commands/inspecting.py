@@ -1,4 +1,4 @@
-"""What a folder is, and whether an export keeps its contract."""
+"""`tfllm check` and `tfllm info`: verify an export, and print what a folder or a preset is."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tfllm.presets import preset_names
 
 
 def check(folder: Folder) -> None:
-    """Verify that an export keeps its contract, and run each signature once. Exit code 1 where it does not.
+    """Verify that an export keeps its contract, and run each signature once. The exit code is 1 if it does not.
 
     Args:
-        folder: Of an export, or of one version of it.
+        folder: Folder of an export, or of one version.
     """
     import tfllm
 
@@ -29,7 +29,7 @@ def check(folder: Folder) -> None:
 
 
 def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
-    """Say what a preset, a run, a model folder (Hugging Face's, too) or a token store is. Without a name: list the presets.
+    """Describe a preset, a run, a model folder (also of Hugging Face) or a token store. Without a name, list the presets.
 
     Args:
         thing: Name of a preset, or a folder.
@@ -48,7 +48,10 @@ def info(thing: Annotated[str, tyro.conf.Positional] = "") -> None:
     elif (folder / "config.json").is_file():
         _print_model(folder)
     else:
-        raise ValueError(f"{thing!r} is neither a preset ({', '.join(preset_names())}) nor a run, model or store folder")
+        raise ValueError(
+            f"thing={thing!r} is invalid: expected a folder of a run, a model or a store, or one of the presets "
+            f"{', '.join(preset_names())}."
+        )
 
 
 def _print_model(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine."""
+"""`tfllm launch`: runs one command in several processes on this machine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ def launch(
     grace: float = 30.0,
     parameter_servers: int = 0,
 ) -> None:
-    """Run a command in several local workers, with TF_CONFIG for tf.distribute. When one fails, all end, and may start again.
+    """Run a command in several local workers, with TF_CONFIG for tf.distribute. If one fails, all end, and can be restarted.
 
-    COMMAND is one of tfllm's, a Python file, or -m MODULE: tfllm launch --workers 2 --restarts 3 -- pretrain runs/store …
+    COMMAND is a command of tfllm, a Python file, or -m MODULE: tfllm launch --workers 2 --restarts 3 -- pretrain runs/store …
 
-    Exit code: 0, or that of the worker that failed first; 143 when asked to end (SIGTERM, Ctrl-C) and all saved. After 2,
-    a command line that a worker does not understand, nothing is started again.
+    Exit code: 0, or that of the worker that failed first; 143 after SIGTERM or Ctrl-C if all workers have saved. After exit
+    code 2 (invalid arguments) the workers are not restarted.
 
     Args:
-        command: What each worker runs, after --.
-        workers: How many.
-        restarts: How often all are started again after a failure, in total.
-        grace: Seconds a worker has to save between SIGTERM and SIGKILL.
-        parameter_servers: With any, a cluster for ParameterServerStrategy: these, the workers and a chief.
+        command: The command of each worker, after --.
+        workers: Number of workers.
+        restarts: How often all workers are restarted after a failure, in total.
+        grace: Seconds between SIGTERM and SIGKILL, in which a worker can save.
+        parameter_servers: Number of parameter servers. If it is not 0, the cluster is for ParameterServerStrategy: parameter
+            servers, workers and a chief.
     """
     from tfllm.launching import launch as launch_processes
 

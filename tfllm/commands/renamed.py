@@ -1,6 +1,6 @@
-"""Old option names and values of the command line, which go on working for one version.
+"""Translates old names of options and values, which still work for one version.
 
-In: the words of a command line. Out: the same with today's names, and a `DeprecationWarning` for each old one.
+In: the words of a command line. Out: the words with the new names, and a `DeprecationWarning` for each old one.
 
     pretrain … --mask-share 0.2 --pairs next  ->  pretrain … --mask-rate 0.2 --pairs nsp
 """
@@ -21,7 +21,7 @@ VALUES = {
 
 
 def with_new_names(words: Sequence[str]) -> list[str]:
-    """`words` with old options and old values of options replaced."""
+    """The words, with old options and values replaced."""
     result: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -41,5 +41,5 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 def _warn(old: str, new: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("always", DeprecationWarning)  # shown, though Python hides it outside `__main__`
+        warnings.simplefilter("always", DeprecationWarning)  # Python hides it by default outside of `__main__`
         warn_renamed(old, new)

@@ -1,6 +1,6 @@
 """`tfllm pretrain`, `tfllm finetune` and `tfllm evaluate`.
 
-The options of `finetune` that only some tasks take come from the tasks (`tfllm/tasks/`).
+The options of `finetune` that only some tasks have are derived from the tasks (`tfllm/tasks/`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfllm.settings import Finetuning, Pretraining, StrategyName
 
 
 def _tasks_with(option: tasks.Option) -> str:
-    """Names of the tasks that take an option."""
+    """The names of the tasks with this option."""
     return ", ".join(spec.name for spec in tasks.all_tasks() if option in tasks.options_of(spec))
 
 
@@ -40,7 +40,7 @@ TaskOptions: Any = dataclasses.make_dataclass(
     frozen=True,
     kw_only=True,
 )
-"""Options of which each task takes some."""
+"""The options that only some tasks have."""
 
 
 def pretrain(
@@ -57,21 +57,21 @@ def pretrain(
     mesh: tuple[int, int] | None = None,
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining(),  # noqa: B008  (frozen)
 ) -> None:
-    """Train a language model: a decoder (next token) or an encoder (hidden tokens), as the preset is.
+    """Train a language model: a decoder (next token) or an encoder (masked tokens), depending on the preset.
 
-    Killed at any moment, the same command goes on where the run was.
+    If it is stopped or killed, run the same command again: it continues from the last checkpoint.
 
     Args:
         store: Folder of the token store.
         tokenizer: Folder of the store's tokenizer.
-        run: Folder of the run, or its address (gs://…): checkpoints, and logs for TensorBoard.
-        preset: Architecture; `tfllm info` lists the names. The vocabulary is the tokenizer's.
-        config: A JSON file with an architecture of your own (as `tfllm info NAME` prints it), in place of a preset.
-        weights_from: A model folder or run to start from, where this run has no checkpoint of its own.
-        prompts: Continued (or filled, where they say [MASK]) after some epochs, for TensorBoard: see --samples-every.
-        strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
-        devices: How many GPUs of this machine; without one, parts of its processor.
-        mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.
+        run: Folder of the run, or its address (gs://…). It gets the checkpoints, and logs for TensorBoard.
+        preset: Architecture; `tfllm info` lists the names. The size of the vocabulary is that of the tokenizer.
+        config: A JSON file with another architecture, in the format that `tfllm info NAME` prints, in place of a preset.
+        weights_from: A model folder or run to start from, if this run has no checkpoint yet.
+        prompts: Texts that are continued after some epochs, or whose [MASK] is filled, for TensorBoard: see --samples-every.
+        strategy: Where to train. auto: as in TF_CONFIG (see launch), else mirrored if there are several GPUs, else one device.
+        devices: Number of GPUs of this machine; without GPUs, of parts of its processor.
+        mesh: Split the weights over devices: number of devices for the rows of a batch, and for the weights.
     """
     import tfllm
     from tfllm.data import Store
@@ -116,27 +116,27 @@ def finetune(
     mesh: tuple[int, int] | None = None,
     settings: Annotated[Finetuning, tyro.conf.arg(name="")] = Finetuning(),  # noqa: B008  (frozen)
 ) -> None:
-    """Teach a pretrained encoder a task. The best epoch's model is kept in RUN/best.
+    """Fine-tune a pretrained encoder for a task. The model of the best epoch is saved in RUN/best.
 
-    Killed at any moment, the same command goes on where the run was.
+    If it is stopped or killed, run the same command again: it continues from the last checkpoint.
 
     Args:
-        model: A pretrained encoder: a run, a model folder or a Hugging Face folder. Left out, --preset or --config says which
-            architecture starts from nothing, and --tokenizer with which tokenizer.
-        task: What to learn.
-        data: What to learn from: .csv, .tsv, .jsonl, .json, .parquet, .txt or .conll (CoNLL), .conllu, SQuAD .json.
-        validation: What to choose the best epoch by: the same kind of file, or a share of --data, 0.1 say. Its rows are chosen
-            by the hash of their text; equal texts stay on one side.
-        run: Folder of the run, or its address (gs://…): checkpoints, the best model, and logs for TensorBoard.
-        preset: Architecture to train from nothing; `tfllm info` lists the names. The vocabulary is the tokenizer's.
-        config: A JSON file with an architecture of your own, in place of a preset.
-        tokenizer: Folder of the tokenizer, where no model is given.
-        test: Scored once, at the end, with the best model.
-        max_length: Longest row in tokens; 128 unless given, for questions 384, at most what the model can place.
-        dtype: mixed_bfloat16 is faster where the devices have it, and there auto is that.
-        strategy: Where to train; auto is what TF_CONFIG says (see launch), else mirrored with several GPUs, else one device.
-        devices: How many GPUs of this machine; without one, parts of its processor.
-        mesh: Split the weights: over how many devices the rows of a batch, and over how many the weights.
+        model: A pretrained encoder: a run, a model folder or a Hugging Face folder. Without it, a new model is trained: give
+            its architecture with --preset or --config, and --tokenizer.
+        task: Task of the model.
+        data: Training data: .csv, .tsv, .jsonl, .json, .parquet, .txt or .conll (CoNLL), .conllu, SQuAD .json.
+        validation: Data for the choice of the best epoch: a file of the same kind, or a share of --data, for example 0.1. Its
+            rows are chosen by the hash of their text, so equal texts are all in one of the two parts.
+        run: Folder of the run, or its address (gs://…). It gets the checkpoints, the best model, and logs for TensorBoard.
+        preset: Architecture of a new model; `tfllm info` lists the names. The size of the vocabulary is that of the tokenizer.
+        config: A JSON file with another architecture, in place of a preset.
+        tokenizer: Folder of the tokenizer of a new model.
+        test: Data for one evaluation of the best model at the end.
+        max_length: Longest row in tokens; by default 128, for questions 384, and at most the number of the model's positions.
+        dtype: mixed_bfloat16 is faster if the devices support it. auto chooses it then.
+        strategy: Where to train. auto: as in TF_CONFIG (see launch), else mirrored if there are several GPUs, else one device.
+        devices: Number of GPUs of this machine; without GPUs, of parts of its processor.
+        mesh: Split the weights over devices: number of devices for the rows of a batch, and for the weights.
     """
     spec = tasks.get(task)
     finetuned = tasks.finetuning_of(spec)
@@ -164,7 +164,7 @@ def _options_of(spec: tasks.TaskSpec, options: Any) -> tuple[dict[str, Any], dic
     """The options of the task's reader, and those of its model.
 
     Raises:
-        ValueError: an option was given that the task does not take.
+        ValueError: the task does not have an option that was given.
     """
     finetuned = tasks.finetuning_of(spec)
     reader, model = (
@@ -174,14 +174,17 @@ def _options_of(spec: tasks.TaskSpec, options: Any) -> tuple[dict[str, Any], dic
     for option in tasks.finetuning_options().values():
         if option.name not in reader | model and getattr(options, option.name) != option.default:
             flag = f"--{option.name.replace('_', '-')}"
-            raise ValueError(f"{flag} is for {_tasks_with(option)}; the task is {spec.name}: leave {flag} out")
+            raise ValueError(
+                f"{flag} is invalid: expected no {flag} with --task {spec.name}, for it is an option of {_tasks_with(option)}. "
+                f"Remove {flag}."
+            )
     return reader, model
 
 
 def _read_rows(
     task: str, words: Any, data: Path, validation: str, test: Path | None, options: dict[str, Any]
 ) -> tuple[Any, Any, Any]:
-    """Rows to learn from, to choose the best epoch by, and to be tested by, if any; all with the labels of the first."""
+    """The rows for training, validation and test (None without a test). All have the labels of the training."""
     import tfllm
     from tfllm import finetuning
 
@@ -201,23 +204,30 @@ def _read_rows(
 def _start(
     spec: tasks.TaskSpec, model: str, preset: str | None, config: Path | None, tokenizer: Path | None
 ) -> tuple[Any, Any]:
-    """What a fine-tuning begins with: a pretrained model, or an architecture; and the tokenizer."""
+    """The model to start from, or the architecture of a new model; and the tokenizer."""
     import tfllm
 
     given = {"a model": model, "--preset": preset, "--config": config}
     chosen = [name for name, value in given.items() if value]
     if len(chosen) != 1:
-        raise ValueError(f"give one of {', '.join(given)}, got {' and '.join(chosen) or 'none'}")
+        raise ValueError(f"expected one of {', '.join(given)}, got {' and '.join(chosen) or 'none'}. Give one of them.")
     if model:
         if tokenizer is not None:
-            raise ValueError("--tokenizer goes with --preset or --config: a model has its own, leave it out")
+            raise ValueError(
+                f"--tokenizer {tokenizer} is invalid: expected no --tokenizer with a model, for a model has its own. Remove it."
+            )
         return load_model(model)
     if tokenizer is None:
-        raise ValueError(f"{chosen[0]} needs --tokenizer, too: the folder that tfllm tokenizer --out wrote")
+        raise ValueError(
+            f"--tokenizer is missing: expected one with {chosen[0]}. Give the folder that tfllm tokenizer --out wrote."
+        )
     words = tfllm.tokenizers.load(tokenizer)
     architecture = ModelConfig.load(config) if config else named_preset(preset or "")
     if architecture.causal and not spec.model_class.causal:
-        raise ValueError(f"{chosen[0]} names a decoder, and encoders are fine-tuned: bert-tiny or modern-encoder-mini, say")
+        raise ValueError(
+            f"{chosen[0]} {config or preset} is invalid: expected an encoder. Give one, such as --preset bert-tiny or "
+            "--preset modern-encoder-mini."
+        )
     return architecture.replace(vocab_size=words.vocab_size), words
 
 
@@ -241,20 +251,22 @@ def evaluate(
     pairs: Literal["nsp", "sop"] = "nsp",
     limit: int | None = None,
 ) -> None:
-    """Score a split of a store with a language model, and print the metrics as JSON.
+    """Evaluate a language model on a split of a store, and print the metrics as JSON.
 
-    A decoder is asked for every token once, an encoder for the same hidden tokens each time. Other models: `finetune --test`.
+    A decoder predicts each token once. An encoder predicts the same masked tokens in each evaluation. For models with another
+    task, use `finetune --test`.
 
     Args:
-        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
+        model: A run, a checkpoint or a model folder, local or at an address (gs://…), or a Hugging Face folder.
         store: Folder of the token store.
         split: validation or train.
         sequence_length: Tokens of a row.
         batch_size: Rows of a batch.
-        stride: For decoders: new tokens of a row, half of it unless given; each is scored with the rest of the row before it.
-        document_masks: Keep documents that share a row from seeing each other; as in training.
-        pairs: For encoders that learnt from pairs: which pairs (nsp: next sentence, sop: sentence order).
-        limit: Score the first so many rows of the split only.
+        stride: For decoders: number of tokens that are scored in a row; half of the row by default. The other tokens before
+            them are only context.
+        document_masks: Documents in one row do not attend to each other; as in training.
+        pairs: For encoders that were trained on pairs: which pairs (nsp: next sentence, sop: sentence order).
+        limit: Evaluate only this many rows of the split.
     """
     import keras
 
@@ -264,7 +276,8 @@ def evaluate(
     loaded, words = load_model(model)
     if not tasks.task_of(loaded).pretrains:
         raise ValueError(
-            f"{model} holds a {type(loaded).__name__}: a store scores language models only. tfllm finetune --test scores this"
+            f"{model} holds a {type(loaded).__name__}: expected a CausalLM or MaskedLM. Evaluate this model with tfllm "
+            "finetune --test."
         )
     options: dict[str, Any] = dict(sequence_length=sequence_length, batch_size=batch_size, document_masks=document_masks)
     if loaded.causal:

@@ -1,4 +1,4 @@
-"""What models are for: answering, being converted, being exported."""
+"""`tfllm predict`, `tfllm convert` and `tfllm export`."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ def predict(
     *,
     file: Path | None = None,
 ) -> None:
-    """Ask a fine-tuned or masked model: one JSON line an answer.
+    """Predict with a fine-tuned model or a masked language model. Each prediction is one line of JSON.
 
     Args:
-        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
-        inputs: Texts, an answer each; quote each. For a model that reads two at once they come in twos: a text and its pair,
-            or a question and its context.
-        file: Ask about each row of a .csv, .tsv, .jsonl or .parquet file, whose columns are called as the model's inputs are.
+        model: A run, a checkpoint or a model folder, local or at an address (gs://…), or a Hugging Face folder.
+        inputs: Texts; quote each. For a model with two inputs, give pairs: text and text_pair, or question and context, one
+            after the other.
+        file: Predict for each row of a .csv, .tsv, .jsonl or .parquet file. Its columns have the names of the model's inputs.
     """
     import tfllm
     from tfllm.data.labelled.text_files import read_rows, string_of
     from tfllm.prediction.answers import inputs_of
 
     if bool(inputs) == bool(file):
-        raise ValueError("give either the texts themselves (quoted) or --file")
+        raise ValueError("inputs is invalid: expected texts or --file. Give either quoted texts or --file, not both.")
     loaded, words = load_model(model)
     names = inputs_of(loaded)
     if len(inputs) % len(names):
         raise ValueError(
-            f"{model} reads {' and '.join(names)} for an answer, in this order, got {len(inputs)} texts: give them in twos"
+            f"inputs is invalid: expected pairs of {' and '.join(names)}, got {len(inputs)} texts. Give both of each pair, in "
+            "this order."
         )
     columns = [list(inputs[number :: len(names)]) for number in range(len(names))]
     if file is not None:
@@ -47,18 +48,20 @@ def predict(
 
 
 def convert(source: Model, out: Folder, *, to: Literal["tfllm", "huggingface"] = "tfllm", pairs: bool = False) -> None:
-    """Turn a Hugging Face folder into one of ours, or one of ours into Hugging Face's.
+    """Convert a Hugging Face folder into a model folder of tfllm, or the other way round.
 
     Args:
-        source: Folder of the model; one of ours may be at an address (gs://…).
+        source: Folder of the model. One of tfllm may be at an address (gs://…).
         out: New folder.
-        to: Whose format to write.
-        pairs: The Hugging Face model reads two texts at once (entailment, reranking): no file of its folder says so.
+        to: Format of the new folder.
+        pairs: The Hugging Face model reads pairs of texts (entailment, reranking). Its files do not contain this information.
     """
     import tfllm
 
     if pairs and not is_huggingface(Path(source, "config.json")):
-        raise ValueError("--pairs is for Hugging Face folders: one of ours knows what it reads")
+        raise ValueError(
+            f"--pairs is invalid: expected no --pairs for {source}, for only Hugging Face folders need it. Remove --pairs."
+        )
     loaded, words = load_model(source, **({"pairs": True} if pairs else {}))
     (tfllm.save if to == "tfllm" else tfllm.to_huggingface)(loaded, words, out)
     print(f"{out}: {type(loaded).__name__}, {loaded.config.num_parameters():,} parameters")
@@ -74,24 +77,24 @@ def export(
     prepack: bool = False,
     draft_model: Address | None = None,
 ) -> None:
-    """Write the next version of a SavedModel that takes and returns strings. A decoder's has the settings of the model folder's
-    generation.json (GenerationConfig.save writes it), or the defaults.
+    """Write the next version of a SavedModel that takes and returns strings. For a decoder, the settings are those of the model
+    folder's generation.json (GenerationConfig.save writes it), or the defaults.
 
     Args:
-        model: A run, a checkpoint or a model folder, here or at an address (gs://…), or a Hugging Face folder.
-        name: Of the model, as servers will call it.
-        folder: Where exports land.
-        dtype: mixed_bfloat16 makes half the size, and is faster where the processor has it; auto goes by this machine's.
-        quantize: int8 keeps matrices in a quarter of float32's size (tables of vectors stay), and makes tokens of a large model
-            faster, for a little quality; x86 only.
-        prepack: A decoder's matrices stand in the server's memory once more, as its processor reads them soonest: for several
-            prompts at once, or bfloat16; x86 only, in bfloat16 with AVX-512 only.
-        draft_model: A smaller model of the same tokenizer, to draft generation.json's num_draft_tokens at once.
+        model: A run, a checkpoint or a model folder, local or at an address (gs://…), or a Hugging Face folder.
+        name: Name of the model on the server.
+        folder: Folder of all exports.
+        dtype: mixed_bfloat16 has half the size, and is faster if the processor supports it. auto chooses for this machine.
+        quantize: int8 stores matrices in a quarter of the size of float32 (not the embeddings). Large models become faster,
+            with slightly lower quality. Only on x86 processors.
+        prepack: For a decoder: the server keeps another copy of each matrix, in the layout that its processor reads fastest.
+            Faster for several prompts, or in bfloat16. Only on x86 processors; in bfloat16 only with AVX-512.
+        draft_model: A smaller model with the same tokenizer, which drafts num_draft_tokens of generation.json at once.
     """
     import tfllm
 
     if name in ("", "..") or Path(name).name != name:
-        raise ValueError(f"name={name!r} must be a plain name; --folder says where exports land")
+        raise ValueError(f"name={name!r} is invalid: expected a name without a path. Give the path in --folder.")
     loaded, words = load_model(model, dtype=dtype)
     drafter = None if draft_model is None else load_model(draft_model, dtype=dtype)[0]
     config = generation_config(model) if tasks.task_of(loaded).generates else None

@@ -1,6 +1,6 @@
-"""Messages of the Python API as the command line says them.
+"""Translates messages of the Python API for the command line.
 
-Enters: a message, the command that ran. Leaves: the message, with the command's settings as options.
+In: a message, and the command that ran. Out: the message, in which arguments are written as options of the command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALSO = {
     "finetune": {"column": "label", "folder": "run"},
     "evaluate": {"folder": "model"},
 }
-"""Command -> what Python calls otherwise than its options."""
+"""Command -> {name of an argument in Python: name of its option}, where they differ."""
 COMMANDS = {"tokenizers.train": "tokenizer", "data.prepare": "prepare"} | {
     name: name for name in ("pretrain", "finetune", "generate", "predict", "export", "check")
 }
@@ -29,7 +29,7 @@ _KERAS = re.compile(r"\AException encountered when calling .*?\x1b\[1m(.*?)\x1b\
 
 
 def as_options(message: str, command: Callable[..., Any]) -> str:
-    """The message, with the settings that are options of the command named as such.
+    """The message, in which arguments are written as options of the command.
 
         invalid_utf8='skip' leaves it out        -> --invalid-utf8 skip leaves it out
         max_new_tokens=… must be at most 8       -> --max-new-tokens … must be at most 8
@@ -37,7 +37,7 @@ def as_options(message: str, command: Callable[..., Any]) -> str:
         top_k=0 must be 2 with penalty_alpha     -> --top-k 0 must be 2 with --penalty-alpha
         tfllm.data.prepare makes one             -> tfllm prepare makes one
 
-    A name without a value is taken for a setting only where it has an underscore: others are English, too.
+    A name without a value is translated only if it has an underscore: others can be English words.
     """
     message = _KERAS.sub(r"\1", message)
     for function, name in COMMANDS.items():
@@ -49,10 +49,10 @@ def as_options(message: str, command: Callable[..., Any]) -> str:
     for python, name in names.items():
         option = f"--{name.replace('_', '-')}"
 
-        def said(match: re.Match[str], option: str = option, flag: bool = flags[name]) -> str:
+        def translated(match: re.Match[str], option: str = option, flag: bool = flags[name]) -> str:
             return _with_value(option, match[1], flag)
 
-        message = re.sub(rf"(?<![\w.\-/]){python}=({_VALUE})", said, message)
+        message = re.sub(rf"(?<![\w.\-/]){python}=({_VALUE})", translated, message)
         message = re.sub(rf"(?<![\w.\-/]){python}=(?!=)", f"{option} ", message)
         if "_" in python:
             message = re.sub(rf"(?<![\w.\-/]){python}(?![\w=./])", option, message)
@@ -60,7 +60,7 @@ def as_options(message: str, command: Callable[..., Any]) -> str:
 
 
 def options_of(command: Callable[..., Any]) -> Mapping[str, bool]:
-    """The settings that a command has as options -> is it a flag?"""
+    """Name of each option of a command -> is it a flag?"""
     found: dict[str, bool] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         if dataclasses.is_dataclass(parameter.default):
@@ -71,7 +71,7 @@ def options_of(command: Callable[..., Any]) -> Mapping[str, bool]:
 
 
 def _is_flag(kind: Any) -> bool:
-    """Of a field written in a module, whose types are strings, or of one made from a task's `Option`."""
+    """Is this the type of a flag? Types are strings in a module's own fields, and types in fields made of a task's `Option`."""
     return kind == "bool" or (kind.__origin__ is bool if get_origin(kind) is Annotated else kind is bool)
 
 
