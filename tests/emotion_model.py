@@ -29,13 +29,14 @@ class EmotionRegressor(EncoderTask):
     weight_unit = "rows"
     batch_keys = BatchKeys(targets={LABELS: KeySpec("float32", "BN")})
 
+    pooling = "mean"
+
     def __init__(self, config: Any, *, seed: int = 0, **kwargs: Any):
         super().__init__(config, outputs=2, seed=seed, **kwargs)
 
-    def call(self, features: Any, training: bool = False, options: CallOptions = CallOptions()) -> tf.Tensor:
+    def scores(self, hidden: tf.Tensor, features: Any, training: bool, options: CallOptions) -> tf.Tensor:
         """float32 [B, 2]."""
-        features = self.read(features, training)
-        return self.on_head(self.pooled(features, "mean", training, options), features, training, options)
+        return self.on_head(self.pooled(hidden, features, options), features, training, options)
 
     def build_metrics(self) -> list[Ratio]:
         return [Ratio("loss")]
