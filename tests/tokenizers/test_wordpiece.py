@@ -229,7 +229,7 @@ def test_wrong_inputs_are_named(uncased: Case) -> None:
         ours.encode(b"abc")
     with pytest.raises(ValueError, match="id 30522 is not in the vocabulary"):
         ours.decode([30_522])
-    with pytest.raises(ValueError, match=r"accepted: string \[B\]"):
+    with pytest.raises(ValueError, match=r"expected string \[B\]"):
         ours.tokenize(tf.constant([["a"]]))
     assert ours.encode_batch([]) == [] and ours.decode_batch([]) == [] and ours.decode([]) == ""
     assert ours.tokenize(tf.constant([], tf.string)).to_list() == []

@@ -69,7 +69,7 @@ def check_inputs(model: Any, tokenizer: Tokenizer, configs: Sequence[GenerationC
         ValueError: the model cannot generate as the configs say, or the tokenizer or the draft model does not fit.
     """
     if not model.config.causal:
-        raise ValueError(f"model is invalid: expected a decoder, got a {type(model).__name__}. Ask it with tfllm.predict.")
+        raise ValueError(f"model is invalid: expected a CausalLM, got a {type(model).__name__}. Use tfllm.predict for it.")
     check_tokenizer(model, tokenizer)
     for config in configs:
         cuts = [each for each in ("top_k", "top_p", "min_p") if getattr(config, each) != getattr(GenerationConfig, each)]

@@ -80,9 +80,15 @@ def python_command(arguments: Sequence[str]) -> list[str]:
 
 
 def _check(*, workers: int, parameter_servers: int, restarts: int, grace: float) -> None:
-    if workers < 1 or parameter_servers < 0 or restarts < 0 or not 0 <= grace < float("inf"):
-        given = f"workers={workers}, parameter_servers={parameter_servers}, restarts={restarts}, grace={grace}"
-        raise ValueError(f"launch({given}) is invalid: expected at least 1 worker, and no number below 0.")
+    given = {
+        "workers": (workers, 1),
+        "parameter_servers": (parameter_servers, 0),
+        "restarts": (restarts, 0),
+        "grace": (grace, 0),
+    }
+    for name, (value, least) in given.items():
+        if not least <= value < float("inf"):
+            raise ValueError(f"{name}={value} is invalid: expected at least {least}.")
     if "TF_CONFIG" in os.environ:
         raise ValueError(
             f"TF_CONFIG is set ({os.environ['TF_CONFIG']}), so this process is one of a cluster already: run the command "
