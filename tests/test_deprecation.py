@@ -14,6 +14,7 @@ from tfllm.deprecation import renamed_arguments, renamed_names
 from tfllm.pretraining import _as_stored
 from tfllm.settings import Pretraining
 from tfllm.tokenizers import ByteTokenizer
+from tfllm.train import Run
 
 
 @renamed_arguments({"mask_share": "mask_rate"}, values={"pairs": {"next": "nsp"}})
@@ -88,3 +89,12 @@ def test_what_is_renamed_is_taken():
         masked_lm(short_share=0.2)
     with pytest.warns(DeprecationWarning, match="Use token_byte_strings"):
         assert ByteTokenizer().surfaces() == ByteTokenizer().token_byte_strings()
+
+
+def test_a_property_of_a_run():
+    run = Run.__new__(Run)  # only what the property reads
+    run.steps_per_epoch, run.history = 10, []
+    iterations = types.SimpleNamespace(numpy=lambda: 14)
+    run.model = types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=iterations))
+    assert run.steps_since_record == 4
+    assert warned(lambda: run.unrecorded, ("Run.unrecorded", "Run.steps_since_record")) == 4

@@ -26,6 +26,7 @@ import keras
 import numpy as np
 
 from tfllm import tokenizers
+from tfllm.deprecation import warn_renamed
 from tfllm.files import retry_transient
 from tfllm.tokenizers import Tokenizer
 from tfllm.train.callbacks.evaluation import Evaluation, EvaluationCallback
@@ -140,6 +141,12 @@ class Run:
         inside = self.step % self.steps_per_epoch
         unrecorded = self.step > 0 and not inside and (not self.history or self.history[-1]["step"] < self.step)
         return self.steps_per_epoch if unrecorded else inside
+
+    @property
+    def unrecorded(self) -> int:
+        """The old name of `steps_since_record`."""
+        warn_renamed("Run.unrecorded", "Run.steps_since_record")
+        return self.steps_since_record
 
     @property
     def best_record(self) -> dict[str, Any] | None:
