@@ -29,9 +29,9 @@ FOLLOWED_ELSEWHERE = {
         "It is compressed as .",
     ),
     "data/test_advice_of_stores.py::test_beam": ("A runner needs Apache Beam: pip install",),
-    "data/test_labelled.py::test_class_weights_as_in_the_docstring": ("Class weights need one class a row, or one a word",),
+    "data/test_labelled.py::test_class_weights_as_in_the_docstring": ("Class weights need one class per row or per word",),
     "data/test_prepare.py::test_killed_again_and_again_it_goes_on": (
-        "Finished pieces are kept: call again to go on.",
+        "Finished pieces are kept: call again ",
         "A tokenizer must be of a class that can be imported.",
     ),
     "interop/test_huggingface.py::test_other_labels_than_the_folders": (", and give the model another head: tfllm.",),
@@ -44,11 +44,10 @@ FOLLOWED_ELSEWHERE = {
 
 ENDS_WITH_ADVICE = (
     " answers ",
-    " of the context stands ",
+    " at character ",
     ", which looks like ",
-    ", and would not be used. ",
+    ", which would be ignored. ",
     ": no answers are given: there is no ",
-    " is invalid: expected ",
     " checksum does not fit. ",
     " bytes, the manifest says ",
     " is damaged: sha256 ",
@@ -68,16 +67,19 @@ ENDS_WITH_ADVICE = (
 )
 """Words of messages that end with another string, which is the advice, and of what is a part of another."""
 
+INSERTED_ADVICE = (" is invalid: expected ",)
+"""All the words between two values of a message that inserts what is expected: corpus/chunks.py, preparation/manifest.py."""
+
 NO_ADVICE = (
-    " texts come with different labels; the first, ",
-    " sentences have words that are seen as a part of the word before them",
+    " texts have different labels in different rows; the first, ",
+    " sentences have words that `predict` joins with the word before them",
     " texts, all empty. Nothing to prepare.",
     " were not UTF-8. Nothing to prepare.",
     " more). Nothing to read.",
     " documents are not UTF-8 and were skipped, in ",
     " documents hold U+2581",
     " documents that are no UTF-8 text, in ",
-    "It breaks the protocol.",
+    "It does not follow the Tokenizer protocol.",
     " only, or with max_new_tokens or a stop string",
     ": expected only variables that ",
     " twice, once as ",
@@ -146,8 +148,12 @@ def followed() -> set[str]:
 
 def test_every_message_is_followed_or_gives_no_advice() -> None:
     every = list(messages())
-    known = followed().union(ENDS_WITH_ADVICE, NO_ADVICE)
-    unknown = [f"{place}: {'…'.join(text)}" for place, text in every if not any(w in part for w in known for part in text)]
+    known = followed().union(ENDS_WITH_ADVICE, NO_ADVICE).difference(INSERTED_ADVICE)
+    unknown = [
+        f"{place}: {'…'.join(text)}"
+        for place, text in every
+        if not any(part in INSERTED_ADVICE or any(words in part for words in known) for part in text)
+    ]
     assert not unknown, "\n".join(["messages whose advice no test follows (see above how to add one):", *unknown])
     assert len(every) == MESSAGES, (
         f"{len(every)} messages, not {MESSAGES}: follow the advice of the new, then write the new number"
@@ -156,7 +162,12 @@ def test_every_message_is_followed_or_gives_no_advice() -> None:
 
 def test_what_is_listed_is_there() -> None:
     texts = [part for _, text in messages() for part in text]
-    listed = {*ENDS_WITH_ADVICE, *NO_ADVICE, *(words for each in FOLLOWED_ELSEWHERE.values() for words in each)}
+    listed = {
+        *ENDS_WITH_ADVICE,
+        *INSERTED_ADVICE,
+        *NO_ADVICE,
+        *(words for each in FOLLOWED_ELSEWHERE.values() for words in each),
+    }
     assert not {words for words in listed if not any(words in part for part in texts)}
     for test in FOLLOWED_ELSEWHERE:
         file, _, name = test.partition("::")

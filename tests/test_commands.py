@@ -269,5 +269,5 @@ def test_evaluating_the_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for rows in (4, 6):
         assert found[rows]["loss"] == pytest.approx(sum(each.sum() for each in losses[:rows]) / (16 * rows), rel=1e-5)
     assert found[None]["loss"] != found[6]["loss"]
-    with pytest.raises(ValueError, match="limit=0 must be at least 1 row"):
+    with pytest.raises(ValueError, match="limit=0 is invalid: expected 1 row or more"):
         command(monkeypatch, *words, "--limit", "0")

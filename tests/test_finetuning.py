@@ -123,7 +123,7 @@ def test_a_run_that_was_left_ends_the_same(reviews, finished, tmp_path, killed_a
 
 def test_settings_as_arguments_get_advice():
     for call, name in ((tfllm.finetune, "Finetuning"), (tfllm.pretrain, "Pretraining")):
-        message = rf"is invalid: expected among the settings. Give settings=tfllm.{name}\(epochs=3, batch_size=8\)"
+        message = rf"is invalid: expected as a part of settings. Give settings=tfllm.{name}\(epochs=3, batch_size=8\)"
         with pytest.raises(TypeError, match=message):
             call(epochs=3, batch_size=8)
 
@@ -303,7 +303,7 @@ def test_every_task_learns_and_is_scored(task, tmp_path):
 def test_what_does_not_fit_is_refused(reviews, tmp_path):
     training, validation = reviews
     with pytest.raises(
-        ValueError, match=r"TokenClassifier learns from rows of a token_classifier, got rows of a text_classifier"
+        ValueError, match=r"A TokenClassifier is trained on rows of a token_classifier, got rows of a text_classifier"
     ):
         tfllm.finetune(tfllm.TokenClassifier(CONFIG, labels=["O", "B-X"]), training, validation, folder=tmp_path / "run")
     with pytest.raises(ValueError, match=r"was made with {'labels': \('a', 'b'\)}, the rows with {'labels': \('neg', 'pos'\)}"):
@@ -312,19 +312,22 @@ def test_what_does_not_fit_is_refused(reviews, tmp_path):
         ValueError, match=r"was made with {'pairs': True}, the rows with {'pairs': False}. Give the model another"
     ):
         tfllm.finetune(classifier(training, pairs=True), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match="rows of up to 96 tokens; the model places 64: read them with max_length=64"):
+    with pytest.raises(
+        ValueError,
+        match="rows.max_length=96 is invalid: expected at most 64, the positions of the model. Read the rows with max_length=64",
+    ):
         tfllm.finetune(
             tfllm.TextClassifier(CONFIG.replace(max_length=64), labels=training.labels),
             training,
             validation,
             folder=tmp_path / "run",
         )
-    with pytest.raises(ValueError, match="MaskedLM is not fine-tuned here; accepted: TextClassifier"):
+    with pytest.raises(ValueError, match="A MaskedLM cannot be fine-tuned: expected one of TextClassifier"):
         tfllm.finetune(tfllm.MaskedLM(CONFIG), training, validation, folder=tmp_path / "run")
-    with pytest.raises(ValueError, match="epochs=0 must be at least 1"):
+    with pytest.raises(ValueError, match="epochs=0 is invalid: expected 1 or more"):
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=tfllm.Finetuning(epochs=0))
     with pytest.raises(
-        ValueError, match=r"best='val_rouge' is not measured; TextClassifier has val_loss, val_accuracy, val_macro"
+        ValueError, match=r"best='val_rouge' is invalid: expected a metric of TextClassifier: val_loss, val_accuracy, val_macro"
     ):
         typo = tfllm.Finetuning(epochs=1, best="val_rouge")
         tfllm.finetune(classifier(training), training, validation, folder=tmp_path / "run", settings=typo)
@@ -410,11 +413,14 @@ def test_other_first_weights_are_another_run(reviews, finished, tmp_path):
 
 def test_settings_are_refused_before_the_run_has_a_folder(reviews, tmp_path):
     for wrong, message in (
-        ({"best": "val_f1_PER"}, "best='val_f1_PER' is not measured"),
-        ({"warmup": 1.0}, r"warmup=1.0 must be a share of all steps, in \[0, 1\)"),
-        ({"batch_size": 8, "gradient_accumulation": 3}, "gradient_accumulation=3 does not divide batch_size=8"),
-        ({"gradient_accumulation": 0}, "gradient_accumulation=0 must be at least 1"),
-        ({"temperature": 0.5}, "temperature=0.5 changes nothing in a TextClassifier"),
+        ({"best": "val_f1_PER"}, "best='val_f1_PER' is invalid: expected a metric"),
+        ({"warmup": 1.0}, r"warmup=1.0 is invalid: expected a fraction of all steps, from 0 to below 1"),
+        (
+            {"batch_size": 8, "gradient_accumulation": 3},
+            "batch_size=8 is invalid: expected a multiple of gradient_accumulation=3",
+        ),
+        ({"gradient_accumulation": 0}, "gradient_accumulation=0 is invalid: expected 1 or more"),
+        ({"temperature": 0.5}, "temperature=0.5 is invalid: expected no temperature for a TextClassifier"),
     ):
         with pytest.raises(ValueError, match=message):
             tfllm.finetune(classifier(reviews[0]), *reviews, folder=tmp_path / "run", settings=tfllm.Finetuning(**wrong))

@@ -171,7 +171,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda at, out: tfllm.TextClassifier.from_pretrained(7, labels=["a", "b"]), "model=7 is invalid: expected a model"),
     (
         lambda at, out: tfllm.finetune(at.classifier, "a.csv", "b.csv", folder=out),
-        r"rows='a\.csv' must be labelled rows, got str",
+        r"rows='a\.csv' is invalid: expected labelled rows, got str",
     ),
     (lambda at, out: data.causal_lm(7, sequence_length=8, batch_size=2), "store=7 must be a Store .* got int"),
     (lambda at, out: data.masked_lm(at.store, 7, sequence_length=8, batch_size=2), "tokenizer=7 must be a tokenizer"),
@@ -183,7 +183,7 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         lambda at, out: tfllm.pretrain(at.store, at.words, config="llama-tiny", folder=out),
-        r"config='llama-tiny' must be a ModelConfig, got str: tfllm\.preset\(name, vocab_size=tokenizer\.vocab_size\)",
+        r"config='llama-tiny' is invalid: expected a ModelConfig, got str\. Make one with tfllm\.preset\(name, vocab_size=tokenizer\.vocab_size\)",
     ),
 ]
 

@@ -30,13 +30,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tfllm.data.Store:
         ({"sequence_length": 0}, "sequence_length=0 is invalid: expected at least 1"),
         (
             {"epochs": 2, "steps_per_epoch": 5, "warmup_steps": 10},
-            r"is invalid: expected 0 to 9, for the run has 10 steps \(epochs=2 of steps",
+            r"is invalid: expected 0 to 9, because the run has 10 steps \(epochs=2 of steps",
         ),
-        ({"pairs": "nsp"}, "pairs='nsp' is for encoders: the config is a decoder's"),
-        ({"mask_rate": 0.2}, "mask_rate=0.2 is for encoders"),
-        ({"mask_unit": "word"}, "mask_unit='word' is for encoders"),
-        ({"optimizer": "lion", "epsilon": 1e-6}, "epsilon=1e-06 is for adamw and muon: leave it out with optimizer='lion'"),
-        ({"momentum": 0.9}, "momentum=0.9 is for muon: leave it out with optimizer='adamw'"),
+        ({"pairs": "nsp"}, "pairs='nsp' is invalid: expected 'none' for a decoder, because pairs are for encoders"),
+        ({"mask_rate": 0.2}, "mask_rate=0.2 is invalid: expected no mask_rate for a decoder"),
+        ({"mask_unit": "word"}, "mask_unit='word' is invalid: expected no mask_unit for a decoder"),
+        (
+            {"optimizer": "lion", "epsilon": 1e-6},
+            "epsilon=1e-06 is invalid: expected no epsilon with optimizer='lion', because it is for adamw and muon",
+        ),
+        ({"momentum": 0.9}, "momentum=0.9 is invalid: expected no momentum with optimizer='adamw', because it is for muon"),
         ({"beta_2": 1.0}, "beta_2"),
         ({"clip_norm": 0.0}, "clip_norm"),
         (

@@ -71,8 +71,8 @@ def pretrain(
     store, tokenizer = get_store(store), tokenizers.get(tokenizer)
     if not isinstance(config, ModelConfig):
         raise TypeError(
-            f"config={config!r:.80} must be a ModelConfig, got {type(config).__name__}: tfllm.preset(name, "
-            "vocab_size=tokenizer.vocab_size) makes one, tfllm.ModelConfig.load(path) reads one"
+            f"config={config!r:.80} is invalid: expected a ModelConfig, got {type(config).__name__}. Make one with "
+            "tfllm.preset(name, vocab_size=tokenizer.vocab_size), or read one with tfllm.ModelConfig.load(path)."
         )
     store.check_tokenizer(tokenizer)
     _check_settings(config, settings)
@@ -145,19 +145,24 @@ def _check_settings(config: ModelConfig, settings: Pretraining) -> None:
     steps = settings.epochs * settings.steps_per_epoch
     if settings.warmup_steps is not None and not 0 <= settings.warmup_steps < steps:
         raise ValueError(
-            f"warmup_steps={settings.warmup_steps} is invalid: expected 0 to {steps - 1}, for the run has {steps} steps "
-            f"(epochs={settings.epochs} of steps_per_epoch={settings.steps_per_epoch})"
+            f"warmup_steps={settings.warmup_steps} is invalid: expected 0 to {steps - 1}, because the run has {steps} steps "
+            f"(epochs={settings.epochs} of steps_per_epoch={settings.steps_per_epoch}). Lower it, or train for more steps."
         )
     if config.causal and settings.pairs != "none":
-        raise ValueError(f"pairs={settings.pairs!r} is for encoders: the config is a decoder's")
+        raise ValueError(
+            f"pairs={settings.pairs!r} is invalid: expected 'none' for a decoder, because pairs are for encoders. Remove it."
+        )
     for name in ("mask_rate", "mask_unit"):
         if config.causal and getattr(settings, name) != getattr(Pretraining, name):
-            raise ValueError(f"{name}={getattr(settings, name)!r} is for encoders: the config is a decoder's")
+            raise ValueError(
+                f"{name}={getattr(settings, name)!r} is invalid: expected no {name} for a decoder, because masks are for "
+                "encoders. Remove it."
+            )
     for name, optimizers in _OPTIMIZER_SETTINGS.items():
         if getattr(settings, name) is not None and settings.optimizer not in optimizers:
             raise ValueError(
-                f"{name}={getattr(settings, name)} is for {' and '.join(optimizers)}: leave it out with "
-                f"optimizer={settings.optimizer!r}"
+                f"{name}={getattr(settings, name)} is invalid: expected no {name} with optimizer={settings.optimizer!r}, "
+                f"because it is for {' and '.join(optimizers)}. Remove it."
             )
 
 

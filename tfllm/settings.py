@@ -135,8 +135,8 @@ def takes_settings(settings: type) -> Callable[[Callable[Parameters, Result]], C
             if misplaced:
                 given = ", ".join(f"{name}={value!r:.80}" for name, value in misplaced.items())
                 raise TypeError(
-                    f"{function.__name__}({given}) is invalid: expected among the settings. "
-                    f"Give settings=tfllm.{settings.__name__}({given})"
+                    f"{function.__name__}({given}) is invalid: expected as a part of settings. Give "
+                    f"settings=tfllm.{settings.__name__}({given})."
                 )
             return function(*args, **kwargs)
 

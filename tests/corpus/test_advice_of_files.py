@@ -63,16 +63,16 @@ def test_json_that_is_none(put):
     case("Give one JSON object a line.", '{"text": one}\n', f"{ONE}\n", ["one"], "a.jsonl")
     case("Give one JSON object a line.", '{"text":\n"one"}\n', f"{ONE}\n", [{"text": "one"}], "a.jsonl", records)
     long, deep = '{"text": "one", "n": ' + "1" * 5000 + "}", '{"text": "one", "n": ' + "[" * 100_000 + "}"
-    case("). Mend or remove it.", long, ONE, ["one"], "a.jsonl")
-    case("). Mend or remove it.", f"{ONE}\n{long}", f"{ONE}\n", ["one"], "a.jsonl")
-    case("JSON nested too deeply to be read. Mend or remove it.", f"{ONE}\n{deep}", f"{ONE}\n", ["one"], "a.jsonl")
-    case("JSON nested too deeply to be read. Mend or remove it.", f"[{ONE}, {deep}]", f"[{ONE}]", ["one"])
-    case("). Mend or remove it.", f"[{ONE}, {long}]", f"[{ONE}]", ["one"])
-    case("). Mend or remove it.", f'[{ONE}, {{"text": two}}]', f"[{ONE}]", ["one"])
-    case("; accepted: an object, such as", '"one"\n', f"{ONE}\n", ["one"], "a.jsonl")
+    case("). Correct or remove it.", long, ONE, ["one"], "a.jsonl")
+    case("). Correct or remove it.", f"{ONE}\n{long}", f"{ONE}\n", ["one"], "a.jsonl")
+    case("JSON nested too deeply to be read. Correct or remove it.", f"{ONE}\n{deep}", f"{ONE}\n", ["one"], "a.jsonl")
+    case("JSON nested too deeply to be read. Correct or remove it.", f"[{ONE}, {deep}]", f"[{ONE}]", ["one"])
+    case("). Correct or remove it.", f"[{ONE}, {long}]", f"[{ONE}]", ["one"])
+    case("). Correct or remove it.", f'[{ONE}, {{"text": two}}]', f"[{ONE}]", ["one"])
+    case(": expected an object, such as", '"one"\n', f"{ONE}\n", ["one"], "a.jsonl")
     for mended in (f"{ONE}\n{ONE}\n", f"[{ONE}, {ONE}]"):
-        case("; accepted: JSON lines, or an array of objects, such as", '["one", "one"]', mended, ["one"] * 2)
-    case(". Leave out the row.", f'{ONE}\n{{"text": 1}}\n', ONE, ["one"])
+        case(": expected JSON lines, or an array of objects, such as", '["one", "one"]', mended, ["one"] * 2)
+    case(". Remove the row.", f'{ONE}\n{{"text": 1}}\n', ONE, ["one"])
 
 
 def test_fields(put):
@@ -100,7 +100,9 @@ def test_fields(put):
         return documents("d.jsonl") == ["one"]
 
     follow(
-        "Fields of fields are not read: write it as a field of its own", lambda: documents("c.jsonl", field="meta.text"), by_jq
+        "Nested fields are not supported: write it as a field of its own",
+        lambda: documents("c.jsonl", field="meta.text"),
+        by_jq,
     )
     follow(". Give field=….", lambda: documents("c.json"), lambda: documents("c.json", field="body") == ["one"])
     follow(
@@ -120,7 +122,7 @@ def test_tables(put):
     case("The first line names the columns, each other line is a record.", "", "text\none\n", [["one"]])
     case("Give one a record.", "text\n", "text\none\n", [["one"]])
     case("Give each its own name.", "text,text\na,b\n", "text,label\na,b\n", [["a", "b"]])
-    case(" columns; accepted: ", "text,label\na\n", "text,label\na,b\n", [["a", "b"]])
+    case(" columns: expected ", "text,label\na\n", "text,label\na,b\n", [["a", "b"]])
     case(
         "Double the quotes inside a quoted cell, and close it.",
         'text,label\n"a"b",c\n',
@@ -139,7 +141,7 @@ def test_tables(put):
         "a.csv.gz": gzip.compress(b"text\none\n"),
     }.items():
         follow(
-            " is not accepted here: give ",
+            ", all but .parquet also as .gz, .zst, .bz2, .xz. Convert the file.",
             lambda: records("a.txt"),
             lambda: put(name, content) and records(name) == [{"text": "one"}],
         )
@@ -166,7 +168,7 @@ def test_parquet(put):
     )
     put("a.parquet", {"text": ["one", None]})
     follow(
-        " is not a string but None. Leave out the row.",
+        " is None: expected a string. Remove the row.",
         lambda: documents("a.parquet"),
         lambda: put("a.parquet", good) and documents("a.parquet") == ["one"],
     )
@@ -226,8 +228,8 @@ def test_what_is_left_out(put):
     for words, name in (
         ("is binary, no text. Exclude it.", "a.bin"),
         (" is not a regular file. Exclude it.", "pipe"),
-        (". Mend or exclude it.", "gone"),
-        ("}. Mend or exclude it.", "list.json"),
+        (". Repair or exclude it.", "gone"),
+        ("}. Correct or exclude it.", "list.json"),
         ("; or exclude it.", "wide"),
         ("; or exclude the file, or give invalid_utf8='skip'.", "latin.txt"),
         ("It is binary, no text: extract its text to a .txt file; or exclude the file", "zip.txt"),
@@ -238,7 +240,7 @@ def test_what_is_left_out(put):
     for name in ("latin.txt", "half.jsonl"):
         with pytest.warns(UserWarning, match="skipped 1 documents"):
             assert documents([name, "b.txt"], invalid_utf8="skip") == ["two"]
-    follow(". Mend or exclude it.", lambda: documents("gone"), lambda: put("nowhere", "one") and documents("gone") == ["one"])
+    follow(". Repair or exclude it.", lambda: documents("gone"), lambda: put("nowhere", "one") and documents("gone") == ["one"])
     put("half.jsonl", '{"text": "one\\ud800"}\n')
     follow(
         "Remove it, exclude the file, or give",
@@ -261,7 +263,7 @@ def test_paths(put):
     assert documents("books") == documents("books/**/*.txt") == ["two"]
     follow(" is the current one) or a glob", lambda: documents(""), lambda: documents(".") == ["one", "two"])
     for elsewhere in ("https://host/a.txt", ["https://host/a.txt"]):
-        follow("; fetch what is elsewhere first.", lambda: documents(elsewhere), lambda: documents("a.txt") == ["one"])
+        follow(" Download other files first.", lambda: documents(elsewhere), lambda: documents("a.txt") == ["one"])
     for words, wrong, right in (
         (" holds no file to read.", "*.md", "*.txt"),
         ("; quote globs, and mind ", "b.*", "books/b.*"),
@@ -304,7 +306,7 @@ def test_a_separator_of_other_line_ends(put):
         subprocess.run(re.search(r"Convert the file, (.*), or give", str(error.value))[1], shell=True, check=True)
         return documents("a.txt.lf", separator="\n\n") == ["one", "two\n"]
 
-    follow(" is not in it, but it is with CRLF line ends. Convert the file, tr -d '", wrong, converted)
+    follow(" is only in it with CRLF line ends. Convert the file, tr -d '", wrong, converted)
     follow(", or give CRLF in the separator.", wrong, lambda: documents("a.txt", separator="\r\n\r\n") == ["one", "two\r\n"])
     put("b.txt", b"one\r\ntwo")
     assert documents("b.txt", separator="\n\n") == ["one\r\ntwo"]

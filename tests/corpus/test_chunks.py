@@ -126,7 +126,7 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
         texts = [doc.text for chunk in chunks_of(tmp_path, chunk_bytes) for doc in read_documents(chunk, reading)]
         assert texts == ["x"] * 150 + [None] + ["y"] * 149
     write(None)
-    with pytest.raises(SourceError, match=r"a\.parquet, row 151: field 'text' is not a string but None\. Leave out the row"):
+    with pytest.raises(SourceError, match=r"a\.parquet, row 151: the field 'text' is None: expected a string\. Remove the row"):
         documents(tmp_path, 1)
 
 
@@ -134,10 +134,10 @@ def test_rows_that_cannot_be_read_are_numbered(tmp_path, kind):
     ("line", "message"),
     [
         ("{text: 1}", "bad JSON at column 2"),
-        ("[1]", r"the JSON is \[1\]; accepted: an object"),
+        ("[1]", r"the JSON is \[1\]: expected an object"),
         ('{"body": "x", "id": 1}', "there is no 'text', only 'body', 'id'. Give field="),
-        ('{"text": 5}', "field 'text' is not a string but 5"),
-        ("[" * 100_000, "JSON nested too deeply to be read. Mend or remove it"),
+        ('{"text": 5}', "field 'text' is 5: expected a string"),
+        ("[" * 100_000, "JSON nested too deeply to be read. Correct or remove it"),
         ('{"text": "\\ud800"}', r"a lone surrogate\): not valid UTF-8"),
     ],
 )

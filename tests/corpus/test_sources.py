@@ -115,10 +115,10 @@ def test_json_without_texts_is_skipped_in_a_folder_and_refused_by_name(lib):
     assert passed("lib") == {".so": 1, ".json without a string 'text'": 6, ".ipynb without a string 'text'": 1}
     for name, message in {
         "package.json": "in its first object there is no 'text', only 'name', 'version'. Give field=",
-        "tsconfig.json": "is no JSON; accepted: JSON lines, or an array of objects",
-        "list.json": "begins with 1; accepted",
-        "strings.json": "begins with 'one'; accepted: JSON lines, or an array of objects, such as {'text': …}",
-        "empty.json": "is an empty array; accepted",
+        "tsconfig.json": "is no JSON: expected JSON lines, or an array of objects",
+        "list.json": "begins with 1: expected",
+        "strings.json": "begins with 'one': expected JSON lines, or an array of objects, such as {'text': …}",
+        "empty.json": "is an empty array: expected",
         "number.json": "the field 'text' is no string but 5. Give field=",
         "book.ipynb": "in its first object there is no 'text', only 'cells', 'nbformat'",
     }.items():

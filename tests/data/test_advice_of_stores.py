@@ -51,14 +51,14 @@ def test_settings(texts):
         ("None, or an int from 1 to 99999", dict(shards=0), [dict(shards=None), dict(shards=1)]),
         ("None, or a similarity from 0.5 to 1", dict(near_duplicates=2), [dict(near_duplicates=1)]),
         (" is invalid: expected None (all cores), or 1 or more.", dict(processes=0), [dict(processes=1)]),
-        (" fall to validation=", dict(validation=0.9999), [dict(validation=0)]),
+        (" is invalid: expected a fraction that leaves documents for training", dict(validation=0.9999), [dict(validation=0)]),
     ):
         for number, right in enumerate(rights):
             follow(
                 words, lambda: made(**wrong), lambda: made(out=f"{next(iter(right))}{number}", **right).split().documents == 1
             )
     split = dict(separator="\n", validation=0.5)
-    with pytest.warns(UserWarning, match="too few for figures to trust"):
+    with pytest.warns(UserWarning, match="too few for reliable metrics"):
         assert made(out="split", **split).split("validation").documents == 1
     for mended in (dict(validation=0.5, texts=[str(n) for n in range(99)], paths=()), dict(validation=0)):
         out = f"many{len(mended)}"
@@ -73,7 +73,7 @@ def test_what_is_prepared(texts):
     follow("Both paths and texts were given. Give one of them.", lambda: made(texts=["one"]), lambda: memory(texts=["one"]))
     follow(", or give texts=[…].", lambda: made(()), lambda: memory(texts=["one"]))
     follow(
-        " is for files, and texts were given. Leave it out.",
+        " with texts, because it is for files. Remove it.",
         lambda: memory(texts=["one"], field="a"),
         lambda: memory(texts=["one"]),
     )
@@ -82,14 +82,14 @@ def test_what_is_prepared(texts):
         lambda: memory(texts="one"),
         lambda: memory(texts=["one"]),
     )
-    follow("; accepted: strings", lambda: memory(texts=["one", 2]), lambda: memory(texts=["one"]))
+    follow(": expected strings", lambda: memory(texts=["one", 2]), lambda: memory(texts=["one"]))
 
 
 def test_places(texts, monkeypatch):
     for words, wrong, right in (
-        (" is not on a disk. Give a folder here, or call prepare_with_beam.", "gs://b/out", "here"),
+        (" is invalid: expected a folder on a local disk. Give one, or call prepare_with_beam.", "gs://b/out", "here"),
         (" is a file; `out` is the folder a store is made in. Give another `out`.", "a.txt", "other"),
-        (", in whose place no store can be put. Give a folder in it as `out`.", "empty", "empty/store"),
+        (", which a store cannot replace. Give a folder in it as `out`.", "empty", "empty/store"),
     ):
         Path("empty").mkdir(exist_ok=True)
         monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "empty")
@@ -241,17 +241,17 @@ def test_stores_of_batches(tmp_path):
         )
     both = {store: 1, few: 1}
     follow(
-        "; with repeat=False give one store at a time.",
+        " with several stores, whose mixture has no end. Give one store at a time.",
         lambda: rows.store_weights(both, repeat=False),
         lambda: rows.store_weights(few, repeat=False),
     )
     follow(
-        " are not accepted: give finite numbers above 0.",
+        " is invalid: expected finite numbers above 0.",
         lambda: shuffle_order.draws_per_store([1, 0]),
         lambda: shuffle_order.draws_per_store([1, 1], 4) == [2, 2],
     )
     follow(
-        " of all. Leave that store out.",
+        " of their sum. Remove the store of the smallest.",
         lambda: shuffle_order.draws_per_store([1, 1e-9]),
         lambda: shuffle_order.draws_per_store([1], 4) == [4],
     )
@@ -265,7 +265,7 @@ def test_settings_of_batches():
     follow(" is invalid: expected a whole number from ", lambda: settings(batch_size=1.0), lambda: settings(batch_size=1))
     follow(" is invalid: expected a whole number from ", lambda: settings(seed=-1), lambda: settings(seed=0))
     evaluated = lambda repeat: causal._check(8, 2, 0, 0, repeat, 4) is None  # noqa: E731
-    follow(" is for evaluation; give repeat=False with it.", lambda: evaluated(True), lambda: evaluated(False))
+    follow(" because it is for evaluation. Give repeat=False with it.", lambda: evaluated(True), lambda: evaluated(False))
 
     def hidden(unit="token", pairs="none", document_masks=False, **shares):
         return masked._check(FRAMED, 16, unit, pairs, document_masks, shares) is None
@@ -274,17 +274,17 @@ def test_settings_of_batches():
         follow(" is invalid: expected one of ", lambda: hidden(unit="letter"), lambda: hidden(unit=unit))
     follow(" is invalid: expected a number ", lambda: hidden(mask_rate=0), lambda: hidden(mask_rate=0.1))
     follow(" is invalid: expected a number ", lambda: hidden(random_share=1), lambda: hidden(random_share=0))
-    without_pairs = "document_masks=True is for rows without pairs; pairs="
+    without_pairs = "document_masks=True is invalid: expected False with pairs="
     for right in (dict(document_masks=True), dict(pairs="nsp")):
         follow(without_pairs, lambda: hidden(pairs="nsp", document_masks=True), lambda: hidden(**right))
     follow(
-        "Give one with a mask: bytes, unigram, bpe, WordPiece, RoBERTa's.",
+        "Give one that has: bytes, unigram, bpe, WordPiece, RoBERTa's.",
         lambda: Vocabulary.of(byte_like.Maskless()),
         lambda: Vocabulary.of(BYTES),
     )
     plain = Batches(lambda first, count: tf.data.Dataset.range(3).batch(count), lambda number: {}, 6)
-    follow(": give a multiple of ", lambda: plain.share(0, 4), lambda: plain.share(0, 3))
-    follow(" must be at least 1 row", lambda: plain.first_rows(0), lambda: plain.take(1))
+    follow(" is invalid: expected a multiple of ", lambda: plain.share(0, 4), lambda: plain.share(0, 3))
+    follow(" is invalid: expected 1 row or more.", lambda: plain.first_rows(0), lambda: plain.take(1))
     steps = lambda start: rows.dataset(  # noqa: E731
         lambda draw: {"a": draw},
         rows.Rows(*[(2,)] * len(rows.Rows.__dataclass_fields__)),
@@ -292,4 +292,4 @@ def test_settings_of_batches():
         start_step=start,
         repeat=False,
     )
-    follow(" is past the end: a pass has ", lambda: steps(3), lambda: int(steps(2).cardinality()) == 0)
+    follow(" is invalid: expected 0 to ", lambda: steps(3), lambda: int(steps(2).cardinality()) == 0)

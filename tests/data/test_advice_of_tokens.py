@@ -17,17 +17,17 @@ def read(record, **options):
 @pytest.mark.parametrize(
     ("words", "wrong", "right", "first", "then"),
     [
-        ("; columns of records have names: give one.", {}, {}, dict(column=1), dict(column="ner_tags")),
+        (" is invalid: expected the name of a column. Give one of the records' names.", {}, {}, dict(column=1), dict(column="ner_tags")),
         (" may hold the labels. Name one: ", {"tags": ["O", "O"]}, {"tags": ["O", "O"]}, {}, dict(column="ner_tags")),
-        ("; accepted: one label for each word.", {"ner_tags": ["O"]}, {"ner_tags": ["B-ORG", "O"]}, {}, {}),
+        (": expected one label for each word.", {"ner_tags": ["O"]}, {"ner_tags": ["B-ORG", "O"]}, {}, {}),
         (". Name it: ", {}, {}, dict(word_column="words"), dict(word_column="tokens")),
-        (" word or more. Mend it, or leave the record out.", {"tokens": []}, {}, {}, {}),
-        (" word or more. Mend it, or leave the record out.", {"tokens": "EU won"}, GOOD, {}, {}),
-        ("; accepted: a string, or a number with labels=[…].", {"ner_tags": [None, "O"]}, GOOD, {}, {}),
-        ("; accepted: a string, or a number with labels=[…].", {"ner_tags": [1.5, 0]}, NUMBERS, {}, dict(names=["O", "B-ORG"])),
-        (", which says no name. Give the names in the order of ", NUMBERS, NUMBERS, {}, dict(names=["O", "B-ORG"])),
-        (". Name all, or leave the record out.", NUMBERS, NUMBERS, dict(names=["O"]), dict(names=["O", "B-ORG"])),
-        (". Name all, or leave the record out.", NUMBERS, {}, dict(names=["O"]), dict(names=["O"])),
+        (" word or more. Correct it, or remove the record.", {"tokens": []}, {}, {}, {}),
+        (" word or more. Correct it, or remove the record.", {"tokens": "EU won"}, GOOD, {}, {}),
+        (": expected a string, or a number with labels=[…].", {"ner_tags": [None, "O"]}, GOOD, {}, {}),
+        (": expected a string, or a number with labels=[…].", {"ner_tags": [1.5, 0]}, NUMBERS, {}, dict(names=["O", "B-ORG"])),
+        (", not a name. Give the names in the order of ", NUMBERS, NUMBERS, {}, dict(names=["O", "B-ORG"])),
+        (". Name all labels, or remove the record.", NUMBERS, NUMBERS, dict(names=["O"]), dict(names=["O", "B-ORG"])),
+        (". Name all labels, or remove the record.", NUMBERS, {}, dict(names=["O"]), dict(names=["O"])),
         ("Fill it in, or name other columns: ", {"tokens": ["", "won"]}, GOOD, {}, {}),
         ("Fill it in, or name other columns: ", {"ner_tags": ["", "O"], "b": ["B-ORG", "O"]}, {}, {}, dict(column="ner_tags")),
     ],
@@ -44,4 +44,4 @@ def test_other_columns_and_names():
     numbers = {"tokens": ["EU"], "ner_tags": [1]}
     follow("dataset.features[", lambda: read_tokens([numbers]), lambda: read_tokens([numbers], names=["O", "B-ORG"]))
     spelled = lambda: read_tokens([numbers | {"ner_tags": ["S-ORG"]}])[0].labels == ("B-ORG",)  # noqa: E731
-    follow(" such schemes as strings.", lambda: read_tokens([numbers], names=["O", "S-ORG", "B-ORG", "E-ORG"]), spelled)
+    follow(" other schemes as strings.", lambda: read_tokens([numbers], names=["O", "S-ORG", "B-ORG", "E-ORG"]), spelled)

@@ -33,7 +33,7 @@ def test_shares_and_parts_as_in_the_docstrings() -> None:
     assert round_robin([whole.repeat(), whole.repeat()]).cardinality() == tf.data.INFINITE_CARDINALITY
     assert [batch["row"].tolist() for batch in whole.take(1).share(0, 4).as_numpy_iterator()] == [[7]]
     assert add_row_numbers({"token_ids": tf.constant([[7, 8], [9, 5], [6, 4]])}, first=3)["row"].numpy().tolist() == [3, 4, 5]
-    with pytest.raises(ValueError, match="batch_size=4 cannot be shared by 3: give a multiple of 3"):
+    with pytest.raises(ValueError, match="batch_size=4 is invalid: expected a multiple of 3"):
         whole.share(0, 3)
 
 

@@ -194,7 +194,9 @@ def test_refusals(corpus, tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match="runner='Direct' is invalid: expected one of DirectRunner, FlinkRunner, SparkRunner"):
         refused(runner="Direct")
-    with pytest.raises(ValueError, match=r"beam_options=\['--direct_num_worker=2', 'x'\] are none of Beam's"):
+    with pytest.raises(
+        ValueError, match=r"beam_options=\['--direct_num_worker=2', 'x'\] is invalid: expected options of Apache Beam"
+    ):
         refused(beam_options=["--direct_num_worker=2", "--direct_running_mode=in_memory", "x"])
     with pytest.raises(ValueError, match="validation=2"):
         refused(validation=2)
@@ -204,7 +206,7 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         refused()
     with pytest.raises(RAISED, match="none of them the separator 1"):
         refused(corpus / "b.jsonl", byte_like.Broken())
-    with pytest.raises(RAISED, match="documents fall to validation="):
+    with pytest.raises(RAISED, match="is invalid: expected a fraction that leaves documents for training"):
         refused(corpus / "b.jsonl", validation=0.99999)
     with pytest.raises(ValueError, match="Unable to get filesystem"):
         refused("unheard://of")

@@ -174,7 +174,7 @@ def test_cardinality_and_the_end(store):
     assert steps == -(-rows // 3) == len(list(causal_lm(store, **settings)))
     assert causal_lm(store, start_step=steps - 2, **settings).cardinality() == 2
     assert causal_lm(store, start_step=steps, **settings).cardinality() == 0
-    with pytest.raises(ValueError, match=f"past the end: a pass has {steps} steps"):
+    with pytest.raises(ValueError, match=f"is invalid: expected 0 to {steps}, the steps of one epoch"):
         causal_lm(store, start_step=steps + 1, **settings)
 
 
@@ -234,7 +234,7 @@ def test_one_and_many_shards_hold_the_same_targets(tmp_path):
         ({"start_step": -1}, "start_step=-1"),
         ({"stride": 0, "repeat": False}, "stride=0 is invalid: expected a whole number from 1 to 8"),
         ({"stride": 9, "repeat": False}, "stride=9"),
-        ({"stride": 4}, "stride=4 is for evaluation; give repeat=False"),
+        ({"stride": 4}, "stride=4 is invalid: expected None with repeat=True"),
         ({"split": "test"}, "no split 'test'"),
         ({"sequence_length": 100_000}, "too small for one row of 100000: the train split has .* targets in 3 shards"),
     ],
@@ -251,7 +251,7 @@ def test_mixture_refusals(store, tmp_path):
         causal_lm({store: 1, other: 1}, **settings)
     with pytest.raises(ValueError, match="No store was given"):
         causal_lm({}, **settings)
-    with pytest.raises(ValueError, match="A weighted mixture has no end"):
+    with pytest.raises(ValueError, match="expected True with several stores, whose mixture has no end"):
         causal_lm({store: 1, Store.open(store.folder): 1}, repeat=False, **settings)
     with pytest.raises(ValueError, match="Weights"):
         causal_lm({store: 1, Store.open(store.folder): 0}, **settings)

@@ -63,24 +63,29 @@ def test_conllu(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "column", "message"),
     [
-        ("t.txt", "EU NNP O\nrejects O\n", None, "line 2: 2 columns; accepted: 3, as in the lines before"),
-        ("t.txt", "EU\n", None, "line 1: 1 column; accepted: a word and at least one label"),
-        ("t.txt", "EU O\n", 2, "no label in column 2; accepted: 0 to 1 but 0"),
-        ("t.txt", "EU O\n", 0, "line 1: there is no label in column 0; accepted: 0 to 1 but 0, which is the word's"),
+        ("t.txt", "EU NNP O\nrejects O\n", None, "line 2: 2 columns: expected 3, as in the lines before"),
+        ("t.txt", "EU\n", None, "line 1: 1 column: expected a word and at least one label"),
+        ("t.txt", "EU O\n", 2, "column=2 is invalid: expected 0 to 1, or -1 to -2 from the end, but not the word's column 0"),
+        (
+            "t.txt",
+            "EU O\n",
+            0,
+            "line 1: column=0 is invalid: expected 0 to 1, or -1 to -2 from the end, but not the word's column 0",
+        ),
         ("t.txt", "EU O\n", "UPOS", "columns of CoNLL files have no names"),
         ("t.txt", "-DOCSTART- O\n\n", None, "holds no sentence"),
-        ("t.txt", "EU\tNNP\tO\nrejects\t\n", None, "line 2: 1 columns split by tabs; accepted: 3"),
+        ("t.txt", "EU\tNNP\tO\nrejects\t\n", None, "line 2: 1 columns split by tabs: expected 3"),
         ("t.txt", "EU\tNNP\tO\nrejects\t\tO\n", 1, "line 2: no word, or no label in column 1"),
-        ("t.txt", "New York\tB-LOC\nis fine O\n", None, "line 2: 1 columns split by tabs; accepted: 2"),
+        ("t.txt", "New York\tB-LOC\nis fine O\n", None, "line 2: 1 columns split by tabs: expected 2"),
         ("t.txt", "EU\tNNP O\n", None, "line 1: no word, or no label in column -1: ['EU', 'NNP O']"),
         ("t.txt", "EU - O -\nrejects - O -\n", None, "line 1: no word, or no label in column -1"),
-        ("t.txt", "EU O\rrejects O\r", None, "line 1: a carriage return (CR) stands alone"),
-        ("t.csv", "word,label\nEU,O\n", None, ".csv is not accepted here. Write CoNLL"),
-        ("t.tsv.gz", "word\tlabel\nEU\tO\n", None, ".tsv is not accepted here. Write CoNLL"),
-        ("t.conllu", CONLLU, "NER", "no column 'NER'; accepted: FORM, LEMMA"),
+        ("t.txt", "EU O\rrejects O\r", None, "line 1: a carriage return (CR) without a line feed (LF)"),
+        ("t.csv", "word,label\nEU,O\n", None, ".csv. Write CoNLL"),
+        ("t.tsv.gz", "word\tlabel\nEU\tO\n", None, ".tsv. Write CoNLL"),
+        ("t.conllu", CONLLU, "NER", "column='NER' is invalid: expected one of FORM, LEMMA"),
         ("t.conllu", CONLLU, "XPOS", "line 3: no word, or no label in column 4"),
-        ("t.conllu", CONLLU.replace("\t", " "), None, "line 3: 1 columns split by tabs; accepted: 10"),
-        ("t.conllu", CONLLU.replace("4\t(", "5\t("), None, "line 8: the ID is '5'; accepted here: '4'"),
+        ("t.conllu", CONLLU.replace("\t", " "), None, "line 3: 1 columns split by tabs: expected the 10 of CoNLL-U"),
+        ("t.conllu", CONLLU.replace("4\t(", "5\t("), None, "line 8: the ID is '5': expected '4'"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, column, message):
@@ -108,7 +113,7 @@ def test_what_may_be_a_comment_or_a_word_is_named(tmp_path):
     # Both of the ways that the message names.
     assert words_and_labels(write(tmp_path, "EU B-ORG\n\n# key = EU\nso O\n"))[1] == ("so", "O")
     assert words_and_labels(write(tmp_path, "EU B-ORG\n\n# O\nso O\n"))[1] == ("# so", "O O")
-    with pytest.raises(ValueError, match=re.escape("line 2: the comment '# sent_id = 2' stands in a sentence. Put an empty")):
+    with pytest.raises(ValueError, match=re.escape("line 2: the comment '# sent_id = 2' is inside a sentence. Put an empty")):
         read_sentences(write(tmp_path, "EU B-ORG\n# sent_id = 2\nso O\n"))
     assert len(read_sentences(write(tmp_path, "EU B-ORG\n\n# sent_id = 2\nso O\n"))) == 2
 
@@ -125,7 +130,7 @@ def test_a_column_that_counts_is_no_word(tmp_path):
     assert words_and_labels(path, word_column=1, column=2) == [("EU won", "B-ORG O"), ("7", "O")]
     assert words_and_labels(path, word_column=-4, column=-3) == [("EU won", "B-ORG O"), ("7", "O")]
     conll_2009 = "1\tEU\teu\tN\n2\twon\twin\tV\tA0\n"
-    with pytest.raises(ValueError, match="line 2: 5 columns split by tabs; accepted: 4"):
+    with pytest.raises(ValueError, match="line 2: 5 columns split by tabs: expected 4"):
         read_sentences(write(tmp_path, conll_2009), word_column=1, column=3)
     apart = conll_2009.replace("\n2", "\n\n2")
     assert words_and_labels(write(tmp_path, apart), word_column=1, column=3) == [("EU", "N"), ("won", "V")]
@@ -141,23 +146,27 @@ def test_a_column_that_counts_is_no_word(tmp_path):
         ("0:1 EU B-ORG\n0:2 won O\n", "line 1: the first column counts", dict(word_column=1)),
         ("w1 EU B-ORG\nw2 won O\n", "line 1: the first column counts", dict(word_column=1)),
         ("s1 EU B-ORG\ns1 won O\n", "line 1: the first column counts", dict(word_column=1)),
-        ("doc1.2-3 EU B-ORG x\ndoc1.2-4 won O x\n", "word_column=1, column=2, say", dict(word_column=1, column=2)),
+        ("doc1.2-3 EU B-ORG x\ndoc1.2-4 won O x\n", "word_column=1, column=2", dict(word_column=1, column=2)),
         ("B-ORG\tEU\nO\twon\n", "line 1: the first column holds tags: 'B-ORG'", dict(word_column=1, column=0)),
         ("B EU\nO won\n", "word_column=1, column=0", dict(word_column=1, column=0)),
         (
             "EU B-ORG 0.99\nwon O 0.98\n",
-            "the last column holds no tags ('0.99'), column 1 does ('B-ORG'). Name",
+            "the last column holds no tags ('0.99'), but column 1 does ('B-ORG'). Give",
             dict(column=1),
         ),
-        ("EU NNP B-ORG x\nwon VBD O y\n", "column 2 does ('B-ORG'). Name the label's: column=2", dict(column=2)),
+        ("EU NNP B-ORG x\nwon VBD O y\n", "column 2 does ('B-ORG'). Give the column of the label: column=2", dict(column=2)),
         ("EU NNP B-ORG E1\nwon VBD O O\n", "column 2 does", dict(column=2)),
         ("EU B-ORG http://a\nwon O -\n", "column 1 does", dict(column=1)),
-        ("EU NNP .99\nwon VBD 1.5e-05\n", "line 1: the last column holds numbers ('.99'), no labels", dict(column=1)),
-        ("EU|B-ORG won|O\n", "line 1: each cell holds two things with '|' between: 'EU|B-ORG'", None),
-        ("EU/NNP won/VBD\n\nso/RB it/PRP is/VBZ\n", "two things with '/' between", None),
-        ("EU_NNP won_VBD ._.\n", "two things with '_' between", None),
-        ("Token\tTag\nEU\tB-ORG\nwon\tO\n", "line 1: 'Token' and 'Tag' seem to be the columns' names. Remove the line", None),
-        ("".join(f"X{n % 3} word{n}\n" for n in range(20)), "20 different labels, and the word's column 3 words", None),
+        ("EU NNP .99\nwon VBD 1.5e-05\n", "line 1: the last column holds numbers ('.99'), not labels", dict(column=1)),
+        ("EU|B-ORG won|O\n", "line 1: each cell holds two values joined by '|': 'EU|B-ORG'", None),
+        ("EU/NNP won/VBD\n\nso/RB it/PRP is/VBZ\n", "two values joined by '/'", None),
+        ("EU_NNP won_VBD ._.\n", "two values joined by '_'", None),
+        ("Token\tTag\nEU\tB-ORG\nwon\tO\n", "line 1: 'Token' and 'Tag' seem to be names of columns. Remove the line", None),
+        (
+            "".join(f"X{n % 3} word{n}\n" for n in range(20)),
+            "20 different labels, but the column of the words only 3 different words",
+            None,
+        ),
     ],
 )
 def test_columns_that_hold_something_else_are_named(tmp_path, content, message, columns):
@@ -209,7 +218,7 @@ def test_words_with_spaces_between_tabs(tmp_path):
 
 def test_near_misses_of_a_scheme_are_named_with_their_line(tmp_path):
     path = write(tmp_path, "# sent_id = 1\nEU B-ORG\nwon o\n")
-    with pytest.raises(ValueError, match=re.escape("train.txt, line 3: the tag is 'o', which the other tags' scheme")):
+    with pytest.raises(ValueError, match=re.escape("train.txt, line 3: the tag is 'o': expected a tag of the same scheme")):
         read_sentences(path)
     sentences = [Sentence(("EU", "won"), ("I-ORG", "O"), (True, True), "f, line 1")]
     assert as_iob2(sentences)[0].labels == ("B-ORG", "O")
@@ -218,5 +227,5 @@ def test_near_misses_of_a_scheme_are_named_with_their_line(tmp_path):
 def test_another_column_of_words_in_conllu(tmp_path):
     path = write(tmp_path, CONLLU, "t.conllu")
     assert read_sentences(path, word_column="LEMMA")[0].words[0] == "ir"
-    with pytest.raises(ValueError, match="there is no column 'WORD'; accepted: FORM, LEMMA"):
+    with pytest.raises(ValueError, match="word_column='WORD' is invalid: expected one of FORM, LEMMA"):
         read_sentences(path, word_column="WORD")

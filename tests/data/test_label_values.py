@@ -38,25 +38,25 @@ def test_one_label():
     ):
         assert read_label(value, "line 1") == label
     for value, message in (
-        (None, "the label is None; accepted: a string"),
-        ("", "Fill it in, or leave the row out"),
+        (None, "the label is None: expected a string"),
+        ("", "Fill it in, or remove the row"),
         (" ", "the label is ' '"),
         (float("nan"), "the label is nan"),
         ("nan", "the label is 'nan'"),
         ("NaN", "the label is 'NaN'"),
         ("<NA>", "the label is '<NA>'"),
-        ("N/A", "leave the row out, or name all labels with labels=[…]"),
+        ("N/A", "remove the row, or name all labels with labels=[…]"),
         ("NULL", "the label is 'NULL'"),
         ("#N/A", "the label is '#N/A'"),
         (float("inf"), "the label is inf"),
-        (0.5, "the label is 0.5; accepted: a string, a whole number, true or false. Learn numbers by regression"),
-        ("0.5", "Learn numbers by regression, or name all labels with labels=[…]"),
+        (0.5, "the label is 0.5: expected a string, a whole number, true or false. Use regression for numbers"),
+        ("0.5", "Use regression for numbers, or name all labels with labels=[…]"),
         (["a"], "a list. Read several labels a row with multi_label=True"),
         ("['joy']", "a list. Read several labels a row"),
         ("['joy' 'anger']", "a list. Read several labels a row"),
         ("[0, 1, 0]", "a list. Read several labels a row"),
         ("0 1 0", "a list. Read several labels a row"),
-        ({"name": "pos"}, "the label is {'name': 'pos'}; accepted: a string"),
+        ({"name": "pos"}, "the label is {'name': 'pos'}: expected a string"),
         (np.array([0, 1]), "a list. Read several labels a row"),
     ):
         refuses(f"line 1: the label is {str(value)[:2]!r}"[:20], read_label, value, "line 1")
@@ -105,8 +105,8 @@ def test_several_labels(value, labels):
 
 def test_lists_of_zeros_and_ones_want_names():
     for value in ([0, 1, 0], "[0, 1, 0]", "0 1 0", [0, 1], "0|1"):
-        refuses("of 0 and 1. Is this a place for each label?", read_labels, value, "line 1")
-        refuses("of 0 and 1. Is this a place for each label?", read_labels, value, "line 1", ("a", "b", "c", "d"))
+        refuses("values of 0 and 1. If there is one value for each label", read_labels, value, "line 1")
+        refuses("values of 0 and 1. If there is one value for each label", read_labels, value, "line 1", ("a", "b", "c", "d"))
     rows = [{"text": "a", "label": [0, 1, 0]}, {"text": "b", "label": "[1, 1, 0]"}]
     found = text_classification(rows, ByteTokenizer(), multi_label=True, labels=NAMES)
     assert found.row_features[features.LABELS].tolist() == [[0, 1, 0], [1, 1, 0]]
@@ -146,14 +146,14 @@ def test_names_of_another_convention():
     refuses("line 2: the label is 'very  good', at line 1", names, "very good", "very  good")
     refuses("line 2: the label is '01', at line 1 it is '1'", names, "1", "01")
     for none in (["-1"], ["-1", "0"], ["-1", "0", "1", "2"], ["-1", "pos"], ["-"], ["entailment", "-"]):
-        refuses("which stands for none in files of GLUE and SNLI. Leave such rows out", names, *none)
+        refuses('which means "no label" in files of GLUE and SNLI. Remove such rows', names, *none)
     for kept in (["-1", "0", "1"], ["-1", "+1"], ["-2", "-1", "0", "1", "2"], ["-", "+"], ["a-b", "b"], ["joy,anger"], ["a|b"]):
         names(*kept)
     refuses("which looks like 2 labels. Read several labels a row with multi_label=True", names, "a", "b", "a|b")
     refuses("which looks like 2 labels. Write 'joy|anger'", names, "joy, anger", several=False)
     refuses("which looks like 2 labels. Write 'joy|anger'", names, "joy", "joy;anger", "anger", several=True)
     refuses("which looks like 2 labels. Write 'joy|anger'", names, "joy", "joy anger", "anger", several=False)
-    refuses("line 1: each row has one label, 0 or 1. Leave multi_label=True out", names, "1", "0", several=False)
+    refuses("line 1: each row has one label, 0 or 1. Remove multi_label=True", names, "1", "0", several=False)
     names("Arts, Entertainment", "Sports", several=True)
     for joined in ("joy/anger", "joy+anger", "joy & anger", "joy|anger"):
         refuses("which looks like 2 labels. Write 'joy|anger', or name", names, "joy", "anger", joined, several=True)
@@ -170,14 +170,14 @@ def test_what_nobody_named_is_looked_at_in_files_and_what_was_named_is_not(tmp_p
     rows = text_classification(tmp_path / "t.csv", ByteTokenizer(), labels=["pos", "Pos"])
     assert rows.row_features[features.LABELS].tolist() == [0, 1]
     refuses(
-        "Write 'pos'; or name all",
+        "Write 'pos'; or read",
         text_classification,
         [{"text": "a", "label": "POS "}],
         ByteTokenizer(),
         labels=["neg", "pos"],
     )
     for read, rows in ((text_classification, [{"text": "a", "label": "p"}]), (tagging, [{"tokens": ["a"], "tags": ["p"]}])):
-        refuses("Labels 'np' are not accepted: give each once", read, rows, ByteTokenizer(), labels="np")
+        refuses("Labels 'np' is invalid: expected distinct, non-empty strings", read, rows, ByteTokenizer(), labels="np")
         assert read(rows, ByteTokenizer(), labels=iter("np")).labels == ("n", "p")
     ints = text_classification([{"text": "a", "label": 1}, {"text": "b", "label": "0"}], ByteTokenizer(), labels=("0", "1"))
     assert ints.row_features[features.LABELS].tolist() == [1, 0]
@@ -188,7 +188,7 @@ def test_a_label_that_the_training_data_lack_is_named_and_the_advice_works(tmp_p
     training, held_out = [{"text": "a", "label": "x"}], [{"text": "b", "label": "y"}]
     read = text_classification(training, ByteTokenizer())
     refuses(
-        "record 1: the label 'y' is not among the 1 accepted: 'x'",
+        "record 1: the label is 'y': expected one of these 1: 'x'",
         text_classification,
         held_out,
         ByteTokenizer(),
@@ -199,7 +199,7 @@ def test_a_label_that_the_training_data_lack_is_named_and_the_advice_works(tmp_p
     (tmp_path / "train.txt").write_text("EU B-ORG\nwon O\n")
     (tmp_path / "test.txt").write_text("Ada B-PER\nwon O\n\n. O\n")
     words = tagging(tmp_path / "train.txt", ByteTokenizer())
-    message = "test.txt, line 1, word 1: the label 'B-PER' is not among the 3 accepted: 'B-ORG', 'I-ORG', 'O'"
+    message = "test.txt, line 1, word 1: the label 'B-PER' is not among the 3 expected 'B-ORG', 'I-ORG', 'O'"
     refuses(message, tagging, tmp_path / "test.txt", ByteTokenizer(), labels=words.labels)
     words = tagging(tmp_path / "train.txt", ByteTokenizer(), labels=[*words.labels, "B-PER"])
     assert len(tagging(tmp_path / "test.txt", ByteTokenizer(), labels=words.labels)) == 2
@@ -210,7 +210,8 @@ def test_a_label_that_the_training_data_lack_is_named_and_the_advice_works(tmp_p
 def test_texts_with_different_labels_are_counted():
     rows = [{"text": text, "label": label} for text, label in (("a", "x"), ("b", "x"), ("a", "y"), ("a", "x"), ("b", "x"))]
     with pytest.warns(
-        UserWarning, match="1 texts come with different labels; the first, 'a', is 'x' at record 1 and 'y' at record 3"
+        UserWarning,
+        match="1 texts have different labels in different rows; the first, 'a', is 'x' at record 1 and 'y' at record 3",
     ):
         text_classification(rows, ByteTokenizer())
 
@@ -220,9 +221,9 @@ def test_numbers():
         assert read_number(value, "y", "line 1") == number
     for value in ("nan", "inf", float("nan"), "", None, "two", True, [1], "1_000"):
         refuses("line 1: the column 'y' is", read_number, value, "y", "line 1")
-        refuses("accepted: a finite number. Correct it, or leave the row out", read_number, value, "y", "line 1")
+        refuses("expected a finite number. Correct it, or remove the row", read_number, value, "y", "line 1")
     for value in (1e39, "-1e39", 3.41e38, 2**128):
-        refuses("accepted: up to 3.4e+38, as float32 holds. Scale the numbers", read_number, value, "y", "line 1")
+        refuses("expected a number up to 3.4e+38, the largest of float32. Scale the numbers", read_number, value, "y", "line 1")
     assert read_number(float(np.finfo(np.float32).max), "y", "line 1") == np.finfo(np.float32).max
     for value in ("0,5", "1,234.5"):
         refuses("Write it with a point, and no comma", read_number, value, "y", "line 1")

@@ -48,7 +48,7 @@ def test_classes_as_in_the_docstring():
 def test_labels_of_the_training_data_are_kept():
     held_out = [{"text": "no", "label": "b"}]
     assert text_classification(held_out, BertLike(), labels=("a", "b")).row_features[features.LABELS].tolist() == [1]
-    with pytest.raises(ValueError, match="record 1: the label 'b' is not among the 1 accepted: 'a'"):
+    with pytest.raises(ValueError, match="record 1: the label is 'b': expected one of these 1: 'a'"):
         text_classification(held_out, BertLike(), labels=("a",))
     with pytest.raises(ValueError, match="record 1: the label 'b' is not among"):
         text_classification(held_out, BertLike(), labels=("a",), multi_label=True)
@@ -194,7 +194,7 @@ def test_a_pass_that_is_done_has_no_step_left():
     found = text_classification(table([1] * 5), BertLike())
     once = {"shuffle": False, "repeat": False}
     assert [len(list(found.batches(2, start_step=step, **once))) for step in (0, 2, 3)] == [3, 1, 0]
-    with pytest.raises(ValueError, match="start_step=4 is past the end: a pass has 3 steps"):
+    with pytest.raises(ValueError, match="start_step=4 is invalid: expected 0 to 3, the steps"):
         found.batches(2, start_step=4, **once)
 
 
@@ -247,7 +247,7 @@ def test_class_weights_as_in_the_docstring():
         regression([{"text": "a", "label": 1}], BertLike()),
         text_classification([{"text": "a", "label": ["x"]}], BertLike(), multi_label=True),
     ):
-        with pytest.raises(ValueError, match="Class weights need one class a row"):
+        with pytest.raises(ValueError, match="Class weights need one class per row"):
             other.class_weights()
         with pytest.raises(ValueError, match="Class weights"):
             other.batches(1, class_weights=np.ones(3))
@@ -273,7 +273,7 @@ def test_settings_out_of_range_are_refused():
             found.batches(2, **options)
     with pytest.raises(ValueError, match="batch_size=0"):
         found.batches(0)
-    with pytest.raises(ValueError, match="max_length=2 leaves no place"):
+    with pytest.raises(ValueError, match="max_length=2 is invalid: expected at least 3"):
         text_classification(table([4]), BertLike(), max_length=2)
 
 
@@ -291,7 +291,9 @@ def test_texts_that_lose_their_ends_are_counted():
 def test_what_would_not_be_used_of_pairs_is_named(tmp_path):
     """Columns that say that a pair does not belong together; QQP, STS and triplets have them."""
     (tmp_path / "t.csv").write_text("question1,question2,is_duplicate\na,b,1\nc,d,0\n")
-    message = "t.csv, line 3: the column 'is_duplicate' is '0', and would not be used. Every pair is learnt as one that belongs"
+    message = (
+        "t.csv, line 3: the column 'is_duplicate' is '0', which would be ignored. Every pair is trained on as texts that belong"
+    )
     with pytest.raises(ValueError, match=message):
         text_pairs(tmp_path / "t.csv", ByteTokenizer(), text="question1", pair="question2")
     two = {"text": "a", "text_pair": "b"}

@@ -38,7 +38,7 @@ def test_characters_as_in_the_docstring():
     assert found.characters(0, 6, 6) == slice(7, 10)
     assert found.row_features[features.SPAN_STARTS].tolist() == found.row_features[features.SPAN_ENDS].tolist() == [6]
     for start, end in ((0, 0), (3, 4), (6, 8), (6, 5)):
-        with pytest.raises(ValueError, match=f"row 0: the answer at places {start} to {end}; accepted: 4 to 7"):
+        with pytest.raises(ValueError, match=f"row 0: the answer at places {start} to {end}: expected 4 to 7"):
             found.characters(0, start, end)
 
 
@@ -125,7 +125,9 @@ def test_one_answer_a_question_as_in_the_docstring():
 def test_an_answer_that_no_window_holds_is_not_taught_as_none():
     """Its rows count nothing; another question's do, and a part of an answer that another window holds whole is none."""
     long = {"question": "Who?", "context": "It was " + "Ada " * 30, "answers": [("Ada " * 30).strip()], "answer_start": [7]}
-    with pytest.warns(UserWarning, match=r"1 of 2 answers are in no window whole, .* max_length \(50\) or stride \(8\)"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 answers do not fit in one window, .* max_length \(now 50\) or stride \(now 8\)"
+    ):
         found = question_answering([long, ADA | {"context": "It was Ada. " * 8}], BertLike(), max_length=50, stride=8)
     weights = np.concatenate([b[features.ROW_WEIGHTS].numpy() for b in found.batches(2, shuffle=False, repeat=False)])
     assert weights[: len(found)].tolist() == (found.record_of == 1).astype(float).tolist()
@@ -138,7 +140,7 @@ def test_a_question_is_cut_beside_a_long_context_only():
     asked = "Who was it that wrote the first program?"
     short = question_answering([ADA | {"question": asked}], BertLike(), max_length=60, stride=8)
     assert short.first.lengths.tolist() == [len(asked)]
-    with pytest.warns(UserWarning, match=r"1 of 1 questions lose their ends .*max_length \(60\). The first: record 1"):
+    with pytest.warns(UserWarning, match=r"1 of 1 questions are too long .*max_length \(now 60\). The first: record 1"):
         cut = question_answering(
             [ADA | {"question": asked, "context": "It was Ada. " * 9}], BertLike(), max_length=60, stride=8
         )

@@ -39,7 +39,7 @@ def test_as_in_the_docstring():
 def test_predictions_come_back_as_in_the_docstring():
     found = tagging([sentence("U.S./B-LOC", "won/O")], ByteTokenizer(), labels=["a", "b", "c", "B-LOC", "I-LOC", "O"])
     assert found.by_sentence([np.array([0, 3, 4, 4, 4, 5, 0])]) == [["B-LOC", "O"]]
-    with pytest.raises(ValueError, match="2 rows of predictions; accepted: 1"):
+    with pytest.raises(ValueError, match="2 rows of predictions: expected 1"):
         found.by_sentence([np.zeros(9, int)] * 2)
 
 
@@ -115,12 +115,12 @@ def test_long_sentences_go_on_in_another_row_and_nothing_is_lost():
 
 def test_words_that_leave_no_piece_still_count():
     """A word that no model sees has the label of the word before it."""
-    with pytest.warns(UserWarning, match="1 of 1 sentences have words that are seen as a part of the word before"):
+    with pytest.warns(UserWarning, match="1 of 1 sentences have words that `predict` joins with the word before"):
         found = tagging([sentence("x/N", "a/V", "\u0085/D", "axb/N")], Deaf())
     (row,) = rows_of(found)
     assert row == ("[?aab]", {1: "N", 2: "V", 3: "N"})
     assert found.by_sentence([np.array([0, *found.token_features[features.TARGET_IDS], 0])]) == [["N", "V", "V", "N"]]
-    with pytest.raises(ValueError, match=r"f, line 1: the sentence '\\x85' shows no character. Remove it."):
+    with pytest.raises(ValueError, match=r"f, line 1: the sentence '\\x85' has no visible character. Remove it."):
         tagging([sentence("a/N"), sentence("\u0085/D")], Deaf())
 
 
@@ -136,6 +136,6 @@ def test_files_and_wrong_labels(tmp_path):
     found = tagging(tmp_path / "t.txt", BertLike())
     assert found.labels == ("B-ORG", "B-PER", "I-ORG", "I-PER", "O")
     (tmp_path / "held_out.txt").write_text("EU B-ORG\nMay B-DATE\n")
-    message = f"{tmp_path / 'held_out.txt'}, line 1, word 2: the label 'B-DATE' is not among the 5 accepted"
+    message = f"{tmp_path / 'held_out.txt'}, line 1, word 2: the label is 'B-DATE': expected one of these 5"
     with pytest.raises(ValueError, match=re.escape(message)):
         tagging(tmp_path / "held_out.txt", BertLike(), labels=found.labels)

@@ -247,5 +247,5 @@ def test_vocabulary():
     assert np.flatnonzero(vocabulary.special).tolist() == [0, 1, 2]
     assert vocabulary.mask_id == 2
     assert np.flatnonzero(FRAMED.special).tolist() == [0, 1, 2, 259, 260, 261]
-    with pytest.raises(ValueError, match=r"This tokenizer \(bytes, 259 entries\) has no id that can hide a token"):
+    with pytest.raises(ValueError, match=r"This tokenizer \(bytes, 259 entries\) has no mask token"):
         masking.Vocabulary.of(byte_like.Maskless())

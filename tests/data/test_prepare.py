@@ -122,14 +122,16 @@ def test_texts_in_memory_are_known_again_by_their_content(tmp_path, monkeypatch)
             call(others)
     for settings in ({"field": "body"}, {"separator": "\n"}, {"exclude": "*.py"}):
         (name,) = settings
-        with pytest.raises(ValueError, match=f"{name}=.* is for files, and texts were given. Leave it out"):
+        with pytest.raises(
+            ValueError, match=f"{name}=.* is invalid: expected no {name} with texts, because it is for files. Remove it"
+        ):
             call(documents, **settings)
 
 
 def test_texts_that_are_none(tmp_path):
     for given, error, message in (
         ("one string", TypeError, "texts is invalid: expected an iterable of strings, got one string"),
-        (["one", b"two"], TypeError, r"texts\[1\] is b'two'; accepted: strings"),
+        (["one", b"two"], TypeError, r"texts\[1\] is b'two': expected strings"),
         (["", ""], SourceError, "texts holds 2 texts, all empty"),
         (["one", "\ud800"], SourceError, r"texts, record 2 \(a lone surrogate\): not valid UTF-8"),
     ):
@@ -350,7 +352,7 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one")
 
     def second(*args):
-        with pytest.raises(StoreError, match=r"Another preparation of .*out is at work"):
+        with pytest.raises(StoreError, match=r"Another preparation of .*out is running"):
             quiet(tmp_path / "a.txt", tmp_path / "out")
         raise KeyboardInterrupt
 
@@ -436,7 +438,7 @@ def test_more_pieces_than_file_handles(tmp_path, monkeypatch):
     [
         (b"--", {"separator": "--"}, "No document is left: 1 were empty and 0 were not UTF-8"),
         (b"\xff", {"invalid_utf8": "skip"}, "No document is left: 0 were empty and 1 were not UTF-8"),
-        (b"a--b--c--d", {"separator": "--", "validation": 0.9999}, "All 4 documents fall to validation"),
+        (b"a--b--c--d", {"separator": "--", "validation": 0.9999}, "leaves documents for training, and it takes all 4"),
         (b"x", {"validation": 1}, r"validation=1\.0 is invalid: expected a fraction"),
         (b"x", {"validation": -0.1}, "give a fraction"),
         (b"x", {"separator": ""}, "separator='' is invalid"),

@@ -90,7 +90,7 @@ def test_no_word_about_answers_is_not_no_answer(named):
         ValueError, match=r"record 1: no answers are given: there is no 'answers', only 'question', 'context'.*Give"
     ) as error:
         read_questions([asked | named])
-    assert 'or say that there is none: "answers": [], or "is_impossible": true' in str(error.value)
+    assert 'or, where there is no answer, "answers": [] or "is_impossible": true' in str(error.value)
     assert ("'answer_text' (perhaps 'answers')" in str(error.value)) == ("answer_text" in named)
     for said in ({"answers": []}, {"is_impossible": True}):
         assert read_questions([asked | named | said])[0].answers == ()
@@ -120,23 +120,23 @@ def test_squad_1_and_2(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answer_start": [6]}, "record 1: at character 6 of the context stands ' Ad', not the answer 'Ada'. It is at 7"),
-        ({"answer_start": [-4]}, "record 1: at character -4"),
-        ({"answers": ["Eve"]}, "not the answer 'Eve'. The context does not hold it"),
+        ({"answer_start": [6]}, "record 1: the context has ' Ad' at character 6: expected the answer 'Ada'. It begins at 7"),
+        ({"answer_start": [-4]}, "record 1: the context has '' at character -4"),
+        ({"answers": ["Eve"]}, "expected the answer 'Eve'. The context does not contain it"),
         ({"answer_start": []}, "record 1: 1 answers and 0 answer_start"),
         ({"answer_start": ["7.5"]}, "record 1: answer_start is '7.5'"),
         ({"answer_start": [float("nan")]}, "record 1: answer_start is nan"),
         ({"answers": [""]}, "record 1: the answer is ''"),
         ({"answer_start": [True]}, "record 1: answer_start is True"),
-        ({"is_impossible": "no"}, "record 1: is_impossible is 'no'; accepted: true or false"),
-        ({"is_impossible": 2}, "record 1: is_impossible is 2; accepted: true or false"),
+        ({"is_impossible": "no"}, "record 1: is_impossible is 'no': expected true or false"),
+        ({"is_impossible": 2}, "record 1: is_impossible is 2: expected true or false"),
         (
             {"answers": {"texts": ["Ada"], "starts": [7]}},
-            "'answers' holds 'texts' (perhaps 'text'), 'starts'; accepted: 'text'",
+            "'answers' holds 'texts' (perhaps 'text'), 'starts': expected 'text'",
         ),
-        ({"answers": {"text": ["Ada"]}}, "'answers' holds 'text'; accepted: 'text' and 'answer_start'. Give"),
-        ({"answers": {}}, "'answers' holds nothing; accepted"),
-        ({"answers": [{"text": "Ada", "answer_start": 8}]}, "record 1: at character 8 of the context stands 'da.', not"),
+        ({"answers": {"text": ["Ada"]}}, "'answers' holds 'text': expected 'text' and 'answer_start'. Give"),
+        ({"answers": {}}, "'answers' holds nothing: expected"),
+        ({"answers": [{"text": "Ada", "answer_start": 8}]}, "record 1: the context has 'da.' at character 8: expected"),
         ({"answers": [{"text": "Ada"}]}, "record 1: answer_start is None"),
         ({"answers": [{"text": "Ada", "answer_start": 7}, "Ada"]}, "record 1: answer_start is None"),
         ({"question": " "}, "record 1: the question is empty"),
@@ -152,10 +152,10 @@ def test_broken_files_and_ids(tmp_path):
     path = tmp_path / "t.json"
     for content, message in (
         ('{"data": [\n{]}', "line 2: bad JSON at column 2"),
-        ('{"data": {}}', "'data' is {}; accepted: a list of objects, as in SQuAD"),
+        ('{"data": {}}', "'data' is {}: expected a list of objects, as in SQuAD"),
         ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is None"),
         ('{"data": []}', "holds no question"),
-        (json.dumps({"data": [ADA]}), "data[0]: a flat record, as SQuAD has none. Write the list under 'data' alone"),
+        (json.dumps({"data": [ADA]}), "data[0]: a flat record, which is not SQuAD's format. Write only the list under 'data'"),
         ('[{"context": "a", "qas": []}]', 'a list of paragraphs. Wrap it as SQuAD does: {"data": [{"paragraphs": […]}]}'),
     ):
         path.write_text(content)
@@ -165,5 +165,5 @@ def test_broken_files_and_ids(tmp_path):
         read_questions(squad(tmp_path, is_impossible="no"))
     with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): at character 8")):
         read_questions(squad(tmp_path, answers=[{"text": "Ada", "answer_start": 8}]))
-    with pytest.raises(ValueError, match="record 2: the id 'a' came before, at record 1"):
+    with pytest.raises(ValueError, match="record 2: the id 'a' was already used at record 1"):
         read_questions([ADA | {"id": "a"}] * 2)

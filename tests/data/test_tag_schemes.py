@@ -60,7 +60,9 @@ def test_entities_are_those_of_seqeval(tags):
 
 def test_sentences_decide_together():
     assert converted("I-PER O", "O I-PER B-PER", "O") == ["B-PER O", "O B-PER B-PER", "O"]
-    refuses("t.txt, line 1: 'I-PER' opens an entity, as in IOB1 only; t.txt, line 11: 'B-PER' does", "O I-PER", "O B-PER")
+    refuses(
+        "t.txt, line 1: 'I-PER' begins an entity, as only in IOB1; t.txt, line 11: 'B-PER' begins one", "O I-PER", "O B-PER"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,10 +78,10 @@ def test_sentences_decide_together():
         ("I", "Write O, or B-… or I-… with a type"),
         ("NOUN", "Write O, or B-… or I-… with a type"),
         ("BPER", "Write B-PER"),
-        ("B-PER|B-LOC", "which holds several. Entities in entities are not read: keep one tag"),
-        ("B-PER#I-LOC", "which holds several"),
-        ("B-PER/O", "which holds several"),
-        ("B-per", "its type came before as 'PER'. Write both alike"),
+        ("B-PER|B-LOC", "expected one tag for each word. Nested entities are not supported: keep one tag"),
+        ("B-PER#I-LOC", "expected one tag for each word"),
+        ("B-PER/O", "expected one tag for each word"),
+        ("B-per", "but its type was 'PER' before. Write both alike"),
     ],
 )
 def test_one_stray_tag_is_named(tag, meant):
@@ -91,7 +93,7 @@ def test_one_stray_tag_is_named(tag, meant):
 def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
     for tags, meant in (("B_PER I_PER O", "B-PER"), ("b-PER o", "B-PER"), ("PER-B PER-I O", "B-PER"), ("o B-PER", "O")):
         refuses(
-            f"t.txt, line 0: the tag is {tags.split()[0]!r}, which the other tags' scheme does not have. Write {meant}.",
+            f"t.txt, line 0: the tag is {tags.split()[0]!r}: expected a tag of the same scheme as the others. Write {meant}.",
             tags,
         )
         first, *others = tags.split()
@@ -102,7 +104,7 @@ def test_a_source_of_near_misses_is_no_source_of_parts_of_speech():
 
 
 def test_types_in_angle_brackets_are_named():
-    words = "the tag is '<ORG>', which the other tags' scheme does not have. Write B-ORG for the first word of the entity"
+    words = "the tag is '<ORG>': expected a tag of the same scheme as the others. Write B-ORG for the first word of the entity"
     refuses(f"t.txt, line 1: {words}", "O <ORG> <ORG> O <PER>")
     assert converted("O B-ORG I-ORG O B-PER") == ["O B-ORG I-ORG O B-PER"]
     assert converted("<s> NOUN </s>") == ["<s> NOUN </s>"]
@@ -110,15 +112,19 @@ def test_types_in_angle_brackets_are_named():
 
 def test_tags_without_a_sign_between():
     """Two letters of a scheme before one type; one letter alone may begin a name."""
-    refuses("t.txt, line 0: the tag is 'BPER', which the other tags' scheme does not have. Write B-PER.", "BPER IPER O BLOC")
-    refuses("t.txt, line 0: the tag is 'SLOC', which the other tags' scheme does not have. Write S-LOC.", "SLOC O BLOC ELOC")
+    refuses(
+        "t.txt, line 0: the tag is 'BPER': expected a tag of the same scheme as the others. Write B-PER.", "BPER IPER O BLOC"
+    )
+    refuses(
+        "t.txt, line 0: the tag is 'SLOC': expected a tag of the same scheme as the others. Write S-LOC.", "SLOC O BLOC ELOC"
+    )
     for tags in ("BOOK O BIRD", "IN O BE", "BPER IPER X O", "BN IN O", "B-a-type I-a-type O", "B-R&D I-R&D O"):
         assert converted(tags) == [tags]
 
 
 def test_what_goes_on_with_no_entity_is_named():
-    refuses("t.txt, line 1: 'E-PER' goes on with an entity, and none of its type is open", "O E-PER S-PER")
-    refuses("t.txt, line 2: 'I-PER' goes on with an entity", "B-PER E-PER I-PER")
+    refuses("t.txt, line 1: 'E-PER' continues an entity, but no entity of its type has begun", "O E-PER S-PER")
+    refuses("t.txt, line 2: 'I-PER' continues an entity", "B-PER E-PER I-PER")
     refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "S-LOC I-LOC")
     refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "B-PER I-LOC E-LOC")
     refuses("t.txt, line 1: '(LOC)' does not fit the brackets", "(PER* (LOC) *)")

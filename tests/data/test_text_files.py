@@ -108,7 +108,7 @@ def test_what_is_wrong_in_parquet_is_named_with_its_row(tmp_path):
     refuses("t.parquet, row 2: the column 'text' is empty", parquet(path, text=["a", None], label=["x", "y"]), label="label")
     refuses("t.parquet, row 2: the label is None", parquet(path, text=["a", "b"], label=[1, None]), label="label")
     refuses("t.parquet, row 1: there is no column 'text', only 'body'", parquet(path, body=["a"]))
-    refuses("t.parquet, row 1: the column 'text' is b'a', which is no string", parquet(path, text=[b"a"]))
+    refuses("t.parquet, row 1: the column 'text' is b'a': expected a string", parquet(path, text=[b"a"]))
     refuses("t.parquet holds no record", parquet(path, text=pyarrow.array([], "string")))
     broken = pyarrow.array([b"a"] * 300 + [b"b\xff"] + [b"c"] * 9).view("string")
     message = "t.parquet, row 301: byte 1 of a string (0xFF) is not UTF-8. Write the file again from UTF-8 text."
@@ -136,18 +136,22 @@ def test_several_labels_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", "text,label\na,b\nc\n", "t.csv, line 3: 1 columns; accepted: 2"),
-        ("t.csv", "text,label\na,b,c\n", "t.csv, line 2: 3 columns; accepted: 2"),
+        ("t.csv", "text,label\na,b\nc\n", "t.csv, line 3: 1 columns: expected 2"),
+        ("t.csv", "text,label\na,b,c\n", "t.csv, line 2: 3 columns: expected 2"),
         ("t.csv", 'text,label\na,b\n"c,d\n\n', "t.csv, line 3: unexpected end of data"),
         ("t.csv", 'text,label\n"a"x,b\n', "t.csv, line 2: ',' expected"),
         ("t.csv", "text,text\na,b\n", "t.csv, line 1: the first line names a column twice"),
         ("t.csv", "", "t.csv is empty"),
         ("t.csv", "text,label\n", "t.csv has no lines below its first"),
         ("t.jsonl", "\n", "t.jsonl holds no record"),
-        ("t.csv", "text,label\ra,b\r", "t.csv, line 1: a carriage return (CR) stands alone. End lines with LF or CRLF"),
-        ("t.csv", '"text","label"\r"a","b"\r', "t.csv, line 1: a carriage return (CR) stands alone"),
-        ("t.csv", "text,label\na\rb,c\n", "t.csv, line 2: a carriage return (CR) stands alone"),
-        ("t.tsv", "text\tlabel\ra\tb\r", "t.tsv, line 1: a carriage return (CR) stands alone"),
+        (
+            "t.csv",
+            "text,label\ra,b\r",
+            "t.csv, line 1: a carriage return (CR) without a line feed (LF). End lines with LF or CRLF",
+        ),
+        ("t.csv", '"text","label"\r"a","b"\r', "t.csv, line 1: a carriage return (CR) without a line feed (LF)"),
+        ("t.csv", "text,label\na\rb,c\n", "t.csv, line 2: a carriage return (CR) without a line feed (LF)"),
+        ("t.tsv", "text\tlabel\ra\tb\r", "t.tsv, line 1: a carriage return (CR) without a line feed (LF)"),
         ("t.csv", "label,body\nb,a\n", "t.csv, line 2: there is no column 'text', only 'label', 'body'"),
         ("t.csv", "text,label\na,b\n  ,b\n", "t.csv, line 3: the column 'text' is empty"),
         ("t.csv", "text,label\na,b\nc,\n", "t.csv, line 3: the label is ''"),
@@ -157,13 +161,13 @@ def test_several_labels_a_row(tmp_path):
         ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": a}\n', "t.jsonl, line 2: bad JSON at column 10"),
         ("t.jsonl", '{"text": "a", "label": "b"}\n\n["c"]\n', "t.jsonl, line 3: the JSON is"),
         ("t.jsonl", '{"label": "b"}\n', "t.jsonl, line 1: there is no column 'text', only 'label'"),
-        ("t.jsonl", '{"text": 3, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is 3, which is no string"),
+        ("t.jsonl", '{"text": 3, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is 3: expected a string"),
         ("t.jsonl", '{"text": null, "label": "b"}\n', "t.jsonl, line 1: the column 'text' is empty"),
         ("t.jsonl", '{"text": "a\\ud800", "label": "b"}\n', "t.jsonl, line 1: character 1 is the lone surrogate U+D800"),
         ("t.parquet", "text,label\na,b\n", "t.parquet: not a Parquet file, or damaged ("),
         ("t.parquet.gz", "", "t.parquet.gz: Parquet is compressed inside and is not read from .gz. Unpack it first."),
         ("t.feather", "", "t.feather: .feather files are not read. Write it as JSON lines"),
-        ("t.txt", "", "the suffix '.txt' is not accepted here: give .jsonl, .jsonlines, .ndjson, .ldjson, .json, .csv, .tsv,"),
+        ("t.txt", "", "the suffix '.txt' is invalid: expected .jsonl, .jsonlines, .ndjson, .ldjson, .json, .csv, .tsv,"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, content, message):
@@ -185,8 +189,8 @@ def test_an_empty_cell_of_one_column_is_a_row(tmp_path):
 def test_numbers_are_finite_numbers():
     assert read_texts([{"text": "a", "y": 2}], number="y")[0].number == 2.0
     for value in ("nan", "inf", "", None, "two", True, [1]):
-        refuses("accepted: a finite number", [{"text": "a", "y": value}], number="y")
-    refuses("record 1 is 'a'; accepted: a mapping", ["a"])
+        refuses("expected a finite number", [{"text": "a", "y": value}], number="y")
+    refuses("record 1 is 'a': expected a mapping", ["a"])
 
 
 def test_several_files_are_read_in_their_order(tmp_path):
@@ -222,7 +226,7 @@ def test_label_names_as_in_the_docstring():
     assert label_names(["a", "0", "-", "1", "-2", "-1"]) == ("-2", "-1", "0", "1", "-", "a")
     assert label_names(["a"], ["b", "a"]) == ("b", "a")
     for given in ([], ["a", "a"], [""], [1]):
-        with pytest.raises(ValueError, match="are not accepted: give each once"):
+        with pytest.raises(ValueError, match="is invalid: expected distinct, non-empty strings"):
             label_names(["a"], given)
 
 
@@ -254,7 +258,7 @@ def test_tables_of_other_programs(tmp_path):
         ['""', '"'],
     ]
     assert rows_of(tmp_path, "t.csv", "text , label\na,b\n") == [{"text": "a", "label": "b"}]
-    refuses("t.csv, line 3: 1 columns; accepted: 2", write(tmp_path / "t.csv", "sep=;\ntext;label\na,b\n"), label="label")
+    refuses("t.csv, line 3: 1 columns: expected 2", write(tmp_path / "t.csv", "sep=;\ntext;label\na,b\n"), label="label")
 
 
 @pytest.mark.parametrize(

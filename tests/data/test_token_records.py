@@ -63,7 +63,7 @@ def test_every_form_says_the_same(tmp_path):
 
 def test_advice_on_numbers_is_followed(tmp_path):
     for source, place in forms(tmp_path):
-        with pytest.raises(ValueError, match=r"word 1: the label is the number 3, which says no name") as error:
+        with pytest.raises(ValueError, match=r"word 1: the label is the number 3, not a name") as error:
             tagging(source, ByteTokenizer())
         assert "labels=[…]" in str(error.value) and "dataset.features['ner_tags'].feature.names" in str(error.value)
         with pytest.raises(ValueError, match=r"word 3: the label is the number 7; labels=\[…\] names 7, 0 to 6"):
@@ -93,22 +93,25 @@ def test_several_columns_of_labels_are_named_and_the_advice_works():
     [
         ({"tokens": ["a"], "upos": ["X"]}, "none of 'ner_tags', 'tags', 'labels', 'pos_tags' may hold the labels. Name one"),
         ({"words": ["a"], "tags": ["X"]}, "there is no column 'tokens', only 'words', 'tags'. Name it: word_column=…"),
-        ({"tokens": ["a", "b"], "tags": ["X"]}, "2 words and 1 labels; accepted: one label for each word"),
-        ({"tokens": "a b", "tags": ["X", "X"]}, "the column 'tokens' is 'a b'; accepted: a list"),
-        ({"tokens": ["a"], "tags": "X"}, "the column 'tags' is 'X'; accepted: a list"),
-        ({"tokens": [], "tags": []}, "the column 'tokens' is []; accepted: a list, of one word or more"),
-        ({"tokens": None, "tags": []}, "the column 'tokens' is None; accepted: a list"),
+        ({"tokens": ["a", "b"], "tags": ["X"]}, "2 words and 1 labels: expected one label for each word"),
+        ({"tokens": "a b", "tags": ["X", "X"]}, "the column 'tokens' is 'a b': expected a list"),
+        ({"tokens": ["a"], "tags": "X"}, "the column 'tags' is 'X': expected a list"),
+        ({"tokens": [], "tags": []}, "the column 'tokens' is []: expected a list of one word or more"),
+        ({"tokens": None, "tags": []}, "the column 'tokens' is None: expected a list"),
         ({"tokens": ["a", " "], "tags": ["X", "X"]}, "record 1, word 2: no word, or no label: ' ', 'X'"),
         ({"tokens": ["a", 3], "tags": ["X", "X"]}, "record 1, word 2: no word, or no label: 3, 'X'"),
         ({"tokens": ["a"], "tags": [""]}, "record 1, word 1: no word, or no label: 'a', ''"),
-        ({"tokens": ["a"], "tags": [None]}, "record 1, word 1: the label is None; accepted: a string, or a number with labels"),
-        ({"tokens": ["a"], "tags": [1.0]}, "record 1, word 1: the label is 1.0; accepted: a string, or a number with labels"),
-        ({"tokens": ["a"], "tags": [True]}, "record 1, word 1: the label is True; accepted"),
-        ({"tokens": ["a"], "tags": [-100]}, "record 1, word 1: the label is the number -100; labels=[…] names 2, 0 to 1"),
-        ({"tokens": ["a"], "tags": [["X"]]}, "record 1, word 1: the label is ['X']; accepted"),
+        ({"tokens": ["a"], "tags": [None]}, "record 1, word 1: the label is None: expected a string, or a number with labels"),
+        ({"tokens": ["a"], "tags": [1.0]}, "record 1, word 1: the label is 1.0: expected a string, or a number with labels"),
+        ({"tokens": ["a"], "tags": [True]}, "record 1, word 1: the label is True: expected"),
+        (
+            {"tokens": ["a"], "tags": [-100]},
+            "record 1, word 1: the label is the number -100: expected 0 to 1, since labels=[…] has 2 names",
+        ),
+        ({"tokens": ["a"], "tags": [["X"]]}, "record 1, word 1: the label is ['X']: expected"),
         ({"tokens": ["a", "b"], "tags": ["B-X", "b-X"]}, "record 1, word 2 ('b'): the tag is 'b-X'"),
         ({"tokens": ["a\ud800"], "tags": ["X"]}, "record 1: character 1 is the lone surrogate U+D800"),
-        (["a"], "record 1 is ['a']; accepted: a mapping"),
+        (["a"], "record 1 is ['a']: expected a mapping"),
     ],
 )
 def test_what_is_wrong_is_named(record, message):
@@ -116,8 +119,8 @@ def test_what_is_wrong_is_named(record, message):
 
 
 def test_columns_have_names():
-    refuses("the records given: column=2; columns of records have names", RECORDS, column=2)
-    refuses("the records given: word_column=1; columns of records have names", RECORDS, word_column=1)
+    refuses("the records given: column=2 is invalid: expected the name of a column", RECORDS, column=2)
+    refuses("the records given: word_column=1: expected the name of a column", RECORDS, word_column=1)
     refuses("the records given holds no record", [])
 
 
@@ -127,4 +130,4 @@ def test_other_schemes():
     rows = tagging(strings, ByteTokenizer(), labels=names)
     assert (rows.labels, rows.records[0].labels) == (("O", "B-PER", "I-PER"), ("B-PER", "I-PER", "O", "B-PER"))
     numbers = [{"tokens": ["Ada", "Lovelace", "met", "Bob"], "tags": [1, 3, 0, 4]}]
-    refuses("word 1: the label is the number 1, and labels=[…] names tags of another scheme than IOB2", numbers, names=names)
+    refuses("word 1: the label is the number 1, but labels=[…] names tags of another scheme than IOB2", numbers, names=names)

@@ -53,9 +53,9 @@ def test_some_group_is_held_out_and_some_is_left() -> None:
 
 def test_what_cannot_be_split_is_refused() -> None:
     for share in (0, 1, -0.1, 7):
-        with pytest.raises(ValueError, match=rf"validation={share} must be a share above 0 and below 1"):
+        with pytest.raises(ValueError, match=rf"validation={share} is invalid: expected a fraction above 0 and below 1."):
             data.split(classified("a", "b"), validation=share)
-    with pytest.raises(ValueError, match=r"validation=0\.1 cannot be held out of 2 records, which all share a text"):
+    with pytest.raises(ValueError, match=r"validation=0\.1 is invalid: expected at least two groups of records"):
         data.split(classified("a", "a"), validation=0.1)
 
 

@@ -18,15 +18,16 @@ def test_places_that_nothing_can_be_renamed_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.setattr(local, "Files", None)  # nothing was looked at yet
     for out in (".", tmp_path / "empty", "../empty/"):
-        with pytest.raises(
-            StoreError, match=r"/empty is the current folder, in whose place no store can be put\. Give a folder in"
-        ):
+        with pytest.raises(StoreError, match=r"/empty is the current folder, which a store cannot replace\. Give a folder in"):
             quiet(tmp_path, out)
-    with pytest.raises(StoreError, match=r"gs://b/store is not on a disk\. Give a folder here, or call prepare_with_beam"):
+    with pytest.raises(
+        StoreError,
+        match=r"out='gs://b/store' is invalid: expected a folder on a local disk\. Give one, or call prepare_with_beam",
+    ):
         quiet(tmp_path, "gs://b/store")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "empty")
-    with pytest.raises(StoreError, match="/empty is a mount point, in whose place"):
+    with pytest.raises(StoreError, match="/empty is a mount point, which a store cannot replace"):
         quiet(tmp_path, "empty")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 

@@ -57,7 +57,7 @@ def no_column(field: str, columns: Sequence[str]) -> str:
     given = f"there is no {field!r}, only {', '.join(map(repr, columns)) or 'nothing'}. "
     outer = field.partition(".")[0]
     if outer in columns:
-        return given + f"Fields of fields are not read: write it as a field of its own, as jq -c '{{text: .{field}}}' does."
+        return given + f"Nested fields are not supported: write it as a field of its own, as jq -c '{{text: .{field}}}' does."
     return given + "Give field=…, or exclude the file."
 
 
@@ -82,7 +82,7 @@ def _check_json(path: str, compression: str, field: str) -> None:
         raise NotTextError(kind, f"{path}: in its first object {no_column(field, list(first))}")
     what = f"begins with {first!r:.40}" if first is not None else "is an empty array" if shape == "array" else "is no JSON"
     raise NotTextError(
-        kind, f"{path}: {what}; accepted: JSON lines, or an array of objects, such as {{{field!r}: …}}. Mend or exclude it."
+        kind, f"{path}: {what}: expected JSON lines, or an array of objects, such as {{{field!r}: …}}. Correct or exclude it."
     )
 
 

@@ -87,8 +87,8 @@ def _text_documents(span: FileSpan, separator: str | None) -> Iterator[Document]
     parts = data.split(separator.encode()) if separator else [data]
     if separator and len(parts) == 1 and span.start == 0 and _ends_lines_with_crlf(data, separator):
         raise SourceError(
-            f"{span.path}: the separator {separator!r} is not in it, but it is with CRLF line ends. Convert the file, "
-            f"tr -d '\\r' < {shlex.quote(span.path)} > {shlex.quote(span.path + '.lf')}, or give CRLF in the separator."
+            f"{span.path}: the separator {separator!r} is only in it with CRLF line ends. Convert the file, tr -d '\\r' < "
+            f"{shlex.quote(span.path)} > {shlex.quote(span.path + '.lf')}, or give CRLF in the separator."
         )
     if separator and not parts[-1]:
         parts.pop()
@@ -125,7 +125,7 @@ def _field(text: str, field: str, span: FileSpan, index: int) -> str:
         raise SourceError(f"{_line(span, index)}: {no_column(field, list(record))}")
     if not isinstance(record[field], str):
         raise SourceError(
-            f"{_line(span, index)}: field {field!r} is not a string but {record[field]!r:.40}. Leave out the row."
+            f"{_line(span, index)}: the field {field!r} is {record[field]!r:.40}: expected a string. Remove the row."
         )
     return record[field]
 
@@ -161,7 +161,7 @@ def _parquet_documents(span: FileSpan, field: str) -> Iterator[Document]:
             # As bytes: Arrow's own conversion to str stops at the first row of a batch that is not UTF-8.
             for data in batch.column(0).cast(pyarrow.large_binary()).to_pylist():
                 if data is None:
-                    raise SourceError(f"{_line(span, index)}: field {field!r} is not a string but None. Leave out the row.")
+                    raise SourceError(f"{_line(span, index)}: the field {field!r} is None: expected a string. Remove the row.")
                 yield Document(span.path, data, _decode(data), index)
                 index += 1
 

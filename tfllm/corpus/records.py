@@ -63,8 +63,8 @@ def read_records(path: PathLike) -> Iterator[tuple[Mapping[str, Any], str]]:
     if kind == "parquet":
         return parquet_records(path)
     raise SourceError(
-        f"{path}: the suffix {suffix_of(path)!r} is not accepted here: give {', '.join(SUFFIXES)}, "
-        "all but .parquet also as .gz, .zst, .bz2, .xz."
+        f"{path}: the suffix {suffix_of(path)!r} is invalid: expected {', '.join(SUFFIXES)}, all but .parquet also as .gz, "
+        ".zst, .bz2, .xz. Convert the file."
     )
 
 
@@ -73,13 +73,15 @@ def json_object(text: str, place: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
     except RecursionError as error:
-        raise SourceError(f"{place}: JSON nested too deeply to be read. Mend or remove it.") from error
+        raise SourceError(f"{place}: JSON nested too deeply to be read. Correct or remove it.") from error
     except json.JSONDecodeError as error:
         raise SourceError(f"{place}: bad JSON at column {error.colno} ({error.msg}). Give one JSON object a line.") from None
     except ValueError as error:  # an integer of thousands of digits
-        raise SourceError(f"{place}: bad JSON ({error}). Mend or remove it.") from None
+        raise SourceError(f"{place}: bad JSON ({error}). Correct or remove it.") from None
     if not isinstance(record, dict):
-        raise SourceError(f"{place}: the JSON is {text.strip():.60}; accepted: an object, such as {{'text': …}}.")
+        raise SourceError(
+            f"{place}: the JSON is {text.strip():.60}: expected an object, such as {{'text': …}}. Give one JSON object a line."
+        )
     return record
 
 
@@ -160,12 +162,12 @@ class _Text:
                 self.found, end = _DECODER.raw_decode(self.buffer, self.place)
                 break
             except RecursionError as error:
-                raise SourceError(f"{self.where()}: JSON nested too deeply to be read. Mend or remove it.") from error
+                raise SourceError(f"{self.where()}: JSON nested too deeply to be read. Correct or remove it.") from error
             except json.JSONDecodeError as error:
                 if len(self.buffer) - self.place > most or not self.more():
-                    raise SourceError(f"{self.where()}: bad JSON ({error.msg}). Mend or remove it.") from None
+                    raise SourceError(f"{self.where()}: bad JSON ({error.msg}). Correct or remove it.") from None
             except ValueError as error:
-                raise SourceError(f"{self.where()}: bad JSON ({error}). Mend or remove it.") from None
+                raise SourceError(f"{self.where()}: bad JSON ({error}). Correct or remove it.") from None
         value, self.place, self.count = self.buffer[self.place : end], end, self.count + 1
         return value
 

@@ -127,7 +127,7 @@ def patterns_of(exclude: str | Sequence[str]) -> list[str]:
     """`exclude` as a list: "test_*" -> ["test_*"]. A ValueError says what is accepted."""
     patterns = [exclude] if isinstance(exclude, str) else list(exclude)
     if not all(isinstance(pattern, str) for pattern in patterns):
-        raise ValueError(f"exclude={patterns!r} is invalid: expected patterns.")
+        raise ValueError(f"exclude={patterns!r} is invalid: expected one pattern or several, as strings.")
     return patterns
 
 
@@ -143,7 +143,8 @@ def _sources(text: str, exclude: Sequence[str], field: str, passed: SkippedFiles
     """The files that `text`, as it was given, stands for."""
     if not text or "://" in text:
         raise SourceError(
-            f"{text!r} is not read. Name a file, a folder ('.' is the current one) or a glob; fetch what is elsewhere first."
+            f"{text!r} is invalid: expected a file, a folder ('.' is the current one) or a glob on this machine. Download "
+            "other files first."
         )
     path = Path(text)
     try:
@@ -174,7 +175,7 @@ def _sources(text: str, exclude: Sequence[str], field: str, passed: SkippedFiles
 def _nothing(text: str, exclude: Sequence[str], passed: SkippedFiles) -> str:
     left_out = f" All may be excluded by {list(exclude)}." if exclude else ""
     return (
-        f"{text!r} holds no file to read.{left_out} Give text, JSON lines, JSON, CSV, TSV or Parquet; quote globs, and mind "
+        f"{text!r} holds no file to read.{left_out} Give text, JSON lines, JSON, CSV, TSV or Parquet; quote globs, and check "
         f"where they start ({Path.cwd()}).{passed.reason()}"
     )
 
@@ -249,7 +250,7 @@ def _status(path: str) -> os.stat_result:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes as long as the call
     except FileNotFoundError as error:
-        raise NotTextError("broken link", f"{path}: {error.strerror}. Mend or exclude it.") from error
+        raise NotTextError("broken link", f"{path}: {error.strerror}. Repair or exclude it.") from error
     except OSError as error:
         raise unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer

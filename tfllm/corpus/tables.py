@@ -42,7 +42,8 @@ def table_rows(lines: Iterable[tuple[int, str]], path: PathLike, *, tabs: bool) 
                 )
         elif len(cells) != len(header):
             raise SourceError(
-                f"{path}, line {number}: {len(cells)} columns; accepted: {len(header)}, as the first line names ({header})."
+                f"{path}, line {number}: {len(cells)} columns: expected {len(header)}, as in the first line ({header}). "
+                "Correct the line."
             )
         else:
             yield from (({header[0]: ""}, each) for each in blank)  # but for those at the end
@@ -101,5 +102,5 @@ def _unquoted(cell: str) -> str:
 def _explained(error: csv.Error) -> str:
     # The module tells its errors apart by their messages only, and this one speaks of how to open files.
     if str(error).startswith("new-line character"):
-        return "a carriage return (CR) stands alone. End lines with LF or CRLF, and quote a cell that holds a CR."
+        return "a carriage return (CR) without a line feed (LF). End lines with LF or CRLF, and quote a cell that holds a CR."
     return f"{error}. Double the quotes inside a quoted cell, and close it."

@@ -113,8 +113,8 @@ def _check_rows(model: Any, training: Labelled, validation: Labelled) -> None:
     check_data(model, training)
     if isinstance(validation, Labelled) and validation.labels != training.labels and validation.task == training.task:
         raise ValueError(
-            f"the labels to choose by are {validation.labels}, those to learn are {training.labels}: read the file of the "
-            "first with labels=training.labels"
+            f"validation.labels={validation.labels} is invalid: expected the labels of the training rows, {training.labels}. "
+            "Read the validation file with labels=training.labels."
         )
     check_data(model, validation)
 
@@ -135,18 +135,23 @@ def _compile(model: Any, settings: Finetuning, steps: int, own_names: Sequence[s
 def _check_settings(settings: Finetuning, model: Any, spec: FinetuningSpec, best: str) -> None:
     for name in ("epochs", "batch_size", "gradient_accumulation"):
         if getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
+            raise ValueError(f"{name}={getattr(settings, name)} is invalid: expected 1 or more.")
     if not 0 <= settings.warmup < 1:
-        raise ValueError(f"warmup={settings.warmup} must be a share of all steps, in [0, 1)")
+        raise ValueError(f"warmup={settings.warmup} is invalid: expected a fraction of all steps, from 0 to below 1.")
     for name in sorted(own_settings().difference(spec.compile_settings)):
         if getattr(settings, name) != getattr(Finetuning, name):
-            raise ValueError(f"{name}={getattr(settings, name)} changes nothing in a {type(model).__name__}: leave it out")
+            raise ValueError(
+                f"{name}={getattr(settings, name)} is invalid: expected no {name} for a {type(model).__name__}, which does "
+                "not use it. Remove it."
+            )
     if settings.batch_size % settings.gradient_accumulation:
         raise ValueError(
-            f"gradient_accumulation={settings.gradient_accumulation} does not divide batch_size={settings.batch_size}: "
-            "give a batch_size that is a multiple of it"
+            f"batch_size={settings.batch_size} is invalid: expected a multiple of "
+            f"gradient_accumulation={settings.gradient_accumulation}. Give such a batch_size."
         )
     names = [*(metric.name for metric in model.build_metrics()), *spec.metrics_of(model).names]
     known = [f"val_{name}" for name in names]
     if best not in known:
-        raise ValueError(f"best={best!r} is not measured; {type(model).__name__} has {', '.join(dict.fromkeys(known))}")
+        raise ValueError(
+            f"best={best!r} is invalid: expected a metric of {type(model).__name__}: {', '.join(dict.fromkeys(known))}."
+        )

@@ -104,15 +104,18 @@ def spec_of(model: LanguageModel, rows: Labelled) -> FinetuningSpec:
     kind = type(model).__name__
     if not names:
         accepted = ", ".join(dict.fromkeys(spec.model_class.__name__ for spec in able))
-        raise ValueError(f"{kind} is not fine-tuned here; accepted: {accepted}")
+        raise ValueError(f"A {kind} cannot be fine-tuned: expected one of {accepted}.")
     if not isinstance(rows, Labelled):
         raise TypeError(
-            f"rows={rows!r:.80} must be labelled rows, got {type(rows).__name__}: a function of tfllm.data reads them from a "
-            "file (text_classification, regression, text_pairs, tagging, question_answering)"
+            f"rows={rows!r:.80} is invalid: expected labelled rows, got {type(rows).__name__}. Read them with a function of "
+            "tfllm.data (text_classification, regression, text_pairs, tagging, question_answering)."
         )
     if rows.task not in names:
         wanted = " or a ".join(names)
-        raise ValueError(f"{kind} learns from rows of a {wanted}, got rows of a {rows.task}: read the file for this task")
+        raise ValueError(
+            f"A {kind} is trained on rows of a {wanted}, got rows of a {rows.task}. Read the file with the function of its "
+            "task."
+        )
     return tasks.finetuning_of(tasks.get(rows.task))
 
 
@@ -137,7 +140,10 @@ def check_data(model: Any, rows: Labelled) -> None:
         )
     if rows.max_length > model.config.max_length and model.config.positions == "learned":
         most = model.config.max_length
-        raise ValueError(f"rows of up to {rows.max_length} tokens; the model places {most}: read them with max_length={most}")
+        raise ValueError(
+            f"rows.max_length={rows.max_length} is invalid: expected at most {most}, the positions of the model. Read the "
+            f"rows with max_length={most}."
+        )
 
 
 def _named(task: str) -> tuple[TaskSpec, FinetuningSpec]:
@@ -158,7 +164,7 @@ def _given(task: str, options: tuple[Option, ...], values: dict[str, Any]) -> di
         name = unknown[0]
         raise ValueError(
             f"{name}={given[name]!r:.80} is invalid: expected no {name} with task={task!r}, which takes "
-            f"{', '.join(sorted(taken)) or 'no options'}. Leave it out."
+            f"{', '.join(sorted(taken)) or 'no options'}. Remove it."
         )
     return given
 

@@ -45,7 +45,9 @@ class Batches(tf.data.Dataset):
         """
         count = self._batch_size // parts
         if count * parts != self._batch_size:
-            raise ValueError(f"batch_size={self._batch_size} cannot be shared by {parts}: give a multiple of {parts}")
+            raise ValueError(
+                f"batch_size={self._batch_size} is invalid: expected a multiple of {parts}, for {parts} equal parts."
+            )
         return self._of_rows(part * count, count)
 
     def take(self, count: int, name: str | None = None) -> Batches:
@@ -60,7 +62,7 @@ class Batches(tf.data.Dataset):
             ValueError: `count` is less than 1.
         """
         if count < 1:
-            raise ValueError(f"limit={count} must be at least 1 row")
+            raise ValueError(f"limit={count} is invalid: expected 1 row or more.")
 
         def of_rows(first: int, rows: int) -> tf.data.Dataset:
             def weighed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -95,4 +95,7 @@ def _check(sequence_length: int, batch_size: int, seed: int, start_step: int, re
     if stride is not None:
         rows.check({"stride": stride}, stride=rows.Range(1, sequence_length))
         if repeat:
-            raise ValueError(f"stride={stride} is for evaluation; give repeat=False with it.")
+            raise ValueError(
+                f"stride={stride} is invalid: expected None with repeat=True, because it is for evaluation. Give repeat=False "
+                "with it."
+            )

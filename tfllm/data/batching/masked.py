@@ -223,4 +223,7 @@ def _check(
             least_share = "above 0" if name == "mask_rate" else "from 0"
             raise ValueError(f"{name}={share!r} is invalid: expected a number {least_share} and below 1.")
     if document_masks and pairs != "none":
-        raise ValueError(f"document_masks=True is for rows without pairs; pairs={pairs!r} has two texts that see each other.")
+        raise ValueError(
+            f"document_masks=True is invalid: expected False with pairs={pairs!r}, whose two texts attend to each other. Give "
+            "pairs='none' or document_masks=False."
+        )

@@ -48,8 +48,8 @@ class Vocabulary:
         """Raises ValueError where the tokenizer has no mask."""
         if tokenizer.mask_id is None:
             raise ValueError(
-                f"This tokenizer ({tokenizer.kind}, {tokenizer.vocab_size} entries) has no id that can hide a token. "
-                "Give one with a mask: bytes, unigram, bpe, WordPiece, RoBERTa's."
+                f"This tokenizer ({tokenizer.kind}, {tokenizer.vocab_size} entries) has no mask token. Give one that has: "
+                "bytes, unigram, bpe, WordPiece, RoBERTa's."
             )
         special = np.asarray(tokenizer.token_bytes()) == 0
         named = ("pad_id", "eos_id", "unk_id", "bos_id", "cls_id", "sep_id", "mask_id")

@@ -160,7 +160,7 @@ def dataset(
     """
     steps = None if repeat else -(-sum(rows.by_store) // batch_size)
     if steps is not None and start_step > steps:
-        raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
+        raise ValueError(f"start_step={start_step} is invalid: expected 0 to {steps}, the steps of one epoch.")
 
     @tf.autograph.experimental.do_not_convert
     def of_step(step: tf.Tensor, first: int = 0, count: int = batch_size) -> dict[str, tf.Tensor]:
@@ -196,7 +196,9 @@ def store_weights(stores: Stores, *, repeat: bool) -> dict[Store, float]:
     if not weights:
         raise ValueError("No store was given. Give a Store, or {store: weight}.")
     if len(weights) > 1 and not repeat:
-        raise ValueError("A weighted mixture has no end; with repeat=False give one store at a time.")
+        raise ValueError(
+            "repeat=False is invalid: expected True with several stores, whose mixture has no end. Give one store at a time."
+        )
     return weights
 
 

@@ -29,14 +29,17 @@ def draws_per_store(weights: Sequence[float], block: int = BLOCK) -> list[int]:
     """
     total = sum(weights)
     if any(not 0 < weight < float("inf") for weight in weights):
-        raise ValueError(f"Weights {list(weights)} are not accepted: give finite numbers above 0.")
+        raise ValueError(f"weights={list(weights)} is invalid: expected finite numbers above 0.")
     exact = [weight * block / total for weight in weights]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda place: (counts[place] - exact[place], place))
     for place in by_remainder[: block - sum(counts)]:
         counts[place] += 1
     if 0 in counts:
-        raise ValueError(f"Weights {list(weights)}: the smallest is under {0.5 / block:g} of all. Leave that store out.")
+        raise ValueError(
+            f"weights={list(weights)} is invalid: expected each to be at least {0.5 / block:g} of their sum. Remove the store "
+            "of the smallest."
+        )
     return counts
 
 

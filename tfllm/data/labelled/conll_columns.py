@@ -52,9 +52,9 @@ def check_columns_by_content(
     if word is None:
         if sign := _sign_in_cells(columns):
             raise ValueError(
-                f"{path}, line {line}: each cell holds two things with {sign!r} between: {columns[0][0]!r:.60}. Write a word, "
-                "a tab and its label on each line, and a blank line after each sentence; or, if words are so, name their "
-                "column: word_column=0."
+                f"{path}, line {line}: each cell holds two values joined by {sign!r}: {columns[0][0]!r:.60}. Write a word, a "
+                "tab and its label on each line, and a blank line after each sentence; or, if these are whole words, give "
+                "word_column=0."
             )
         _check_words(path, kept, columns, tags, label)
     if label is None:
@@ -94,7 +94,7 @@ def _check_words(
         conllu = " A CoNLL-U file is named .conllu." if len(columns) == _CONLLU_WIDTH else ""
         raise ValueError(
             f"{path}, line {number}: the first column counts the words: {' '.join(cells)!r:.60}. Give the columns of the word "
-            f"and of its label: word_column=1, column={column}, say; or word_column=0, if these are the words.{conllu}"
+            f"and of its label: word_column=1, column={column}; or word_column=0, if these are the words.{conllu}"
         )
 
 
@@ -104,20 +104,21 @@ def _check_labels(path: PathLike, line: int, columns: Sequence[Sequence[str]], t
     others = [column for column in tags if column not in (word % width, width - 1)]
     if others and set(last) != {"O"} and not any(map(is_tag, {*last} - {"O"})):
         raise ValueError(
-            f"{path}, line {line}: the last column holds no tags ({last[0]!r:.60}), column {others[0]} does "
-            f"({max(columns[others[0]], key=len)!r:.60}). Name the label's: column={others[0]}, or column=-1."
+            f"{path}, line {line}: the last column holds no tags ({last[0]!r:.60}), but column {others[0]} does "
+            f"({max(columns[others[0]], key=len)!r:.60}). Give the column of the label: column={others[0]}; or column=-1 if "
+            "these are labels."
         )
     if all(re.fullmatch(r"[-+]?[0-9]*[.][0-9]+(e[-+]?[0-9]+)?", cell) for cell in last):
         raise ValueError(
-            f"{path}, line {line}: the last column holds numbers ({last[0]!r:.60}), no labels. Name the label's: column=…; "
-            "column=-1 if these are labels."
+            f"{path}, line {line}: the last column holds numbers ({last[0]!r:.60}), not labels. Give the column of the label: "
+            "column=…; or column=-1 if these are labels."
         )
     words, labels = len(set(columns[word])), len(set(last))
     if len(last) >= _MANY and labels > words:
         raise ValueError(
-            f"{path}, line {line}: the last column holds {labels} different labels, and the word's column {words} words: "
-            f"{columns[word][0]!r:.60}, {last[0]!r:.60}. Name the columns of the word and of its label: word_column=…, "
-            "column=…; column=-1 if these are labels."
+            f"{path}, line {line}: the last column holds {labels} different labels, but the column of the words only {words} "
+            f"different words: {columns[word][0]!r:.60}, {last[0]!r:.60}. Give the columns of the word and of its label: "
+            "word_column=…, column=…; or column=-1 if these are labels."
         )
 
 
@@ -125,6 +126,6 @@ def _check_head(path: PathLike, row: tuple[int, Sequence[str]], label: int) -> N
     line, first = row
     if first[0].casefold() in _HEADS and first[label].casefold() in _LABEL_HEADS:
         raise ValueError(
-            f"{path}, line {line}: {first[0]!r} and {first[label]!r} seem to be the columns' names. Remove the line, "
-            "or name the word's column, if it is one: word_column=0."
+            f"{path}, line {line}: {first[0]!r} and {first[label]!r} seem to be names of columns. Remove the line; or, if "
+            "these are a word and its label, give word_column=0."
         )

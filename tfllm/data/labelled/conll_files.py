@@ -107,8 +107,8 @@ def read_sentences(path: PathLike, *, column: int | str | None = None, word_colu
     suffix = suffix_of(path)
     if suffix in (".csv", ".tsv"):
         raise ValueError(
-            f"{path}: {suffix} is not accepted here. Write CoNLL: a word, a tab and its label on each line; or .jsonl: "
-            '{"tokens": ["EU", …], "tags": ["B-ORG", …]} on each.'
+            f"{path}: expected CoNLL or JSON lines, not {suffix}. Write CoNLL: a word, a tab and its label on each line; or "
+            '.jsonl: {"tokens": ["EU", …], "tags": ["B-ORG", …]} on each.'
         )
     read = _conllu if suffix == ".conllu" else _conll
     found = list(read(path, column, word_column))
@@ -144,7 +144,9 @@ def _conll(path: PathLike, column: int | str | None, word_column: int | str | No
     lines = [(number, line.strip(" \t\r\n")) for number, line in read_lines(path)]
     for number, line in lines:
         if "\r" in line:
-            raise ValueError(f"{path}, line {number}: a carriage return (CR) stands alone. End lines with LF or CRLF.")
+            raise ValueError(
+                f"{path}, line {number}: a carriage return (CR) without a line feed (LF). End lines with LF or CRLF."
+            )
     layout = _layout(path, lines, column, word_column)
     if layout is None:
         return
@@ -159,7 +161,9 @@ def _conll(path: PathLike, column: int | str | None, word_column: int | str | No
         for each in body:
             if len(each.cells) != width:
                 cells = f"{len(each.cells)} columns" + " split by tabs" * (layout.split is _TABS)
-                raise ValueError(f"{path}, line {each.number}: {cells}; accepted: {width}, as in the lines before.")
+                raise ValueError(
+                    f"{path}, line {each.number}: {cells}: expected {width}, as in the lines before. Correct the line."
+                )
         if body:
             yield _read(path, body, layout.word, layout.label, [True] * len(body))
 
@@ -175,10 +179,13 @@ def _layout(
     split = _TABS if "\t" in first else _SPACES
     width = len(split.split(first))
     if width < 2:
-        raise ValueError(f"{path}, line {number}: 1 column; accepted: a word and at least one label.")
+        raise ValueError(f"{path}, line {number}: 1 column: expected a word and at least one label. Write both on each line.")
     documents = width > max(_CONLL_2012) and any(line.startswith("#begin document") for _, line in lines)
     usual = _CONLL_2012 if documents else (0, -1)
-    word, label = (_number(path, given, other) for given, other in zip((word_column, column), usual, strict=True))
+    word, label = (
+        _number(path, argument, given, other)
+        for argument, given, other in zip(("word_column", "column"), (word_column, column), usual, strict=True)
+    )
     _check_columns(path, number, width, word, label)
     if not documents:
         cells = [split.split(line) for _, line in words]
@@ -221,7 +228,7 @@ def _without_comments(
     for number, line in block[begin:]:
         if line[0] == "#" and _COMMENT.fullmatch(line):
             raise ValueError(
-                f"{path}, line {number}: the comment {line!r:.60} stands in a sentence. Put an empty line before it."
+                f"{path}, line {number}: the comment {line!r:.60} is inside a sentence. Put an empty line before it."
             )
     return block[begin:]
 
@@ -232,29 +239,33 @@ def _labels(lines: Sequence[tuple[int, str]], layout: _Layout) -> set[str]:
     return {cells[layout.label] for cells in rows if len(cells) == layout.width}
 
 
-def _number(path: PathLike, column: int | str | None, usual: int) -> int:
+def _number(path: PathLike, argument: str, column: int | str | None, usual: int) -> int:
     number = usual if column is None else column
     if isinstance(number, bool) or not isinstance(number, int):
-        raise ValueError(f"{path}: column={column!r}; columns of CoNLL files have no names: give a number, or -1 for the last.")
+        raise ValueError(
+            f"{path}: {argument}={column!r} is invalid: expected a number, since columns of CoNLL files have no names. Give 0 "
+            "for the first, -1 for the last."
+        )
     return number
 
 
 def _check_columns(path: PathLike, line: int, width: int, word: int, label: int) -> None:
     if not -width <= word < width:
         raise ValueError(
-            f"{path}, line {line}: there is no word in column {word}; accepted: 0 to {width - 1}, or from the end."
+            f"{path}, line {line}: word_column={word} is invalid: expected 0 to {width - 1}, or -1 to -{width} from the end. "
+            "Give the column of the word."
         )
     if not -width <= label < width or label % width == word % width:
         raise ValueError(
-            f"{path}, line {line}: there is no label in column {label}; accepted: 0 to {width - 1} but {word % width}, which "
-            "is the word's, or from the end."
+            f"{path}, line {line}: column={label} is invalid: expected 0 to {width - 1}, or -1 to -{width} from the end, but "
+            f"not the word's column {word % width}. Give the column of the label."
         )
 
 
 def _conllu(path: PathLike, column: int | str | None, word_column: int | str | None) -> Iterator[_Read]:
-    for name in (column, word_column):
+    for argument, name in (("column", column), ("word_column", word_column)):
         if name is not None and name not in CONLLU_COLUMNS[1:]:
-            raise ValueError(f"{path}: there is no column {name!r}; accepted: {', '.join(CONLLU_COLUMNS[1:])}.")
+            raise ValueError(f"{path}: {argument}={name!r} is invalid: expected one of {', '.join(CONLLU_COLUMNS[1:])}.")
     word, label = (CONLLU_COLUMNS.index(str(name)) for name in (word_column or "FORM", column or "UPOS"))
     lines = ((number, line.rstrip("\r\n")) for number, line in read_lines(path))
     kept = [(number, line if line.strip(" \t") else "") for number, line in lines if not line.startswith("#")]
@@ -262,7 +273,10 @@ def _conllu(path: PathLike, column: int | str | None, word_column: int | str | N
         words, joined_after = [], set()
         for line in (_Line(number, text.split("\t")) for number, text in block):
             if len(line.cells) != len(CONLLU_COLUMNS):
-                raise ValueError(f"{path}, line {line.number}: {len(line.cells)} columns split by tabs; accepted: 10.")
+                raise ValueError(
+                    f"{path}, line {line.number}: {len(line.cells)} columns split by tabs: expected the 10 of CoNLL-U. "
+                    "Correct the line."
+                )
             id, misc = line.cells[0], line.cells[-1].strip().split("|")
             if span := re.fullmatch(r"([0-9]+)-([0-9]+)", id):
                 # The words of a multiword token are read; what follows it, follows its last word.
@@ -271,7 +285,8 @@ def _conllu(path: PathLike, column: int | str | None, word_column: int | str | N
                 words.append(line)
                 if id != str(len(words)):
                     raise ValueError(
-                        f"{path}, line {line.number}: the ID is {id!r}; accepted here: '{len(words)}', as words count."
+                        f"{path}, line {line.number}: the ID is {id!r}: expected '{len(words)}', the word's number in its "
+                        "sentence. Correct it."
                     )
                 joined_after |= {len(words)} if "SpaceAfter=No" in misc else set()
         if words:

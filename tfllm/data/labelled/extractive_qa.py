@@ -79,7 +79,10 @@ class Questions(Labelled):
         assert self.second is not None
         last = self._shown_from(row) + self.second.lengths[row] - 1
         if not self._shown_from(row) <= start <= end <= last:
-            raise ValueError(f"row {row}: the answer at places {start} to {end}; accepted: {self._shown_from(row)} to {last}.")
+            raise ValueError(
+                f"row {row}: start={start}, end={end} is invalid: expected positions of the context, {self._shown_from(row)} "
+                f"to {last}, start first."
+            )
         return slice(int(self.contexts.starts[offset + start]), int(self.contexts.ends[offset + end]))
 
     def answers(
@@ -238,8 +241,8 @@ def _warn_of_cut_questions(rows: Questions, source: str, lengths: np.ndarray) ->
     shown = rows.first.lengths[np.unique(rows.record_of, return_index=True)[1]]
     if (cut := lengths > shown).any():
         warnings.warn(
-            f"{source}: {cut.sum()} of {len(rows.records)} questions lose their ends beside a long context: give a larger "
-            f"max_length ({rows.max_length}). The first: {rows.records[int(np.argmax(cut))].place}",
+            f"{source}: {cut.sum()} of {len(rows.records)} questions are too long and lose their ends: give a larger "
+            f"max_length (now {rows.max_length}). The first: {rows.records[int(np.argmax(cut))].place}",
             stacklevel=3,
         )
 
@@ -248,10 +251,11 @@ def _warn(rows: Questions, source: str, shown_whole: np.ndarray) -> None:
     """Of answers that no model can give exactly."""
     inside, answers = ~rows.exact & shown_whole, sum(bool(record.answers) for record in rows.records)
     for missing, reason in (
-        (inside, "begin or end inside a piece of the tokenizer, and are learnt with the rest of it"),
+        (inside, "begin or end inside a token, and are trained on with the whole token"),
         (
             ~shown_whole,
-            f"are in no window whole, and not learnt: give a larger max_length ({rows.max_length}) or stride ({rows.stride})",
+            f"do not fit in one window, and are not trained on: give a larger max_length (now {rows.max_length}) or stride "
+            f"(now {rows.stride})",
         ),
     ):
         if missing.any():

@@ -49,7 +49,8 @@ def label_names(found: Iterable[str], given: Sequence[str] | None = None) -> tup
         or not all(isinstance(name, str) and name for name in names)
     ):
         raise ValueError(
-            f"Labels {given if isinstance(given, str) else names!r} are not accepted: give each once, as non-empty strings."
+            f"labels={given if isinstance(given, str) else names!r} is invalid: expected distinct, non-empty strings. Give "
+            "each label once."
         )
     return tuple(names)
 
@@ -59,10 +60,10 @@ def check_label(label: str, names: Mapping[str, int], place: str) -> int:
     if label not in names:
         known = ", ".join(map(repr, list(names)[:12])) + (", …" if len(names) > 12 else "")
         alike = [name for name in names if _key(name) == _key(label)]
-        advice = f"Write {alike[0]!r}" if alike else "Correct it, or leave the row out"
+        advice = f"Write {alike[0]!r}" if alike else "Correct it, or remove the row"
         raise ValueError(
-            f"{place}: the label {label!r} is not among the {len(names)} accepted: {known}. {advice}; or name all labels, "
-            "this one too, where the training data are read: labels=[…]."
+            f"{place}: the label is {label!r}: expected one of these {len(names)}: {known}. {advice}; or read the training "
+            "data with all labels, this one too: labels=[…]."
         )
     return names[label]
 
@@ -87,19 +88,17 @@ def check_names(found: Mapping[str, str], *, several: bool | None = None) -> Non
                 advice += f"{', and read' if advice else 'Read'} several labels a row with multi_label=True"
             raise ValueError(f"{place}: the label is {label!r}, which looks like {len(parts)} labels. {advice}, {_NAME_ALL}.")
     if several is False and found and found.keys() <= {"0", "1"}:
-        raise ValueError(
-            f"{next(iter(found.values()))}: each row has one label, 0 or 1. Leave multi_label=True out, {_NAME_ALL}."
-        )
+        raise ValueError(f"{next(iter(found.values()))}: each row has one label, 0 or 1. Remove multi_label=True, {_NAME_ALL}.")
     if several is not None and len({*map(len, found)}) == 1 and all(re.fullmatch("[01]{2,}", label) for label in found):
         label, place = next(iter(found.items()))
         raise ValueError(
-            f"{place}: the label is {label!r}, which looks like {len(label)} of 0 and 1. Write {[*map(int, label)]}, and name "
-            f"{len(label)} labels in their order: labels=[…]; {_NAME_ALL}."
+            f"{place}: the label is {label!r}, which looks like {len(label)} values of 0 and 1. Write {[*map(int, label)]}, "
+            f"and name {len(label)} labels in their order: labels=[…]; {_NAME_ALL}."
         )
     for none in ("-1", "-"):
         if none in found and not _is_signed(none, found.keys()):
             raise ValueError(
-                f"{found[none]}: the label is {none!r}, which stands for none in files of GLUE and SNLI. Leave such rows out, "
+                f'{found[none]}: the label is {none!r}, which means "no label" in files of GLUE and SNLI. Remove such rows, '
                 f"{_NAME_ALL}."
             )
 
@@ -149,8 +148,8 @@ def read_label(value: Any, place: str, names: Collection[str] = ()) -> str:
         return str(label).lower()
     if _is_list(label):
         raise ValueError(
-            f"{place}: the label is {value!r:.60}, a list. Read several labels a row with multi_label=True; "
-            "of lists of 0 and 1 name all labels, too, in the lists' order: labels=[…]."
+            f"{place}: the label is {value!r:.60}: expected one label, not a list. Read several labels a row with "
+            "multi_label=True; for lists of 0 and 1, also name all labels in the order of the lists: labels=[…]."
         )
     number = _number(label)
     if number is not None and number.is_integer():
@@ -158,14 +157,14 @@ def read_label(value: Any, place: str, names: Collection[str] = ()) -> str:
         return str(label) if whole else str(int(number))
     if number is not None and math.isfinite(number):
         raise ValueError(
-            f"{place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false. Learn numbers by "
-            f"regression, {_NAME_ALL}."
+            f"{place}: the label is {value!r:.60}: expected a string, a whole number, true or false. Use regression for "
+            f"numbers, {_NAME_ALL}."
         )
     if not isinstance(label, str) or not label or label.casefold() in _MISSING:
         named = f", {_NAME_ALL}" if isinstance(label, str) and label else ""
         raise ValueError(
-            f"{place}: the label is {value!r:.60}; accepted: a string, a whole number, true or false. Fill it in, or leave the "
-            f"row out{named}."
+            f"{place}: the label is {value!r:.60}: expected a string, a whole number, true or false. Fill it in, or remove "
+            f"the row{named}."
         )
     return label
 
@@ -188,7 +187,7 @@ def read_labels(value: Any, place: str, names: Sequence[str] = ()) -> tuple[str,
     listed = listed.tolist() if hasattr(listed, "tolist") else listed
     if not isinstance(listed, (list, tuple, set)):
         raise ValueError(
-            f"{place}: the labels are {value!r:.60}; accepted: a list of strings, as JSON or Python writes one, or a string "
+            f"{place}: the labels are {value!r:.60}: expected a list of strings, as JSON or Python writes one, or a string "
             f"split at {SEPARATOR!r}."
         )
     several = list(listed)
@@ -196,9 +195,9 @@ def read_labels(value: Any, place: str, names: Sequence[str] = ()) -> tuple[str,
         numbers = {"0", "1"} <= set(names)
         if (len(names) == len(several)) == numbers:
             raise ValueError(
-                f"{place}: the labels are {value!r:.60}, {len(several)} of 0 and 1. Is this a place for each label? Then name "
-                f"{len(several)} labels in their order. Is it labels' numbers? Then name as many as there are, '0', '1', …: "
-                "labels=[…]."
+                f"{place}: the labels are {value!r:.60}, {len(several)} values of 0 and 1. If there is one value for each "
+                f"label, name {len(several)} labels in their order: labels=[…]. If these are numbers of labels, name all "
+                "numbers: labels=['0', '1', …]."
             )
         if not numbers:
             return tuple(name for name, one in zip(names, several, strict=True) if str(one) in ("1", "1.0", "True"))
@@ -214,12 +213,12 @@ def read_number(value: Any, column: str, place: str) -> float:
     number = None if isinstance(value, bool) else _number(value)
     if number is None or not math.isfinite(number):
         comma = isinstance(value, str) and "," in value and _number(value.replace(",", "")) is not None
-        advice = "Write it with a point, and no comma." if comma else "Correct it, or leave the row out."
-        raise ValueError(f"{place}: the column {column!r} is {value!r:.60}; accepted: a finite number. {advice}")
+        advice = "Write it with a point, and no comma." if comma else "Correct it, or remove the row."
+        raise ValueError(f"{place}: the column {column!r} is {value!r:.60}: expected a finite number. {advice}")
     if abs(number) > _LARGEST:
         raise ValueError(
-            f"{place}: the column {column!r} is {value!r:.60}; accepted: up to {_LARGEST:.3g}, as float32 holds. Scale the "
-            "numbers, their logarithms, say."
+            f"{place}: the column {column!r} is {value!r:.60}: expected a number up to {_LARGEST:.3g}, the largest of "
+            "float32. Scale the numbers, or use their logarithms."
         )
     return number
 

@@ -55,7 +55,8 @@ def read_questions(source: Source) -> list[Question]:
         question = _question(row, number)
         if question.id in questions:
             raise ValueError(
-                f"{row.place}: the id {question.id!r} came before, at {questions[question.id].place}. Give each its own."
+                f"{row.place}: the id {question.id!r} was already used at {questions[question.id].place}. Give each question "
+                "its own id."
             )
         questions[question.id] = question
     if not questions:
@@ -77,10 +78,13 @@ def _question(row: Row, number: int) -> Question:
     texts = [string_of(row, column) for column in ("question", "context")]
     for column, text in zip(("question", "context"), texts, strict=True):
         if not text.strip():
-            raise ValueError(f"{row.place}: the {column} is empty. Fill it, or leave the record out.")
+            raise ValueError(f"{row.place}: the {column} is empty. Fill it, or remove the record.")
     answers, starts = ([], []) if _is_impossible(row) else _answers(row)
     if len(answers) != len(starts):
-        raise ValueError(f"{row.place}: {len(answers)} answers and {len(starts)} answer_start; accepted: one for each answer.")
+        raise ValueError(
+            f"{row.place}: {len(answers)} answers and {len(starts)} answer_start: expected one for each answer. Give as many "
+            "of both."
+        )
     for answer, start in zip(answers, starts, strict=True):
         _check_answer(row, texts[1], answer, start)
     id = row.columns.get("id")
@@ -92,7 +96,7 @@ def _is_impossible(row: Row) -> bool:
     value = row.columns.get("is_impossible")
     said = {"true": True, "1": True, "false": False, "0": False, "none": False, "": False}.get(str(value).casefold())
     if said is None:
-        raise ValueError(f"{row.place}: is_impossible is {value!r:.60}; accepted: true or false.")
+        raise ValueError(f"{row.place}: is_impossible is {value!r:.60}: expected true or false.")
     return said
 
 
@@ -105,7 +109,7 @@ def _answers(row: Row) -> tuple[list[Any], list[Any]]:
         raise ValueError(f"{row.place}: no answers are given: there is no {name!r}, only {_alike(columns, [name])}. {_NONE}")
     if isinstance(nested, Mapping) and not nested.keys() >= {"text", "answer_start"}:
         holds = _alike(nested, ["text", "answer_start"])
-        raise ValueError(f"{row.place}: {name!r} holds {holds}; accepted: 'text' and 'answer_start'. {_NONE}")
+        raise ValueError(f"{row.place}: {name!r} holds {holds}: expected 'text' and 'answer_start'. {_NONE}")
     if isinstance(nested, (list, tuple)) and any(isinstance(one, Mapping) for one in nested):
         objects = [one if isinstance(one, Mapping) else {"text": one} for one in nested]
         return [one.get("text") for one in objects], [one.get("answer_start") for one in objects]
@@ -113,7 +117,7 @@ def _answers(row: Row) -> tuple[list[Any], list[Any]]:
     return _listed(holder.get("text")), _listed(holder.get("answer_start"))
 
 
-_NONE = 'Give "answers" and "answer_start", or say that there is none: "answers": [], or "is_impossible": true.'
+_NONE = 'Give "answers" and "answer_start", or, where there is no answer, "answers": [] or "is_impossible": true.'
 
 
 def _alike(there: Mapping[str, Any], wanted: list[str]) -> str:
@@ -125,16 +129,25 @@ def _alike(there: Mapping[str, Any], wanted: list[str]) -> str:
 
 def _check_answer(row: Row, context: str, answer: Any, start: Any) -> None:
     if not isinstance(answer, str) or not answer.strip():
-        raise ValueError(f"{row.place}: the answer is {answer!r:.60}; accepted: a string, and no answers where there is none.")
+        raise ValueError(
+            f"{row.place}: the answer is {answer!r:.60}: expected a string with at least one character. Where there is no "
+            "answer, give an empty list."
+        )
     if not _is_whole(start):
-        raise ValueError(f"{row.place}: answer_start is {start!r:.60}; accepted: the number of the answer's first character.")
+        raise ValueError(
+            f"{row.place}: answer_start is {start!r:.60}: expected the index of the answer's first character in the context."
+        )
     begin = int(float(start))
     there = context[begin : begin + len(answer)] if begin >= 0 else ""
     if there != answer:
         where = context.find(answer)
-        hint = f"It is at {where} (characters, not bytes)." if where >= 0 else "The context does not hold it."
+        hint = (
+            f"It begins at {where} (characters, not bytes)."
+            if where >= 0
+            else "The context does not contain it. Correct one of them."
+        )
         raise ValueError(
-            f"{row.place}: at character {start} of the context stands {there!r:.60}, not the answer {answer!r:.60}. {hint}"
+            f"{row.place}: the context has {there!r:.60} at character {start}: expected the answer {answer!r:.60}. {hint}"
         )
 
 
@@ -157,7 +170,7 @@ def _squad_rows(path: PathLike) -> Iterator[Row]:
     try:
         file = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: bad JSON at column {error.colno} ({error.msg}). Mend it.") from None
+        raise ValueError(f"{path}, line {error.lineno}: bad JSON at column {error.colno} ({error.msg}). Correct it.") from None
     for article, paragraphs in enumerate(_list_in(file, "data", str(path))):
         of_article = f"{path}, data[{article}]"
         for number, paragraph in enumerate(_list_in(paragraphs, "paragraphs", of_article)):
@@ -174,11 +187,13 @@ def _list_in(value: Any, name: str, place: str) -> list[Any]:
         raise ValueError(f'{place}: a list of paragraphs. Wrap it as SQuAD does: {{"data": [{{"paragraphs": […]}}]}}.')
     if name == "paragraphs" and isinstance(value, dict) and "question" in value:
         raise ValueError(
-            f"{place}: a flat record, as SQuAD has none. Write the list under 'data' alone, without the object around it."
+            f"{place}: a flat record, which is not SQuAD's format. Write only the list under 'data', without the object "
+            "around it."
         )
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise ValueError(
-            f"{place}: {name!r} is {found!r:.60}; accepted: a list of objects, as in SQuAD. JSON lines are named .jsonl."
+            f"{place}: {name!r} is {found!r:.60}: expected a list of objects, as in SQuAD. Give a file of JSON lines the "
+            "suffix .jsonl."
         )
     return found

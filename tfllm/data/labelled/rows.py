@@ -143,7 +143,7 @@ class Labelled:
         else:
             classes = self.row_features.get(features.LABELS, np.zeros(0))
         if not self.labels or classes.ndim != 1:
-            raise ValueError("Class weights need one class a row, or one a word; these rows have several labels, or numbers.")
+            raise ValueError("Class weights need one class per row or per word; these rows have several labels or numbers.")
         counts = np.bincount(classes, minlength=len(self.labels))
         inverse = np.divide(1.0, counts, where=counts > 0, out=np.zeros(len(counts)))
         return (inverse / inverse[counts > 0].mean()).astype(np.float32)
@@ -186,7 +186,7 @@ class Labelled:
         self._check(batch_size, seed, start_step)
         steps = None if repeat else -(-len(self) // batch_size)
         if steps is not None and start_step > steps:
-            raise ValueError(f"start_step={start_step} is past the end: a pass has {steps} steps.")
+            raise ValueError(f"start_step={start_step} is invalid: expected 0 to {steps}, the steps of one epoch.")
         arrays = self._arrays(class_weights)
         draw = _Drawing(len(self) // self.together, batch_size // self.together, seed, shuffle)
 
@@ -218,7 +218,9 @@ class Labelled:
         if batch_size < 1 or batch_size % self.together:
             raise ValueError(f"batch_size={batch_size} is invalid: expected a multiple of {self.together}, above 0.")
         if not 0 <= seed < 2**32 or start_step < 0:
-            raise ValueError(f"seed={seed}, start_step={start_step}: accepted are seeds from 0 to 2**32 - 1, steps from 0.")
+            raise ValueError(
+                f"seed={seed}, start_step={start_step} is invalid: expected a seed from 0 to 2**32 - 1, and a step from 0 on."
+            )
 
     def _arrays(self, class_weights: np.ndarray | None) -> dict[str, np.ndarray]:
         """All that batches are gathered from, with an empty row of weight 0 at the end."""
@@ -227,7 +229,10 @@ class Labelled:
         if class_weights is not None:
             weights = np.asarray(class_weights, np.float32)
             if weights.shape != (len(self.labels),) or not self.labels:
-                raise ValueError(f"Class weights of shape {weights.shape}; accepted: [{len(self.labels)}], one for each label.")
+                raise ValueError(
+                    f"class_weights of shape {list(weights.shape)} is invalid: expected shape [{len(self.labels)}], one "
+                    "weight for each label."
+                )
             if features.TARGET_WEIGHTS in tokens:
                 tokens[features.TARGET_WEIGHTS] = tokens[features.TARGET_WEIGHTS] * weights[tokens[features.TARGET_IDS]]
             else:

@@ -125,17 +125,18 @@ def _check_tags(sentences: Sequence[Sequence[str]], place: Place) -> None:
                 joined = re.fullmatch(r"([BIESLUM])(\w\w+)", tag)
                 meant = _meant(tag) or (joined and f"{joined[1]}-{joined[2]}") or "O, or B-… or I-… with a type"
                 raise ValueError(
-                    f"{place(number, word)}: the tag is {tag!r}, which the other tags' scheme does not have. Write {meant}."
+                    f"{place(number, word)}: the tag is {tag!r}: expected a tag of the same scheme as the others. Write "
+                    f"{meant}."
                 )
             if _SEVERAL.search(tag):
                 raise ValueError(
-                    f"{place(number, word)}: the tag is {tag!r}, which holds several. Entities in entities are not read: "
-                    "keep one tag, of the outer entities, say."
+                    f"{place(number, word)}: the tag is {tag!r}: expected one tag for each word. Nested entities are not "
+                    "supported: keep one tag, for example the outer entity's."
                 )
             first = spelled.setdefault(tag[2:].casefold(), tag[2:])
             if first != tag[2:]:
                 raise ValueError(
-                    f"{place(number, word)}: the tag is {tag!r}; its type came before as {first!r}. Write both alike."
+                    f"{place(number, word)}: the tag is {tag!r}, but its type was {first!r} before. Write both alike."
                 )
 
 
@@ -147,8 +148,8 @@ def _by_beginnings(sentences: Sequence[Sequence[str]], place: Place) -> list[tup
     if parted := _first(sentences, lambda tag, before: tag[0] == "B" and before[2:] != tag[2:]):
         by_i, by_b = (f"{place(*found)}: {sentences[found[0]][found[1]]!r}" for found in (open_file, parted))
         raise ValueError(
-            f"{by_i} opens an entity, as in IOB1 only; {by_b} does where nothing is to be parted, as in IOB2 only. "
-            "Use one of the two throughout."
+            f"{by_i} begins an entity, as only in IOB1; {by_b} begins one that follows no entity of its type, as only in "
+            "IOB2. Use one of the two schemes throughout."
         )
     return [tuple(_opened_with_b(sentence)) for sentence in sentences]
 
@@ -176,7 +177,7 @@ def _by_ends(tags: Sequence[str], place: Place, number: int) -> Iterator[str]:
         letter, type = (_IN_IOB2.get(tag[0], tag[0]), tag[2:]) if tag != "O" else ("O", "")
         if letter == "I" and type != inside:
             raise ValueError(
-                f"{place(number, word)}: {tag!r} goes on with an entity, and none of its type is open. In schemes with "
+                f"{place(number, word)}: {tag!r} continues an entity, but no entity of its type has begun. In schemes with "
                 "ends (E-, L-) or single words (S-, U-) each entity of several words begins with B-. Correct it."
             )
         inside = "" if tag[0] in "OESLU" else type
@@ -196,4 +197,6 @@ def _without_brackets(tags: Sequence[str], place: Place, number: int) -> Iterato
         yield f"{'B' if opens else 'I'}-{inside}" if inside else "O"
         inside = "" if tag.endswith(")") else inside
     if inside:
-        raise ValueError(f"{place(number, len(tags) - 1)}: the entity {inside!r} is open where its sentence ends. Close it.")
+        raise ValueError(
+            f"{place(number, len(tags) - 1)}: the entity {inside!r} is not closed at the end of its sentence. Close it."
+        )

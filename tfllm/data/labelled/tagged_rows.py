@@ -64,7 +64,7 @@ def word_rows(sentences: Sequence[Sentence], cut: Cutter, numbers: dict[str, int
     unseen = np.flatnonzero(np.bincount(sentence_of_part, minlength=len(sentences)) == 0)
     if unseen.size:
         sentence = sentences[unseen[0]]
-        raise ValueError(f"{sentence.place}: the sentence {sentence.text!r:.60} shows no character. Remove it.")
+        raise ValueError(f"{sentence.place}: the sentence {sentence.text!r:.60} has no visible character. Remove it.")
     word_of_part = np.searchsorted(words.starts, words.text_starts[sentence_of_part] + made["part_starts"], side="right") - 1
     opens = np.diff(word_of_part, prepend=-1) != 0
     label_of_part = np.where(opens, words.labels[word_of_part], words.later_labels[word_of_part])

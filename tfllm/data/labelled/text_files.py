@@ -110,7 +110,7 @@ def read_texts(
     for argument, column in dict(text=text, pair=pair, label=label if number is None else number).items():
         if column is not None and not isinstance(column, str):
             several = argument == "label" and number is None
-            lists = f" Of a column for each label make one of lists: {_AS_ONE}" if several else ""
+            lists = f" If each label has a column of its own, make one column of lists: {_AS_ONE}" if several else ""
             raise ValueError(f"{argument}={column!r} is invalid: expected the name of one column.{lists}")
     read = read_labels if multi_label else _one_label
     for row in read_rows(source):
@@ -158,7 +158,7 @@ def column_of(row: Row, column: str, argument: str = "") -> Any:
             raise ValueError(f"{there} Give each record one.")
         for name, value in row.columns.items():
             if isinstance(value, list) and value and isinstance(value[0], Mapping):
-                raise ValueError(f"{there} Are the records in {name!r}? Write that list alone, without the object around it.")
+                raise ValueError(f"{there} Are the records in {name!r}? Write only that list, without the object around it.")
         pairs = [two for two in _PAIRS if argument != "label" and row.columns.keys() >= set(two)]
         likely = dict(zip(("text", "pair"), pairs[0], strict=True)) if pairs else _likely(row, argument)
         named = ", ".join(f"{name}={value!r}" for name, value in likely.items()) or f"{argument}=…"
@@ -201,7 +201,7 @@ def string_of(row: Row, column: str) -> str:
     """A column that must be a string."""
     value = column_of(row, column)
     if not isinstance(value, str):
-        raise ValueError(f"{row.place}: the column {column!r} is {value!r:.60}, which is no string. Give a string.")
+        raise ValueError(f"{row.place}: the column {column!r} is {value!r:.60}: expected a string. Write it as a string.")
     return check_utf8(value, row.place)
 
 
@@ -215,7 +215,7 @@ def _is_file(value: Any) -> bool:
 def _given(columns: Any, number: int) -> Row:
     if not isinstance(columns, Mapping):
         raise ValueError(
-            f"record {number} is {columns!r:.60}; accepted: a mapping from column to value, or the path of a labelled file."
+            f"record {number} is {columns!r:.60}: expected a mapping from column to value, or the path of a labelled file."
         )
     return Row(columns, f"record {number}")
 

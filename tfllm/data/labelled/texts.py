@@ -150,12 +150,12 @@ def _check_pair(row: Row, used: Sequence[str]) -> None:
         together = str(value).strip().casefold() in ("1", "1.0", "true")
         if name not in used and (negative or (str(name).casefold() in _OF_PAIRS and not together)):
             advice = (
-                "The other rows' partners are the negatives: leave the column out"
+                "The second texts of other rows are the negatives: remove the column"
                 if negative
-                else "Every pair is learnt as one that belongs together: keep the rows of such pairs alone, and leave the "
-                "column out or make it 1"
+                else "Every pair is trained on as texts that belong together: keep only the rows of such pairs, and remove "
+                "the column or make it 1"
             )
-            raise ValueError(f"{row.place}: the column {name!r} is {value!r:.60}, and would not be used. {advice}.")
+            raise ValueError(f"{row.place}: the column {name!r} is {value!r:.60}, which would be ignored. {advice}.")
 
 
 def _warn_of_contradictions(records: Sequence[TextRecord], name: str) -> None:
@@ -168,8 +168,8 @@ def _warn_of_contradictions(records: Sequence[TextRecord], name: str) -> None:
     if found:
         one, other = next(iter(found.values()))
         warnings.warn(
-            f"{name}: {len(found)} texts come with different labels; the first, {one.text!r:.40}, is {one.labels[0]!r} at "
-            f"{one.place} and {other.labels[0]!r} at {other.place}",
+            f"{name}: {len(found)} texts have different labels in different rows; the first, {one.text!r:.40}, is "
+            f"{one.labels[0]!r} at {one.place} and {other.labels[0]!r} at {other.place}",
             stacklevel=3,
         )
 
@@ -215,7 +215,7 @@ def _encoded(texts: Sequence[str], pairs: Sequence[str] | None, tokenizer: Token
     if cut:
         warnings.warn(
             f"{cut} of {len(texts)} texts or pairs are longer than max_length={max_length} and lose their ends, here and in "
-            "`predict`: give a larger max_length where these matter",
+            "`predict`: give a larger max_length if these ends matter",
             stacklevel=4,
         )
     return _Encoded(Flat.joined(firsts), None if pairs is None else Flat.joined(seconds))

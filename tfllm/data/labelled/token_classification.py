@@ -53,7 +53,7 @@ class Tagged(Labelled):
             predicted: class numbers, N rows of [S], in the order of evaluation (rows of padding left out). S may differ.
         """
         if len(predicted) != len(self):
-            raise ValueError(f"{len(predicted)} rows of predictions; accepted: {len(self)}, padding rows left out.")
+            raise ValueError(f"{len(predicted)} rows of predictions: expected {len(self)}. Remove padding rows.")
         places = list(zip(self.word_rows.tolist(), self.word_places.tolist(), strict=True))
         labels = [self.labels[int(predicted[row][place])] for row, place in places]
         # Several words in one part are one entity.
@@ -211,7 +211,7 @@ def _warn(rows: Tagged, source: str) -> None:
     if missing := int((~rows.exact).sum()):
         first = rows.records[int(np.argmin(rows.exact))]
         warnings.warn(
-            f"{source}: {missing} of {len(rows.records)} sentences have words that are seen as a part of the word before "
-            f"them, which has another label. The first: {first.place}, {first.text!r:.80}",
+            f"{source}: {missing} of {len(rows.records)} sentences have words that `predict` joins with the word before them, "
+            f"which has another label. The first: {first.place}, {first.text!r:.80}",
             stacklevel=3,
         )

@@ -52,14 +52,18 @@ def read_tokens(
 def _name(column: int | str | None, argument: str, source: Source) -> str | None:
     if column is None or isinstance(column, str):
         return column
-    raise ValueError(f"{name_of(source)}: {argument}={column!r}; columns of records have names: give one.")
+    raise ValueError(
+        f"{name_of(source)}: {argument}={column!r} is invalid: expected the name of a column. Give one of the records' names."
+    )
 
 
 def _sentence(row: Row, word_column: str, column: str | None, names: Sequence[str] | None) -> Sentence:
     column = column or _label_column(row)
     words, given = _listed(row, word_column, "word_column"), _listed(row, column, "column")
     if len(given) != len(words):
-        raise ValueError(f"{row.place}: {len(words)} words and {len(given)} labels; accepted: one label for each word.")
+        raise ValueError(
+            f"{row.place}: {len(words)} words and {len(given)} labels: expected one label for each word. Correct the record."
+        )
     labels = [_label(value, f"{row.place}, word {number}", column, names) for number, value in enumerate(given, 1)]
     for number, (word, label) in enumerate(zip(words, labels, strict=True), 1):
         if not isinstance(word, str) or not is_labelled(check_utf8(word, row.place), check_utf8(label, row.place)):
@@ -91,8 +95,8 @@ def _listed(row: Row, column: str, argument: str) -> list[Any]:
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError(
-            f"{row.place}: the column {column!r} is {value!r:.60}; accepted: a list, of one word or more. Mend it, or leave "
-            "the record out."
+            f"{row.place}: the column {column!r} is {value!r:.60}: expected a list of one word or more. Correct it, or remove "
+            "the record."
         )
     return list(value)
 
@@ -101,21 +105,21 @@ def _label(value: Any, place: str, column: str, names: Sequence[str] | None) -> 
     if isinstance(value, str):
         return value
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ValueError(f"{place}: the label is {value!r:.60}; accepted: a string, or a number with labels=[…].")
+        raise ValueError(f"{place}: the label is {value!r:.60}: expected a string, or a number with labels=[…].")
     number = int(value)
     if names is None:
         raise ValueError(
-            f"{place}: the label is the number {number}, which says no name. Give the names in the order of their numbers: "
+            f"{place}: the label is the number {number}, not a name. Give the names in the order of their numbers: "
             f"labels=[…]; Hugging Face's datasets have them in dataset.features[{column!r}].feature.names."
         )
     if tuple(names) != iob2_labels(names):
         raise ValueError(
-            f"{place}: the label is the number {number}, and labels=[…] names tags of another scheme than IOB2. Write tags of "
-            "such schemes as strings."
+            f"{place}: the label is the number {number}, but labels=[…] names tags of another scheme than IOB2. Write the "
+            "tags of other schemes as strings."
         )
     if not 0 <= number < len(names):
         raise ValueError(
-            f"{place}: the label is the number {number}; labels=[…] names {len(names)}, 0 to {len(names) - 1}. Name all, or "
-            "leave the record out."
+            f"{place}: the label is the number {number}: expected 0 to {len(names) - 1}, since labels=[…] has {len(names)} "
+            "names. Name all labels, or remove the record."
         )
     return names[number]

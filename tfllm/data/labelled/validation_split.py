@@ -46,7 +46,7 @@ def split(rows: Rows, *, validation: float) -> tuple[Rows, Rows]:
         ValueError: the share is out of range, or all records hang together by equal texts.
     """
     if not 0 < validation < 1:
-        raise ValueError(f"validation={validation!r} must be a share above 0 and below 1")
+        raise ValueError(f"validation={validation!r} is invalid: expected a fraction above 0 and below 1.")
     contents = [_texts(rows.task, record) for record in rows.records]
     group = _grouped(contents)
     lowest: dict[int, bytes] = {}
@@ -54,8 +54,8 @@ def split(rows: Rows, *, validation: float) -> tuple[Rows, Rows]:
         lowest[number] = min(lowest.get(number, b"\xff"), *(hashlib.sha256(text.encode()).digest() for text in texts))
     if len(lowest) < 2:
         raise ValueError(
-            f"validation={validation} cannot be held out of {len(rows.records)} records, which all share a text with each "
-            "other: give a file of other texts to validate with"
+            f"validation={validation} is invalid: expected at least two groups of records with different texts, and these "
+            f"{len(rows.records)} records are one group. Give a file of other texts for validation."
         )
     sizes = np.bincount(group)
     held_out: list[int] = []

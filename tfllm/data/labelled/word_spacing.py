@@ -149,7 +149,7 @@ def with_spaces(sentences: Sequence[Sentence], spaces: Spaces) -> list[Sentence]
     if spaces == "single":
         return [replace(sentence, spaced=(True,) * len(sentence.words)) for sentence in sentences]
     if spaces != "restored":
-        raise ValueError(f"spaces={spaces!r} is invalid: expected 'restored', 'single', or None for what the file says.")
+        raise ValueError(f"spaces={spaces!r} is invalid: expected 'restored', 'single', or None for the spaces of the file.")
     restored = [restore(sentence.words) for sentence in sentences]
     return [
         replace(sentence, words=words, spaced=spaced) for sentence, (words, spaced) in zip(sentences, restored, strict=True)

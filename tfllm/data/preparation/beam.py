@@ -182,8 +182,8 @@ def _options(runner: str, flags: Sequence[str]) -> Any:
         options.get_all_options(add_extra_args_fn=lambda parser: unknown.extend(parser.parse_known_args(flags)[1]))
         if unknown:
             raise ValueError(
-                f"beam_options={unknown} are none of Beam's, which would leave them out. Mind the spelling: "
-                "--direct_num_workers=2, --region=europe-west4 …"
+                f"beam_options={unknown} is invalid: expected options of Apache Beam, which would ignore these. Check their "
+                "spelling: --direct_num_workers=2, --region=europe-west4 …"
             )
     return options
 

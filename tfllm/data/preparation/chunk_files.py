@@ -180,7 +180,7 @@ def _checked(rows: list[np.ndarray], work: ChunkFileSettings) -> np.ndarray:
     flat = np.concatenate(rows, dtype=np.int64, casting="unsafe")  # an empty list would be one of floats
     if flat.size and (flat.min() < 0 or flat.max() >= tokenizer.vocab_size or (flat == tokenizer.eos_id).any()):
         raise ValueError(
-            f"The tokenizer gave ids from {flat.min()} to {flat.max()}; text must become ids from 0 to "
-            f"{tokenizer.vocab_size - 1}, none of them the separator {tokenizer.eos_id}. It breaks the protocol."
+            f"The tokenizer returned ids from {flat.min()} to {flat.max()}: expected ids from 0 to "
+            f"{tokenizer.vocab_size - 1}, without the separator {tokenizer.eos_id}. It does not follow the Tokenizer protocol."
         )
     return flat.astype(work.dtype)

@@ -77,7 +77,7 @@ class Texts:
         digest, size = hashlib.sha256(), 0
         for index, text in enumerate(self.texts):
             if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] is {text!r:.60}; accepted: strings")
+                raise TypeError(f"texts[{index}]={text!r:.60} is invalid: expected a string. Give strings only.")
             data = text.encode(errors="surrogatepass")
             digest.update(len(data).to_bytes(8) + data)
             size += len(data)

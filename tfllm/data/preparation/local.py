@@ -134,7 +134,7 @@ def _check_given(paths: Any, texts: Any, tokenizer: Any, out: PathLike, of_files
         raise SourceError("No paths were given. Name files, folders or globs such as 'books/**/*.txt', or give texts=[…].")
     for name, value in of_files.items() if texts is not None else ():
         if value and (name, value) != ("field", "text"):
-            raise ValueError(f"{name}={value!r} is for files, and texts were given. Leave it out.")
+            raise ValueError(f"{name}={value!r} is invalid: expected no {name} with texts, because it is for files. Remove it.")
 
 
 class _Preparation:

@@ -121,7 +121,7 @@ def report(manifest: dict[str, Any], tokenizer: Any, out: str | os.PathLike[str]
     if manifest["settings"]["validation"] and held_out < FEW_DOCUMENTS:
         everything = held_out + manifest["splits"]["train"]["documents"]
         warnings.warn(
-            f"Validation has {held_out} of {everything} documents: too few for figures to trust. Give a larger validation=… "
+            f"Validation has {held_out} of {everything} documents: too few for reliable metrics. Give a larger validation=… "
             f"(now {manifest['settings']['validation']:g}) or more documents (separator=… splits a file into several); "
             "validation=0 holds out none.",
             stacklevel=3,
@@ -135,7 +135,6 @@ def report(manifest: dict[str, Any], tokenizer: Any, out: str | os.PathLike[str]
         )
     if manifest["documents_with_u2581"] and tokenizer.decode(tokenizer.encode("\u2581")) != "\u2581":
         warnings.warn(
-            f"{manifest['documents_with_u2581']} documents hold U+2581 (▁), which this tokenizer does not give back: "
-            "their text is not decoded exactly.",
+            f"{manifest['documents_with_u2581']} documents hold U+2581 (▁), which this tokenizer does not decode exactly.",
             stacklevel=3,
         )

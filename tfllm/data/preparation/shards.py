@@ -161,7 +161,10 @@ def plan_shards(totals: Totals, validation: float, shards: int | None) -> ShardP
     if validation and threshold <= totals.low < totals.high:
         threshold, train_ids, validation_ids = totals.low + 1, train_ids - totals.low_ids, totals.low_ids
     if not train_ids:
-        raise SourceError(f"All {totals.documents} documents fall to validation={validation}. Lower it.")
+        raise SourceError(
+            f"validation={validation} is invalid: expected a fraction that leaves documents for training, and it takes all "
+            f"{totals.documents}. Lower it."
+        )
     counts = {"train": shards or max(1, -(-train_ids // SHARD_IDS)), "validation": -(-validation_ids // SHARD_IDS)}
     return ShardPlan(threshold, tuple(ShardJob(split, number, of) for split, of in counts.items() for number in range(of)))
 

@@ -30,7 +30,9 @@ def fingerprint_of(inputs: Inputs, settings: dict[str, Any], identity: dict[str,
 def check_out(out: str | os.PathLike[str]) -> Path:
     """Where `out` is, links followed: a work folder can be renamed to it. Else a StoreError, before any work is done."""
     if is_remote(os.fspath(out)):
-        raise StoreError(f"{out} is not on a disk. Give a folder here, or call prepare_with_beam.")
+        raise StoreError(
+            f"out={os.fspath(out)!r} is invalid: expected a folder on a local disk. Give one, or call prepare_with_beam."
+        )
     folder = Path(out).resolve()
     place = next(place for place in (folder, *folder.parents) if place.exists())
     if not place.is_dir():
@@ -38,7 +40,7 @@ def check_out(out: str | os.PathLike[str]) -> Path:
     if place == folder and not any(folder.iterdir()):
         for kind, here in (("the current folder", folder == Path.cwd()), ("a mount point", folder.is_mount())):
             if here:
-                raise StoreError(f"{folder} is {kind}, in whose place no store can be put. Give a folder in it as `out`.")
+                raise StoreError(f"{folder} is {kind}, which a store cannot replace. Give a folder in it as `out`.")
     return folder
 
 
@@ -71,7 +73,7 @@ def open_work_dir(out: Path, fingerprint: str) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(error.errno, f"Could not write in {work}: {error.strerror}. Give another `out`") from error
     if not locked:
-        raise StoreError(f"Another preparation of {out} is at work. Wait for it, or give another `out`.")
+        raise StoreError(f"Another preparation of {out} is running. Wait for it, or give another `out`.")
     try:
         ours = work / f"{fingerprint[:16]}-{CHUNK_FILE_FORMAT}"
         for entry in work.iterdir():

@@ -105,8 +105,8 @@ class _Worker:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         advice = " (the system may be out of memory: give fewer `processes`)" if code == -signal.SIGKILL else ""
         return WorkerError(
-            f"A worker process ended with {how} while it worked on {self.job}{advice}. "
-            "Finished pieces are kept: call again to go on."
+            f"A worker process ended with {how} while it worked on {self.job}{advice}. Finished pieces are kept: call again "
+            "to continue."
         )
 
     def stop(self) -> None:
