@@ -273,7 +273,7 @@ def test_paths(put):
         follow(words, lambda: documents(wrong), lambda: documents(right))
     follow(" All may be excluded by ", lambda: documents("a.txt", exclude=["*.txt"]), lambda: documents("a.txt") == ["one"])
     follow(
-        " is invalid: expected patterns.",
+        " is invalid: expected one pattern or several, as strings.",
         lambda: documents(".", exclude=[1]),
         lambda: documents(".", exclude="books") == ["one"],
     )
