@@ -82,7 +82,9 @@ def test_what_is_prepared(texts):
         lambda: memory(texts="one"),
         lambda: memory(texts=["one"]),
     )
-    follow(" is invalid: expected a string. Give strings only.", lambda: memory(texts=["one", 2]), lambda: memory(texts=["one"]))
+    follow(
+        " is invalid: expected a string. Give strings only.", lambda: memory(texts=["one", 2]), lambda: memory(texts=["one"])
+    )
 
 
 def test_places(texts, monkeypatch):

@@ -17,7 +17,7 @@ def read(record, **options):
 @pytest.mark.parametrize(
     ("words", "wrong", "right", "first", "then"),
     [
-        (" is invalid: expected the name of a column. Give one of the records' names.", {}, {}, dict(column=1), dict(column="ner_tags")),
+        (" is invalid: expected the name of a column. Give one", {}, {}, dict(column=1), dict(column="ner_tags")),
         (" may hold the labels. Name one: ", {"tags": ["O", "O"]}, {"tags": ["O", "O"]}, {}, dict(column="ner_tags")),
         (": expected one label for each word.", {"ner_tags": ["O"]}, {"ner_tags": ["B-ORG", "O"]}, {}, {}),
         (". Name it: ", {}, {}, dict(word_column="words"), dict(word_column="tokens")),

@@ -115,7 +115,7 @@ def test_lists_of_zeros_and_ones_want_names():
     assert read_labels([0, 1], "line 1", numbers) == ("0", "1")
     assert read_labels([3, 1], "line 1") == ("3", "1")
     assert read_labels([0], "line 1") == ("0",)
-    refuses("2 of 0 and 1", read_labels, [0, 1], "line 1", ("0", "1"))
+    refuses("2 values of 0 and 1", read_labels, [0, 1], "line 1", ("0", "1"))
 
 
 def test_lists_that_cannot_be_read():
@@ -159,7 +159,9 @@ def test_names_of_another_convention():
         refuses("which looks like 2 labels. Write 'joy|anger', or name", names, "joy", "anger", joined, several=True)
     refuses("Write 'joy|anger', and read several labels a row with multi_label=True", names, "joy", "anger", "joy/anger")
     names("sci", "fi", "sci-fi", "joy_fi", "A", "A+", "and/or")
-    refuses("line 1: the label is '010', which looks like 3 of 0 and 1. Write [0, 1, 0]", names, "010", "100", several=False)
+    refuses(
+        "line 1: the label is '010', which looks like 3 values of 0 and 1. Write [0, 1, 0]", names, "010", "100", several=False
+    )
     refuses("line 2: the label is '1', at line 1 it is 'true'. Write both alike", names, "true", "1")
     names("true", "false", "10", "100", several=True)
 
@@ -177,7 +179,7 @@ def test_what_nobody_named_is_looked_at_in_files_and_what_was_named_is_not(tmp_p
         labels=["neg", "pos"],
     )
     for read, rows in ((text_classification, [{"text": "a", "label": "p"}]), (tagging, [{"tokens": ["a"], "tags": ["p"]}])):
-        refuses("Labels 'np' is invalid: expected distinct, non-empty strings", read, rows, ByteTokenizer(), labels="np")
+        refuses("labels='np' is invalid: expected distinct, non-empty strings", read, rows, ByteTokenizer(), labels="np")
         assert read(rows, ByteTokenizer(), labels=iter("np")).labels == ("n", "p")
     ints = text_classification([{"text": "a", "label": 1}, {"text": "b", "label": "0"}], ByteTokenizer(), labels=("0", "1"))
     assert ints.row_features[features.LABELS].tolist() == [1, 0]
@@ -199,7 +201,7 @@ def test_a_label_that_the_training_data_lack_is_named_and_the_advice_works(tmp_p
     (tmp_path / "train.txt").write_text("EU B-ORG\nwon O\n")
     (tmp_path / "test.txt").write_text("Ada B-PER\nwon O\n\n. O\n")
     words = tagging(tmp_path / "train.txt", ByteTokenizer())
-    message = "test.txt, line 1, word 1: the label 'B-PER' is not among the 3 expected 'B-ORG', 'I-ORG', 'O'"
+    message = "test.txt, line 1, word 1: the label is 'B-PER': expected one of these 3: 'B-ORG', 'I-ORG', 'O'"
     refuses(message, tagging, tmp_path / "test.txt", ByteTokenizer(), labels=words.labels)
     words = tagging(tmp_path / "train.txt", ByteTokenizer(), labels=[*words.labels, "B-PER"])
     assert len(tagging(tmp_path / "test.txt", ByteTokenizer(), labels=words.labels)) == 2

@@ -163,7 +163,7 @@ def test_broken_files_and_ids(tmp_path):
             read_questions(path)
     with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): is_impossible is 'no'")):
         read_questions(squad(tmp_path, is_impossible="no"))
-    with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): at character 8")):
+    with pytest.raises(ValueError, match=re.escape("qas[0] (id q1): the context has 'da.' at character 8")):
         read_questions(squad(tmp_path, answers=[{"text": "Ada", "answer_start": 8}]))
     with pytest.raises(ValueError, match="record 2: the id 'a' was already used at record 1"):
         read_questions([ADA | {"id": "a"}] * 2)

@@ -125,8 +125,8 @@ def test_tags_without_a_sign_between():
 def test_what_goes_on_with_no_entity_is_named():
     refuses("t.txt, line 1: 'E-PER' continues an entity, but no entity of its type has begun", "O E-PER S-PER")
     refuses("t.txt, line 2: 'I-PER' continues an entity", "B-PER E-PER I-PER")
-    refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "S-LOC I-LOC")
-    refuses("t.txt, line 1: 'I-LOC' goes on with an entity", "B-PER I-LOC E-LOC")
+    refuses("t.txt, line 1: 'I-LOC' continues an entity", "S-LOC I-LOC")
+    refuses("t.txt, line 1: 'I-LOC' continues an entity", "B-PER I-LOC E-LOC")
     refuses("t.txt, line 1: '(LOC)' does not fit the brackets", "(PER* (LOC) *)")
     refuses("t.txt, line 1: '*)' does not fit the brackets", "* *)")
     refuses("t.txt, line 1: the entity 'PER' is open where its sentence ends", "(PER* *")

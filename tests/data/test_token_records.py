@@ -120,7 +120,7 @@ def test_what_is_wrong_is_named(record, message):
 
 def test_columns_have_names():
     refuses("the records given: column=2 is invalid: expected the name of a column", RECORDS, column=2)
-    refuses("the records given: word_column=1: expected the name of a column", RECORDS, word_column=1)
+    refuses("the records given: word_column=1 is invalid: expected the name of a column", RECORDS, word_column=1)
     refuses("the records given holds no record", [])
 
 

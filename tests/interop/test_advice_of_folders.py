@@ -5,6 +5,7 @@
 
 # ruff: noqa: B023 - each function is called in its own turn of the loop
 
+import dataclasses
 import json
 import os
 import pickle
@@ -335,3 +336,17 @@ def test_heads_and_tables_of_folders(folder):
     follow(
         "Save the model again.", lambda: from_huggingface(folder), lambda: save_file(tensors, path) or from_huggingface(folder)
     )
+
+
+def test_tasks_and_model_classes(monkeypatch, tmp_path):
+    to_huggingface(tfllm.MaskedLM(BERT, seed=0), tokenizer_for(BERT, tmp_path), tmp_path / "folder")
+    follow(
+        " is invalid: expected none beside model_class=",
+        lambda: from_huggingface(tmp_path / "folder", task="masked_lm", model_class=tfllm.MaskedLM),
+        lambda: isinstance(from_huggingface(tmp_path / "folder", model_class=tfllm.MaskedLM)[0], tfllm.MaskedLM),
+    )
+    masked = tfllm.tasks.get("masked_lm")
+    specs = {spec.name: spec for spec in (*tfllm.tasks.all_tasks(), dataclasses.replace(masked, name="own", huggingface=None))}
+    monkeypatch.setattr(tfllm.tasks, "get", specs.__getitem__)
+    words = " is invalid: expected a task that Hugging Face has a class for: "
+    follow(words, lambda: head_of("own"), lambda: head_of("masked_lm") is not None)
