@@ -266,7 +266,7 @@ def test_paths(put):
         follow(" Download other files first.", lambda: documents(elsewhere), lambda: documents("a.txt") == ["one"])
     for words, wrong, right in (
         (" holds no file to read.", "*.md", "*.txt"),
-        ("; quote globs, and mind ", "b.*", "books/b.*"),
+        ("; quote globs, and check ", "b.*", "books/b.*"),
         ("Give text, JSON lines, JSON, CSV, TSV or Parquet", "*.bin", "a.txt"),
     ):
         put("a.bin", b"\x7fELF\0\xff")

@@ -41,7 +41,7 @@ def classes(values, read=text_classification, **options):
         ("Remove such rows, ", ["0", "1", "2", "-1"], ["0", "1", "2"], {}, ["0", "1", "2"]),
         ("Remove such rows, ", ["a", "-"], ["a", "-"], dict(labels=["a", "-"]), ["a", "-"]),
         ("Read several labels a row with multi_label=True", ["a", "b", "a|b"], ["a", "b", "a|b"], dict(multi_label=True), None),
-        ("; for lists of 0 and 1, also name all labels", [[0, 1]], [[0, 1]], dict(multi_label=True, labels=["a", "b"]), [[0, 1]]),
+        ("; for lists of 0 and 1, also name ", [[0, 1]], [[0, 1]], dict(multi_label=True, labels=["a", "b"]), [[0, 1]]),
         ("expected one label, not a list. Read several labels", [["a", "b"]], [["a", "b"]], dict(multi_label=True), None),
         ("Fill it in, or remove the row.", ["a", None], ["a", "b"], {}, ["a", "b"]),
         ("Fill it in, or remove the row", ["a", "nan"], ["a"], {}, ["a"]),

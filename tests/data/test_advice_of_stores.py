@@ -180,7 +180,7 @@ def test_workers():
 
 def test_beam(texts, monkeypatch):
     follow(" is invalid: expected one of ", lambda: beam._options("Direct", []), lambda: beam._options("DirectRunner", []))
-    spelling = ". Mind the spelling: --direct_num_workers=2"
+    spelling = ". Check their spelling: --direct_num_workers=2"
     follow(
         spelling,
         lambda: beam._options("DirectRunner", ["--direct_num_worker=2"]),

@@ -129,7 +129,7 @@ def test_what_goes_on_with_no_entity_is_named():
     refuses("t.txt, line 1: 'I-LOC' continues an entity", "B-PER I-LOC E-LOC")
     refuses("t.txt, line 1: '(LOC)' does not fit the brackets", "(PER* (LOC) *)")
     refuses("t.txt, line 1: '*)' does not fit the brackets", "* *)")
-    refuses("t.txt, line 1: the entity 'PER' is open where its sentence ends", "(PER* *")
+    refuses("t.txt, line 1: the entity 'PER' is not closed at the end of its sentence", "(PER* *")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def test_advice_on_numbers_is_followed(tmp_path):
         with pytest.raises(ValueError, match=r"word 1: the label is the number 3, not a name") as error:
             tagging(source, ByteTokenizer())
         assert "labels=[…]" in str(error.value) and "dataset.features['ner_tags'].feature.names" in str(error.value)
-        with pytest.raises(ValueError, match=r"word 3: the label is the number 7; labels=\[…\] names 7, 0 to 6"):
+        with pytest.raises(
+            ValueError, match=r"word 3: the label is the number 7: expected 0 to 6, since labels=\[…\] has 7 names"
+        ):
             tagging(source, ByteTokenizer(), labels=NAMES[:-2])
         assert place
 
