@@ -204,7 +204,7 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         refused(corpus / "nothing")
     with pytest.raises(RAISED, match=r"a\.txt .*: not valid UTF-8. Convert the file"):
         refused()
-    with pytest.raises(RAISED, match="none of them the separator 1"):
+    with pytest.raises(RAISED, match="without the separator 1"):
         refused(corpus / "b.jsonl", byte_like.Broken())
     with pytest.raises(RAISED, match="is invalid: expected a fraction that leaves documents for training"):
         refused(corpus / "b.jsonl", validation=0.99999)

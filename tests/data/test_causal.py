@@ -253,7 +253,7 @@ def test_mixture_refusals(store, tmp_path):
         causal_lm({}, **settings)
     with pytest.raises(ValueError, match="expected True with several stores, whose mixture has no end"):
         causal_lm({store: 1, Store.open(store.folder): 1}, repeat=False, **settings)
-    with pytest.raises(ValueError, match="Weights"):
+    with pytest.raises(ValueError, match="weights="):
         causal_lm({store: 1, Store.open(store.folder): 0}, **settings)
 
 

@@ -156,7 +156,7 @@ def test_of_several_answers_one_that_can_be_given_is_learnt():
 
     several = ADA | {"answers": ["Ad", "Ada"], "answer_start": [7, 7]}
     assert question_answering([several], Words()).exact.all()
-    with pytest.warns(UserWarning, match="1 of 1 answers begin or end inside a piece"):
+    with pytest.warns(UserWarning, match="1 of 1 answers begin or end inside a token"):
         assert not question_answering([ADA | {"answers": ["Ad"]}], Words()).exact.any()
 
 

@@ -82,7 +82,7 @@ def test_sentences_given_are_read_as_a_file_is():
     assert found.labels == ("B-ORG", "B-PER", "I-ORG", "I-PER", "O")
     assert [one.labels for one in found.records] == [("B-PER", "O"), ("B-ORG", "B-ORG")]
     assert next(iter(rows_of(found))) == ("[Adawon]", {1: "B-PER", 4: "O"})
-    with pytest.raises(ValueError, match=r"f, line 1, word 2 \('b'\): the tag is 'o', which"):
+    with pytest.raises(ValueError, match=r"f, line 1, word 2 \('b'\): the tag is 'o': expected a tag"):
         tagging([sentence("a/B-X", "b/o")], BertLike())
 
 

@@ -276,7 +276,7 @@ def test_a_sentencepiece_store(tmp_path):
         ({"short_seq_prob": 1.5}, r"short_seq_prob=1\.5 is invalid: expected a number from 0 and below 1"),
         ({"unit": "letter"}, "unit='letter' is invalid: expected one of 'token', 'word', 'span'"),
         ({"pairs": "both"}, "pairs='both' is invalid: expected one of 'none', 'nsp', 'sop'"),
-        ({"pairs": "nsp", "document_masks": True}, "document_masks=True is for rows without pairs"),
+        ({"pairs": "nsp", "document_masks": True}, "document_masks=True is invalid: expected False with pairs="),
         ({"split": "test"}, "no split 'test'"),
         ({"sequence_length": 100_000}, "too small for one row of 99998: the train split has .* targets in 3 shards"),
         ({"repeat": False, "start_step": 10_000}, "is invalid: expected 0 to"),

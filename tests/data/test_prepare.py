@@ -440,14 +440,14 @@ def test_more_pieces_than_file_handles(tmp_path, monkeypatch):
         (b"\xff", {"invalid_utf8": "skip"}, "No document is left: 0 were empty and 1 were not UTF-8"),
         (b"a--b--c--d", {"separator": "--", "validation": 0.9999}, "leaves documents for training, and it takes all 4"),
         (b"x", {"validation": 1}, r"validation=1\.0 is invalid: expected a fraction"),
-        (b"x", {"validation": -0.1}, "give a fraction"),
+        (b"x", {"validation": -0.1}, "expected a fraction"),
         (b"x", {"separator": ""}, "separator='' is invalid"),
         (b"x", {"shards": 0}, "shards=0 is invalid"),
         (b"x", {"shards": 8.0}, r"shards=8\.0 is invalid: expected None, or an int from 1"),
         (b"x", {"invalid_utf8": "replace"}, "invalid_utf8='replace' is invalid: expected 'error' or 'skip'"),
         (b"x", {"field": ""}, "field='' is invalid"),
         (b"x", {"processes": 0}, "processes=0 is invalid"),
-        (b"x", {"tokenizer": byte_like.Broken()}, "none of them the separator 1"),
+        (b"x", {"tokenizer": byte_like.Broken()}, "without the separator 1"),
     ],
 )
 def test_refusals(tmp_path, data, settings, message):
