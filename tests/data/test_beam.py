@@ -224,8 +224,12 @@ def test_on_the_command_line(corpus, tmp_path):
         call = [sys.executable, "-m", "tfllm", "prepare", str(corpus / "b.jsonl"), *given, *more]
         return subprocess.run(call, capture_output=True, text=True)
 
-    assert command("--beam-options", "a=b").stderr.startswith("tfllm: --beam-options go with --runner")
-    assert command("--runner", "DirectRunner", "--processes", "2").stderr.startswith("tfllm: --processes is for a")
+    assert command("--beam-options", "a=b").stderr.startswith(
+        "tfllm: --beam-options is invalid: expected no value without --runner"
+    )
+    assert command("--runner", "DirectRunner", "--processes", "2").stderr.startswith(
+        "tfllm: --processes 2 is invalid: expected no value with --runner"
+    )
     done = command("--runner", "DirectRunner", "--beam-options", "direct_num_workers=1", "direct_running_mode=in_memory")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d+ duplicates, \d+ near duplicates removed, 0 documents skipped", done.stdout)

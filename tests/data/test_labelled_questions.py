@@ -38,7 +38,9 @@ def test_characters_as_in_the_docstring():
     assert found.characters(0, 6, 6) == slice(7, 10)
     assert found.row_features[features.SPAN_STARTS].tolist() == found.row_features[features.SPAN_ENDS].tolist() == [6]
     for start, end in ((0, 0), (3, 4), (6, 8), (6, 5)):
-        with pytest.raises(ValueError, match=f"row 0: the answer at places {start} to {end}: expected 4 to 7"):
+        with pytest.raises(
+            ValueError, match=f"row 0: start={start}, end={end} is invalid: expected positions of the context, 4 to 7"
+        ):
             found.characters(0, start, end)
 
 

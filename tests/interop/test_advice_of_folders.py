@@ -341,9 +341,14 @@ def test_heads_and_tables_of_folders(folder):
 def test_tasks_and_model_classes(monkeypatch, tmp_path):
     to_huggingface(tfllm.MaskedLM(BERT, seed=0), tokenizer_for(BERT, tmp_path), tmp_path / "folder")
     follow(
-        " is invalid: expected none beside model_class=",
+        " is invalid: expected None with model_class=",
         lambda: from_huggingface(tmp_path / "folder", task="masked_lm", model_class=tfllm.MaskedLM),
         lambda: isinstance(from_huggingface(tmp_path / "folder", model_class=tfllm.MaskedLM)[0], tfllm.MaskedLM),
+    )
+    follow(
+        ", for the folder holds ",
+        lambda: from_huggingface(tmp_path / "folder", task="causal_lm"),
+        lambda: from_huggingface(tmp_path / "folder", task="text_embedder"),
     )
     masked = tfllm.tasks.get("masked_lm")
     specs = {spec.name: spec for spec in (*tfllm.tasks.all_tasks(), dataclasses.replace(masked, name="own", huggingface=None))}
