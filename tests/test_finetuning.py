@@ -443,11 +443,7 @@ def test_a_class_that_is_none_is_named():
     model = tfllm.TextClassifier(CONFIG, labels=["a", "b", "c"])
     model.compile(tfllm.train.adamw(1e-3))
     batch = {"token_ids": np.ones([2, 5], np.int32), "labels": np.array([0, 3], np.int32)}
-<<<<<<< HEAD
     with pytest.raises(ValueError, match=r"labels=3 is invalid: expected class numbers from 0 to 2\. Make the model"):
-=======
-    with pytest.raises(ValueError, match=r"labels=3 is invalid: expected class numbers from 0 to 2"):
->>>>>>> 7fdbe53 (Tests and changelog: the messages' new words)
         model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
 
 
