@@ -86,7 +86,7 @@ def test_another_way_to_fine_tune_a_model_is_a_task_too(registered: tasks.TaskSp
     model = finetuning.build_model("strict_emotions", tfllm.preset("bert-tiny", pooler=False, **SIZES), rows)
     assert (model.task, rows.task) == ("emotion_regressor", "strict_emotions")
     finetuning.check_data(model, rows)
-    assert finetuning.tasks.spec_of(model, rows).metrics_of(model) is metrics
+    assert finetuning.components.spec_of(model, rows).metrics_of(model) is metrics
     assert "strict_emotions" not in contract_names() and "emotion_regressor" in contract_names()
     wrong = tfllm.data.text_pairs([{"text": "a", "text_pair": "b"}], ByteTokenizer(), max_length=16)
     with pytest.raises(ValueError, match="rows of a emotion_regressor or a strict_emotions, got rows of a text_embedder"):

@@ -1,10 +1,9 @@
-"""Fine-tuning from end to end: a pretrained encoder and labelled data in; a run with its best model, and scores, out.
+"""Fine-tuning: `finetune` takes a pretrained encoder and labelled data, and writes a run with its best model and its scores.
 
-The parts are public, too: `tfllm.data` reads the files, the models learn by `fit`, `train.scores` counts. This is how they go
-together.
+Its components are public, too: `read`, `build_model`, `check_data`, `evaluator`.
 """
 
+from tfllm.finetuning.components import build_model, check_data, evaluator, learner, read
 from tfllm.finetuning.run import finetune
-from tfllm.finetuning.tasks import build_model, check_data, evaluator, learner, read
 
 __all__ = ["build_model", "check_data", "evaluator", "finetune", "learner", "read"]

@@ -12,7 +12,7 @@ import keras
 
 from tfllm import train
 from tfllm.data.labelled import Labelled
-from tfllm.finetuning.tasks import check_data, evaluator, own_settings, spec_of
+from tfllm.finetuning.components import check_data, evaluator, own_settings, spec_of
 from tfllm.models.base import LanguageModel
 from tfllm.models.folder import get
 from tfllm.settings import Finetuning, takes_settings

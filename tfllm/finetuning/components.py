@@ -1,4 +1,7 @@
-"""A task by its name: reads its files, builds its model, evaluates it. What differs between tasks is in `tfllm/tasks/`."""
+"""The components of fine-tuning: read the files of a task, build its model, check both, evaluate.
+
+Input: the name of a task. What differs between tasks is in `tfllm/tasks/`.
+"""
 
 from __future__ import annotations
 
