@@ -131,7 +131,7 @@ def test_texts_in_memory_are_known_again_by_their_content(tmp_path, monkeypatch)
 def test_texts_that_are_none(tmp_path):
     for given, error, message in (
         ("one string", TypeError, "texts is invalid: expected an iterable of strings, got one string"),
-        (["one", b"two"], TypeError, r"texts\[1\] =b'two' is invalid: expected a string"),
+        (["one", b"two"], TypeError, r"texts\[1\]=b'two' is invalid: expected a string"),
         (["", ""], SourceError, "texts holds 2 texts, all empty"),
         (["one", "\ud800"], SourceError, r"texts, record 2 \(a lone surrogate\): not valid UTF-8"),
     ):
