@@ -76,7 +76,7 @@ class GenerationConfig:
     min_new_tokens: int = setting(
         0,
         integer(0),
-        "Shortest continuation in tokens: the separator is not chosen before. A stop string may still end the text earlier.",
+        "The separator is not chosen until this many tokens have been chosen. A stop string may still end the text earlier.",
         sample_rows=(0, 1),
     )
     temperature: float = setting(
@@ -104,7 +104,7 @@ class GenerationConfig:
     min_p: float = setting(
         0.0,
         real(0, 1, below_most=True),
-        "Draw from tokens at least this many times as probable as the most probable one (Nguyen et al. 2024). 0: all.",
+        "Draw only from tokens whose probability is at least `min_p` times the highest one (Nguyen et al. 2024). 0: all.",
         sample_rows=(0.0, 0.05),
         only_for_draws=True,
     )
@@ -146,11 +146,11 @@ class GenerationConfig:
     """Each is spelled as the tokenizer spells it. Greedy search takes the most probable token at each step; a beam search with
     `length_penalty=0` and as many beams as choices finds the most probable text."""
     regex: str = setting(
-        "", Text(), "The whole continuation matches this regular expression. Needs `pip install 'tfllm[constrained]'`."
+        "", Text(), "The whole continuation matches this regular expression. Needs `pip install '.[constrained]'`."
     )
     """A text that reaches `max_new_tokens` first ends in the middle. The same holds for `choices` and `json_schema`."""
     json_schema: str = setting(
-        "", JsonSchema(), "The continuation is JSON of this schema. Needs `pip install 'tfllm[constrained]'`."
+        "", JsonSchema(), "The continuation is JSON of this schema. Needs `pip install '.[constrained]'`."
     )
     top_log_probs: int = setting(
         0, integer(0), "Also return this many of the most probable tokens of each step, with their log-probabilities."
@@ -179,7 +179,7 @@ class GenerationConfig:
     penalty_alpha: float = setting(
         0.0,
         real(0, 1, below_most=True),
-        "Contrastive search (Su et al. 2022): how much similarity to earlier tokens counts against probability. 0: off.",
+        "Contrastive search (Su et al. 2022): the weight of the similarity to earlier tokens, against probability. 0: off.",
     )
     """Of the `top_k` most probable tokens, the one is chosen for which (1 - alpha) * probability - alpha * similarity is
     largest."""
@@ -192,8 +192,7 @@ class GenerationConfig:
     max_matching_ngram_size: int = setting(
         3,
         integer(1),
-        "In prompt lookup: the last tokens of the text are searched for earlier in the text; this is the "
-        "largest number of them.",
+        "Prompt lookup searches the earlier text for its last n tokens. This is the largest n; smaller n are tried next.",
     )
     num_sequences: int = setting(1, integer(1), "Continuations of each prompt; in beam search, the best ones.")
     stop: tuple[str, ...] = setting(
