@@ -374,7 +374,7 @@ def test_labels_to_choose_by_are_those_to_learn(tmp_path):
     model = tfllm.TextClassifier(CONFIG, labels=training.labels)
     with pytest.raises(ValueError, match=r"=\('x', 'z'\) is invalid: .* \('x', 'y'\)\. .* labels=training\.labels\.$"):
         finetuning.finetune(model, training, read("x", "z"), folder=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"record 2: the label 'z' is not among the 2 accepted"):  # as advised
+    with pytest.raises(ValueError, match=r"record 2: the label is 'z': expected one of these 2"):  # as advised
         read("x", "z", labels=training.labels)
 
 
