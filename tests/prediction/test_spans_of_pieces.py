@@ -118,7 +118,7 @@ def test_answers_inside_words_can_be_given(any_tokenizer):
 def test_what_cannot_be_given_is_counted(trained):
     tokenizer = trained["wordpiece"]
     inside = [("it was London.", "Lond"), ("it was London.", "London")]
-    with pytest.warns(UserWarning, match="1 of 2 answers begin or end inside a piece .*: record 1, 'Lond'"):
+    with pytest.warns(UserWarning, match="1 of 2 answers begin or end inside a token.*: record 1, 'Lond'"):
         rows = data.question_answering(records(inside), tokenizer, max_length=64, stride=16)
     assert rows.exact.tolist() == [False, True]
     scores = evaluator(strong("question_answerer", tokenizer, max_length=64), rows)().scores
