@@ -100,7 +100,7 @@ def test_words_inside_a_run_of_letters_share_its_label_and_are_counted(trained):
     """ "can" "not" are one word in a text, "서울" "에" too."""
     fine = sentence("서울 시 에", "B-LOC I-LOC O", (False, True, True))
     mixed = sentence("서울 에 산다", "B-LOC O O", (False, True, True))
-    with pytest.warns(UserWarning, match=r"1 of 2 sentences have words that `predict` joins with the word before them.*: f, line 1, '서울에 산다'"):
+    with pytest.warns(UserWarning, match=r"1 of 2 sentences have words that `predict` joins with.*: f, line 1, '서울에 산다'"):
         rows = data.tagging([fine, mixed], trained["bytes"], labels=ENTITIES)
     assert rows.exact.tolist() == [True, False]
     gold = [np.array([0, *part, 0]) for part in np.split(rows.token_features["target_ids"], rows.first.splits[1:-1])]
