@@ -166,6 +166,14 @@ def test_a_decoder_makes_keys_and_values_of_its_memory_once():
         np.testing.assert_allclose(found.last_hidden_state[:, 0], expected[:, i], atol=1e-5)
 
 
+def test_attentions_over_a_memory_of_one_vector_in_a_graph():
+    stack = TransformerStack(2, num_heads=2, ffn_size=9, role="decoder_with_cross_attention")
+    x, memory = normal(B, S, 8), normal(B, 1, 8)
+    found = tf.function(lambda: stack(x, memory=memory, output_attentions=True).cross_attentions, autograph=False)()
+    assert [each.shape for each in found] == [(B, 2, S, 1)] * 2
+    np.testing.assert_allclose(found[0], np.ones([B, 2, S, 1]), atol=1e-6)
+
+
 def test_what_is_asked_for_changes_no_value():
     stack, x = TransformerStack(2, num_heads=2, ffn_size=9, role="decoder"), normal(B, S, 8)
     expected = stack(x)

@@ -16,3 +16,9 @@ def test_skip_init_makes_matrices_of_zeros():
     for one, other in zip(drawn.variables, again.variables, strict=True):
         np.testing.assert_array_equal(one, other)
         assert one.numpy().any()
+
+
+def test_layers_made_without_drawing_keep_their_config():
+    made = tfllm.CausalLM(CONFIG, skip_init=True)
+    kernel = made.stack.blocks[0].attention.qkv
+    assert kernel.get_config()["stddev"] == kernel.stddev == CONFIG.initializer_range

@@ -124,7 +124,7 @@ class BlockStack(Composite):
             cache=() if cache is None else cache,
             hidden_states=tuple(states) if output_hidden_states else (),
             attentions=tuple(each.scores for each in outputs) if output_attentions else (),
-            cross_attentions=tuple(each.cross_scores for each in outputs if each.cross_scores != ())
+            cross_attentions=tuple(each.cross_scores for each in outputs if not isinstance(each.cross_scores, tuple))
             if output_attentions
             else (),
         )

@@ -131,10 +131,10 @@ class LanguageModel(TrainableModel):
         if self._before_build is not None:
             self._before_build(self)
             self._before_build = None  # it may hold another model
-        if self._skip_init:
-            for layer in self._flatten_layers():
-                if hasattr(layer, "stddev"):
-                    layer.stddev = 0.0
+        drawn = [layer for layer in self._flatten_layers() if self._skip_init and hasattr(layer, "stddev")]
+        spreads = [layer.stddev for layer in drawn]
+        for layer in drawn:
+            layer.stddev = 0.0
         # Keras' initializers draw their seeds from Python's generator.
         state = random.getstate()
         random.seed(self._weights_seed)
@@ -142,6 +142,8 @@ class LanguageModel(TrainableModel):
             if not layer.built:
                 layer.build(None)
         random.setstate(state)
+        for layer, stddev in zip(drawn, spreads, strict=True):
+            layer.stddev = stddev
         arrange(self)
 
     def read(self, features: Any, training: bool) -> Features:
